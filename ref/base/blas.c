@@ -1,0 +1,37 @@
+#include "base/blas.h"
+
+#include <assert.h>
+#include <cblas.h>
+#include <limits.h>
+
+#include "base/size.h"
+
+#if EDIY_REAL_BITS == 32 /* once, not once a precision */
+void blas_prepare(void) { openblas_set_num_threads(1); }
+#endif
+
+void gemm(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, double alpha, const real *a, ptrdiff_t lda,
+          const real *b, ptrdiff_t ldb, double beta, real *c, ptrdiff_t ldc) {
+  assert(m <= INT_MAX && n <= INT_MAX && k <= INT_MAX && lda <= INT_MAX && ldb <= INT_MAX && ldc <= INT_MAX);
+  if (m == 0 || n == 0) return;
+  enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans, tb = transpose_b ? CblasTrans : CblasNoTrans;
+#if EDIY_REAL_BITS == 32
+  cblas_sgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k, (float)alpha, a, (blasint)lda, b, (blasint)ldb, (float)beta, c,
+              (blasint)ldc);
+#else
+  cblas_dgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+#endif
+}
+
+void gemm_rows(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, double alpha, const real *a, ptrdiff_t lda,
+               const real *b, ptrdiff_t ldb, double beta, real *c, ptrdiff_t ldc) {
+  /* Tiles of C of 256 x 512 keep OpenBLAS at its full speed on one core and leave enough of them to share out. */
+  enum { TILE_M = 256, TILE_N = 512 };
+  ptrdiff_t tiles_n = size_ceil_div(n, TILE_N), tiles = size_ceil_div(m, TILE_M) * tiles_n;
+#pragma omp parallel for schedule(dynamic) if (tiles > 1)
+  for (ptrdiff_t t = 0; t < tiles; t++) {
+    ptrdiff_t i = t / tiles_n * TILE_M, j = t % tiles_n * TILE_N;
+    gemm(transpose_a, transpose_b, size_min(TILE_M, m - i), size_min(TILE_N, n - j), k, alpha, transpose_a ? a + i : a + i * lda, lda,
+         transpose_b ? b + j * ldb : b + j, ldb, beta, c + i * ldc + j, ldc);
+  }
+}

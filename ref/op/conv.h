@@ -1,0 +1,60 @@
+/* 2-D convolution, without bias: forward, backward data, backward weights. All convolution of the project goes through these
+ * three functions.
+ *
+ *     y[n,p,q,k] = sum over r, s, c of  x[n, p stride + r - pad, q stride + s - pad, c] * w[k,r,s,c]
+ *
+ * Layouts: x, dx: N H W C; y, dy: N P Q K; w, dw: K R S C. Outside the image x is 0.
+ */
+#ifndef EDIY_OP_CONV_H
+#define EDIY_OP_CONV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/real.h"
+
+#ifndef EDIY_OP_CONV_SHAPE
+#define EDIY_OP_CONV_SHAPE
+struct conv {
+  ptrdiff_t n, h, w, c;           /* input: images, rows, columns, channels */
+  ptrdiff_t k, r, s, stride, pad; /* kernel: output channels, rows, columns; pad zeros on every side */
+  ptrdiff_t p, q;                 /* output rows and columns: (h + 2 pad - r) / stride + 1 */
+};
+#endif
+
+#define conv_make REAL_NAME(conv_make)
+#define conv_scratch REAL_NAME(conv_scratch)
+#define conv_forward REAL_NAME(conv_forward)
+#define conv_backward_data REAL_NAME(conv_backward_data)
+#define conv_backward_weights REAL_NAME(conv_backward_weights)
+#define conv_forward_plain REAL_NAME(conv_forward_plain)
+#define conv_backward_data_plain REAL_NAME(conv_backward_data_plain)
+#define conv_backward_weights_plain REAL_NAME(conv_backward_weights_plain)
+
+/* Fills p and q; fails when a size is not positive, the kernel is larger than the padded image, or a tensor's size overflows. */
+MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, ptrdiff_t k, ptrdiff_t r, ptrdiff_t s,
+                          ptrdiff_t stride, ptrdiff_t pad, struct error *err);
+
+/* Scratch that any of the three fast functions needs for this shape with this many threads, in reals. */
+ptrdiff_t conv_scratch(const struct conv *g, int threads);
+
+/* The fast forms: im2col in tiles of output positions (1x1 with stride 1 needs none) and one gemm a tile.
+ * scratch: conv_scratch(g, omp_get_max_threads()) reals, contents irrelevant before and after. No arguments may overlap. */
+
+/* y: overwritten. Each y is one sum over r, s, c, accumulated in real inside gemm. */
+void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch);
+
+/* dx[n,h,w,c] = sum over k, r, s of dy[n,p,q,k] w[k,r,s,c]; dx: overwritten, or added to if accumulate. */
+void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch);
+
+/* dw[k,r,s,c] += sum over n, p, q of dy[n,p,q,k] x[n, p stride + r - pad, ...]. dw: accumulated. Positions are cut into chunks that
+ * depend on the shape only; chunks are joined in order, so the result is the same for any number of threads. */
+void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch);
+
+/* The plain forms, the definition as loops, every sum in double: what the fast forms are held to. */
+void conv_forward_plain(const struct conv *g, const real *x, const real *w, real *y);
+void conv_backward_data_plain(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate);
+void conv_backward_weights_plain(const struct conv *g, const real *x, const real *dy, real *dw);
+
+#endif

@@ -1,0 +1,35 @@
+/* LARS (You, Gitman, Ginsburg 2017) as the official BYOL code has it, and as most PyTorch re-implementations do; the moving average.
+ *
+ *     byol:         d = g + wd w;  if |w| > 0 and |d| > 0:          d *= trust |w| / |d|;               m = mu m + d;     w -= lr m
+ *     openselfsup:  d = g + wd w;  if |w| > 0 and |g| + wd |w| > 0: d *= trust |w| / (|g| + wd |w|);    m = mu m + lr d;  w -= m
+ *     not adapted (biases, batch norm): d = g, then the same last two
+ *
+ * |.| is the L2 norm over the whole tensor, summed in double in chunks joined in order.
+ */
+#ifndef EDIY_OP_LARS_H
+#define EDIY_OP_LARS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/real.h"
+
+#ifndef EDIY_OP_LARS_OPTIONS
+#define EDIY_OP_LARS_OPTIONS
+enum lars_variant { LARS_BYOL, LARS_OPENSELFSUP };
+struct lars {
+  enum lars_variant variant;
+  double trust, momentum, weight_decay;
+};
+#endif
+
+#define lars_update REAL_NAME(lars_update)
+#define ema_update REAL_NAME(ema_update)
+
+/* One parameter tensor of this size. w (parameter) and m (momentum buffer): updated. adapt: decay and trust ratio apply. */
+void lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
+
+/* xi += (1 - tau) (theta - xi) (the target network, BYOL). xi: updated. */
+void ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);
+
+#endif

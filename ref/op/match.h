@@ -1,0 +1,44 @@
+/* Teacher-guided region matching (paper Eq. 4 and 6). A view of an image is n regions of c channels.
+ *
+ *     diversity:   d[j] = argmin over z of sim(t[z], t[j])      in the same view, z = j competes       (Eq. 4)
+ *     invariance:  s[j] = argmax over z of sim(to[z], from[j])   from one view into the other          (Eq. 6)
+ *
+ * sim is the cosine, of rows divided by sqrt(max(sum x^2, 1e-12)) first and multiplied then, or the plain dot product. A zero row has
+ * cosine 0 with everything. Ties take the lowest index. NaN never wins unless all are NaN (then index 0).
+ */
+#ifndef EDIY_OP_MATCH_H
+#define EDIY_OP_MATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/real.h"
+
+#ifndef EDIY_OP_MATCH_SHAPE
+#define EDIY_OP_MATCH_SHAPE
+enum similarity { SIMILARITY_COSINE, SIMILARITY_DOT };
+struct match {
+  ptrdiff_t b, n, c; /* images, regions, channels */
+  enum similarity similarity;
+};
+#endif
+
+#define match_scratch REAL_NAME(match_scratch)
+#define match_similarity REAL_NAME(match_similarity)
+#define match_diversity REAL_NAME(match_diversity)
+#define match_invariance REAL_NAME(match_invariance)
+
+/* Scratch of the functions below with this many threads, in reals. */
+ptrdiff_t match_scratch(const struct match *g, int threads);
+
+/* sim[b,i,j] = sim(from[b,i], to[b,j]). from, to: b x n x c; sim: b x n x n, overwritten. Every similarity is one sum over channels in
+ * the same order for equal rows, so that duplicated rows tie exactly. */
+void match_similarity(const struct match *g, const real *from, const real *to, real *sim, real *scratch);
+
+/* Eq. 4. t: b x n x c; d: b x n, overwritten. */
+void match_diversity(const struct match *g, const real *t, int32_t *d, real *scratch);
+
+/* Eq. 6. from, to: b x n x c; s: b x n, overwritten: for region j of from, the most similar region of to. */
+void match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, real *scratch);
+
+#endif

@@ -1,0 +1,58 @@
+/* Batch normalisation over every axis but the last, with an optional residual and ReLU in the same pass (Ioffe, Szegedy 2015).
+ *
+ *     train:  mu[c] = mean over rows of x,  v[c] = mean of (x - mu)^2            (biased)
+ *     eval:   mu, v = running_mean, running_var
+ *     y = gamma (x - mu) / sqrt(v + eps) + beta  [+ residual]  [then max(., 0)]
+ *     train:  running_mean += momentum (mu - running_mean);  running_var += momentum (v m/(m-1) - running_var)   (unbiased)
+ *
+ * x, residual, y: m x c, where m = N H W for a map and the number of rows for features. eps stands inside the root.
+ * Statistics are accumulated in double, two passes (mean, then squared differences), in chunks of rows that depend on m and c
+ * only and are joined in order. m = 1 is allowed in train mode: then v = 0, and the running variance takes v itself.
+ */
+#ifndef EDIY_OP_NORM_H
+#define EDIY_OP_NORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/real.h"
+
+#ifndef EDIY_OP_NORM_SHAPE
+#define EDIY_OP_NORM_SHAPE
+struct norm {
+  ptrdiff_t m, c; /* rows, channels */
+  double eps, momentum;
+  bool relu;
+};
+#endif
+
+#define norm_scratch REAL_NAME(norm_scratch)
+#define norm_forward_train REAL_NAME(norm_forward_train)
+#define norm_forward_eval REAL_NAME(norm_forward_eval)
+#define norm_backward_train REAL_NAME(norm_backward_train)
+#define norm_backward_eval REAL_NAME(norm_backward_eval)
+
+/* Scratch of any function below, in doubles. */
+ptrdiff_t norm_scratch(const struct norm *g);
+
+/* residual: null, or m x c added before the ReLU. running_mean, running_var (c): updated. y: overwritten; may not overlap x.
+ * Saved for backward: mean (c), invstd = 1 / sqrt(v + eps) (c), as doubles, and y itself when relu (its sign is the mask). */
+void norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                        real *running_mean, real *running_var, real *y, double *mean, double *invstd, double *scratch);
+
+void norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                       const real *running_mean, const real *running_var, real *y);
+
+/* With d = dy where y > 0, else 0 (d = dy without relu), and xhat = (x - mean) invstd:
+ *     dgamma[c] += sum d xhat,  dbeta[c] += sum d,  dresidual = d
+ *     dx = gamma invstd (d - mean over rows of d - xhat * mean over rows of d xhat)
+ * dx: overwritten; may be the same array as dy. dresidual: null or overwritten; may not overlap the others. dgamma, dbeta:
+ * accumulated. y may be null when !relu. */
+void norm_backward_train(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean, const double *invstd,
+                         const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, double *scratch);
+
+/* mu and v are constants: dx = gamma / sqrt(running_var + eps) d; the rest as above. */
+void norm_backward_eval(const struct norm *g, const real *x, const real *y, const real *gamma, const real *running_mean,
+                        const real *running_var, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, double *scratch);
+
+#endif

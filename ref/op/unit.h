@@ -1,0 +1,21 @@
+/* L2 normalisation of rows: u = x / sqrt(max(sum x^2, 1e-12)) (the guard of BYOL's official code). */
+#ifndef EDIY_OP_UNIT_H
+#define EDIY_OP_UNIT_H
+
+#include <stddef.h>
+
+#include "base/real.h"
+
+#define UNIT_GUARD 1e-12 /* not a hyper-parameter: a constant of the method, the nearest double */
+
+#define unit_forward REAL_NAME(unit_forward)
+#define unit_backward REAL_NAME(unit_backward)
+
+/* x, u: m x c. inverse (m): 1 / sqrt(max(sum x^2, guard)), saved for backward; sums in double. May be in place. */
+void unit_forward(ptrdiff_t m, ptrdiff_t c, const real *x, real *u, double *inverse);
+
+/* dx = inverse (du - u (u . du)), and dx = inverse du for a row below the guard (there the divisor is a constant). A row is below
+ * it when inverse = 1 / sqrt(guard). dx: overwritten; may be the same array as du. */
+void unit_backward(ptrdiff_t m, ptrdiff_t c, const real *u, const double *inverse, const real *du, real *dx);
+
+#endif
