@@ -135,9 +135,8 @@ static bool label_all(struct dataset *d, struct error *err) {
     size_t n = class_length(name);
     int low = 0, high = d->classes - 1;
     while (low < high) {
-      int middle = (low + high) / 2, order = strncmp(d->class_name[middle], name, n);
-      if (order == 0 && d->class_name[middle][n] != 0) order = 1;
-      if (order < 0)
+      int middle = (low + high) / 2; /* of the names that begin with these n bytes, the name itself sorts first */
+      if (strncmp(d->class_name[middle], name, n) < 0)
         low = middle + 1;
       else
         high = middle;
