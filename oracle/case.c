@@ -130,7 +130,7 @@ bool case_text(const struct case_file *c, const char *key, const char **value, s
 }
 
 bool case_choice(const struct case_file *c, const char *key, const char *const *choices, int count, int *value, struct error *err) {
-  const char *text;
+  const char *text = NULL;
   if (!case_text(c, key, &text, err)) return false;
   for (int i = 0; i < count; i++) {
     if (strcmp(text, choices[i]) == 0) {

@@ -20,9 +20,9 @@ enum { CASE_MAX_NAME = 256 };
 
 struct case_file {
   struct safetensors file;
-  char name[CASE_MAX_NAME]; /* folder and file without ending: conv/1x1_s1 */
-  const char *op;           /* of the metadata */
-  const char *layout;       /* "NHWC,KRSC" or "pytorch" */
+  char name[CASE_MAX_NAME];                  /* folder and file without ending: conv/1x1_s1 */
+  const char *op;                            /* of the metadata */
+  const char *layout;                        /* "NHWC,KRSC" or "pytorch" */
   json_t *attributes, *float32, *float32_l2; /* objects; the last two may be null */
 };
 
@@ -36,8 +36,7 @@ bool case_expected(const struct tensor *t);
 
 /* Attributes. Each fails, with the file and the key, when the key is missing, of another type or out of range. */
 MUST_CHECK bool case_number(const struct case_file *c, const char *key, double *value, struct error *err);
-MUST_CHECK bool case_integer(const struct case_file *c, const char *key, ptrdiff_t min, ptrdiff_t max, ptrdiff_t *value,
-                             struct error *err);
+MUST_CHECK bool case_integer(const struct case_file *c, const char *key, ptrdiff_t min, ptrdiff_t max, ptrdiff_t *value, struct error *err);
 MUST_CHECK bool case_flag(const struct case_file *c, const char *key, bool *value, struct error *err);
 MUST_CHECK bool case_text(const struct case_file *c, const char *key, const char **value, struct error *err);
 /* choices: count words; *value gets the index of the one the attribute holds. */

@@ -22,10 +22,10 @@ struct tolerance {
 struct finding {
   char tensor[TENSOR_MAX_NAME]; /* name in the file, with #digest */
   bool pass;
-  const char *rule;          /* what was judged: "element", "exact", "l2", "digest sum", "missing", ... */
-  char where[96];            /* index of the worst element: [2, 0, 1] */
+  const char *rule;           /* what was judged: "element", "exact", "l2", "digest sum", "missing", ... */
+  char where[96];             /* index of the worst element: [2, 0, 1] */
   double candidate, expected; /* there */
-  double error, allowed;     /* relative, as in struct tolerance; infinite error: NaN, or no number to compare */
+  double error, allowed;      /* relative, as in struct tolerance; infinite error: NaN, or no number to compare */
 };
 
 struct verdict {

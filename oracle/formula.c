@@ -53,9 +53,7 @@ bool formula_parameter(uint64_t seed, const char *name, int ndim, const ptrdiff_
     return fail(err, "no formula for a parameter named %s with %d dimensions", name, ndim);
   }
   uint64_t base = formula_base(seed, name);
-  for (ptrdiff_t i = 0; i < count; i++) {
-    values[i] = to_float(centre + to_float(amplitude * unit_of(splitmix64(base + (uint64_t)i))));
-  }
+  for (ptrdiff_t i = 0; i < count; i++) { values[i] = to_float(centre + to_float(amplitude * unit_of(splitmix64(base + (uint64_t)i)))); }
   return true;
 }
 

@@ -14,9 +14,7 @@ static const struct operation operations[] = {CASE_OPERATIONS(ENTRY)};
 bool case_compute(struct case_run *run, int bits) {
   const struct case_file *c = run->file;
   for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
-    if (strcmp(operations[i].name, c->op) == 0) {
-      return (bits == 32 ? operations[i].f32 : operations[i].f64)(run) && run_finish(run);
-    }
+    if (strcmp(operations[i].name, c->op) == 0) { return (bits == 32 ? operations[i].f32 : operations[i].f64)(run) && run_finish(run); }
   }
   return fail(run->err, "%s: unknown operation \"%s\"", c->file.path, c->op);
 }

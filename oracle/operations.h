@@ -9,8 +9,8 @@
 #include "oracle/run.h"
 
 #define CASE_OPERATIONS(entry)                                                                                                             \
-  entry(conv) entry(linear) entry(norm) entry(relu) entry(maxpool) entry(avgpool) entry(mlp)                                              \
-  entry(match) entry(loss) entry(lars) entry(ema)
+  entry(conv) entry(linear) entry(norm) entry(relu) entry(maxpool) entry(avgpool) entry(mlp) entry(match) entry(loss) entry(lars)          \
+      entry(ema) entry(schedule) entry(knn) entry(linear_eval) entry(collapse) entry(augment) entry(block) entry(backbone) entry(step)
 
 #define DECLARE_RUNNERS(op)                                                                                                                \
   bool case_##op##_f32(struct case_run *run);                                                                                              \

@@ -66,7 +66,8 @@ static bool evaluation(struct case_run *run, const struct source *s) {
       !case_flag(run->file, "antialias", &antialias, run->err)) {
     return false;
   }
-  if (!antialias || size > resize) return fail(run->err, "%s: evaluation is antialiased, and its crop inside the resized image", run->file->name);
+  if (!antialias || size > resize)
+    return fail(run->err, "%s: evaluation is antialiased, and its crop inside the resized image", run->file->name);
   real *y = output_image(run, size, size), *scratch = run_scratch(run, REAL_DTYPE, augment_scratch(s->height, s->width, size));
   if (!y || !scratch) return false;
   augment_eval(resize, size, s->rgb, s->height, s->width, y, scratch);
@@ -101,10 +102,10 @@ static bool pipeline(struct case_run *run, const struct source *s) {
   if (!read_size(run, "size", 1, &v.size) || !read_window(run, s, &v.top, &v.left, &v.height, &v.width) ||
       !case_flag(run->file, "antialias", &v.antialias, run->err) || !case_flag(run->file, "flip", &v.flip, run->err) ||
       !case_flag(run->file, "grey", &v.grey, run->err) || !case_flag(run->file, "solarised", &v.solarise, run->err) ||
-      !case_choice(run->file, "jitter", forms, 3, &form, run->err) ||
-      !case_number(run->file, "brightness", &v.brightness, run->err) || !case_number(run->file, "contrast", &v.contrast, run->err) ||
-      !case_number(run->file, "saturation", &v.saturation, run->err) || !case_number(run->file, "hue", &v.hue, run->err) ||
-      !case_number(run->file, "sigma", &v.sigma, run->err) || !read_size(run, "taps", 0, &v.taps)) {
+      !case_choice(run->file, "jitter", forms, 3, &form, run->err) || !case_number(run->file, "brightness", &v.brightness, run->err) ||
+      !case_number(run->file, "contrast", &v.contrast, run->err) || !case_number(run->file, "saturation", &v.saturation, run->err) ||
+      !case_number(run->file, "hue", &v.hue, run->err) || !case_number(run->file, "sigma", &v.sigma, run->err) ||
+      !read_size(run, "taps", 0, &v.taps)) {
     return false;
   }
   v.form = (enum jitter_form)form;

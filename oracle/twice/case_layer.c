@@ -192,8 +192,7 @@ bool REAL_NAME(case_mlp)(struct case_run *run) {
   struct norm norm = {.relu = true};
   const real *x, *w0, *b0, *gamma, *beta, *mean0, *var0, *w3, *dy;
   if (!read_mode(run, &train) || !case_number(run->file, "bn_eps", &norm.eps, run->err) ||
-      !case_number(run->file, "bn_momentum", &norm.momentum, run->err) ||
-      !(x = run_input_any(run, REAL_DTYPE, &ndim, &shape, "in.x"))) {
+      !case_number(run->file, "bn_momentum", &norm.momentum, run->err) || !(x = run_input_any(run, REAL_DTYPE, &ndim, &shape, "in.x"))) {
     return false;
   }
   for (int d = 0; d < ndim; d++) s[d] = shape[d];

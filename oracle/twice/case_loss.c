@@ -10,8 +10,8 @@ bool REAL_NAME(case_match)(struct case_run *run) {
   ptrdiff_t s[3] = {-1, -1, -1};
   int similarity;
   const real *t1, *t2;
-  if (!case_choice(run->file, "similarity", similarities, 2, &similarity, run->err) ||
-      !(t1 = run_input(run, REAL_DTYPE, 3, s, "in.t1")) || !(t2 = run_input(run, REAL_DTYPE, 3, s, "in.t2"))) {
+  if (!case_choice(run->file, "similarity", similarities, 2, &similarity, run->err) || !(t1 = run_input(run, REAL_DTYPE, 3, s, "in.t1")) ||
+      !(t2 = run_input(run, REAL_DTYPE, 3, s, "in.t2"))) {
     return false;
   }
   struct match g = {.b = s[0], .n = s[1], .c = s[2], .similarity = similarity == 1 ? SIMILARITY_DOT : SIMILARITY_COSINE};
@@ -34,7 +34,7 @@ bool REAL_NAME(case_match)(struct case_run *run) {
 
 /* The values of a loss: of each image, and their mean. v: b, the two directions' sum. */
 static bool put_loss(struct case_run *run, const char *name, ptrdiff_t b, const double *v) {
-  double *image = run_output(run, DTYPE_F64, 1, &b, "out.%s_image", name), *mean = run_output(run, DTYPE_F64, 0, NULL, "out.%s", name);
+  double *image = run_output(run, DTYPE_F64, 1, &b, "out.%s_image", name), *mean = run_output(run, DTYPE_F64, 0, &b, "out.%s", name);
   if (!image || !mean) return false;
   *mean = 0;
   for (ptrdiff_t i = 0; i < b; i++) {
@@ -53,8 +53,7 @@ bool REAL_NAME(case_loss)(struct case_run *run) {
   double lambda[3];
   int stop, negative;
   if (!case_number(run->file, "lambda1", &lambda[0], run->err) || !case_number(run->file, "lambda2", &lambda[1], run->err) ||
-      !case_number(run->file, "lambda3", &lambda[2], run->err) ||
-      !case_choice(run->file, "rdem_stopgrad", stopgrads, 2, &stop, run->err) ||
+      !case_number(run->file, "lambda3", &lambda[2], run->err) || !case_choice(run->file, "rdem_stopgrad", stopgrads, 2, &stop, run->err) ||
       !case_choice(run->file, "rdem_negative", negatives, 2, &negative, run->err)) {
     return false;
   }

@@ -42,8 +42,7 @@ bool REAL_NAME(case_lars)(struct case_run *run) {
   ptrdiff_t steps;
   const double *lr;
   if (!case_choice(run->file, "variant", variants, 2, &variant, run->err) || !case_number(run->file, "trust", &o.trust, run->err) ||
-      !case_number(run->file, "momentum", &o.momentum, run->err) ||
-      !case_number(run->file, "weight_decay", &o.weight_decay, run->err) ||
+      !case_number(run->file, "momentum", &o.momentum, run->err) || !case_number(run->file, "weight_decay", &o.weight_decay, run->err) ||
       !case_integer(run->file, "steps", 1, PTRDIFF_MAX, &steps, run->err) || !(lr = run_input(run, DTYPE_F64, 1, &steps, "in.lr"))) {
     return false;
   }
