@@ -57,7 +57,7 @@ struct loader {
 };
 
 uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_t group) {
-  return (uint64_t)(d->count / batch );
+  return (uint64_t)(d->count / batch / group * group);
 }
 
 /* ---- order ------------------------------------------------------------------------------------------------------------------------- */
