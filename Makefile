@@ -10,8 +10,8 @@ endif
 ARCH     ?= native
 OPT      ?= -O3
 PREFIX   ?= /usr/local
-PKGS     := openblas libpng libjpeg jansson
-PACKAGES := gcc pkg-config libopenblas-openmp-dev libpng-dev libjpeg62-turbo-dev libjansson-dev libcmocka-dev
+PKGS     := openblas libpng libjpeg jansson cairo
+PACKAGES := gcc pkg-config libopenblas-openmp-dev libpng-dev libjpeg62-turbo-dev libjansson-dev libcairo2-dev fonts-dejavu-core libcmocka-dev
 
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings \
             -Wvla -Wundef -Wformat=2 -Wno-format-nonliteral -Werror
