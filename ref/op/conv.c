@@ -14,16 +14,16 @@
 #include "base/size.h"
 
 enum {
-  TILE = 224,                /* rows of a patch matrix a gemm: the patches of a tile stay in cache, and packing the weights is paid off */
-  TILE_LEAST = 98,           /* smaller tiles, down to here, when there are few: 2 x 7 x 7 */
+  TILE = 224,                /* rows of a patch matrix a gemm: enough to pay for packing the weights, few enough to leave many tiles */
+  TILE_LEAST = 196,          /* 4 x 7 x 7: halving it once more costs 10 % of the speed where weights are large */
   TILES_WANTED = 8,          /* enough to share out */
   DW_TILE = 384,             /* the same for backward weights, where rows are the inner dimension: one pass of OpenBLAS over dw */
-  DW_K = 256,                /* largest block of dw one thread works on, output channels ... */
+  DW_K = 256,                /* largest block of dw one thread works on: output channels ... */
   DW_COLUMNS = 512,          /* ... and columns (r, s, c), where the shape allows */
   DW_ITEMS_WANTED = 32,      /* blocks x chunks of positions: enough to share out */
   DW_CHUNK_LEAST = 768,      /* positions; writing and joining a partial dw costs about as much as 40 positions */
   DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
-  JOIN_BLOCK = 512,          /* elements of dw joined at a time */
+  JOIN_BLOCK = 512,          /* elements of dw joined at a time: their sums stay in the nearest cache */
   LINE = 16                  /* reals; parts of the scratch start this far apart at least, so that threads share no cache line */
 };
 
@@ -103,6 +103,13 @@ static void gather_patches(const struct window *v, const real *map, ptrdiff_t fr
   }
 }
 
+/* The same rows where they are: in the map itself, or gathered into buffer. */
+static const real *patch_rows(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *buffer) {
+  if (window_is_map(v)) return map + from * v->channels;
+  gather_patches(v, map, from, to, buffer);
+  return buffer;
+}
+
 /* Rows of the patch matrix a tile: near TILE, fewer where that leaves few tiles, and all tiles nearly equal. */
 static ptrdiff_t tile_rows(ptrdiff_t rows) {
   ptrdiff_t tile = size_min(TILE, size_max(TILE_LEAST, size_ceil_div(rows, TILES_WANTED)));
@@ -125,22 +132,22 @@ static struct window window_on_x(const struct conv *g, ptrdiff_t r, ptrdiff_t s,
                          .taps_s = taps_s};
 }
 
-static ptrdiff_t forward_slice(const struct conv *g) { return round_to_line(tile_rows(g->n * g->p * g->q) * g->r * g->s * g->c); }
+/* Whether x is its own patch matrix, so that nothing is gathered: 1x1, stride 1, no padding. */
+static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 && g->stride == 1 && g->pad == 0; }
+
+static ptrdiff_t forward_slice(const struct conv *g) {
+  return is_pointwise(g) ? 0 : round_to_line(tile_rows(g->n * g->p * g->q) * g->r * g->s * g->c);
+}
 
 /* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) {
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
   ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v);
-  if (window_is_map(&v)) {
-    gemm_rows(0, 1, rows, g->k, depth, 1, x, depth, w, depth, 0, y, g->k);
-    return;
-  }
   ptrdiff_t tile = tile_rows(rows), tiles = size_ceil_div(rows, tile), slice = forward_slice(g);
 #pragma omp parallel for schedule(dynamic)
   for (ptrdiff_t t = 0; t < tiles; t++) {
     ptrdiff_t from = t * tile, to = size_min(from + tile, rows);
-    real *patches = scratch + omp_get_thread_num() * slice;
-    gather_patches(&v, x, from, to, patches);
+    const real *patches = patch_rows(&v, x, from, to, scratch + omp_get_thread_num() * slice);
     gemm(0, 1, to - from, g->k, depth, 1, patches, depth, w, depth, 0, y + from * g->k, g->k);
   }
 }
@@ -206,9 +213,11 @@ static ptrdiff_t phase_tile(const struct conv *g) {
 }
 static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g->stride) * size_ceil_div(g->s, g->stride); }
 static ptrdiff_t backward_data_slice(const struct conv *g) {
+  if (is_pointwise(g)) return 0;
   return round_to_line(phase_tile(g) * phase_taps(g) * g->k) + (g->stride > 1 ? round_to_line(phase_tile(g) * g->c) : 0);
 }
-static ptrdiff_t packed_size(const struct conv *g) { return round_to_line(phase_taps(g) * g->k * g->c); }
+/* Of a single tap, the weights are K x C as they are. */
+static ptrdiff_t packed_size(const struct conv *g) { return g->r * g->s == 1 ? 0 : round_to_line(phase_taps(g) * g->k * g->c); }
 
 static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const real *dy, const real *w, real *dx, bool accumulate,
                                 real *scratch) {
@@ -218,7 +227,7 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
   if (depth == 0 && accumulate) return; /* these pixels went into no output */
 
   const real *weights = w;
-  if (g->r > 1 || g->s > 1) {
+  if (packed_size(g) > 0) {
     pack_weights(g, &ph, &pw, w, scratch);
     weights = scratch;
   }
@@ -228,11 +237,7 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
   for (ptrdiff_t t = 0; t < tiles; t++) {
     ptrdiff_t from = t * tile, to = size_min(from + tile, rows);
     real *mine = slices + omp_get_thread_num() * slice;
-    const real *patches = dy + from * depth;
-    if (!window_is_map(&v)) {
-      gather_patches(&v, dy, from, to, mine);
-      patches = mine;
-    }
+    const real *patches = patch_rows(&v, dy, from, to, mine);
     if (g->stride == 1) {
       gemm(0, 0, to - from, g->c, depth, 1, patches, depth, weights, g->c, accumulate, dx + from * g->c, g->c);
       continue;
@@ -247,11 +252,6 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
 }
 
 void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch) {
-  struct window forward = window_on_x(g, 0, 0, g->r, g->s);
-  if (window_is_map(&forward)) {
-    gemm_rows(0, 0, g->n * g->h * g->w, g->c, g->k, 1, dy, g->k, w, g->c, accumulate, dx, g->c);
-    return;
-  }
   for (ptrdiff_t a = 0; a < size_min(g->stride, g->h); a++)
     for (ptrdiff_t b = 0; b < size_min(g->stride, g->w); b++) backward_data_phase(g, a, b, dy, w, dx, accumulate, scratch);
 }
@@ -269,8 +269,7 @@ struct dw_cut {
 };
 
 static struct dw_cut dw_cut_make(const struct conv *g) {
-  struct window v = window_on_x(g, 0, 0, g->r, g->s);
-  struct dw_cut cut = {.direct = window_is_map(&v), .taps_r = g->r, .taps_s = g->s};
+  struct dw_cut cut = {.direct = is_pointwise(g), .taps_r = g->r, .taps_s = g->s};
   if (g->r * g->s * g->c > DW_COLUMNS) cut.taps_r = 1;
   if (g->s * g->c > DW_COLUMNS) cut.taps_s = 1;
   cut.columns = cut.direct ? size_min(g->c, DW_COLUMNS) : cut.taps_r * cut.taps_s * g->c;
@@ -345,8 +344,8 @@ void conv_backward_weights(const struct conv *g, const real *x, const real *dy, 
 
 ptrdiff_t conv_scratch(const struct conv *g, int threads) {
   struct dw_cut cut = dw_cut_make(g);
+  ptrdiff_t forward = threads * forward_slice(g);
+  ptrdiff_t data = packed_size(g) + threads * backward_data_slice(g);
   ptrdiff_t weights = partial_size(g, &cut) + threads * backward_weights_slice(&cut);
-  if (cut.direct) return weights;
-  ptrdiff_t forward = threads * forward_slice(g), data = packed_size(g) + threads * backward_data_slice(g);
-  return size_max(weights, size_max(forward, data));
+  return size_max(forward, size_max(data, weights));
 }
