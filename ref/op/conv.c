@@ -14,9 +14,9 @@
 #include "base/size.h"
 
 enum {
-  TILE = 224,                /* rows of a patch matrix a gemm: enough to pay for packing the weights, few enough to leave many tiles */
-  TILE_LEAST = 196,          /* 4 x 7 x 7: halving it once more costs 10 % of the speed where weights are large */
-  TILES_WANTED = 8,          /* enough to share out */
+  TILE = 224,                /* rows of a patch matrix a gemm: halving them costs 10 % of the speed where weights are large */
+  TILE_COLUMNS = 256,        /* columns of the product, where there are fewer than ... */
+  TILE_ROWS_FEW = 16,        /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
   DW_TILE = 384,             /* the same for backward weights, where rows are the inner dimension: one pass of OpenBLAS over dw */
   DW_K = 256,                /* largest block of dw one thread works on: output channels ... */
   DW_COLUMNS = 512,          /* ... and columns (r, s, c), where the shape allows */
@@ -110,10 +110,18 @@ static const real *patch_rows(const struct window *v, const real *map, ptrdiff_t
   return buffer;
 }
 
-/* Rows of the patch matrix a tile: near TILE, fewer where that leaves few tiles, and all tiles nearly equal. */
-static ptrdiff_t tile_rows(ptrdiff_t rows) {
-  ptrdiff_t tile = size_min(TILE, size_max(TILE_LEAST, size_ceil_div(rows, TILES_WANTED)));
-  return size_ceil_div(rows, size_ceil_div(rows, tile));
+/* How a product of the patch matrix is cut, all tiles nearly equal. */
+struct tiling {
+  ptrdiff_t rows, columns; /* of a tile */
+  ptrdiff_t across, count; /* tiles side by side; tiles in all */
+};
+
+static struct tiling tiling_make(ptrdiff_t rows, ptrdiff_t columns) {
+  ptrdiff_t down = size_ceil_div(rows, TILE), across = down < TILE_ROWS_FEW ? size_ceil_div(columns, TILE_COLUMNS) : 1;
+  struct tiling t = {.rows = size_ceil_div(rows, down), .columns = size_ceil_div(columns, across)};
+  t.across = size_ceil_div(columns, t.columns);
+  t.count = size_ceil_div(rows, t.rows) * t.across;
+  return t;
 }
 
 /* ---- forward ---------------------------------------------------------------------------------------------------------------- */
@@ -135,20 +143,22 @@ static struct window window_on_x(const struct conv *g, ptrdiff_t r, ptrdiff_t s,
 /* Whether x is its own patch matrix, so that nothing is gathered: 1x1, stride 1, no padding. */
 static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 && g->stride == 1 && g->pad == 0; }
 
+static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
 static ptrdiff_t forward_slice(const struct conv *g) {
-  return is_pointwise(g) ? 0 : round_to_line(tile_rows(g->n * g->p * g->q) * g->r * g->s * g->c);
+  return is_pointwise(g) ? 0 : round_to_line(forward_tiling(g).rows * g->r * g->s * g->c);
 }
 
 /* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) {
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
-  ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v);
-  ptrdiff_t tile = tile_rows(rows), tiles = size_ceil_div(rows, tile), slice = forward_slice(g);
+  struct tiling tiling = forward_tiling(g);
+  ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
 #pragma omp parallel for schedule(dynamic)
-  for (ptrdiff_t t = 0; t < tiles; t++) {
-    ptrdiff_t from = t * tile, to = size_min(from + tile, rows);
+  for (ptrdiff_t t = 0; t < tiling.count; t++) {
+    ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
+    ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
     const real *patches = patch_rows(&v, x, from, to, scratch + omp_get_thread_num() * slice);
-    gemm(0, 1, to - from, g->k, depth, 1, patches, depth, w, depth, 0, y + from * g->k, g->k);
+    gemm(0, 1, to - from, ks, depth, 1, patches, depth, w + k * depth, depth, 0, y + from * g->k + k, g->k);
   }
 }
 
@@ -194,29 +204,34 @@ static void pack_weights(const struct conv *g, const struct phase *h, const stru
   }
 }
 
-/* Positions [from, to) of phase (a, b), C reals each, to their places in dx. */
-static void scatter(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const struct window *v, ptrdiff_t from, ptrdiff_t to, const real *tile,
-                    bool accumulate, real *dx) {
-  for (ptrdiff_t t = from; t < to; t++, tile += g->c) {
+/* Positions [from, to) of phase (a, b), cs channels from c on, to their places in dx. */
+static void scatter(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const struct window *v, ptrdiff_t from, ptrdiff_t to, ptrdiff_t c,
+                    ptrdiff_t cs, const real *tile, bool accumulate, real *dx) {
+  for (ptrdiff_t t = from; t < to; t++, tile += cs) {
     ptrdiff_t w = t % v->out_columns * g->stride + b, i = t / v->out_columns, h = i % v->out_rows * g->stride + a, n = i / v->out_rows;
-    real *at = dx + ((n * g->h + h) * g->w + w) * g->c;
+    real *at = dx + ((n * g->h + h) * g->w + w) * g->c + c;
     if (accumulate)
-      for (ptrdiff_t c = 0; c < g->c; c++) at[c] += tile[c];
+      for (ptrdiff_t j = 0; j < cs; j++) at[j] += tile[j];
     else
-      memcpy(at, tile, (size_t)g->c * sizeof(real));
+      memcpy(at, tile, (size_t)cs * sizeof(real));
   }
 }
 
-/* Bounds for every phase: no phase has more rows or more taps than phase sizes rounded up. */
-static ptrdiff_t phase_tile(const struct conv *g) {
-  return tile_rows(g->n * size_ceil_div(g->h, g->stride) * size_ceil_div(g->w, g->stride));
+/* The tiling of every phase, and the most taps of one: those of a phase of sizes rounded up. */
+static struct tiling phase_tiling(const struct conv *g) {
+  return tiling_make(g->n * size_ceil_div(g->h, g->stride) * size_ceil_div(g->w, g->stride), g->c);
 }
 static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g->stride) * size_ceil_div(g->s, g->stride); }
-static ptrdiff_t backward_data_slice(const struct conv *g) {
-  if (is_pointwise(g)) return 0;
-  return round_to_line(phase_tile(g) * phase_taps(g) * g->k) + (g->stride > 1 ? round_to_line(phase_tile(g) * g->c) : 0);
+
+/* Scratch of a thread: a tile of patches, then, where rows of dx are apart, a tile of the product. */
+static ptrdiff_t patches_size(const struct conv *g) {
+  return is_pointwise(g) ? 0 : round_to_line(phase_tiling(g).rows * phase_taps(g) * g->k);
 }
-/* Of a single tap, the weights are K x C as they are. */
+static ptrdiff_t backward_data_slice(const struct conv *g) {
+  struct tiling tiling = phase_tiling(g);
+  return patches_size(g) + (g->stride > 1 ? round_to_line(tiling.rows * tiling.columns) : 0);
+}
+/* Scratch for all: reordered weights; those of a single tap are K x C as they are. */
 static ptrdiff_t packed_size(const struct conv *g) { return g->r * g->s == 1 ? 0 : round_to_line(phase_taps(g) * g->k * g->c); }
 
 static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const real *dy, const real *w, real *dx, bool accumulate,
@@ -232,22 +247,25 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
     weights = scratch;
   }
   real *slices = scratch + packed_size(g);
-  ptrdiff_t tile = phase_tile(g), tiles = size_ceil_div(rows, tile), slice = backward_data_slice(g);
+  struct tiling tiling = phase_tiling(g);
+  ptrdiff_t slice = backward_data_slice(g), tiles = size_ceil_div(rows, tiling.rows) * tiling.across;
 #pragma omp parallel for schedule(dynamic)
   for (ptrdiff_t t = 0; t < tiles; t++) {
-    ptrdiff_t from = t * tile, to = size_min(from + tile, rows);
-    real *mine = slices + omp_get_thread_num() * slice;
-    const real *patches = patch_rows(&v, dy, from, to, mine);
-    if (g->stride == 1) {
-      gemm(0, 0, to - from, g->c, depth, 1, patches, depth, weights, g->c, accumulate, dx + from * g->c, g->c);
+    ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
+    ptrdiff_t c = t % tiling.across * tiling.columns, cs = size_min(tiling.columns, g->c - c);
+    real *mine = slices + omp_get_thread_num() * slice, *out = mine + patches_size(g);
+    if (depth == 0) {
+      memset(out, 0, (size_t)((to - from) * cs) * sizeof(real));
+      scatter(g, a, b, &v, from, to, c, cs, out, false, dx);
       continue;
     }
-    real *out = mine + round_to_line(tile * phase_taps(g) * g->k);
-    if (depth == 0)
-      memset(out, 0, (size_t)((to - from) * g->c) * sizeof(real));
-    else
-      gemm(0, 0, to - from, g->c, depth, 1, patches, depth, weights, g->c, 0, out, g->c);
-    scatter(g, a, b, &v, from, to, out, accumulate, dx);
+    const real *patches = patch_rows(&v, dy, from, to, mine);
+    if (g->stride == 1) {
+      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, accumulate, dx + from * g->c + c, g->c);
+    } else {
+      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, 0, out, cs);
+      scatter(g, a, b, &v, from, to, c, cs, out, accumulate, dx);
+    }
   }
 }
 

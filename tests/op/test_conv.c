@@ -43,6 +43,9 @@ static const struct {
     {3, 33, 31, 4, 6, 3, 3, 1, 1},   /* chunks of positions with partial dw */
     {4, 29, 31, 6, 5, 1, 1, 1, 0},   /* chunks without patches */
     {2, 61, 63, 3, 5, 7, 7, 2, 3},   /* chunks, stride 2 */
+    {1, 29, 29, 1, 40, 3, 3, 2, 1},  /* 15 x 15 positions in the first phase of dx make two tiles, 15 x 14 in the next one larger */
+    {1, 6, 6, 300, 520, 1, 1, 1, 0}, /* few rows: columns of the product cut */
+    {1, 6, 6, 300, 290, 3, 3, 2, 1}, /* ... with patches, in both directions */
     {1, 5, 6, 171, 3, 3, 3, 1, 1},   /* columns of dw cut by tap */
     {1, 5, 6, 70, 3, 3, 3, 2, 1},    /* ... by kernel row */
     {1, 5, 6, 180, 260, 3, 3, 1, 1}, /* ... by tap and output channel */
