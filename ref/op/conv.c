@@ -14,12 +14,12 @@
 #include "base/size.h"
 
 enum {
-  TILE = 224,                /* rows of a patch matrix a gemm: halving them costs 10 % of the speed where weights are large */
-  TILE_COLUMNS = 256,        /* columns of the product, where there are fewer than ... */
-  TILE_ROWS_FEW = 16,        /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
-  DW_TILE = 384,             /* the same for backward weights, where rows are the inner dimension: one pass of OpenBLAS over dw */
-  DW_K = 256,                /* largest block of dw one thread works on: output channels ... */
-  DW_COLUMNS = 512,          /* ... and columns (r, s, c), where the shape allows */
+  TILE = 224,         /* rows of a patch matrix a gemm: halving them costs 10 % of the speed where weights are large */
+  TILE_COLUMNS = 256, /* columns of the product, where there are fewer than ... */
+  TILE_ROWS_FEW = 16, /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
+  DW_TILE = 384,      /* the same for backward weights, where rows are the inner dimension: OpenBLAS reads and writes dw once for so many */
+  DW_K = 256,         /* largest block of dw one thread works on: output channels ... */
+  DW_COLUMNS = 512,   /* ... and columns (r, s, c), where the shape allows */
   DW_ITEMS_WANTED = 32,      /* blocks x chunks of positions: enough to share out */
   DW_CHUNK_LEAST = 768,      /* positions; writing and joining a partial dw costs about as much as 40 positions */
   DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
@@ -47,11 +47,12 @@ bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t 
                 "convolution: a kernel of %td x %td is larger than the image of %td x %td with %td zeros around it; use a larger image", r,
                 s, h, w, pad);
   ptrdiff_t p = fits ? (padded_h - r) / stride + 1 : 0, q = fits ? (padded_w - s) / stride + 1 : 0;
-  /* BLAS counts in int, so positions and the patch of a position, forward (r s c) and backward (r s k), must fit one. */
-  fits = fits && size_product(n, h, w, 1, &size) && size <= INT_MAX && size_product(size, c, sizeof(real), 1, &size) &&
-         size_product(n, p, q, 1, &size) && size <= INT_MAX && size_product(size, k, sizeof(real), 1, &size) &&
-         size_product(r, s, c, 1, &size) && size <= INT_MAX && size_product(size, k, sizeof(real), 1, &size) &&
-         size_product(r, s, k, 1, &size) && size <= INT_MAX;
+  /* BLAS counts in int, so positions and the patch of a position, forward (r s c) and backward (r s k), must fit one. A stride or pad
+   * beyond an int has no use, and would overflow sums below. */
+  fits = fits && stride <= INT_MAX && pad <= INT_MAX && size_product(n, h, w, 1, &size) && size <= INT_MAX &&
+         size_product(size, c, sizeof(real), 1, &size) && size_product(n, p, q, 1, &size) && size <= INT_MAX &&
+         size_product(size, k, sizeof(real), 1, &size) && size_product(r, s, c, 1, &size) && size <= INT_MAX &&
+         size_product(size, k, sizeof(real), 1, &size) && size_product(r, s, k, 1, &size) && size <= INT_MAX;
   if (!fits)
     return fail(
         err, "convolution of %td x %td x %td x %td by %td kernels of %td x %td, stride %td, pad %td: too large to index; use fewer images",
@@ -277,8 +278,8 @@ void conv_backward_data(const struct conv *g, const real *dy, const real *w, rea
 /* ---- backward weights ------------------------------------------------------------------------------------------------------- */
 
 /* dw (K x R S C) = dy^T (K x N P Q) times patches of x (N P Q x R S C), cut three ways: output channels into blocks_k, columns
- * into blocks that are whole taps where patches are gathered (so that no patch is gathered for two blocks of columns), and
- * positions into chunks. With one chunk, gemm adds to dw itself; else each chunk has a partial dw, and these are joined. */
+ * into blocks, of whole taps where patches are gathered, so that no two blocks of columns gather the same pixels, and positions
+ * into chunks. With one chunk, gemm adds to dw itself; else each chunk has a partial dw, and these are joined. */
 struct dw_cut {
   bool direct;                       /* patches are x itself */
   ptrdiff_t taps_r, taps_s, columns; /* of a block of columns */
