@@ -23,7 +23,7 @@ struct error {
 #define MUST_CHECK __attribute__((warn_unused_result))
 
 /* Formats the line and returns false, so that a caller can write: return fail(err, ...). A null err is allowed. Keeps the
- * first 1023 bytes. */
+ * first 1023 bytes. Control characters (a file's own text may be quoted) become '?', so that the message stays one line. */
 bool fail(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
 
 /* Puts "what: " in front of the line already there (a file name in front of what a parser said). Returns false. */

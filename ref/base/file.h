@@ -4,41 +4,43 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "base/error.h"
 
-/* A file being written. Nothing appears under its own name before file_commit. */
+enum { FILE_PATH_SIZE = 4096 };
+
+/* A file being written. Nothing appears under its own name before file_commit. Use: file_create, file_write any number of times,
+ * file_commit; every one of them removes the temporary file when it fails, and file_abandon does so for any other reason to stop. */
 struct file_writer {
-  int fd;
-  char path[4096], temporary[4096 + 32];
-  size_t written;
+  int fd; /* -1: not open */
+  char path[FILE_PATH_SIZE], temporary[FILE_PATH_SIZE + 32];
+  size_t written;  /* bytes so far */
+  size_t expected; /* bytes in all, set by a caller that knows, for the message about a full disk; 0: not known */
 };
 
+/* Opens the temporary file PATH.PID.N.tmp. Fails where the folder is missing or may not be written, and where path is there but is
+ * no ordinary file (a folder, a device). A symbolic link at path is replaced by file_commit, not followed. */
 MUST_CHECK bool file_create(struct file_writer *f, const char *path, struct error *err);
-/* Appends; a full disk is reported with the path and the bytes that were needed. On failure the temporary file is removed. */
+
+/* Appends. A full disk is reported with the path and the bytes that were needed. */
 MUST_CHECK bool file_write(struct file_writer *f, const void *data, size_t size, struct error *err);
+
+/* Puts the file in place of whatever had its name before, and waits until the disk has it. */
 MUST_CHECK bool file_commit(struct file_writer *f, struct error *err);
+
+/* Removes the temporary file; the target is as it was. No effect after file_commit or a failure. */
 void file_abandon(struct file_writer *f);
 
 /* create + write + commit. */
 MUST_CHECK bool file_replace(const char *path, const void *data, size_t size, struct error *err);
 
-/* A whole file in memory; free(*data) by the caller. Fails for more than limit bytes. A zero byte follows the data. */
+/* A whole ordinary file in memory; free(*data) by the caller. Fails for more than limit bytes. A zero byte follows the data. */
 MUST_CHECK bool file_read(const char *path, size_t limit, char **data, size_t *size, struct error *err);
+
+/* Opens an ordinary file for reading (never waits for a pipe) and says how long it is; close(*fd) by the caller. */
+MUST_CHECK bool file_open(const char *path, int *fd, size_t *size, struct error *err);
 
 /* Creates a folder and its parents if missing. */
 MUST_CHECK bool folder_create(const char *path, struct error *err);
-
-/* SHA-256 (FIPS 180-4); incremental. */
-struct sha256 {
-  uint32_t state[8];
-  uint64_t length;
-  unsigned char block[64];
-};
-void sha256_begin(struct sha256 *s);
-void sha256_add(struct sha256 *s, const void *data, size_t size);
-void sha256_end(struct sha256 *s, unsigned char digest[32]);
-void sha256_hex(const unsigned char digest[32], char text[65]);
 
 #endif

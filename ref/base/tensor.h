@@ -7,27 +7,28 @@
 
 enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_BF16, DTYPE_I32, DTYPE_I64, DTYPE_U8 };
 
-enum { TENSOR_MAX_DIMS = 6, TENSOR_MAX_NAME = 160 };
+enum { TENSOR_MAX_DIMS = 6, TENSOR_MAX_NAME = 160 /* bytes, the end of the string among them */ };
 
 struct tensor {
   char name[TENSOR_MAX_NAME];
   enum dtype dtype;
   int ndim; /* 0: a scalar */
   ptrdiff_t shape[TENSOR_MAX_DIMS];
-  void *data; /* row-major, not owned */
+  void *data; /* row-major, not owned; inside a mapped file it may be unaligned */
 };
 
 size_t dtype_size(enum dtype dtype);      /* bytes of one element */
 const char *dtype_name(enum dtype dtype); /* as in safetensors: "F32" ... */
 bool dtype_parse(const char *name, enum dtype *dtype);
 
-/* Elements; -1 if the product overflows. */
+/* Elements (1 for a scalar); -1 if a size is negative or the product overflows. */
 ptrdiff_t tensor_count(const struct tensor *t);
 
-/* Element i as a double, of any dtype. */
+/* Element i as a double, of any dtype; i is not checked. Integers beyond 2^53 are rounded. */
 double tensor_at(const struct tensor *t, ptrdiff_t i);
 
-/* Builds a tensor: tensor_make(DTYPE_F32, data, "x", 2, (ptrdiff_t[]){m, c}). The name may be a format with arguments appended. */
+/* Builds a tensor: tensor_make(DTYPE_F32, data, "x", 2, (ptrdiff_t[]){m, c}). The name may be a format with arguments appended;
+ * a name that is too long, or more dimensions than TENSOR_MAX_DIMS, is a programming error. */
 struct tensor tensor_make(enum dtype dtype, void *data, int ndim, const ptrdiff_t *shape, const char *name_format, ...)
     __attribute__((format(printf, 5, 6)));
 

@@ -1,0 +1,24 @@
+/* SHA-256 (FIPS 180-4), incremental. */
+#ifndef EDIY_BASE_SHA256_H
+#define EDIY_BASE_SHA256_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct sha256 {
+  uint32_t state[8];
+  uint64_t length; /* bytes so far */
+  unsigned char block[64];
+};
+
+enum { SHA256_HEX_SIZE = 65 }; /* 64 digits and the end of the string */
+
+/* sha256_begin, then sha256_add for any number of pieces, then sha256_end once. How the data is cut does not matter. */
+void sha256_begin(struct sha256 *s);
+void sha256_add(struct sha256 *s, const void *data, size_t size);
+void sha256_end(struct sha256 *s, unsigned char digest[32]);
+
+/* The digest in lower-case hexadecimal, as sha256sum prints it. */
+void sha256_hex(const unsigned char digest[32], char text[SHA256_HEX_SIZE]);
+
+#endif

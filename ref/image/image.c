@@ -1,0 +1,52 @@
+/* Which decoder reads a file is decided by its first bytes. */
+#include "image/image.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "image/codec.h"
+
+/* Of the compressed file: three bytes for each pixel of the largest image, which no sensible JPEG or PNG reaches. */
+static const size_t max_file_bytes = (size_t)IMAGE_MAX_PIXELS * 3;
+
+void image_free(struct image *image) {
+  free(image->rgb);
+  *image = (struct image){0};
+}
+
+bool image_allocate(struct image *image, uint32_t height, uint32_t width, const char *name, struct error *err) {
+  uint64_t pixels = (uint64_t)height * width;
+  if (pixels == 0) return fail(err, "%s: an image of %u x %u has no pixels; remove it", name, width, height);
+  if (height > INT32_MAX || width > INT32_MAX || pixels > IMAGE_MAX_PIXELS)
+    return fail(err, "%s: %u x %u pixels are more than the %d allowed; make it smaller or remove it", name, width, height,
+                IMAGE_MAX_PIXELS);
+  uint8_t *rgb = malloc((size_t)pixels * 3);
+  if (!rgb) return fail(err, "%s: no memory for %u x %u pixels (%llu bytes)", name, width, height, (unsigned long long)pixels * 3);
+  *image = (struct image){.height = (int)height, .width = (int)width, .rgb = rgb};
+  return true;
+}
+
+bool image_decode(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err) {
+  static const uint8_t jpeg[] = {0xff, 0xd8, 0xff}, png[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+  *image = (struct image){0};
+  if (size >= sizeof jpeg && !memcmp(data, jpeg, sizeof jpeg)) return image_decode_jpeg(data, size, name, image, err);
+  if (size >= sizeof png && !memcmp(data, png, sizeof png)) return image_decode_png(data, size, name, image, err);
+  if (size == 0) return fail(err, "%s: the file is empty; remove it or copy it again", name);
+  char start[3 * 8 + 1] = "";
+  for (size_t i = 0; i < size && i < 8; i++) {
+    static const char digit[] = "0123456789abcdef";
+    memcpy(start + 3 * i, (char[]){' ', digit[data[i] >> 4], digit[data[i] & 15], 0}, 4);
+  }
+  return fail(err, "%s: neither JPEG nor PNG (starts with%s); convert it to one of them or remove it", name, start);
+}
+
+bool image_read(const char *path, struct image *image, struct error *err) {
+  char *data;
+  size_t size;
+  *image = (struct image){0};
+  if (!file_read(path, max_file_bytes, &data, &size, err)) return false;
+  bool ok = image_decode((const uint8_t *)data, size, path, image, err);
+  free(data);
+  return ok;
+}

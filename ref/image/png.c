@@ -1,0 +1,141 @@
+/* PNG, by libpng.
+ *
+ * The bytes are Pillow's convert("RGB"), with one exception: of 16-bit samples the high byte is kept, grey or not. Pillow does so for colour,
+ * but clips 16-bit grey at 255, which turns all but the darkest pixels white. */
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <png.h>
+
+#include "base/file.h"
+#include "image/codec.h"
+
+/* Deflate makes at most 1032 bytes of one. A shorter file is refused before memory is taken for it. */
+enum { MAX_BYTES_PER_BYTE = 1032 };
+
+/* libpng reports errors by a call that must not return. All that is acquired before such a jump is in here, so that it can be released. */
+struct reader {
+  png_structp png;
+  png_infop info;
+  struct image image;
+  png_bytep *rows;
+  const uint8_t *data;
+  size_t size, at;
+  const char *name;
+  struct error *err;
+};
+
+static _Noreturn void on_read_error(png_structp png, const char *text) {
+  struct reader *r = png_get_error_ptr(png);
+  fail(r->err, "%s: broken PNG (%s); copy the file again or remove it", r->name, text);
+  png_longjmp(png, 1);
+}
+
+/* libpng warns of oddities beside the pixels (colour profiles, text, times). */
+static void on_warning(png_structp png, const char *text) { (void)png, (void)text; }
+
+static void read_bytes(png_structp png, png_bytep to, size_t count) {
+  struct reader *r = png_get_io_ptr(png);
+  if (count > r->size - r->at) png_error(png, "it ends too early");
+  memcpy(to, r->data + r->at, count);
+  r->at += count;
+}
+
+/* All that can jump. */
+static bool read_pixels(struct reader *r) {
+  png_structp png = r->png;
+  if (setjmp(png_jmpbuf(png))) return false;
+  png_set_read_fn(png, r, read_bytes);
+  png_set_user_limits(png, IMAGE_MAX_PIXELS, IMAGE_MAX_PIXELS); /* a side; image_allocate looks at the product */
+  png_read_info(png, r->info);
+
+  uint32_t height = png_get_image_height(png, r->info), width = png_get_image_width(png, r->info);
+  if ((uint64_t)height * png_get_rowbytes(png, r->info) / MAX_BYTES_PER_BYTE > r->size)
+    return fail(r->err, "%s: broken PNG (%zu bytes for %u x %u pixels); copy the file again or remove it", r->name, r->size, width, height);
+
+  int type = png_get_color_type(png, r->info);
+  if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
+  if (type == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
+  png_set_strip_16(png);
+  png_set_strip_alpha(png); /* also the alpha that transparency in a palette gives */
+  if (!(type & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png);
+  png_set_interlace_handling(png);
+  png_read_update_info(png, r->info);
+  if (png_get_rowbytes(png, r->info) != (size_t)width * 3)
+    return fail(r->err, "%s: a PNG of an unknown kind of pixels; write it again as 8-bit RGB", r->name);
+
+  if (!image_allocate(&r->image, height, width, r->name, r->err)) return false;
+  r->rows = malloc(height * sizeof *r->rows);
+  if (!r->rows) return fail(r->err, "%s: no memory", r->name);
+  for (uint32_t y = 0; y < height; y++) r->rows[y] = r->image.rgb + (size_t)y * width * 3;
+  png_read_image(png, r->rows);
+  png_read_end(png, NULL); /* a file cut behind its last pixel is noticed too */
+  return true;
+}
+
+bool image_decode_png(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err) {
+  struct reader r = {.data = data, .size = size, .name = name, .err = err};
+  r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, on_read_error, on_warning);
+  r.info = r.png ? png_create_info_struct(r.png) : NULL;
+  bool ok = r.info ? read_pixels(&r) : fail(err, "%s: no memory", name);
+  png_destroy_read_struct(&r.png, &r.info, NULL);
+  free(r.rows);
+  if (ok)
+    *image = r.image;
+  else
+    image_free(&r.image);
+  return ok;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------------------------------------*/
+
+struct writer {
+  png_structp png;
+  png_infop info;
+  struct file_writer file;
+  const char *path;
+  struct error *err;
+  bool explained; /* err says already why a write failed */
+};
+
+static _Noreturn void on_write_error(png_structp png, const char *text) {
+  struct writer *w = png_get_error_ptr(png);
+  if (!w->explained) fail(w->err, "%s: cannot write PNG (%s)", w->path, text);
+  png_longjmp(png, 1);
+}
+
+static void write_bytes(png_structp png, png_bytep from, size_t count) {
+  struct writer *w = png_get_io_ptr(png);
+  if (file_write(&w->file, from, count, w->err)) return;
+  w->explained = true;
+  png_error(png, "write");
+}
+
+static void flush_bytes(png_structp png) { (void)png; }
+
+/* All that can jump. */
+static bool write_pixels(struct writer *w, const struct image *image) {
+  png_structp png = w->png;
+  if (setjmp(png_jmpbuf(png))) return false;
+  png_set_write_fn(png, w, write_bytes, flush_bytes);
+  png_set_user_limits(png, IMAGE_MAX_PIXELS, IMAGE_MAX_PIXELS);
+  png_set_IHDR(png, w->info, (uint32_t)image->width, (uint32_t)image->height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_write_info(png, w->info);
+  for (int y = 0; y < image->height; y++) png_write_row(png, image->rgb + (size_t)y * (size_t)image->width * 3);
+  png_write_end(png, w->info);
+  return true;
+}
+
+bool image_write_png(const char *path, const struct image *image, struct error *err) {
+  struct writer w = {.path = path, .err = err};
+  if (!file_create(&w.file, path, err)) return false;
+  w.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, on_write_error, on_warning);
+  w.info = w.png ? png_create_info_struct(w.png) : NULL;
+  bool ok = w.info ? write_pixels(&w, image) : fail(err, "%s: no memory", path);
+  png_destroy_write_struct(&w.png, &w.info);
+  if (ok) return file_commit(&w.file, err);
+  if (!w.explained) file_abandon(&w.file); /* file_write has removed it itself */
+  return false;
+}
