@@ -19,7 +19,8 @@ void image_free(struct image *image);
 
 /* Reads a JPEG or PNG file by its first bytes, whatever its name says. The bytes are those Pillow's Image.open(f).convert("RGB") gives:
  * JPEG with the accurate integer IDCT and fancy upsampling, grey repeated, CMYK and YCCK (Adobe's inverted) converted as Pillow does, no
- * EXIF rotation; PNG of 1/2/4/8/16 bit, grey, palette, alpha (dropped), interlaced. Fails for anything else, for a truncated file (also
+ * EXIF rotation; PNG of 1/2/4/8/16 bit, grey, palette, alpha (dropped), interlaced. One exception: of 16-bit grey the high byte is kept, as
+ * Pillow does for 16-bit colour, where Pillow clips at 255. Fails for anything else, for a truncated file (also
  * where libjpeg would only warn), for 0 or more than IMAGE_MAX_PIXELS pixels. */
 MUST_CHECK bool image_read(const char *path, struct image *image, struct error *err);
 

@@ -9,7 +9,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "base/file.h"
+#include "base/sha256.h"
 
 /* Deeper nesting than any data set has; reached through a link into a parent. */
 enum { MAX_DEPTH = 16 };

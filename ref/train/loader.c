@@ -56,7 +56,9 @@ struct loader {
   struct error error;
 };
 
-uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch) { return (uint64_t)(d->count / batch); }
+uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_t group) {
+  return (uint64_t)(d->count / batch / group * group);
+}
 
 /* ---- order ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -75,7 +77,7 @@ static void shuffle(struct loader *l, int32_t epoch) {
 /* Gives the next batch number to the slot that is free for it. Under the lock. */
 static void open_slot(struct loader *l) {
   struct slot *s = &l->slot[l->opened % (uint64_t)l->slots];
-  uint64_t batches = loader_epoch_batches(l->d, l->o.batch);
+  uint64_t batches = loader_epoch_batches(l->d, l->o.batch, l->o.group);
   s->number = l->opened++;
   s->epoch = (int32_t)(s->number / batches);
   s->claimed = s->done = 0;
@@ -262,10 +264,11 @@ static bool take_memory(struct loader *l, struct error *err) {
 
 bool loader_open(struct loader **loader, const struct dataset *d, const struct loader_options *o, uint64_t first,
                  void (*report)(void *context, const char *line), void *context, struct error *err) {
-  assert(o->batch > 0 && o->workers > 0 && o->ahead > 0 && o->view[0].size > 0 && o->view[0].size == o->view[1].size);
+  assert(o->batch > 0 && o->group > 0 && o->workers > 0 && o->ahead > 0 && o->view[0].size > 0 && o->view[0].size == o->view[1].size);
   *loader = NULL;
-  if (d->count < o->batch)
-    return fail(err, "%s: %td images do not fill one batch of %td; choose a smaller batch or more images", d->root, d->count, o->batch);
+  if (loader_epoch_batches(d, o->batch, o->group) == 0)
+    return fail(err, "%s: %td images do not fill one step of %td x %td; choose a smaller batch or more images", d->root, d->count, o->group,
+                o->batch);
   struct loader *l = malloc(sizeof *l);
   if (!l) return fail(err, "out of memory for the loader");
   *l = (struct loader){.d = d,

@@ -1,7 +1,7 @@
 /* Worker threads that read, decode and augment batches ahead of the trainer.
  *
  * What a batch holds depends only on the data set, the seed and its number, not on threads or timing: epoch e visits the images in the
- * order of a Philox shuffle, drops the last incomplete batch, and image i of epoch e gets the views of streams (seed, e, i, view).
+ * order of a Philox shuffle, drops what does not fill the last group of batches, and image i of epoch e gets the views of streams (seed, e, i, view).
  * A file that cannot be decoded is reported once, counted, and replaced by the next image in data set order that can (so that batches keep
  * their size and resuming gives the same ones), seen through the streams of the image it stands in for (so that it does not repeat its own
  * views of the same epoch); more than max_bad bad files stop the run.
@@ -19,6 +19,7 @@
 
 struct loader_options {
   ptrdiff_t batch;    /* images */
+  ptrdiff_t group;    /* an epoch has a multiple of this many batches: the micro-batches of one optimiser step; at least 1 */
   int workers, ahead; /* threads, and batches kept ready: at least 1 */
   uint64_t seed;
   ptrdiff_t max_bad;
@@ -45,8 +46,8 @@ MUST_CHECK bool loader_open(struct loader **loader, const struct dataset *d, con
  * After a failure (too many bad files, out of memory) every further call fails with the same line. */
 MUST_CHECK bool loader_next(struct loader *loader, struct batch *batch, double *waited, struct error *err);
 
-/* Batches in one epoch: count / batch. */
-uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch);
+/* Batches in one epoch: the images that fill whole groups. */
+uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_t group);
 
 /* Bytes of the batches kept in memory, without the cache; SIZE_MAX if that overflows. */
 size_t loader_bytes(const struct loader_options *o);

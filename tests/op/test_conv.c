@@ -1,6 +1,7 @@
 /* Convolution: the plain loops against known answers and against each other, the fast forms against the plain ones. */
 #include "op/conv.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <string.h>
 
@@ -302,6 +303,9 @@ static void impossible_shapes_are_refused(void **state) {
     assert_false(conv_make(&g, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], &err));
     assert_non_null(strstr(err.text, "too large"));
   }
+  /* x and y fit, the weights do not */
+  assert_false(conv_make(&g, 1, 1, 1, INT_MAX, INT_MAX, 1, 1, 1, 0, &err));
+  assert_non_null(strstr(err.text, "too large"));
   assert_true(conv_make(&g, 1, 8, 8, 3, 4, 1, 1, huge, 0, &err));
   assert_true(g.p == 1 && g.q == 1);
 }

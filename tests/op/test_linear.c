@@ -144,6 +144,18 @@ static void within_the_rounding_bound(void **state) {
   }
 }
 
+/* 1 + 2^-25 + 2^-25 + ...: in float every addition would round back to 1; the sum in double is exact. */
+static void bias_gradient_is_summed_in_double(void **state) {
+  (void)state;
+  enum { M = 3001 };
+  const struct linear g = {M, 1, 1};
+  real *x = test_reals(M), *dy = test_reals(M), *scratch = test_reals(linear_scratch(&g)), dw = 0, db = 0;
+  for (int i = 0; i < M; i++) dy[i] = i == 0 ? 1 : (real)0x1p-25;
+  linear_backward_weights(&g, x, dy, &dw, &db, scratch);
+  assert_true(db == (real)(1 + (M - 1) * 0x1p-25));
+  free(x), free(dy), free(scratch);
+}
+
 static double dot(const real *a, const real *b, ptrdiff_t n) {
   double sum = 0;
   for (ptrdiff_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
@@ -210,7 +222,8 @@ static void threads_change_no_bit(void **state) {
 int main(void) {
   blas_prepare();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(exact_on_integers),         cmocka_unit_test(without_bias),          cmocka_unit_test(within_the_rounding_bound),
+      cmocka_unit_test(exact_on_integers),         cmocka_unit_test(without_bias),
+      cmocka_unit_test(within_the_rounding_bound), cmocka_unit_test(bias_gradient_is_summed_in_double),
       cmocka_unit_test(gradients_are_derivatives), cmocka_unit_test(threads_change_no_bit),
   };
   return cmocka_run_group_tests_name("linear " REAL_SUFFIX, tests, NULL, NULL);

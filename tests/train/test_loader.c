@@ -45,6 +45,7 @@ static int teardown(void **state) {
 
 static struct loader_options options(int workers, int ahead, size_t cache) {
   return (struct loader_options){.batch = BATCH,
+                                 .group = 1,
                                  .workers = workers,
                                  .ahead = ahead,
                                  .seed = 5,
@@ -157,6 +158,21 @@ static void a_run_can_begin_at_any_batch(void **state) {
   free(whole);
 }
 
+/* 23 images hold five batches of 4, hence two groups of two: the first four batches of the ungrouped order, then the next epoch. */
+static void an_epoch_holds_whole_groups(void **state) {
+  (void)state;
+  struct loader_options o = options(2, 2, 0);
+  struct record *plain = record(&o, 0, 2 * EPOCH);
+  o.group = 2;
+  struct record *r = record(&o, 0, 8);
+  for (int k = 0; k < 8; k++) {
+    assert_int_equal(r[k].epoch, k / 4);
+    assert_memory_equal(r[k].view, plain[k < 4 ? k : k + 1].view, sizeof r[k].view);
+  }
+  assert_int_equal(loader_epoch_batches(&data, BATCH, 2), 4);
+  free(plain), free(r);
+}
+
 struct reports {
   int lines;
   char last[1200];
@@ -247,7 +263,7 @@ static void a_data_set_smaller_than_a_batch_is_refused(void **state) {
   struct error err;
   struct loader *l;
   assert_false(loader_open(&l, &data, &o, 0, NULL, NULL, &err));
-  if (!strstr(err.text, "23 images do not fill one batch of 24")) fail_msg("%s", err.text);
+  if (!strstr(err.text, "23 images do not fill one step of 1 x 24")) fail_msg("%s", err.text);
   assert_null(l);
 }
 
@@ -321,6 +337,7 @@ int main(void) {
                                      TEST(an_epoch_visits_no_image_twice_and_the_next_in_another_order),
                                      TEST(threads_depth_and_cache_change_nothing),
                                      TEST(a_run_can_begin_at_any_batch),
+                                     TEST(an_epoch_holds_whole_groups),
                                      TEST(a_bad_file_is_reported_once_and_replaced),
                                      TEST(too_many_bad_files_stop_the_run),
                                      TEST(a_folder_of_bad_files_ends),
