@@ -127,6 +127,22 @@ static void a_resumed_log_is_that_of_one_piece(void **state) {
   free(whole);
 }
 
+static void nothing_behind_a_damaged_line_is_kept(void **state) {
+  (void)state;
+  struct log log;
+  open_log(&log, 0);
+  write_steps(&log, 1, 3);
+  char *before = contents();
+  fputs("{\"step\": 4, \"epo\n", log.file);
+  write_steps(&log, 5, 7);
+  log_close(&log);
+  open_log(&log, 7);
+  log_close(&log);
+  char *after = contents();
+  assert_string_equal(after, before);
+  free(before), free(after);
+}
+
 static void a_missing_log_is_no_reason_to_stop(void **state) {
   (void)state;
   struct log log;
@@ -151,7 +167,7 @@ static void a_folder_in_the_way_is_named(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {TEST(a_line_is_json_that_reads_back_exactly), TEST(each_line_is_on_disk_at_once),
-                                     TEST(a_resumed_log_is_that_of_one_piece), TEST(a_missing_log_is_no_reason_to_stop),
-                                     TEST(a_folder_in_the_way_is_named)};
+                                     TEST(a_resumed_log_is_that_of_one_piece),     TEST(nothing_behind_a_damaged_line_is_kept),
+                                     TEST(a_missing_log_is_no_reason_to_stop),     TEST(a_folder_in_the_way_is_named)};
   return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }
