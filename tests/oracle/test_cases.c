@@ -15,10 +15,9 @@
 #include "base/file.h"
 #include "base/philox.h"
 #include "base/sha256.h"
-#include "oracle/compare.h"
+#include "oracle/check.h"
 #include "oracle/exact_sum.h"
 #include "oracle/formula.h"
-#include "oracle/operations.h"
 #include "support/cmocka.h"
 
 enum { MAX_FILE = 1 << 28, LINES_PER_CASE = 5 };
@@ -69,14 +68,13 @@ static bool check_case(const char *name, int bits, int *tensors) {
   char path[4200], line[600];
   struct error err = {0};
   struct case_file file;
-  struct case_run run;
   struct verdict v;
   snprintf(path, sizeof path, "%s/%s.safetensors", cases_folder, name);
   if (!case_open(&file, path, &err)) {
     print_error("%s f%d: %s\n", name, bits, err.text);
     return false;
   }
-  bool ok = run_begin(&run, &file, &err) && case_compute(&run, bits) && compare_case(&run, bits, &v, &err);
+  bool ok = case_check(&file, bits, &v, &err);
   if (!ok) {
     print_error("%s f%d: %s\n", name, bits, err.text);
   } else {
@@ -91,7 +89,6 @@ static bool check_case(const char *name, int bits, int *tensors) {
     *tensors += v.count;
     verdict_free(&v);
   }
-  run_end(&run);
   case_close(&file);
   return ok;
 }
