@@ -100,16 +100,26 @@ static void backward(struct arrays *a, const real *dy, real *dx) {
 }
 
 static void drop(struct arrays *a) {
-  real *r[] = {a->x, a->residual, a->gamma, a->beta, a->running_mean, a->running_var, a->dy, a->y, a->dx, a->dresidual, a->dgamma, a->dbeta};
+  real *r[] = {a->x,  a->residual, a->gamma, a->beta,      a->running_mean, a->running_var,
+               a->dy, a->y,        a->dx,    a->dresidual, a->dgamma,       a->dbeta};
   for (size_t i = 0; i < sizeof r / sizeof r[0]; i++) free(r[i]);
   free(a->mean), free(a->invstd), free(a->scratch);
 }
 
 static struct plain make_plain(const struct arrays *a) {
   ptrdiff_t n = a->g.m * a->g.c, c = a->g.c;
-  return (struct plain){a->g.m, c, a->g.eps, a->train, a->g.relu, test_widened(a->x, n), a->residual ? test_widened(a->residual, n) : NULL,
-                        test_widened(a->gamma, c), test_widened(a->beta, c), test_widened(a->running_mean, c),
-                        test_widened(a->running_var, c), test_widened(a->dy, n)};
+  return (struct plain){a->g.m,
+                        c,
+                        a->g.eps,
+                        a->train,
+                        a->g.relu,
+                        test_widened(a->x, n),
+                        a->residual ? test_widened(a->residual, n) : NULL,
+                        test_widened(a->gamma, c),
+                        test_widened(a->beta, c),
+                        test_widened(a->running_mean, c),
+                        test_widened(a->running_var, c),
+                        test_widened(a->dy, n)};
 }
 
 static void drop_plain(struct plain *p) {
@@ -282,7 +292,8 @@ static void gradient_may_be_in_place_and_parameters_accumulate(void **state) {
     memcpy(once, a.dgamma, (size_t)c * sizeof(real));
     backward(&a, a.dy, a.dy);
     assert_memory_equal(a.dy, a.dx, (size_t)n * sizeof(real));
-    for (ptrdiff_t k = 0; k < c; k++) assert_true(fabs((double)(a.dgamma[k] - 2 * once[k])) <= 2 * REAL_ROUNDOFF * fabs((double)once[k]) * 2);
+    for (ptrdiff_t k = 0; k < c; k++)
+      assert_true(fabs((double)(a.dgamma[k] - 2 * once[k])) <= 2 * REAL_ROUNDOFF * fabs((double)once[k]) * 2);
     free(once);
     drop(&a);
   }
@@ -300,7 +311,8 @@ static void threads_do_not_change_a_bit(void **state) {
         struct arrays a = make(m, c, train, 1, 1, 3, 1), *b = t ? &a : &first;
         omp_set_num_threads(thread_counts[t]);
         forward(b), backward(b, b->dy, b->dx);
-        assert_memory_equal(b->y, first.y, n), assert_memory_equal(b->dx, first.dx, n), assert_memory_equal(b->dresidual, first.dresidual, n);
+        assert_memory_equal(b->y, first.y, n), assert_memory_equal(b->dx, first.dx, n),
+            assert_memory_equal(b->dresidual, first.dresidual, n);
         assert_memory_equal(b->dgamma, first.dgamma, nc), assert_memory_equal(b->dbeta, first.dbeta, nc);
         assert_memory_equal(b->running_mean, first.running_mean, nc), assert_memory_equal(b->running_var, first.running_var, nc);
         drop(&a);
