@@ -54,7 +54,7 @@ static bool match_page(struct page *p, struct encoder *teacher, const struct con
   const struct value *map = &teacher->net.value[teacher->net.map];
   struct match g = {p->rows, map->h * map->w, map->c, (enum similarity)config->similarity};
   size_t view = (size_t)(config->size * config->size * 3), cells = (size_t)(g.b * g.n);
-  float *scratch = malloc((size_t)match_scratch(&g, omp_get_max_threads()) * sizeof *scratch);
+  double *scratch = malloc((size_t)match_scratch(&g, omp_get_max_threads()) * sizeof *scratch);
   p->views = malloc((size_t)p->rows * view * sizeof *p->views);
   p->invariance = malloc(cells * sizeof *p->invariance);
   bool good = scratch && p->views && p->invariance;
