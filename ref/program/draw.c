@@ -111,14 +111,6 @@ void draw_text_within(struct sheet *s, double x, double y, double size, double w
   draw_text(s, x, y, size, false, ANCHOR_LEFT, ink, "%s", whole ? text : cut);
 }
 
-void draw_text_upwards(struct sheet *s, double x, double y, double size, struct ink ink, const char *text) {
-  cairo_save(s->cairo);
-  cairo_translate(s->cairo, x, y);
-  cairo_rotate(s->cairo, -acos(-1.0) / 2);
-  draw_text(s, 0, 0, size, false, ANCHOR_MIDDLE, ink, "%s", text);
-  cairo_restore(s->cairo);
-}
-
 void draw_line(struct sheet *s, double x0, double y0, double x1, double y1, double width, struct ink ink) {
   use(s, ink);
   cairo_set_line_width(s->cairo, width);

@@ -133,7 +133,7 @@ const struct verb verb_matches = {
     .about = "For a few regions of each view: the most different region of the same view (R-DEM, Eq. 4) and the\n"
              "most similar region of the other view (R-IEM, Eq. 6), as the teacher's last feature map says.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
-               "ediy train preset=demo-teacher data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
+               "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
                "ediy show matches teacher=teacher/backbone.safetensors data=scenes/train out=matches.png",
     .keys = keys,
     .key_count = sizeof keys / sizeof keys[0],

@@ -105,7 +105,7 @@ const struct verb verb_train = {
              "takes as it is. Ctrl-C ends after the step at hand with a checkpoint; resume=auto goes on from it.\n"
              "Results do not depend on the number of threads.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
-               "ediy train preset=demo-teacher data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
+               "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
                "ediy train preset=demo data=scenes/train teacher=teacher/backbone.safetensors out=run epochs=1 warmup=0 batch=16",
     .help = print_help,
     .run = run,

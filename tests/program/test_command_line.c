@@ -108,11 +108,11 @@ static void missing_and_damaged_files_are_named(void **state) {
   assert_refused("nowhere", "ediy info nowhere");
   assert_refused("nowhere", "ediy show curves run=nowhere");
   assert_refused("nowhere", "ediy show views data=nowhere");
-  assert_refused("nowhere", "ediy train data=nowhere out=y");
+  assert_refused("nowhere", "ediy train lambda1=0 lambda2=0 data=nowhere out=y");
   assert_refused("nowhere", "ediy show matches teacher=nowhere data=.");
   assert_runs("mkdir empty && echo text >text.png && echo text >text.safetensors");
   assert_refused("empty", "ediy show views data=empty");
-  assert_refused("empty", "ediy train data=empty out=y");
+  assert_refused("empty", "ediy train lambda1=0 lambda2=0 data=empty out=y");
   assert_refused("text.safetensors", "ediy info text.safetensors");
   assert_runs("ediy scenes out=s images=2 val=1 classes=2 && head -c 300 s/train/00-striped-disc/000000.png >cut.png");
   assert_refused("cut.png", "ediy info cut.png");
