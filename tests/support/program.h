@@ -5,7 +5,7 @@
 #define EDIY_TESTS_PROGRAM_H
 
 struct outcome {
-  int status;           /* exit status; 128 + number of a signal */
+  int status;                 /* exit status; 128 + number of a signal */
   char out[65536], err[8192]; /* what it printed, cut to this much */
 };
 
