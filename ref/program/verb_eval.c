@@ -6,6 +6,7 @@
 #include "program/backbone.h"
 #include "program/terminal.h"
 #include "program/verb.h"
+#include "program/verb_eval.h"
 #include "train/evaluate.h"
 
 #define WEIGHTS_EXAMPLE                                                                                                                    \
