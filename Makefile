@@ -70,10 +70,12 @@ $(BUILD)/f32/ref/program/peak.o: CFLAGS += -ffp-contract=fast
 
 $(BUILD)/libediy.a: $(LIB_OBJECTS)
 	@rm -f $@
+	@mkdir -p $(@D)
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
 $(BUILD)/liboracle.a: $(ORACLE_OBJECTS)
 	@rm -f $@
+	@mkdir -p $(@D)
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
 $(BUILD)/ediy: $(call O32,$(EDIY_MAIN)) $(BUILD)/libediy.a
