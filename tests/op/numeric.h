@@ -36,8 +36,8 @@ static inline double *test_widened(const real *x, ptrdiff_t n) {
 static inline void test_near(const real *a, const double *b, ptrdiff_t n, double bound, const char *what, const char *file, int line) {
   for (ptrdiff_t i = 0; i < n; i++)
     if (!(fabs((double)a[i] - b[i]) <= bound)) {
-      print_error("%s[%td] is %.17g, expected %.17g: off by %.3g, allowed %.3g\n", what, i, (double)a[i], b[i],
-                  fabs((double)a[i] - b[i]), bound);
+      print_error("%s[%td] is %.17g, expected %.17g: off by %.3g, allowed %.3g\n", what, i, (double)a[i], b[i], fabs((double)a[i] - b[i]),
+                  bound);
       _fail(file, line);
     }
 }
