@@ -104,7 +104,7 @@ bool config_preset(struct config *c, const char *name, struct error *err) {
   return ok;
 }
 
-bool config_from_arguments(struct config *c, int count, const char *const *arguments, struct error *err) {
+bool config_from_arguments(struct config *c, int count, char *const *arguments, struct error *err) {
   static const char key[] = "preset=";
   options_default(config_options, config_option_count, c);
   for (int i = 0; i < count; i++)

@@ -1,4 +1,5 @@
 /* PNG files made here, of every kind the format has, against the pixels that went in; and files that must be refused. */
+#define _GNU_SOURCE /* P_tmpdir */
 #include <png.h>
 #include <stdio.h>
 #include <string.h>

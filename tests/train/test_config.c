@@ -10,15 +10,26 @@
 
 static struct config c;
 
+/* As from a command line: text that may be written to. */
+static bool from_arguments(int count, const char *const *arguments, struct error *err) {
+  static char text[64][FOLDER_PATH + 64];
+  char *argv[64];
+  for (int i = 0; i < count; i++) {
+    snprintf(text[i], sizeof text[i], "%s", arguments[i]);
+    argv[i] = text[i];
+  }
+  return config_from_arguments(&c, count, argv, err);
+}
+
 static void set(int count, const char *const *arguments) {
   struct error err;
-  if (!config_from_arguments(&c, count, arguments, &err)) fail_msg("%s", err.text);
+  if (!from_arguments(count, arguments, &err)) fail_msg("%s", err.text);
 }
 #define SET(...) set(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), (const char *[]){__VA_ARGS__})
 
 static void refuse(int count, const char *const *arguments, const char *reason) {
   struct error err = {""};
-  if (config_from_arguments(&c, count, arguments, &err)) fail_msg("accepted, expected: %s", reason);
+  if (from_arguments(count, arguments, &err)) fail_msg("accepted, expected: %s", reason);
   if (!strstr(err.text, reason)) fail_msg("message: %s\nexpected: %s", err.text, reason);
 }
 #define REFUSE(reason, ...) refuse(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), (const char *[]){__VA_ARGS__}, reason)
