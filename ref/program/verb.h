@@ -21,7 +21,8 @@ struct verb {
   bool (*run)(int count, char *const *arguments, struct error *err);
 };
 
-extern const struct verb verb_demo, verb_scenes, verb_train, verb_views, verb_matches, verb_curves, verb_info, verb_export, verb_import;
+extern const struct verb verb_demo, verb_scenes, verb_train, verb_knn, verb_linear, verb_dense, verb_embed, verb_views, verb_matches,
+    verb_curves, verb_info, verb_export, verb_import, verb_bench;
 
 /* Defaults, then every argument as key=value; an argument without = is refused with the usage. */
 MUST_CHECK bool verb_options(const struct verb *v, int count, char *const *arguments, void *config, struct error *err);

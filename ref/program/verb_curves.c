@@ -133,7 +133,7 @@ const struct verb verb_curves = {
     .usage = "run=RUN [out=FILE.png]",
     .about = "Draws what RUN/log.jsonl holds, also while the run goes on. Charts of what was not logged are left out.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
-               "ediy train preset=demo-teacher data=scenes/train out=teacher epochs=2 warmup=0 batch=16\n"
+               "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=2 warmup=0 batch=16\n"
                "ediy show curves run=teacher out=curves.png",
     .keys = keys,
     .key_count = sizeof keys / sizeof keys[0],

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "op/match.h"
-#include "program/encoder.h"
+#include "program/backbone.h"
 #include "program/picture.h"
 #include "program/run_folder.h"
 #include "program/sample.h"
@@ -50,11 +50,18 @@ static void page_free(struct page *p) {
 }
 
 /* Teacher and matches, as model_accumulate has them (model/step.c), for the whole page at once. */
-static bool match_page(struct page *p, struct encoder *teacher, const struct config *config, struct error *err) {
+static bool match_page(struct page *p, struct extractor *teacher, const struct config *config, struct error *err) {
   const struct value *map = &teacher->net.value[teacher->net.map];
+  const struct net_run pass = {.net = &teacher->net,
+                               .plan = &teacher->plan,
+                               .backend = teacher->backend,
+                               .state = teacher->state,
+                               .workspace = teacher->workspace,
+                               .scratch = teacher->scratch,
+                               .network = "teacher"};
   struct match g = {p->rows, map->h * map->w, map->c, (enum similarity)config->similarity};
   size_t view = (size_t)(config->size * config->size * 3), cells = (size_t)(g.b * g.n);
-  float *scratch = malloc((size_t)match_scratch(&g, omp_get_max_threads()) * sizeof *scratch);
+  double *scratch = malloc((size_t)match_scratch(&g, omp_get_max_threads()) * sizeof *scratch);
   p->views = malloc((size_t)p->rows * view * sizeof *p->views);
   p->invariance = malloc(cells * sizeof *p->invariance);
   bool good = scratch && p->views && p->invariance;
@@ -64,7 +71,9 @@ static bool match_page(struct page *p, struct encoder *teacher, const struct con
     good = p->map[k] && p->diversity[k];
     if (!good) break;
     for (int i = 0; i < p->rows; i++) memcpy(p->views + (size_t)i * view, p->sample[i].view[k], view * sizeof(float));
-    memcpy(p->map[k], encoder_map(teacher, p->views), (size_t)map->size * sizeof(float));
+    teacher->backend->upload(teacher->input, p->views, (size_t)p->rows * view * sizeof(float));
+    net_forward(&pass, NET_EVAL, teacher->input);
+    teacher->backend->download(p->map[k], net_value(&pass, teacher->net.map), (size_t)map->size * sizeof(float));
     match_diversity(&g, p->map[k], p->diversity[k], scratch);
   }
   if (good) match_invariance(&g, p->map[0], p->map[1], p->invariance, scratch);
@@ -78,11 +87,12 @@ static bool match_page(struct page *p, struct encoder *teacher, const struct con
 }
 
 static bool show(const struct matches *m, const struct dataset *data, const struct config *config, struct error *err) {
-  struct architecture arch;
-  struct encoder teacher;
+  struct backbone b;
+  struct extractor teacher;
   struct page p = {.rows = (int)(m->rows < data->count ? m->rows : data->count)};
-  if (!config_architecture(config, &arch)) return fail(err, "show matches: the run's backbone is unknown to this program");
-  if (!encoder_open(&teacher, &arch, config->teacher, p.rows, config->size, (uint64_t)m->seed, err)) return false;
+  struct backbone_choice choice = {.backbone = 1 + config->backbone, .stem = 1 + config->stem, .size = config->size, .batch = p.rows};
+  memcpy(choice.weights, config->teacher, sizeof choice.weights);
+  if (!backbone_open(&choice, 0, 0, &b, &teacher, err)) return false;
   p.sample = calloc((size_t)p.rows, sizeof *p.sample);
   p.row = calloc((size_t)p.rows, sizeof *p.row);
   bool good = (p.sample && p.row) || fail(err, "show matches: no memory");
@@ -94,7 +104,7 @@ static bool show(const struct matches *m, const struct dataset *data, const stru
   good = good && picture_matches(m->out, title, p.row, p.rows, (int)m->regions, err);
   if (good) printf("%s: %d images of %s, %d x %d regions\n", m->out, p.rows, data->root, p.row[0].across, p.row[0].down);
   page_free(&p);
-  encoder_close(&teacher);
+  extractor_free(&teacher);
   return good;
 }
 
@@ -133,7 +143,7 @@ const struct verb verb_matches = {
     .about = "For a few regions of each view: the most different region of the same view (R-DEM, Eq. 4) and the\n"
              "most similar region of the other view (R-IEM, Eq. 6), as the teacher's last feature map says.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
-               "ediy train preset=demo-teacher data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
+               "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
                "ediy show matches teacher=teacher/backbone.safetensors data=scenes/train out=matches.png",
     .keys = keys,
     .key_count = sizeof keys / sizeof keys[0],

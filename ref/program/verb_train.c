@@ -3,9 +3,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "program/terminal.h"
 #include "program/verb.h"
 #include "train/config.h"
 #include "train/trainer.h"
@@ -29,11 +29,6 @@ struct watch {
   struct progress_pace pace;
 };
 
-static int terminal_columns(void) {
-  struct winsize w;
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col - 1 : 79;
-}
-
 static void show_message(void *context, const char *line) {
   struct watch *w = context;
   fprintf(stderr, "%s%s\n", w->line_open ? "\n" : "", line);
@@ -55,15 +50,13 @@ static void show_progress(void *context, const struct progress *p) {
 
 static bool run(int count, char *const *arguments, struct error *err) {
   struct config *config = malloc(sizeof *config);
-  const char **words = malloc((size_t)(count + 1) * sizeof *words);
   struct train_result result;
-  bool good = (config && words) || fail(err, "train: no memory");
+  bool good = config || fail(err, "train: no memory");
   for (int i = 0; good && i < count; i++) {
-    words[i] = arguments[i];
-    if (!strchr(words[i], '='))
-      good = fail(err, "train: '%s' is not of the form key=value; usage: ediy train %s", words[i], verb_train.usage);
+    if (!strchr(arguments[i], '='))
+      good = fail(err, "train: '%s' is not of the form key=value; usage: ediy train %s", arguments[i], verb_train.usage);
   }
-  good = good && (config_from_arguments(config, count, words, err) || fail_within(err, "train"));
+  good = good && (config_from_arguments(config, count, arguments, err) || fail_within(err, "train"));
   if (good) {
     struct watch watch = {.terminal = isatty(STDERR_FILENO)};
     struct train_callbacks callbacks = {show_message, show_progress, &watch, &stop_wanted};
@@ -81,7 +74,6 @@ static bool run(int count, char *const *arguments, struct error *err) {
   else if (good)
     printf("%s: stopped after step %" PRId64 " of %" PRId64 "; the same command with resume=auto goes on from there\n", config->out,
            result.step, result.steps);
-  free(words);
   free(config);
   if (good && stop_wanted) { /* whoever waits for us, a shell's loop say, learns that a signal ended the run */
     fflush(stdout);
@@ -105,7 +97,7 @@ const struct verb verb_train = {
              "takes as it is. Ctrl-C ends after the step at hand with a checkpoint; resume=auto goes on from it.\n"
              "Results do not depend on the number of threads.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
-               "ediy train preset=demo-teacher data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
+               "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
                "ediy train preset=demo data=scenes/train teacher=teacher/backbone.safetensors out=run epochs=1 warmup=0 batch=16",
     .help = print_help,
     .run = run,
