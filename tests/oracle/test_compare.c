@@ -8,6 +8,7 @@
 
 #include "base/blas.h"
 #include "oracle/check.h"
+#include "oracle/formula.h"
 #include "oracle/operations.h"
 #include "support/cmocka.h"
 
@@ -219,6 +220,32 @@ static void a_result_that_is_missing_or_misshapen_fails(void **state) {
   unlink(path);
 }
 
+/* A digest stands for a tensor: right, it passes; each of its twenty numbers is looked at. */
+static void digests_are_judged_by_every_number(void **state) {
+  (void)state;
+  struct linear_case c = by_hand();
+  struct tensor t[LINEAR_TENSORS];
+  char text[1024];
+  double digest[DIGEST_SIZE];
+  const char *attrs = "{\"bias\": true, \"formula_seed\": 77}";
+  tensors_of(&c, t);
+  formula_digest(77, "grad_param.weight", &t[6], digest);
+  t[6] = tensor_make(DTYPE_F64, digest, 1, (ptrdiff_t[]){DIGEST_SIZE}, "grad_param.weight#digest");
+  for (int bits = 32; bits <= 64; bits += 32) {
+    write_case("linear", "linear", attrs, t, LINEAR_TENSORS);
+    assert_int_equal(judge_file(bits, text), 0);
+    for (int i = 0; i < DIGEST_SIZE; i++) {
+      double right = digest[i];
+      digest[i] += (bits == 32 ? 1e-5 : 1e-12) * 22; /* 22: the sum of |x|, the largest divisor of an error */
+      write_case("linear", "linear", attrs, t, LINEAR_TENSORS);
+      assert_int_equal(judge_file(bits, text), 1);
+      assert_non_null(strstr(text, "grad_param.weight#digest"));
+      digest[i] = right;
+    }
+  }
+  unlink(path);
+}
+
 /* ---- indices ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Max pool of a 2x2 plane: one window, whose first maximum is at 1; indices are exact. */
@@ -316,6 +343,7 @@ int main(void) {
       cmocka_unit_test(an_expected_nan_or_infinity_is_not_a_number),
       cmocka_unit_test(a_case_that_does_not_fit_is_refused),
       cmocka_unit_test(a_result_that_is_missing_or_misshapen_fails),
+      cmocka_unit_test(digests_are_judged_by_every_number),
       cmocka_unit_test(indices_are_exact),
       cmocka_unit_test(errors_are_measured_as_documented),
       cmocka_unit_test(a_run_notices_bad_manners),
