@@ -13,14 +13,19 @@ void softmax_logits(const struct softmax_shape *g, const real *x, const real *w,
 
 double softmax_cross_entropy(ptrdiff_t c, const real *logits, int32_t label, double scale, real *dlogits) {
   assert(0 <= label && label < c);
-  double most = -INFINITY, sum = 0;
+  double most = -INFINITY, sum = 0, own = (double)logits[label]; /* read first: dlogits may be the logits */
   for (ptrdiff_t j = 0; j < c; j++)
     if ((double)logits[j] > most) most = (double)logits[j];
-  for (ptrdiff_t j = 0; j < c; j++) sum += exp((double)logits[j] - most);
-  double loss = log(sum) + most - (double)logits[label];
-  if (dlogits)
-    for (ptrdiff_t j = 0; j < c; j++) dlogits[j] = (real)(scale * (exp((double)logits[j] - most) / sum - (j == label)));
-  return loss;
+  for (ptrdiff_t j = 0; j < c; j++) {
+    double e = exp((double)logits[j] - most);
+    sum += e;
+    if (dlogits) dlogits[j] = (real)e;
+  }
+  if (dlogits) {
+    for (ptrdiff_t j = 0; j < c; j++) dlogits[j] = (real)((double)dlogits[j] * (scale / sum));
+    dlogits[label] = (real)(-scale * (1 - exp(own - most) / sum));
+  }
+  return log(sum) + most - own;
 }
 
 double softmax_loss(const struct softmax_shape *g, const real *x, const int32_t *label, const real *w, const real *b, real *dw, real *db,

@@ -76,8 +76,9 @@ static void contrast(enum jitter_form form, double v, ptrdiff_t pixels, real *x)
 }
 
 /* In HSV: s = clip(v s, 0, 1). Hue and V = max stay, so that every channel keeps its share of the way down from V:
- * x = V - (V - x) s' / s, with s' / s = min(v, 1 / s) and s = d / V. */
-static void saturation_hsv(real v, ptrdiff_t pixels, real *x) {
+ * x = V - (V - x) s' / s, with s' / s = min(max(v, 0), 1 / s) and s = d / V. */
+static void saturation_hsv(real factor, ptrdiff_t pixels, real *x) {
+  real v = most(factor, 0);
   for (ptrdiff_t i = 0; i < pixels; i++) {
     real r = x[3 * i], g = x[3 * i + 1], b = x[3 * i + 2];
     real high = most(r, most(g, b)), d = high - least(r, least(g, b));

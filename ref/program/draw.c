@@ -97,12 +97,18 @@ double draw_text(struct sheet *s, double x, double y, double size, bool bold, en
   return extents.x_advance;
 }
 
-void draw_text_upwards(struct sheet *s, double x, double y, double size, struct ink ink, const char *text) {
-  cairo_save(s->cairo);
-  cairo_translate(s->cairo, x, y);
-  cairo_rotate(s->cairo, -acos(-1.0) / 2);
-  draw_text(s, 0, 0, size, false, ANCHOR_MIDDLE, ink, "%s", text);
-  cairo_restore(s->cairo);
+void draw_text_within(struct sheet *s, double x, double y, double size, double width, struct ink ink, const char *text) {
+  cairo_text_extents_t extents;
+  char cut[512];
+  use_font(s, size, false);
+  cairo_text_extents(s->cairo, text, &extents);
+  bool whole = extents.x_advance <= width;
+  for (const char *rest = text; !whole && *rest && extents.x_advance > width; rest++) {
+    if (((unsigned char)rest[1] & 0xc0) == 0x80) continue; /* not in the middle of a UTF-8 character */
+    snprintf(cut, sizeof cut, "...%s", rest + 1);
+    cairo_text_extents(s->cairo, cut, &extents);
+  }
+  draw_text(s, x, y, size, false, ANCHOR_LEFT, ink, "%s", whole ? text : cut);
 }
 
 void draw_line(struct sheet *s, double x0, double y0, double x1, double y1, double width, struct ink ink) {

@@ -38,8 +38,8 @@ void sheet_destroy(struct sheet *s);
 /* Text with its baseline at y, of this size; returns its width. */
 double draw_text(struct sheet *s, double x, double y, double size, bool bold, enum anchor anchor, struct ink ink, const char *format, ...)
     __attribute__((format(printf, 8, 9)));
-/* The same along the y axis, reading upwards, centred at (x, y). */
-void draw_text_upwards(struct sheet *s, double x, double y, double size, struct ink ink, const char *text);
+/* Text from the left in at most `width`; what does not fit is cut off at the beginning, where a path says least. */
+void draw_text_within(struct sheet *s, double x, double y, double size, double width, struct ink ink, const char *text);
 
 void draw_line(struct sheet *s, double x0, double y0, double x1, double y1, double width, struct ink ink);
 void draw_frame(struct sheet *s, double x, double y, double width, double height, double line, struct ink ink);

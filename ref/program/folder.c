@@ -20,6 +20,8 @@ static int look(const char *path) {
   return entries <= 2; /* . and .. */
 }
 
+bool folder_free(const char *path) { return look(path) != 0; }
+
 bool folder_begin(struct folder *f, const char *path, struct error *err) {
   size_t n = strlen(path);
   while (n > 1 && path[n - 1] == '/') n--;

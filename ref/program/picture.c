@@ -58,11 +58,11 @@ bool picture_views(const char *path, const char *title, const struct views_row *
   for (int i = 0; i < count; i++) {
     double y = head + i * step;
     draw_source(&s, &rows[i], margin, y);
-    draw_text(&s, margin, y + box + 14, 9, false, ANCHOR_LEFT, ink_faint, "%.40s, %d x %d", rows[i].name, rows[i].source.width,
-              rows[i].source.height);
+    char text[512];
+    snprintf(text, sizeof text, "%.400s, %d x %d", rows[i].name, rows[i].source.width, rows[i].source.height);
+    draw_text_within(&s, margin, y + box + 14, 9, box, ink_faint, text);
     for (int k = 0; k < 2; k++) {
       double x = margin + (k + 1) * (box + gap);
-      char text[128];
       describe(&rows[i].draw[k], text, sizeof text);
       draw_photograph(&s, x, y, box, box, rows[i].view[k], rows[i].size, rows[i].size);
       draw_text(&s, x, y + box + 14, 9, false, ANCHOR_LEFT, ink_faint, "%s", text);

@@ -26,16 +26,21 @@ static void print_range(const struct option *o, FILE *out) {
   }
 }
 
-void verb_help(const struct verb *v, FILE *out) {
-  fprintf(out, "ediy %s: %s\n\nusage: ediy %s %s\n\n%s\n", v->name, v->summary, v->name, v->usage, v->about);
-  if (v->key_count) fprintf(out, "\nkeys:\n");
-  for (int i = 0; i < v->key_count; i++) {
-    const struct option *o = &v->keys[i];
-    fprintf(out, "  %-14s %s (", o->key, o->help);
+void verb_print_keys(const struct option *keys, int count, FILE *out) {
+  for (int i = 0; i < count; i++) {
+    const struct option *o = &keys[i];
+    fprintf(out, "  %-18s %s (", o->key, o->help);
     print_range(o, out);
     if (o->initial[0]) fprintf(out, ", default %s", o->initial);
     fprintf(out, ")\n");
   }
+}
+
+void verb_help(const struct verb *v, FILE *out) {
+  fprintf(out, "ediy %s: %s\n\nusage: ediy %s %s\n\n%s\n", v->name, v->summary, v->name, v->usage, v->about);
+  if (v->key_count || v->help) fprintf(out, "\nkeys:\n");
+  verb_print_keys(v->keys, v->key_count, out);
+  if (v->help) v->help(out);
   fprintf(out, "\nexample:\n");
   for (const char *line = v->example; *line;) {
     int length = (int)strcspn(line, "\n");

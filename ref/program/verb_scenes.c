@@ -1,7 +1,9 @@
 /* ediy scenes: a small labelled data set without a download. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "image/image.h"
@@ -53,6 +55,21 @@ static bool make_folders(const struct scenes *s, const char *root, struct error 
   return true;
 }
 
+/* DIR/dense/SPLIT/images and labels, the layout `ediy eval dense` reads, as links to the folders above. */
+static bool make_links(const char *root, struct error *err) {
+  for (int split = 0; split < 2; split++) {
+    char path[4096], target[64];
+    snprintf(path, sizeof path, "%s/dense/%s", root, split_names[split]);
+    if (!folder_create(path, err)) return false;
+    for (int labels = 0; labels < 2; labels++) {
+      snprintf(path, sizeof path, "%s/dense/%s/%s", root, split_names[split], labels ? "labels" : "images");
+      snprintf(target, sizeof target, "../../%s%s", labels ? "labels/" : "", split_names[split]);
+      if (symlink(target, path) != 0) return fail(err, "%s: cannot be made a link: %s", path, strerror(errno));
+    }
+  }
+  return true;
+}
+
 /* Both splits, the images shared out among the threads; each depends on nothing but its number. */
 static bool write_all(const struct scenes *s, const char *root, struct error *err) {
   int64_t all = s->images + s->val;
@@ -88,7 +105,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct folder folder;
   if (!verb_options(&verb_scenes, count, arguments, &s, err) || !verb_require(&verb_scenes, "out", s.out, err)) return false;
   if (!folder_begin(&folder, s.out, err)) return false;
-  if (!make_folders(&s, folder.partial, err) || !write_all(&s, folder.partial, err)) {
+  if (!make_folders(&s, folder.partial, err) || !make_links(folder.partial, err) || !write_all(&s, folder.partial, err)) {
     folder_abandon(&folder);
     return false;
   }
@@ -105,7 +122,8 @@ const struct verb verb_scenes = {
     .about = "Draws scenes of textured objects on textured grounds. The class of an image is the texture and\n"
              "shape of its largest object; colour, brightness, place and direction say nothing about it.\n"
              "DIR/train/CLASS and DIR/val/CLASS hold the images, DIR/labels/... the maps of classes\n"
-             "(8-bit PNG; 0 is ground, 1 + class an object). The same keys give the same bytes everywhere.",
+             "(8-bit PNG; 0 is ground, 1 + class an object), DIR/dense links to both for `ediy eval dense`.\n"
+             "The same keys give the same bytes everywhere.",
     .example = "ediy scenes out=scenes images=200 val=50",
     .keys = keys,
     .key_count = sizeof keys / sizeof keys[0],

@@ -30,17 +30,20 @@ struct checkpoint {
   const char *config, *data; /* in the file's metadata */
 };
 
-/* Writes the model's state after `step` steps to path. */
+/* Writes the model's state after `step` steps to path. Needs checkpoint_bytes of memory meanwhile. */
 MUST_CHECK bool checkpoint_save(const char *path, struct model_f32 *m, int64_t step, const char *config, const char *data,
                                 struct error *err);
+
+/* Bytes of all tensors of a model's checkpoint. */
+size_t checkpoint_bytes(const struct model_f32 *m);
 
 /* Opens and verifies. Messages tell apart: no such file, cut short or otherwise damaged, a wrong hash (with both), no checkpoint of this
  * program. */
 MUST_CHECK bool checkpoint_open(struct checkpoint *c, const char *path, struct error *err);
 void checkpoint_close(struct checkpoint *c);
 
-/* Fills the model. Fails for another architecture with the first tensor that is missing, or does not fit with both shapes; the model is then
- * unfit to be used. */
+/* Fills the model. Fails for another architecture with the first tensor that is missing, is not expected, or does not fit with both shapes; the
+ * model is then unfit to be used. */
 MUST_CHECK bool checkpoint_load(const struct checkpoint *c, struct model_f32 *m, struct error *err);
 
 /* folder/checkpoint-STEP.safetensors, the step with eight digits so that names sort. */
@@ -52,7 +55,8 @@ void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH
 MUST_CHECK bool checkpoint_latest(const char *folder, struct checkpoint *c, bool *found, void (*report)(void *context, const char *line),
                                   void *context, struct error *err);
 
-/* Removes all checkpoints of the folder but the `keep` newest by step, and temporary files of checkpoints whose writer is gone. */
+/* Removes all checkpoints of the folder but the `keep` newest by step, and what interrupted writers left of others. The caller is the folder's one
+ * writer (log.h). */
 void checkpoint_prune(const char *folder, int keep);
 
 /* Reads a network's weights for use elsewhere (evaluation, a teacher): from a checkpoint of this program (online branch) or any safetensors file with

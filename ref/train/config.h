@@ -58,7 +58,7 @@ extern const struct option config_options[];
 extern const int config_option_count;
 
 /* Defaults, then the preset (wherever preset=NAME or preset=FILE stands), then the other arguments in order; then config_check. */
-MUST_CHECK bool config_from_arguments(struct config *c, int count, const char *const *arguments, struct error *err);
+MUST_CHECK bool config_from_arguments(struct config *c, int count, char *const *arguments, struct error *err);
 
 /* What single keys cannot say: batch divisible by accumulate, a teacher where one is needed, a file that is there, ... */
 MUST_CHECK bool config_check(const struct config *c, struct error *err);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -64,8 +65,21 @@ static size_t kept_bytes(const char *text, size_t size, int64_t keep_steps) {
 bool log_open(struct log *log, const char *path, int64_t keep_steps, struct error *err) {
   *log = (struct log){.path = strdup(path)};
   if (!log->path) return fail(err, "%s: out of memory", path);
+  /* "a" and not "w": what stays is never rewritten, so that an interruption here loses none of it */
+  log->file = fopen(path, "a");
+  if (!log->file) {
+    fail(err, "%s: cannot write the log: %s", path, strerror(errno));
+    log_close(log);
+    return false;
+  }
+  /* Released by the system however the process ends. A file system without locks (ENOLCK, ...) goes without. */
+  if (flock(fileno(log->file), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    fail(err, "%s: another process is training in this folder; wait for it, or choose another out", path);
+    log_close(log);
+    return false;
+  }
   size_t kept = 0;
-  if (keep_steps > 0 && access(path, F_OK) == 0) {
+  if (keep_steps > 0) {
     char *text;
     size_t size;
     if (!file_read(path, log_limit, &text, &size, err)) {
@@ -75,9 +89,7 @@ bool log_open(struct log *log, const char *path, int64_t keep_steps, struct erro
     kept = kept_bytes(text, size, keep_steps);
     free(text);
   }
-  /* "a" and not "w": what stays is never rewritten, so that an interruption here loses none of it */
-  log->file = fopen(path, "a");
-  if (!log->file || ftruncate(fileno(log->file), (off_t)kept) != 0) {
+  if (ftruncate(fileno(log->file), (off_t)kept) != 0) {
     fail(err, "%s: cannot write the log: %s", path, strerror(errno));
     log_close(log);
     return false;

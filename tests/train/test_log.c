@@ -154,6 +154,23 @@ static void a_missing_log_is_no_reason_to_stop(void **state) {
   free(text);
 }
 
+static void a_run_has_one_writer(void **state) {
+  (void)state;
+  struct log log, second;
+  struct error err;
+  open_log(&log, 0);
+  write_steps(&log, 1, 1);
+  assert_false(log_open(&second, path, 0, &err));
+  assert_non_null(strstr(err.text, "another process is training"));
+  write_steps(&log, 2, 2);
+  char *text = contents();
+  assert_non_null(strstr(text, "{\"step\": 1, "));
+  free(text);
+  log_close(&log);
+  open_log(&second, 2);
+  log_close(&second);
+}
+
 static void a_folder_in_the_way_is_named(void **state) {
   (void)state;
   struct log log;
@@ -166,8 +183,12 @@ static void a_folder_in_the_way_is_named(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {TEST(a_line_is_json_that_reads_back_exactly), TEST(each_line_is_on_disk_at_once),
-                                     TEST(a_resumed_log_is_that_of_one_piece),     TEST(nothing_behind_a_damaged_line_is_kept),
-                                     TEST(a_missing_log_is_no_reason_to_stop),     TEST(a_folder_in_the_way_is_named)};
+  const struct CMUnitTest tests[] = {TEST(a_line_is_json_that_reads_back_exactly),
+                                     TEST(each_line_is_on_disk_at_once),
+                                     TEST(a_resumed_log_is_that_of_one_piece),
+                                     TEST(nothing_behind_a_damaged_line_is_kept),
+                                     TEST(a_missing_log_is_no_reason_to_stop),
+                                     TEST(a_run_has_one_writer),
+                                     TEST(a_folder_in_the_way_is_named)};
   return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }
