@@ -4,12 +4,14 @@
 # everything else once.
 
 BUILD    ?= build
-CC       ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 ARCH     ?= native
 OPT      ?= -O3
 PREFIX   ?= /usr/local
-PKGS     := openblas libpng libjpeg jansson
-PACKAGES := gcc pkg-config libopenblas-openmp-dev libpng-dev libjpeg62-turbo-dev libjansson-dev libcmocka-dev
+PKGS     := openblas libpng libjpeg jansson cairo
+PACKAGES := gcc pkg-config libopenblas-openmp-dev libpng-dev libjpeg62-turbo-dev libjansson-dev libcairo2-dev fonts-dejavu-core libcmocka-dev
 
 WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings \
             -Wvla -Wundef -Wformat=2 -Wno-format-nonliteral -Werror
@@ -19,6 +21,10 @@ CFLAGS   += -std=c17 $(OPT) -g -march=$(ARCH) -fopenmp -fPIC -fvisibility=hidden
 CPPFLAGS += -D_POSIX_C_SOURCE=200809L -Iref -I. -Itests $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
 LDFLAGS  += -fopenmp $(EXTRA_LDFLAGS)
+
+# Quiet, unless V=1.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
 
 # ---- sources -------------------------------------------------------------------------------------------------------------------------
 TWICE := ref/base/blas.c $(wildcard ref/op/*.c ref/model/*.c ref/eval/*.c) \
@@ -52,33 +58,47 @@ deps: ## install the Debian packages that are missing
 
 $(BUILD)/f32/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=32 $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=32 $(CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/f64/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=64 $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=64 $(CFLAGS) -MMD -MP -c $< -o $@
+
+# The yardstick of the benchmark is fused multiply-adds.
+$(BUILD)/f32/ref/program/peak.o: CFLAGS += -ffp-contract=fast
 
 $(BUILD)/libediy.a: $(LIB_OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@mkdir -p $(@D)
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 $(BUILD)/liboracle.a: $(ORACLE_OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@mkdir -p $(@D)
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 $(BUILD)/ediy: $(call O32,$(EDIY_MAIN)) $(BUILD)/libediy.a
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(BUILD)/oracle: $(BUILD)/f32/oracle/main.o $(BUILD)/liboracle.a $(BUILD)/libediy.a
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 # ---- tests ---------------------------------------------------------------------------------------------------------------------------
 TEST_LIBS = $(call O32,$(TEST_SUPPORT)) $(BUILD)/liboracle.a $(BUILD)/libediy.a
 $(BUILD)/tests/%_f32: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 $(BUILD)/tests/%_f64: $(BUILD)/f64/tests/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 $(BUILD)/tests/%: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
 tests: $(TESTS)
 
@@ -86,7 +106,57 @@ check: deps ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
+# ---- other ways to look at the same code ---------------------------------------------------------------------------------------------
+# Each builds into a folder of its own, so that none disturbs the others.
+SAN_TESTS ?= tests
+check-clang: ## the same tests, compiled by clang
+	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang all tests
+	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang run-tests
+
+check-asan: ## AddressSanitizer and UndefinedBehaviorSanitizer, over every test
+	@$(MAKE) --no-print-directory BUILD=build-asan OPT=-O1 EXTRA_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
+	  EXTRA_LDFLAGS="-fsanitize=address,undefined" all tests
+	@ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory BUILD=build-asan run-tests
+
+# libgomp is not built for ThreadSanitizer and would be reported: one OpenMP thread, and the loader's own POSIX threads under test.
+check-tsan: ## ThreadSanitizer, over the loader
+	@$(MAKE) --no-print-directory BUILD=build-tsan OPT=-O1 EXTRA_CFLAGS="-fsanitize=thread" EXTRA_LDFLAGS="-fsanitize=thread" build-tsan/tests/train/test_loader
+	@OMP_NUM_THREADS=1 BUILD=build-tsan sh tests/run.sh build-tsan/tests/train/test_loader
+
+# valgrind 3.19 knows AVX2, not AVX-512; OpenMP's threads wait forever under it, so one. The parsers and the small operations.
+VALGRIND_TESTS = base/test_safetensors base/test_file base/test_options image/test_decode_f32 op/test_conv_f32 op/test_norm_f32 op/test_loss_f32 model/test_net_f32
+check-valgrind: ## valgrind, over parsers and operations
+	@$(MAKE) --no-print-directory BUILD=build-valgrind ARCH=x86-64-v3 OPT=-O1 tests
+	@for t in $(VALGRIND_TESTS); do echo "== $$t"; \
+	  OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite \
+	  build-valgrind/tests/$$t >/dev/null || exit 1; done; echo "valgrind: nothing found"
+
+.PHONY: run-tests check-clang check-asan check-tsan check-valgrind check-torch check-kill fuzz demo bench bench-peer install
+run-tests:
+	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
+
+FUZZ_SECONDS ?= 600
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_FLAGS := -std=c17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DEDIY_REAL_BITS=32
+build-fuzz/%: tests/fuzz/fuzz_%.c $(wildcard ref/base/*.c ref/image/*.c)
+	@mkdir -p build-fuzz/corpus/$*
+	clang $(CPPFLAGS) $(FUZZ_FLAGS) $< $(filter-out ref/base/blas.c ref/image/augment%.c ref/image/resize.c ref/image/colour.c ref/image/blur.c,\
+	  $(wildcard ref/base/*.c ref/image/*.c)) $(LDLIBS) -o $@
+fuzz: $(addprefix build-fuzz/,$(FUZZERS)) ## libFuzzer on every parser, FUZZ_SECONDS (600) each
+	@for f in $(FUZZERS); do echo "== $$f"; build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -rss_limit_mb=4096 -timeout=20 \
+	  build-fuzz/corpus/$$f 2>build-fuzz/$$f.log || { tail -30 build-fuzz/$$f.log; exit 1; }; grep -E 'number_of_executed|new_units' build-fuzz/$$f.log; done
+
+SOURCES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+lint: ## format, compiler warnings of clang, shell scripts
+	@command -v clang-format >/dev/null || { echo "lint: clang-format is missing: apt-get install clang-format"; exit 2; }
+	@clang-format --dry-run --Werror $(SOURCES)
+	@for bits in 32 64; do for f in $(TWICE); do clang $(CPPFLAGS) -DEDIY_REAL_BITS=$$bits -std=c17 $(WARN) -fsyntax-only $$f || exit 1; done; done
+	@for f in $(ONCE) $(EDIY_MAIN) $(ORACLE_ONCE) $(ORACLE_TWICE) $(TEST_TWICE) $(TEST_ONCE); do \
+	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 $(WARN) -fsyntax-only $$f || exit 1; done
+	@! grep -rnE '[[:space:]]+$$' --include='*.c' --include='*.h' --include='*.sh' --include=Makefile ref oracle tests Makefile || { echo "lint: spaces at line ends"; exit 1; }
+	@echo "lint: clean"
+
 clean: ## remove what was built
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) build-*
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -15,10 +15,13 @@ size_t arena_bytes(ptrdiff_t n, size_t element) {
   return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
 }
 
+size_t arena_size(size_t bytes) { return (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE; }
+
 bool arena_create(struct arena *arena, size_t size, struct error *err) {
   *arena = (struct arena){0};
-  if (size > SIZE_MAX - 2 * HUGE_PAGE) return fail(err, "out of memory: the sizes asked for do not fit in an address space; choose a smaller batch");
-  size = (size + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE;
+  if (size > SIZE_MAX - 2 * HUGE_PAGE)
+    return fail(err, "out of memory: the sizes asked for do not fit in an address space; choose a smaller batch");
+  size = arena_size(size);
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED)
     return fail(err, "out of memory: %.2f GB asked for, %.2f GB available; choose a smaller batch", (double)size / 1e9,

@@ -20,6 +20,9 @@ struct arena {
 /* Bytes that n elements of this size take in an arena (rounded up to ARENA_ALIGN); SIZE_MAX if that overflows. */
 size_t arena_bytes(ptrdiff_t n, size_t element);
 
+/* What arena_create reserves for this many bytes: whole huge pages. */
+size_t arena_size(size_t bytes);
+
 /* Reserves size bytes, zeroed. Fails with a line that says how much was asked for and how much the machine has. */
 MUST_CHECK bool arena_create(struct arena *arena, size_t size, struct error *err);
 void arena_destroy(struct arena *arena);

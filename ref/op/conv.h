@@ -32,27 +32,33 @@ struct conv {
 #define conv_backward_data_plain REAL_NAME(conv_backward_data_plain)
 #define conv_backward_weights_plain REAL_NAME(conv_backward_weights_plain)
 
-/* Fills p and q; fails when a size is not positive, the kernel is larger than the padded image, or a tensor's size overflows. */
+/* Fills p and q; fails, leaving *g as it was, when a size is not positive, the kernel is larger than the padded image, a tensor's
+ * bytes overflow ptrdiff_t, or images x rows x columns, r s c, r s k, stride or pad exceed an int (BLAS counts in int). */
 MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, ptrdiff_t k, ptrdiff_t r, ptrdiff_t s,
                           ptrdiff_t stride, ptrdiff_t pad, struct error *err);
 
-/* Scratch that any of the three fast functions needs for this shape with this many threads, in reals. */
+/* Scratch that any of the three fast functions needs for this shape with this many threads, in reals: for each thread one tile of
+ * patches, and once the weights reordered for backward data or the partial dw (at most 2^24 reals). May be 0. */
 ptrdiff_t conv_scratch(const struct conv *g, int threads);
 
-/* The fast forms: im2col in tiles of output positions (1x1 with stride 1 needs none) and one gemm a tile.
+/* The fast forms: im2col in tiles of positions (1x1 with stride 1 needs none) and one gemm a tile, tiles shared out to all OpenMP
+ * threads and cut by the shape only: the result is the same, bit for bit, for any number of threads.
  * scratch: conv_scratch(g, omp_get_max_threads()) reals, contents irrelevant before and after. No arguments may overlap. */
 
 /* y: overwritten. Each y is one sum over r, s, c, accumulated in real inside gemm. */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch);
 
-/* dx[n,h,w,c] = sum over k, r, s of dy[n,p,q,k] w[k,r,s,c]; dx: overwritten, or added to if accumulate. */
+/* dx[n,h,w,c] = sum over k, r, s of dy[n,p,q,k] w[k,r,s,c], where p stride + r - pad = h and q stride + s - pad = w; one sum in real
+ * inside gemm. dx: overwritten, or added to if accumulate. */
 void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch);
 
-/* dw[k,r,s,c] += sum over n, p, q of dy[n,p,q,k] x[n, p stride + r - pad, ...]. dw: accumulated. Positions are cut into chunks that
- * depend on the shape only; chunks are joined in order, so the result is the same for any number of threads. */
+/* dw[k,r,s,c] += sum over n, p, q of dy[n,p,q,k] x[n, p stride + r - pad, q stride + s - pad, c]. dw: accumulated. Positions are cut
+ * into chunks by the shape only, each summed in real inside gemm; chunks are joined to dw in order, in double, rounded once. With a
+ * single chunk, as for large dw on small maps, gemm adds to dw itself. */
 void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch);
 
-/* The plain forms, the definition as loops, every sum in double: what the fast forms are held to. */
+/* The plain forms, the definition as loops, every sum in double and rounded once (what is accumulated to takes part in the sum):
+ * what the fast forms are held to. */
 void conv_forward_plain(const struct conv *g, const real *x, const real *w, real *y);
 void conv_backward_data_plain(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate);
 void conv_backward_weights_plain(const struct conv *g, const real *x, const real *dy, real *dw);

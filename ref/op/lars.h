@@ -29,7 +29,7 @@ struct lars {
 /* One parameter tensor of this size. w (parameter) and m (momentum buffer): updated. adapt: decay and trust ratio apply. */
 void lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
 
-/* xi += (1 - tau) (theta - xi) (the target network, BYOL). xi: updated. */
+/* xi += (1 - tau) (theta - xi) (the target network, BYOL). xi: updated. Exact at both ends: tau = 1 leaves xi, tau = 0 copies theta. */
 void ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);
 
 #endif

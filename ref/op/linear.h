@@ -1,4 +1,5 @@
-/* Linear layer: y = x w^T + b. x: m x i, w: o x i, b: o, y: m x o; row-major. */
+/* Linear layer: y = x w^T + b. x, dx: m x i; w, dw: o x i; b, db: o; y, dy: m x o; row-major. No arguments may overlap. Results
+ * are the same, bit for bit, for any number of threads. */
 #ifndef EDIY_OP_LINEAR_H
 #define EDIY_OP_LINEAR_H
 
@@ -19,17 +20,17 @@ struct linear {
 #define linear_backward_data REAL_NAME(linear_backward_data)
 #define linear_backward_weights REAL_NAME(linear_backward_weights)
 
-/* Scratch of linear_backward_weights, in reals; depends on the shape only. */
+/* Scratch of linear_backward_weights, in reals; depends on the shape only. May be 0. */
 ptrdiff_t linear_scratch(const struct linear *g);
 
-/* y: overwritten. b: null for none. */
+/* y: overwritten. b: null for none. One sum in real inside gemm, which b is the first term of. */
 void linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y);
 
 /* dx = dy w. dx: overwritten, or added to if accumulate. */
 void linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
 
-/* dw += dy^T x; db[o] += sum over rows of dy (in double, in order), db null for none. Rows are cut into chunks by the shape only and
- * joined in order. */
+/* dw += dy^T x, by conv_backward_weights: rows are cut into chunks by the shape only, summed in real, joined in order in double.
+ * db[o] += sum over rows of dy, in double, in order, rounded once; db null for none. */
 void linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, real *scratch);
 
 #endif

@@ -2,11 +2,19 @@
 #ifndef EDIY_OP_UNIT_H
 #define EDIY_OP_UNIT_H
 
+#include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/real.h"
 
 #define UNIT_GUARD 1e-12 /* not a hyper-parameter: a constant of the method, the nearest double */
+
+/* 1 / sqrt(max(square, guard)); a NaN stays NaN. */
+static inline double unit_inverse(double square) { return 1.0 / sqrt(square < UNIT_GUARD ? UNIT_GUARD : square); }
+
+/* Whether unit_inverse stopped at the guard: the divisor is then a constant of the gradient. */
+static inline bool unit_is_guarded(double inverse) { return inverse == 1.0 / sqrt(UNIT_GUARD); }
 
 #define unit_forward REAL_NAME(unit_forward)
 #define unit_backward REAL_NAME(unit_backward)
@@ -14,8 +22,7 @@
 /* x, u: m x c. inverse (m): 1 / sqrt(max(sum x^2, guard)), saved for backward; sums in double. May be in place. */
 void unit_forward(ptrdiff_t m, ptrdiff_t c, const real *x, real *u, double *inverse);
 
-/* dx = inverse (du - u (u . du)), and dx = inverse du for a row below the guard (there the divisor is a constant). A row is below
- * it when inverse = 1 / sqrt(guard). dx: overwritten; may be the same array as du. */
+/* dx = inverse (du - u (u . du)), and dx = inverse du for a row below the guard (there the divisor is a constant; unit_is_guarded). dx: overwritten; may be the same array as du. */
 void unit_backward(ptrdiff_t m, ptrdiff_t c, const real *u, const double *inverse, const real *du, real *dx);
 
 #endif

@@ -11,14 +11,22 @@ struct dataset {
   char *root;
   char **path;       /* count, full paths, in byte order of the path relative to root: the index names the image in Philox streams */
   int *label;        /* count; -1 in a flat folder */
-  ptrdiff_t count;
+  ptrdiff_t count;   /* below 2^31 */
   char **class_name; /* classes */
   int classes;       /* 0 in a flat folder */
 };
 
-/* Lists *.jpg *.jpeg *.png (any case), sub-folders of class folders too. An empty or missing folder, or one with images both at the top
- * and in sub-folders, is an error that says what was found and what is expected. */
+/* Lists *.jpg *.jpeg *.png (any case), sub-folders of class folders too. Names that start with a dot are passed over (folders of version
+ * control, the ._ files of macOS), and so is a sub-folder without images: it is no class. Links are followed. An empty or missing folder, or
+ * one with images both at the top and in sub-folders, is an error that says what was found and what is expected. */
 MUST_CHECK bool dataset_open(struct dataset *d, const char *root, struct error *err);
 void dataset_close(struct dataset *d);
+
+/* Image i as the user knows it: its path relative to root. */
+const char *dataset_name(const struct dataset *d, ptrdiff_t i);
+
+/* SHA-256, in hexadecimal, of the relative paths in order: two data sets with the same fingerprint give the same meaning to every index.
+ * The folder may have moved, and the contents of the files are not read. */
+void dataset_fingerprint(const struct dataset *d, char text[65]);
 
 #endif

@@ -1,9 +1,10 @@
 /* Worker threads that read, decode and augment batches ahead of the trainer.
  *
  * What a batch holds depends only on the data set, the seed and its number, not on threads or timing: epoch e visits the images in the
- * order of a Philox shuffle, drops the last incomplete batch, and image i of epoch e gets the views of streams (seed, e, i, view).
+ * order of a Philox shuffle, drops what does not fill the last group of batches, and image i of epoch e gets the views of streams (seed, e, i, view).
  * A file that cannot be decoded is reported once, counted, and replaced by the next image in data set order that can (so that batches keep
- * their size and resuming gives the same ones); more than max_bad of them stop the run.
+ * their size and resuming gives the same ones), seen through the streams of the image it stands in for (so that it does not repeat its own
+ * views of the same epoch); more than max_bad bad files stop the run.
  */
 #ifndef EDIY_TRAIN_LOADER_H
 #define EDIY_TRAIN_LOADER_H
@@ -17,39 +18,44 @@
 #include "train/dataset.h"
 
 struct loader_options {
-  ptrdiff_t batch;
-  int workers, ahead; /* threads, and batches kept ready */
+  ptrdiff_t batch;    /* images */
+  ptrdiff_t group;    /* an epoch has a multiple of this many batches: the micro-batches of one optimiser step; at least 1 */
+  int workers, ahead; /* threads, and batches kept ready: at least 1 */
   uint64_t seed;
   ptrdiff_t max_bad;
-  struct augmentation view[2];
-  size_t cache_bytes; /* decoded images are kept in memory up to this many bytes (0: none) */
+  struct augmentation view[2]; /* of the same size */
+  size_t cache_bytes;          /* decoded images are kept in memory up to this many bytes (0: none) */
 };
 
 struct batch {
-  float *view[2];      /* batch x size x size x 3 */
-  const int32_t *sample; /* batch: index into the data set */
-  const int32_t *label;  /* batch */
-  uint64_t number;     /* counted from 0 over the whole run */
+  float *view[2];        /* batch x size x size x 3, in the loader's memory */
+  const int32_t *sample; /* batch: index into the data set of the image that was read */
+  const int32_t *label;  /* batch: its label */
+  uint64_t number;       /* counted from 0 over the whole run */
   int32_t epoch;
 };
 
 struct loader;
 
 /* Starts the workers at batch number `first`. d stays the caller's and must outlive the loader. report (may be null) is called once for each bad
- * file, from the thread that calls loader_next. */
+ * file, from the thread that calls loader_next or loader_close. The workers block all signals: the program's handlers run in its own threads. */
 MUST_CHECK bool loader_open(struct loader **loader, const struct dataset *d, const struct loader_options *o, uint64_t first,
                             void (*report)(void *context, const char *line), void *context, struct error *err);
 
-/* The next batch, in order; valid until the following call. Blocks until it is ready; *waited (may be null) gets the seconds blocked. */
+/* The next batch, in order; valid until the following call. Blocks until it is ready; *waited (may be null) gets the seconds blocked.
+ * After a failure (too many bad files, out of memory) every further call fails with the same line. */
 MUST_CHECK bool loader_next(struct loader *loader, struct batch *batch, double *waited, struct error *err);
 
-/* Batches in one epoch: count / batch. */
-uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch);
+/* Batches in one epoch: the images that fill whole groups. */
+uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_t group);
+
+/* Bytes of the batches kept in memory, without the cache; SIZE_MAX if that overflows. */
+size_t loader_bytes(const struct loader_options *o);
 
 /* Bad files met so far. */
-ptrdiff_t loader_bad(const struct loader *loader);
+ptrdiff_t loader_bad(struct loader *loader);
 
-/* Stops and joins the workers. */
+/* Stops and joins the workers; null is allowed. */
 void loader_close(struct loader *loader);
 
 #endif

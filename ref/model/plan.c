@@ -1,0 +1,207 @@
+#include "model/plan.h"
+
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/size.h"
+
+/* Something that needs bytes from moment `from` to moment `to`, both included. */
+struct lease {
+  size_t bytes, offset;
+  int from, to;
+};
+
+/* Everything that is planned: values, then gradients, then what layers save. */
+struct leases {
+  struct lease *value, *gradient, *saved;
+  int count;
+};
+
+static int last_moment(const struct net *net) { return 2 * net->layers; }
+static int backward_moment(const struct net *net, int layer) { return 2 * net->layers - layer; }
+
+static void extend(struct lease *l, int moment) {
+  if (moment < l->from) l->from = moment;
+  if (moment > l->to) l->to = moment;
+}
+
+static bool is_seed(const struct plan *plan, int value) {
+  for (int i = 0; i < plan->seeds; i++)
+    if (plan->seed[i] == value) return true;
+  return false;
+}
+
+static size_t saved_bytes(const struct layer *l) {
+  if (l->kind == LAYER_NORM) return arena_bytes(2 * l->shape.norm.c, sizeof(double));
+  if (l->kind == LAYER_MAXPOOL) {
+    const struct pool *g = &l->shape.pool;
+    return arena_bytes(g->n * maxpool_out(g->h) * maxpool_out(g->w) * g->c, sizeof(int32_t));
+  }
+  return 0;
+}
+
+/* Activations: from the writer to the last reader. The outputs live to the loss. */
+static void lease_values(const struct net *net, const struct plan *plan, const bool *reached, struct leases *all) {
+  for (int v = 1; v < net->values; v++) {
+    int writer = net->value[v].writer;
+    all->value[v].from = all->value[v].to = writer;
+  }
+  const int outputs[] = {net->map, net->pooled, net->projection, net->prediction, net->regions, net->region_prediction,
+                         net->values - 1};
+  for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++)
+    if (outputs[i] > 0) extend(&all->value[outputs[i]], net->layers);
+  for (int i = 0; i < net->layers; i++) {
+    const struct layer *l = &net->layer[i];
+    extend(&all->value[l->x], i);
+    if (l->residual >= 0) extend(&all->value[l->residual], i);
+    if (!plan->backward || !reached[l->y]) continue;
+    int moment = backward_moment(net, i);
+    if (l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_NORM) extend(&all->value[l->x], moment);
+    if (l->kind == LAYER_NORM && l->shape.norm.relu) extend(&all->value[l->y], moment); /* its sign is the mask */
+  }
+}
+
+/* Gradients: from the first writer (a consumer's backward, or the loss) to the backward of the layer that wrote the value. reached[v]: a seed
+ * depends on v. Fills plan->accumulate. */
+static void lease_gradients(const struct net *net, struct plan *plan, bool *reached, struct leases *all) {
+  for (int v = 0; v < net->values; v++) {
+    struct lease *l = &all->gradient[v];
+    l->from = last_moment(net) + 1, l->to = -1;
+    if (is_seed(plan, v)) extend(l, net->layers), reached[v] = true;
+  }
+  for (int i = net->layers - 1; i >= 0; i--) {
+    const struct layer *l = &net->layer[i];
+    if (!reached[l->y]) continue;
+    int moment = backward_moment(net, i);
+    extend(&all->gradient[l->y], moment);
+    if (l->residual >= 0) {
+      assert(!reached[l->residual] && "a norm overwrites the gradient of its residual: it must be the residual's last consumer");
+      reached[l->residual] = true;
+      extend(&all->gradient[l->residual], moment);
+    }
+    if (l->x == 0 && !plan->input_gradient) continue;
+    plan->accumulate[i] = reached[l->x];
+    assert(!(reached[l->x] && (l->kind == LAYER_NORM || l->kind == LAYER_MAXPOOL)) && "norm and max pool overwrite: only consumers");
+    reached[l->x] = true;
+    extend(&all->gradient[l->x], moment);
+  }
+  if (reached[0]) extend(&all->gradient[0], last_moment(net));
+}
+
+static int by_size_falling(const void *a, const void *b) {
+  const struct lease *x = *(struct lease *const *)a, *y = *(struct lease *const *)b;
+  if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+  return x->from != y->from ? (x->from > y->from) - (x->from < y->from) : (x > y) - (x < y);
+}
+
+static int by_offset(const void *a, const void *b) {
+  const struct lease *x = *(struct lease *const *)a, *y = *(struct lease *const *)b;
+  return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Largest first, each at the lowest offset where nothing that lives at the same time lies. Returns the bytes used. */
+static size_t place(struct lease *lease, int count, bool keep_all, struct lease **order, struct lease **near) {
+  int n = 0;
+  for (int i = 0; i < count; i++)
+    if (lease[i].bytes > 0) order[n++] = &lease[i];
+  qsort(order, (size_t)n, sizeof order[0], by_size_falling);
+  size_t total = 0;
+  for (int i = 0; i < n; i++) {
+    struct lease *l = order[i];
+    int others = 0;
+    for (int j = 0; j < i; j++)
+      if (keep_all || (order[j]->from <= l->to && l->from <= order[j]->to)) near[others++] = order[j];
+    qsort(near, (size_t)others, sizeof near[0], by_offset);
+    size_t at = 0;
+    for (int j = 0; j < others && at + l->bytes > near[j]->offset; j++) {
+      size_t end = near[j]->offset + near[j]->bytes;
+      if (end > at) at = end;
+    }
+    l->offset = at;
+    if (at + l->bytes > total) total = at + l->bytes;
+  }
+  return total;
+}
+
+static size_t layer_scratch(const struct backend *b, const struct layer *l) {
+  switch (l->kind) {
+  case LAYER_CONV: return b->conv_scratch(&l->shape.conv);
+  case LAYER_NORM: return b->norm_scratch(&l->shape.norm);
+  case LAYER_LINEAR: return b->linear_scratch(&l->shape.linear);
+  case LAYER_MAXPOOL:
+  case LAYER_AVGPOOL: break;
+  }
+  return 0;
+}
+
+/* A norm's backward may work in place, and its input has no other consumer: its two gradients share one lease, the output's. Returns the
+ * value whose lease holds the gradient of v. */
+static int gradient_holder(const struct net *net, const struct plan *plan, const int *norm_reading, int v) {
+  while (!plan->keep_all && norm_reading[v] >= 0 && !is_seed(plan, v)) v = net->layer[norm_reading[v]].y;
+  return v;
+}
+
+bool plan_make(struct plan *plan, const struct net *net, const struct backend *backend, int seeds, const int *seed, bool input_gradient,
+               bool keep_all, struct error *err) {
+  assert(seeds <= PLAN_MAX_SEEDS);
+  *plan = (struct plan){.backward = seeds > 0, .keep_all = keep_all, .seeds = seeds, .input_gradient = input_gradient};
+  for (int i = 0; i < seeds; i++) plan->seed[i] = seed[i];
+
+  size_t values = (size_t)net->values, layers = (size_t)net->layers, count = 2 * values + layers;
+  plan->value = calloc(values, sizeof(size_t));
+  plan->gradient = calloc(values, sizeof(size_t));
+  plan->saved = calloc(layers + 1, sizeof(size_t));
+  plan->accumulate = calloc(layers + 1, sizeof(bool));
+  struct lease *lease = calloc(count, sizeof *lease);
+  struct lease **order = calloc(2 * count, sizeof *order);
+  bool *reached = calloc(values, sizeof(bool));
+  int *norm_reading = calloc(values, sizeof(int));
+  bool ok = plan->value && plan->gradient && plan->saved && plan->accumulate && lease && order && reached && norm_reading;
+  if (!ok) {
+    fail(err, "out of memory while planning the network's memory");
+    goto done;
+  }
+
+  struct leases all = {.value = lease, .gradient = lease + values, .saved = lease + 2 * values, .count = (int)count};
+  lease_gradients(net, plan, reached, &all);
+  lease_values(net, plan, reached, &all);
+  for (int v = 0; v < net->values; v++) norm_reading[v] = -1;
+  for (int i = 0; i < net->layers; i++) {
+    const struct layer *l = &net->layer[i];
+    if (l->kind == LAYER_NORM && reached[l->y]) norm_reading[l->x] = i;
+    all.saved[i] = (struct lease){.bytes = saved_bytes(l), .from = i, .to = plan->backward && reached[l->y] ? backward_moment(net, i) : i};
+    plan->scratch = (size_t)size_max((ptrdiff_t)plan->scratch, (ptrdiff_t)layer_scratch(backend, l));
+  }
+  for (int v = 0; v < net->values; v++) {
+    if (v > 0) all.value[v].bytes = arena_bytes(net->value[v].size, backend->activation_size);
+    if (!reached[v]) continue;
+    int holder = gradient_holder(net, plan, norm_reading, v);
+    all.gradient[holder].bytes = arena_bytes(net->value[v].size, backend->activation_size);
+    extend(&all.gradient[holder], all.gradient[v].from);
+    extend(&all.gradient[holder], all.gradient[v].to);
+  }
+  plan->workspace = place(lease, (int)count, keep_all, order, order + count);
+  for (int v = 0; v < net->values; v++) {
+    plan->value[v] = v > 0 ? all.value[v].offset : PLAN_NONE;
+    plan->gradient[v] = reached[v] ? all.gradient[gradient_holder(net, plan, norm_reading, v)].offset : PLAN_NONE;
+  }
+  for (int i = 0; i < net->layers; i++) plan->saved[i] = all.saved[i].offset;
+
+done:
+  free(lease);
+  free(order);
+  free(reached);
+  free(norm_reading);
+  if (!ok) plan_free(plan);
+  return ok;
+}
+
+void plan_free(struct plan *plan) {
+  free(plan->value);
+  free(plan->gradient);
+  free(plan->saved);
+  free(plan->accumulate);
+  *plan = (struct plan){0};
+}

@@ -1,0 +1,193 @@
+#include "model/step.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/philox.h"
+
+/* ---- what the trace sees beside the layers ------------------------------------------------------------------------------------------- */
+
+static void see(const struct trace *trace, enum phase phase, const char *net, int view, const char *layer, const char *tensor,
+                enum dtype dtype, void *data, int ndim, const ptrdiff_t *shape) {
+  if (!trace) return;
+  struct trace_event e = {.phase = phase, .network = net, .view = view, .layer = layer, .tensor = tensor};
+  e.data = tensor_make(dtype, data, ndim, shape, "%s.%s", layer, tensor);
+  trace->see(trace->context, &e);
+}
+
+static void see_state(const struct trace *trace, enum phase phase, const struct branch *n, const char *tensor, real *block, int parameter) {
+  const struct parameter *p = &n->net.parameter[parameter];
+  see(trace, phase, n->name, 0, p->name, tensor, REAL_DTYPE, block + p->offset, p->ndim, p->shape);
+}
+
+/* ---- the networks -------------------------------------------------------------------------------------------------------------------- */
+
+static struct net_run run_of(struct model *m, const struct branch *n, int view, const struct trace *trace) {
+  return (struct net_run){.net = &n->net,
+                          .plan = &n->plan,
+                          .backend = m->backend,
+                          .state = n->state,
+                          .gradient = n == &m->online ? m->gradient : NULL,
+                          .workspace = m->workspace,
+                          .scratch = m->scratch,
+                          .trace = trace,
+                          .network = n->name,
+                          .view = view + 1};
+}
+
+/* Keeps an output that the next network's pass would overwrite. */
+static void keep(struct model *m, const struct net_run *run, int value, real *to) {
+  if (value >= 0 && to) m->backend->copy(to, net_value(run, value), (size_t)run->net->value[value].size * m->backend->activation_size);
+}
+
+/* t_k = T(v_k): the frozen teacher's last feature map. */
+static void teacher_forward(struct model *m, int view, const real *input, const struct trace *trace) {
+  struct net_run run = run_of(m, &m->teacher, view, trace);
+  net_forward(&run, m->config.teacher_batch ? NET_BATCH : NET_EVAL, input);
+  keep(m, &run, run.net->map, m->t[view]);
+}
+
+/* Eq. 4 and 6, or regions that were drawn ("R" of Table 1). */
+static void match_regions(struct model *m, const struct step_draws *draws, const struct trace *trace) {
+  const struct model_config *c = &m->config;
+  const struct backend *b = m->backend;
+  struct match g = {.b = c->batch, .n = m->cells, .c = net_channels(&c->arch), .similarity = c->similarity};
+  size_t bytes = (size_t)(g.b * g.n) * sizeof(int32_t);
+  for (int v = 0; v < 2; v++) {
+    if (c->sampler == SAMPLER_TEACHER) {
+      b->match_diversity(&g, m->t[v], m->diversity[v], m->scratch);
+      b->match_invariance(&g, m->t[v], m->t[1 - v], m->invariance[v], m->scratch);
+    } else {
+      b->upload(m->diversity[v], draws->diversity[v], bytes);
+      b->upload(m->invariance[v], draws->invariance[v], bytes);
+    }
+    ptrdiff_t shape[] = {g.b, g.n};
+    see(trace, PHASE_MATCH, "", v + 1, "rdem", "index", DTYPE_I32, m->diversity[v], 2, shape);
+    see(trace, PHASE_MATCH, "", v + 1, "riem", "index", DTYPE_I32, m->invariance[v], 2, shape);
+  }
+  if (c->negative == NEGATIVE_INSTANCE) b->upload(m->other[0], draws->other, (size_t)g.b * sizeof(int32_t));
+}
+
+/* z_k and the regions g_k of the target: batch statistics, no gradient. */
+static void target_forward(struct model *m, int view, const real *input, const struct trace *trace) {
+  struct net_run run = run_of(m, &m->target, view, trace);
+  net_forward(&run, NET_TRAIN, input);
+  keep(m, &run, run.net->projection, m->z[view]);
+  keep(m, &run, run.net->regions, m->g[view]);
+}
+
+/* ---- the losses of one online view --------------------------------------------------------------------------------------------------- */
+
+/* Eq. 2, 5 and 7, the terms in which this view is the online one, and their gradients, weighted as in Eq. 3. */
+static void losses_of_view(struct model *m, const struct net_run *run, int view, double share, const struct trace *trace) {
+  const struct model_config *c = &m->config;
+  const struct backend *b = m->backend;
+  const struct net *net = run->net;
+  int other = 1 - view;
+
+  struct loss image = {.b = c->batch, .n = 1, .c = c->arch.out};
+  real *dq = net_gradient(run, net->prediction);
+  b->zero(dq, (size_t)net->value[net->prediction].size * b->activation_size);
+  b->loss_byol(&image, net_value(run, net->prediction), m->z[other], share * c->lambda_byol, m->byol[view], dq, m->scratch);
+  see(trace, PHASE_LOSS, "online", view + 1, "byol", "value", DTYPE_F64, m->byol[view], 1, &c->batch);
+  if (!c->regions) return;
+
+  struct loss region = {.b = c->batch, .n = m->cells, .c = c->arch.out};
+  size_t bytes = (size_t)net->value[net->regions].size * b->activation_size;
+  const real *r = net_value(run, net->regions);
+  real *dr = net_gradient(run, net->regions);
+  b->zero(dr, bytes);
+  if (c->negative == NEGATIVE_REGION)
+    b->loss_rdem(&region, r, m->diversity[view], c->stopgrad, share * c->lambda_rdem, m->rdem[view], dr, m->scratch);
+  else
+    b->loss_rdem_instance(&region, r, m->g[view], m->other[0], share * c->lambda_rdem, m->rdem[view], dr, m->scratch);
+  see(trace, PHASE_LOSS, "online", view + 1, "rdem", "value", DTYPE_F64, m->rdem[view], 1, &c->batch);
+
+  /* region.predictor = mlp: R-IEM reads the prediction, R-DEM the projection before it. */
+  int predicted = net->region_prediction >= 0 ? net->region_prediction : net->regions;
+  real *dp = net_gradient(run, predicted);
+  if (predicted != net->regions) b->zero(dp, bytes);
+  b->loss_riem(&region, net_value(run, predicted), m->g[other], m->invariance[view], share * c->lambda_riem, m->riem[view], dp,
+               m->scratch);
+  see(trace, PHASE_LOSS, "online", view + 1, "riem", "value", DTYPE_F64, m->riem[view], 1, &c->batch);
+}
+
+static double mean_of(struct model *m, double *const value[2]) {
+  double sum = 0;
+  for (int v = 0; v < 2; v++)
+    for (ptrdiff_t i = 0; value[v] && i < m->config.batch; i++) {
+      double one;
+      m->backend->download(&one, value[v] + i, sizeof one);
+      sum += one;
+    }
+  return sum / (double)m->config.batch;
+}
+
+/* ---- the step ------------------------------------------------------------------------------------------------------------------------ */
+
+void model_zero_gradient(struct model *m) { m->backend->zero(m->gradient, (size_t)m->online.net.state_size * sizeof(real)); }
+
+struct losses model_accumulate(struct model *m, const real *const views[2], double share, const struct step_draws *draws,
+                               const struct trace *trace) {
+  const struct model_config *c = &m->config;
+  assert(c->sampler == SAMPLER_TEACHER || !c->regions || draws);
+  assert(c->negative == NEGATIVE_REGION || !c->regions || draws);
+
+  if (c->teacher)
+    for (int v = 0; v < 2; v++) teacher_forward(m, v, views[v], trace);
+  if (c->regions) match_regions(m, draws, trace);
+  for (int v = 0; v < 2; v++) target_forward(m, v, views[v], trace);
+
+  /* The losses are sums of one term a view, and nothing flows into the target: each view can go forward and back before the other, and memory
+   * holds the activations of one view. */
+  for (int v = 0; v < 2; v++) {
+    struct net_run online = run_of(m, &m->online, v, trace);
+    net_forward(&online, NET_TRAIN, views[v]);
+    keep(m, &online, online.net->prediction, m->q[v]);
+    keep(m, &online, online.net->regions, m->r[v]);
+    losses_of_view(m, &online, v, share, trace);
+    net_backward(&online, views[v]);
+  }
+
+  struct losses l = {.rdem = mean_of(m, m->rdem), .riem = mean_of(m, m->riem), .byol = mean_of(m, m->byol)};
+  l.total = c->lambda_rdem * l.rdem + c->lambda_riem * l.riem + c->lambda_byol * l.byol; /* Eq. 3 */
+  return l;
+}
+
+void model_update(struct model *m, double lr, double tau, const struct trace *trace) {
+  const struct net *f = &m->online.net, *g = &m->target.net;
+  for (int i = 0; i < f->parameters; i++) {
+    const struct parameter *p = &f->parameter[i];
+    if (p->role == ROLE_STATISTIC) continue;
+    see_state(trace, PHASE_OPTIMISER, &m->online, "gradient", m->gradient, i);
+    m->backend->lars_update(&m->config.lars, p->size, p->role == ROLE_WEIGHT, lr, m->gradient + p->offset, m->online.state + p->offset,
+                            m->momentum + p->offset);
+    see_state(trace, PHASE_OPTIMISER, &m->online, "momentum", m->momentum, i);
+    see_state(trace, PHASE_OPTIMISER, &m->online, "parameter", m->online.state, i);
+  }
+  for (int i = 0; i < g->parameters; i++) {
+    const struct parameter *p = &g->parameter[i];
+    if (p->role == ROLE_STATISTIC) continue;
+    const struct parameter *theta = &f->parameter[net_find_parameter(f, p->name)];
+    m->backend->ema_update(p->size, tau, m->online.state + theta->offset, m->target.state + p->offset);
+    see_state(trace, PHASE_EMA, &m->target, "parameter", m->target.state, i);
+  }
+}
+
+void step_draw(ptrdiff_t batch, ptrdiff_t cells, uint64_t seed, uint32_t micro_batch, int32_t *diversity[2], int32_t *invariance[2],
+               int32_t *other) {
+  for (ptrdiff_t i = 0; i < batch; i++) {
+    for (uint32_t v = 0; v < 2; v++) {
+      struct philox g = philox_stream(seed, PHILOX_SAMPLER, v, (uint32_t)i, micro_batch);
+      for (ptrdiff_t j = 0; j < cells; j++) {
+        /* 1 .. n-1 places further on, around: every region but j, equally often */
+        int32_t far = cells > 1 ? (int32_t)((j + 1 + philox_below(&g, (uint32_t)(cells - 1))) % cells) : 0;
+        int32_t near = (int32_t)philox_below(&g, (uint32_t)cells);
+        if (diversity && diversity[v]) diversity[v][i * cells + j] = far;
+        if (invariance && invariance[v]) invariance[v][i * cells + j] = near;
+      }
+    }
+    struct philox g = philox_stream(seed, PHILOX_NEGATIVE, 0, (uint32_t)i, micro_batch);
+    if (other) other[i] = batch > 1 ? (int32_t)((i + 1 + philox_below(&g, (uint32_t)(batch - 1))) % batch) : 0;
+  }
+}

@@ -1,0 +1,82 @@
+/* A backend: where memory is, and the operations on it. The network, the step and the trainer are written once over this table; the
+ * reference fills it with the functions of op/, the CUDA backend with their twins. Contracts are those of the twin's header.
+ *
+ * Pointers to tensors belong to the backend (host memory here, device memory on a GPU); only upload and download cross over.
+ * `real` is the type of the reference; a backend that stores activations in fewer bits says so in activation_size and interprets the
+ * pointers accordingly. Shapes are by value in host memory. scratch is one region of the largest size any planned call asked for.
+ */
+#ifndef EDIY_OP_BACKEND_H
+#define EDIY_OP_BACKEND_H
+
+#include "base/error.h"
+#include "base/real.h"
+#include "op/conv.h"
+#include "op/lars.h"
+#include "op/linear.h"
+#include "op/loss.h"
+#include "op/match.h"
+#include "op/norm.h"
+#include "op/pool.h"
+
+#define backend REAL_NAME(backend)
+#define backend_reference REAL_NAME(backend_reference)
+
+struct backend {
+  const char *name;         /* "reference" */
+  size_t activation_size;   /* bytes of one activation, sizeof(real) here */
+
+  /* Memory: one block, zeroed; freed by release. */
+  bool (*reserve)(size_t bytes, void **memory, struct error *err);
+  void (*release)(void *memory, size_t bytes);
+  void (*upload)(void *to, const void *from_host, size_t bytes);
+  void (*download)(void *to_host, const void *from, size_t bytes);
+  void (*copy)(void *to, const void *from, size_t bytes);
+  void (*zero)(void *to, size_t bytes);
+
+  /* Bytes of scratch that an operation of this shape needs. */
+  size_t (*conv_scratch)(const struct conv *g);
+  size_t (*norm_scratch)(const struct norm *g);
+  size_t (*linear_scratch)(const struct linear *g);
+  size_t (*match_scratch)(const struct match *g);
+  size_t (*loss_scratch)(const struct loss *g);
+
+  void (*conv_forward)(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+  void (*conv_backward_data)(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
+  void (*conv_backward_weights)(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
+
+  void (*norm_forward_train)(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                             real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch);
+  void (*norm_forward_eval)(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                            const real *running_mean, const real *running_var, real *y);
+  void (*norm_backward_train)(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
+                              const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch);
+
+  void (*maxpool_forward)(const struct pool *g, const real *x, real *y, int32_t *index);
+  void (*maxpool_backward)(const struct pool *g, const real *dy, const int32_t *index, real *dx);
+  void (*avgpool_forward)(const struct pool *g, const real *x, real *y);
+  void (*avgpool_backward)(const struct pool *g, const real *dy, real *dx, bool accumulate);
+
+  void (*linear_forward)(const struct linear *g, const real *x, const real *w, const real *b, real *y);
+  void (*linear_backward_data)(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
+  void (*linear_backward_weights)(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
+
+  void (*match_diversity)(const struct match *g, const real *t, int32_t *d, void *scratch);
+  void (*match_invariance)(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch);
+
+  void (*loss_byol)(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *scratch);
+  void (*loss_rdem)(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
+                    real *dr, void *scratch);
+  void (*loss_rdem_instance)(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale,
+                             double *value, real *dr, void *scratch);
+  void (*loss_riem)(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value,
+                    real *dp, void *scratch);
+
+  void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
+  void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);
+};
+
+/* The reference: host memory in huge pages, the fast forms of op/. Its scratch sizes are for the number of OpenMP threads at the time of
+ * the call. */
+const struct backend *backend_reference(void);
+
+#endif

@@ -1,0 +1,370 @@
+/* Convolution as matrix products.
+ *
+ * All three directions gather rows of a map through a moving window into a patch matrix (im2col), a tile of rows at a time, and
+ * multiply each tile by a matrix with one single-threaded gemm. A tile writes elements that no other tile writes, and is cut by
+ * the shape alone, so every result is the same for any number of threads.
+ */
+#include "op/conv.h"
+
+#include <limits.h>
+#include <omp.h>
+#include <string.h>
+
+#include "base/blas.h"
+#include "base/size.h"
+
+enum {
+  TILE = 224,         /* rows of a patch matrix a gemm: halving them costs 10 % of the speed where weights are large */
+  TILE_COLUMNS = 256, /* columns of the product, where there are fewer than ... */
+  TILE_ROWS_FEW = 16, /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
+  DW_TILE = 384,      /* the same for backward weights, where rows are the inner dimension: OpenBLAS reads and writes dw once for so many */
+  DW_K = 256,         /* largest block of dw one thread works on: output channels ... */
+  DW_COLUMNS = 512,   /* ... and columns (r, s, c), where the shape allows */
+  DW_ITEMS_WANTED = 32,      /* blocks x chunks of positions: enough to share out */
+  DW_CHUNK_LEAST = 768,      /* positions; writing and joining a partial dw costs about as much as 40 positions */
+  DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
+  JOIN_BLOCK = 512,          /* elements of dw joined at a time: their sums stay in the nearest cache */
+  LINE = 16                  /* reals; parts of the scratch start this far apart at least, so that threads share no cache line */
+};
+
+static ptrdiff_t round_to_line(ptrdiff_t n) { return size_ceil_div(n, LINE) * LINE; }
+
+/* ---- shape ------------------------------------------------------------------------------------------------------------------ */
+
+bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, ptrdiff_t k, ptrdiff_t r, ptrdiff_t s, ptrdiff_t stride,
+               ptrdiff_t pad, struct error *err) {
+  if (n <= 0 || h <= 0 || w <= 0 || c <= 0 || k <= 0 || r <= 0 || s <= 0 || stride <= 0 || pad < 0)
+    return fail(
+        err,
+        "convolution of %td x %td x %td x %td by %td kernels of %td x %td, stride %td, pad %td: every size must be positive, and pad "
+        "not negative",
+        n, h, w, c, k, r, s, stride, pad);
+  ptrdiff_t pads, padded_h, padded_w, size;
+  bool fits = !__builtin_mul_overflow(pad, (ptrdiff_t)2, &pads) && !__builtin_add_overflow(h, pads, &padded_h) &&
+              !__builtin_add_overflow(w, pads, &padded_w);
+  if (fits && (r > padded_h || s > padded_w))
+    return fail(err,
+                "convolution: a kernel of %td x %td is larger than the image of %td x %td with %td zeros around it; use a larger image", r,
+                s, h, w, pad);
+  ptrdiff_t p = fits ? (padded_h - r) / stride + 1 : 0, q = fits ? (padded_w - s) / stride + 1 : 0;
+  /* BLAS counts in int, so positions and the patch of a position, forward (r s c) and backward (r s k), must fit one. A stride or pad
+   * beyond an int has no use, and would overflow sums below. */
+  fits = fits && stride <= INT_MAX && pad <= INT_MAX && size_product(n, h, w, 1, &size) && size <= INT_MAX &&
+         size_product(size, c, sizeof(real), 1, &size) && size_product(n, p, q, 1, &size) && size <= INT_MAX &&
+         size_product(size, k, sizeof(real), 1, &size) && size_product(r, s, c, 1, &size) && size <= INT_MAX &&
+         size_product(size, k, sizeof(real), 1, &size) && size_product(r, s, k, 1, &size) && size <= INT_MAX;
+  if (!fits)
+    return fail(
+        err, "convolution of %td x %td x %td x %td by %td kernels of %td x %td, stride %td, pad %td: too large to index; use fewer images",
+        n, h, w, c, k, r, s, stride, pad);
+  *g = (struct conv){.n = n, .h = h, .w = w, .c = c, .k = k, .r = r, .s = s, .stride = stride, .pad = pad, .p = p, .q = q};
+  return true;
+}
+
+/* ---- patches ---------------------------------------------------------------------------------------------------------------- */
+
+/* A window moving over a map of images x rows x columns x channels. Row (n, i, j) of its patch matrix holds, tap after tap (u, v),
+ * the channels of map[n, i step + first_row + u, j step + first_column + v], or zeros outside the map. */
+struct window {
+  ptrdiff_t rows, columns, channels; /* the map */
+  ptrdiff_t out_rows, out_columns;   /* positions of the window in an image */
+  ptrdiff_t step, first_row, first_column, taps_r, taps_s;
+};
+
+static ptrdiff_t window_depth(const struct window *v) { return v->taps_r * v->taps_s * v->channels; }
+
+/* Whether the patch matrix is the map itself, as for 1x1 with stride 1. */
+static bool window_is_map(const struct window *v) {
+  return v->taps_r == 1 && v->taps_s == 1 && v->step == 1 && v->first_row == 0 && v->first_column == 0 && v->out_rows == v->rows &&
+         v->out_columns == v->columns;
+}
+
+/* Rows [from, to) of the patch matrix. */
+static void gather_patches(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *patches) {
+  const size_t pixel = (size_t)v->channels * sizeof(real);
+  ptrdiff_t j = from % v->out_columns, i = from / v->out_columns % v->out_rows, n = from / v->out_columns / v->out_rows;
+  for (ptrdiff_t t = from; t < to; t++) {
+    ptrdiff_t top = i * v->step + v->first_row, left = j * v->step + v->first_column;
+    /* Taps [lo, hi) of every window row are inside the map's columns, and contiguous there. */
+    ptrdiff_t lo = size_min(size_max(-left, 0), v->taps_s), hi = size_max(size_min(v->columns - left, v->taps_s), lo);
+    for (ptrdiff_t row = top; row < top + v->taps_r; row++) {
+      if (row < 0 || row >= v->rows || lo == hi) {
+        memset(patches, 0, (size_t)v->taps_s * pixel);
+      } else {
+        memset(patches, 0, (size_t)lo * pixel);
+        memcpy(patches + lo * v->channels, map + ((n * v->rows + row) * v->columns + left + lo) * v->channels, (size_t)(hi - lo) * pixel);
+        memset(patches + hi * v->channels, 0, (size_t)(v->taps_s - hi) * pixel);
+      }
+      patches += v->taps_s * v->channels;
+    }
+    if (++j == v->out_columns) {
+      j = 0;
+      if (++i == v->out_rows) i = 0, n++;
+    }
+  }
+}
+
+/* The same rows where they are: in the map itself, or gathered into buffer. */
+static const real *patch_rows(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *buffer) {
+  if (window_is_map(v)) return map + from * v->channels;
+  gather_patches(v, map, from, to, buffer);
+  return buffer;
+}
+
+/* How a product of the patch matrix is cut, all tiles nearly equal. */
+struct tiling {
+  ptrdiff_t rows, columns; /* of a tile */
+  ptrdiff_t across, count; /* tiles side by side; tiles in all */
+};
+
+static struct tiling tiling_make(ptrdiff_t rows, ptrdiff_t columns) {
+  ptrdiff_t down = size_ceil_div(rows, TILE), across = down < TILE_ROWS_FEW ? size_ceil_div(columns, TILE_COLUMNS) : 1;
+  struct tiling t = {.rows = size_ceil_div(rows, down), .columns = size_ceil_div(columns, across)};
+  t.across = size_ceil_div(columns, t.columns);
+  t.count = size_ceil_div(rows, t.rows) * t.across;
+  return t;
+}
+
+/* ---- forward ---------------------------------------------------------------------------------------------------------------- */
+
+/* The window of kernel rows [r, r + taps_r) and kernel columns [s, s + taps_s) over x. */
+static struct window window_on_x(const struct conv *g, ptrdiff_t r, ptrdiff_t s, ptrdiff_t taps_r, ptrdiff_t taps_s) {
+  return (struct window){.rows = g->h,
+                         .columns = g->w,
+                         .channels = g->c,
+                         .out_rows = g->p,
+                         .out_columns = g->q,
+                         .step = g->stride,
+                         .first_row = r - g->pad,
+                         .first_column = s - g->pad,
+                         .taps_r = taps_r,
+                         .taps_s = taps_s};
+}
+
+/* Whether x is its own patch matrix, so that nothing is gathered: 1x1, stride 1, no padding. */
+static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 && g->stride == 1 && g->pad == 0; }
+
+static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
+static ptrdiff_t forward_slice(const struct conv *g) {
+  return is_pointwise(g) ? 0 : round_to_line(forward_tiling(g).rows * g->r * g->s * g->c);
+}
+
+/* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
+void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) {
+  struct window v = window_on_x(g, 0, 0, g->r, g->s);
+  struct tiling tiling = forward_tiling(g);
+  ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
+#pragma omp parallel for schedule(dynamic)
+  for (ptrdiff_t t = 0; t < tiling.count; t++) {
+    ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
+    ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
+    const real *patches = patch_rows(&v, x, from, to, scratch + omp_get_thread_num() * slice);
+    gemm(0, 1, to - from, ks, depth, 1, patches, depth, w + k * depth, depth, 0, y + from * g->k + k, g->k);
+  }
+}
+
+/* ---- backward data ---------------------------------------------------------------------------------------------------------- */
+
+/* Rows h = a + stride i of dx (phase a of stride) meet the kernel rows r = r0 + stride t with r0 = (a + pad) mod stride only, and
+ * find there dy row p = (a + pad - r0) / stride + i - t. Read with t falling, that is a window of ceil((R - r0) / stride) taps
+ * that moves over dy by one: backward data is stride^2 small forward convolutions of dy with flipped, transposed weights, each
+ * of which writes its own elements of dx. The same holds for columns. */
+struct phase {
+  ptrdiff_t first_tap, taps; /* r0; how many kernel rows meet this phase, perhaps none */
+  ptrdiff_t first_p;         /* dy row under the first tap of the window at i = 0 */
+  ptrdiff_t count;           /* rows of dx in this phase */
+};
+
+static struct phase phase_make(const struct conv *g, ptrdiff_t a, ptrdiff_t size, ptrdiff_t kernel) {
+  ptrdiff_t r0 = (a + g->pad) % g->stride, taps = r0 < kernel ? size_ceil_div(kernel - r0, g->stride) : 0;
+  return (struct phase){
+      .first_tap = r0, .taps = taps, .first_p = (a + g->pad - r0) / g->stride - (taps - 1), .count = size_ceil_div(size - a, g->stride)};
+}
+
+static struct window window_on_dy(const struct conv *g, const struct phase *h, const struct phase *w) {
+  return (struct window){.rows = g->p,
+                         .columns = g->q,
+                         .channels = g->k,
+                         .out_rows = h->count,
+                         .out_columns = w->count,
+                         .step = 1,
+                         .first_row = h->first_p,
+                         .first_column = w->first_p,
+                         .taps_r = h->taps,
+                         .taps_s = w->taps};
+}
+
+/* The weights that meet a phase, flipped and transposed to (taps_r taps_s K) x C. */
+static void pack_weights(const struct conv *g, const struct phase *h, const struct phase *v, const real *w, real *packed) {
+  ptrdiff_t rows = h->taps * v->taps * g->k;
+#pragma omp parallel for schedule(static)
+  for (ptrdiff_t i = 0; i < rows; i++) {
+    ptrdiff_t k = i % g->k, tap_s = i / g->k % v->taps, tap_r = i / g->k / v->taps;
+    ptrdiff_t r = h->first_tap + (h->taps - 1 - tap_r) * g->stride, s = v->first_tap + (v->taps - 1 - tap_s) * g->stride;
+    memcpy(packed + i * g->c, w + ((k * g->r + r) * g->s + s) * g->c, (size_t)g->c * sizeof(real));
+  }
+}
+
+/* Positions [from, to) of phase (a, b), cs channels from c on, to their places in dx. */
+static void scatter(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const struct window *v, ptrdiff_t from, ptrdiff_t to, ptrdiff_t c,
+                    ptrdiff_t cs, const real *tile, bool accumulate, real *dx) {
+  for (ptrdiff_t t = from; t < to; t++, tile += cs) {
+    ptrdiff_t w = t % v->out_columns * g->stride + b, i = t / v->out_columns, h = i % v->out_rows * g->stride + a, n = i / v->out_rows;
+    real *at = dx + ((n * g->h + h) * g->w + w) * g->c + c;
+    if (accumulate)
+      for (ptrdiff_t j = 0; j < cs; j++) at[j] += tile[j];
+    else
+      memcpy(at, tile, (size_t)cs * sizeof(real));
+  }
+}
+
+/* The tiling of every phase, and the most taps of one: those of a phase of sizes rounded up. */
+static struct tiling phase_tiling(const struct conv *g) {
+  return tiling_make(g->n * size_ceil_div(g->h, g->stride) * size_ceil_div(g->w, g->stride), g->c);
+}
+static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g->stride) * size_ceil_div(g->s, g->stride); }
+
+/* Scratch of a thread: a tile of patches, then, where rows of dx are apart, a tile of the product. */
+static ptrdiff_t patches_size(const struct conv *g) {
+  return is_pointwise(g) ? 0 : round_to_line(phase_tiling(g).rows * phase_taps(g) * g->k);
+}
+static ptrdiff_t backward_data_slice(const struct conv *g) {
+  struct tiling tiling = phase_tiling(g);
+  return patches_size(g) + (g->stride > 1 ? round_to_line(tiling.rows * tiling.columns) : 0);
+}
+/* Scratch for all: reordered weights; those of a single tap are K x C as they are. */
+static ptrdiff_t packed_size(const struct conv *g) { return g->r * g->s == 1 ? 0 : round_to_line(phase_taps(g) * g->k * g->c); }
+
+static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const real *dy, const real *w, real *dx, bool accumulate,
+                                real *scratch) {
+  struct phase ph = phase_make(g, a, g->h, g->r), pw = phase_make(g, b, g->w, g->s);
+  struct window v = window_on_dy(g, &ph, &pw);
+  ptrdiff_t depth = window_depth(&v), rows = g->n * v.out_rows * v.out_columns;
+  if (depth == 0 && accumulate) return; /* these pixels went into no output */
+
+  const real *weights = w;
+  if (packed_size(g) > 0) {
+    pack_weights(g, &ph, &pw, w, scratch);
+    weights = scratch;
+  }
+  real *slices = scratch + packed_size(g);
+  struct tiling tiling = phase_tiling(g);
+  ptrdiff_t slice = backward_data_slice(g), tiles = size_ceil_div(rows, tiling.rows) * tiling.across;
+#pragma omp parallel for schedule(dynamic)
+  for (ptrdiff_t t = 0; t < tiles; t++) {
+    ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
+    ptrdiff_t c = t % tiling.across * tiling.columns, cs = size_min(tiling.columns, g->c - c);
+    real *mine = slices + omp_get_thread_num() * slice, *out = mine + patches_size(g);
+    if (depth == 0) {
+      memset(out, 0, (size_t)((to - from) * cs) * sizeof(real));
+      scatter(g, a, b, &v, from, to, c, cs, out, false, dx);
+      continue;
+    }
+    const real *patches = patch_rows(&v, dy, from, to, mine);
+    if (g->stride == 1) {
+      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, accumulate, dx + from * g->c + c, g->c);
+    } else {
+      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, 0, out, cs);
+      scatter(g, a, b, &v, from, to, c, cs, out, accumulate, dx);
+    }
+  }
+}
+
+void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch) {
+  for (ptrdiff_t a = 0; a < size_min(g->stride, g->h); a++)
+    for (ptrdiff_t b = 0; b < size_min(g->stride, g->w); b++) backward_data_phase(g, a, b, dy, w, dx, accumulate, scratch);
+}
+
+/* ---- backward weights ------------------------------------------------------------------------------------------------------- */
+
+/* dw (K x R S C) = dy^T (K x N P Q) times patches of x (N P Q x R S C), cut three ways: output channels into blocks_k, columns
+ * into blocks, of whole taps where patches are gathered, so that no two blocks of columns gather the same pixels, and positions
+ * into chunks. With one chunk, gemm adds to dw itself; else each chunk has a partial dw, and these are joined. */
+struct dw_cut {
+  bool direct;                       /* patches are x itself */
+  ptrdiff_t taps_r, taps_s, columns; /* of a block of columns */
+  ptrdiff_t blocks_r, blocks_s, blocks_c, blocks_k;
+  ptrdiff_t chunk, chunks; /* positions in a chunk */
+};
+
+static struct dw_cut dw_cut_make(const struct conv *g) {
+  struct dw_cut cut = {.direct = is_pointwise(g), .taps_r = g->r, .taps_s = g->s};
+  if (g->r * g->s * g->c > DW_COLUMNS) cut.taps_r = 1;
+  if (g->s * g->c > DW_COLUMNS) cut.taps_s = 1;
+  cut.columns = cut.direct ? size_min(g->c, DW_COLUMNS) : cut.taps_r * cut.taps_s * g->c;
+  cut.blocks_r = g->r / cut.taps_r;
+  cut.blocks_s = g->s / cut.taps_s;
+  cut.blocks_c = cut.direct ? size_ceil_div(g->c, cut.columns) : 1;
+  cut.blocks_k = size_ceil_div(g->k, DW_K);
+
+  ptrdiff_t blocks = cut.blocks_r * cut.blocks_s * cut.blocks_c * cut.blocks_k, rows = g->n * g->p * g->q;
+  ptrdiff_t chunks = size_min(size_ceil_div(DW_ITEMS_WANTED, blocks), rows / DW_CHUNK_LEAST);
+  chunks = size_max(1, size_min(chunks, DW_PARTIAL_MOST / (g->k * g->r * g->s * g->c)));
+  cut.chunk = size_ceil_div(rows, chunks);
+  cut.chunks = size_ceil_div(rows, cut.chunk);
+  return cut;
+}
+
+static ptrdiff_t partial_size(const struct conv *g, const struct dw_cut *cut) {
+  return cut->chunks > 1 ? round_to_line(cut->chunks * g->k * g->r * g->s * g->c) : 0;
+}
+static ptrdiff_t backward_weights_slice(const struct dw_cut *cut) { return cut->direct ? 0 : round_to_line(DW_TILE * cut->columns); }
+
+/* Adds to one block of dw (or of a partial dw: the first product overwrites it) the positions of one chunk. */
+static void backward_weights_item(const struct conv *g, const struct dw_cut *cut, ptrdiff_t item, const real *x, const real *dy, real *out,
+                                  real *patches) {
+  ptrdiff_t width = g->r * g->s * g->c;
+  ptrdiff_t k = item % cut->blocks_k * DW_K, rest = item / cut->blocks_k;
+  ptrdiff_t c = rest % cut->blocks_c * cut->columns;
+  rest /= cut->blocks_c;
+  ptrdiff_t s = rest % cut->blocks_s * cut->taps_s;
+  rest /= cut->blocks_s;
+  ptrdiff_t r = rest % cut->blocks_r * cut->taps_r, chunk = rest / cut->blocks_r;
+
+  ptrdiff_t from = chunk * cut->chunk, to = size_min(from + cut->chunk, g->n * g->p * g->q);
+  ptrdiff_t ks = size_min(DW_K, g->k - k), columns = cut->direct ? size_min(cut->columns, g->c - c) : cut->columns;
+  double beta = cut->chunks == 1;
+  out += (cut->chunks == 1 ? 0 : chunk * g->k * width) + k * width + (r * g->s + s) * g->c + c;
+  if (cut->direct) {
+    gemm(1, 0, ks, columns, to - from, 1, dy + from * g->k + k, g->k, x + from * g->c + c, g->c, beta, out, width);
+    return;
+  }
+  struct window v = window_on_x(g, r, s, cut->taps_r, cut->taps_s);
+  for (ptrdiff_t t = from; t < to; t += DW_TILE, beta = 1) {
+    ptrdiff_t end = size_min(t + DW_TILE, to);
+    gather_patches(&v, x, t, end, patches);
+    gemm(1, 0, ks, columns, end - t, 1, dy + t * g->k + k, g->k, patches, columns, beta, out, width);
+  }
+}
+
+/* dw += partial 0 + partial 1 + ..., in that order, in double. */
+static void join(real *dw, const real *partials, ptrdiff_t size, ptrdiff_t chunks) {
+#pragma omp parallel for schedule(static)
+  for (ptrdiff_t from = 0; from < size; from += JOIN_BLOCK) {
+    ptrdiff_t n = size_min(JOIN_BLOCK, size - from);
+    double sum[JOIN_BLOCK];
+    for (ptrdiff_t i = 0; i < n; i++) sum[i] = (double)dw[from + i];
+    for (ptrdiff_t chunk = 0; chunk < chunks; chunk++)
+      for (ptrdiff_t i = 0; i < n; i++) sum[i] += (double)partials[chunk * size + from + i];
+    for (ptrdiff_t i = 0; i < n; i++) dw[from + i] = (real)sum[i];
+  }
+}
+
+void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch) {
+  struct dw_cut cut = dw_cut_make(g);
+  ptrdiff_t items = cut.chunks * cut.blocks_r * cut.blocks_s * cut.blocks_c * cut.blocks_k, slice = backward_weights_slice(&cut);
+  real *slices = scratch + partial_size(g, &cut), *out = cut.chunks == 1 ? dw : scratch;
+#pragma omp parallel for schedule(dynamic)
+  for (ptrdiff_t item = 0; item < items; item++) backward_weights_item(g, &cut, item, x, dy, out, slices + omp_get_thread_num() * slice);
+  if (cut.chunks > 1) join(dw, scratch, g->k * g->r * g->s * g->c, cut.chunks);
+}
+
+/* ---- scratch ---------------------------------------------------------------------------------------------------------------- */
+
+ptrdiff_t conv_scratch(const struct conv *g, int threads) {
+  struct dw_cut cut = dw_cut_make(g);
+  ptrdiff_t forward = threads * forward_slice(g);
+  ptrdiff_t data = packed_size(g) + threads * backward_data_slice(g);
+  ptrdiff_t weights = partial_size(g, &cut) + threads * backward_weights_slice(&cut);
+  return size_max(forward, size_max(data, weights));
+}

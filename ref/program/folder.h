@@ -1,0 +1,22 @@
+/* Folders that are whole or not there: filled as DIR.partial and renamed. */
+#ifndef EDIY_PROGRAM_FOLDER_H
+#define EDIY_PROGRAM_FOLDER_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct folder {
+  char path[3072], partial[3072 + 16];
+};
+
+/* Whether there is nothing under this name, or an empty folder. */
+bool folder_free(const char *path);
+
+/* Creates path.partial. Refuses a path that exists and is not an empty folder, and a path.partial left by an interrupted run. */
+MUST_CHECK bool folder_begin(struct folder *f, const char *path, struct error *err);
+MUST_CHECK bool folder_commit(struct folder *f, struct error *err);
+/* Removes path.partial with everything in it. */
+void folder_abandon(struct folder *f);
+
+#endif

@@ -1,0 +1,50 @@
+#include "program/verb.h"
+
+#include <string.h>
+
+bool verb_options(const struct verb *v, int count, char *const *arguments, void *config, struct error *err) {
+  options_default(v->keys, v->key_count, config);
+  for (int i = 0; i < count; i++) {
+    if (!strchr(arguments[i], '='))
+      return fail(err, "%s: '%s' is not of the form key=value; usage: ediy %s %s", v->name, arguments[i], v->name, v->usage);
+    if (!options_argument(v->keys, v->key_count, config, arguments[i], err)) return fail_within(err, "%s", v->name);
+  }
+  return true;
+}
+
+bool verb_require(const struct verb *v, const char *key, const char *value, struct error *err) {
+  return value[0] || fail(err, "%s: %s= is missing; usage: ediy %s %s", v->name, key, v->name, v->usage);
+}
+
+static void print_range(const struct option *o, FILE *out) {
+  switch (o->type) {
+  case OPTION_BOOL: fputs("yes | no", out); break;
+  case OPTION_INT: fprintf(out, "%.0f to %.0f", o->min, o->max); break;
+  case OPTION_REAL: fprintf(out, "%g to %g", o->min, o->max); break;
+  case OPTION_CHOICE: fputs(o->choices, out); break;
+  case OPTION_TEXT: fputs("text", out); break;
+  }
+}
+
+void verb_print_keys(const struct option *keys, int count, FILE *out) {
+  for (int i = 0; i < count; i++) {
+    const struct option *o = &keys[i];
+    fprintf(out, "  %-18s %s (", o->key, o->help);
+    print_range(o, out);
+    if (o->initial[0]) fprintf(out, ", default %s", o->initial);
+    fprintf(out, ")\n");
+  }
+}
+
+void verb_help(const struct verb *v, FILE *out) {
+  fprintf(out, "ediy %s: %s\n\nusage: ediy %s %s\n\n%s\n", v->name, v->summary, v->name, v->usage, v->about);
+  if (v->key_count || v->help) fprintf(out, "\nkeys:\n");
+  verb_print_keys(v->keys, v->key_count, out);
+  if (v->help) v->help(out);
+  fprintf(out, "\nexample:\n");
+  for (const char *line = v->example; *line;) {
+    int length = (int)strcspn(line, "\n");
+    fprintf(out, "  %.*s\n", length, line);
+    line += length + (line[length] == '\n');
+  }
+}

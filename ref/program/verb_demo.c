@@ -1,0 +1,199 @@
+/* ediy demo: everything once, in a few minutes. Each step is a command that is shown before it is run. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "program/bars.h"
+#include "program/folder.h"
+#include "program/verb.h"
+#include "program/verb_eval.h"
+
+struct demo {
+  char out[OPTION_TEXT_SIZE];
+  int64_t epochs, images;
+};
+
+static const struct option keys[] = {
+    {"out", OPTION_TEXT, offsetof(struct demo, out), "", 0, 0, NULL, "folder to create"},
+    {"epochs", OPTION_INT, offsetof(struct demo, epochs), "12", 1, 1e6, NULL, "of each of the two trainings"},
+    {"images", OPTION_INT, offsetof(struct demo, images), "1000", 64, 1e6, NULL, "training images to draw"},
+};
+
+/* ---- commands ----------------------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_WORDS = 20 };
+
+struct command {
+  const struct verb *verb;
+  int count;
+  char *word[MOST_WORDS]; /* owned; null where memory was short */
+};
+
+static void add(struct command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct command *c, const char *format, ...) {
+  char text[OPTION_TEXT_SIZE + 256];
+  va_list list;
+  va_start(list, format);
+  vsnprintf(text, sizeof text, format, list);
+  va_end(list);
+  if (c->count < MOST_WORDS) c->word[c->count++] = strdup(text);
+}
+
+/* As one would type it. */
+static bool show(const struct command *c, struct error *err) {
+  printf("\n$ ediy %s", c->verb->name);
+  for (int i = 0; i < c->count; i++) {
+    if (!c->word[i]) return fail(err, "demo: no memory");
+    const char *quote = strpbrk(c->word[i], " '\"$&|;<>()*?[]#~\\") ? "\"" : "";
+    printf(" %s%s%s", quote, c->word[i], quote);
+  }
+  printf("\n");
+  fflush(stdout);
+  return true;
+}
+
+static void command_free(struct command *c) {
+  for (int i = 0; i < c->count; i++) free(c->word[i]);
+  c->count = 0;
+}
+
+static bool run_command(struct command *c, struct error *err) {
+  bool good = show(c, err) && c->verb->run(c->count, c->word, err);
+  fflush(stdout);
+  command_free(c);
+  return good;
+}
+
+/* ---- the steps ---------------------------------------------------------------------------------------------------------------------- */
+
+/* A network of the demo: small, on 32-pixel views of 64-pixel scenes, 4 x 4 regions. */
+static void add_network(struct command *c) {
+  add(c, "backbone=small");
+  add(c, "stem=cifar");
+  add(c, "size=32");
+}
+
+static bool train(const struct demo *d, const char *run, const char *teacher, struct error *err) {
+  struct command c = {.verb = &verb_train};
+  add(&c, "preset=demo");
+  add_network(&c);
+  add(&c, "epochs=%lld", (long long)d->epochs);
+  add(&c, "data=%s/scenes/train", d->out);
+  add(&c, "out=%s/%s", d->out, run);
+  if (teacher) {
+    add(&c, "teacher=%s/%s/backbone.safetensors", d->out, teacher);
+  } else {
+    add(&c, "lambda1=0");
+    add(&c, "lambda2=0");
+  }
+  return run_command(&c, err);
+}
+
+enum { CANDIDATES = 3 };
+static const char *const candidate[CANDIDATES] = {"random", "teacher", "ediy"};
+static const char *const candidate_name[CANDIDATES] = {"random weights", "BYOL (the teacher)", "E-DIY"};
+
+static void add_evaluation(struct command *c, const struct demo *d, int i) {
+  if (i == 0) {
+    add(c, "weights=random");
+    add_network(c);
+  } else {
+    add(c, "weights=%s/%s/backbone.safetensors", d->out, candidate[i]);
+  }
+  add(c, "train=%s/scenes/train", d->out);
+  add(c, "test=%s/scenes/val", d->out);
+}
+
+static bool evaluate(const struct demo *d, int i, struct share *knn, struct share *linear, struct error *err) {
+  struct command c = {.verb = &verb_knn};
+  struct evaluate_knn_result knn_result;
+  struct evaluate_knn_options knn_options;
+  struct linear_eval_result linear_result;
+  struct evaluate_linear_options linear_options;
+  add_evaluation(&c, d, i);
+  bool good = show(&c, err) && eval_knn(c.count, c.word, &knn_result, &knn_options, err);
+  command_free(&c);
+  if (!good) return false;
+  *knn = knn_result.accuracy[0];
+  c.verb = &verb_linear;
+  add_evaluation(&c, d, i);
+  good = show(&c, err) && eval_linear(c.count, c.word, &linear_result, &linear_options, err);
+  command_free(&c);
+  *linear = linear_result.test;
+  return good;
+}
+
+static bool draw(const struct demo *d, struct error *err) {
+  struct command c = {.verb = &verb_views};
+  add(&c, "run=%s/ediy", d->out);
+  add(&c, "out=%s/views.png", d->out);
+  if (!run_command(&c, err)) return false;
+  c.verb = &verb_matches;
+  add(&c, "run=%s/ediy", d->out);
+  add(&c, "out=%s/matches.png", d->out);
+  if (!run_command(&c, err)) return false;
+  c.verb = &verb_curves;
+  add(&c, "run=%s/ediy", d->out);
+  add(&c, "out=%s/curves.png", d->out);
+  return run_command(&c, err);
+}
+
+static void print_share(struct share s) { printf("   %5.1f %%  (%.1f to %.1f)", 100 * s.value, 100 * s.low, 100 * s.high); }
+
+static bool report(const struct demo *d, const struct share *knn, const struct share *linear, double minutes, struct error *err) {
+  char path[OPTION_TEXT_SIZE + 32], title[160];
+  struct bar_group groups[CANDIDATES];
+  printf("\nAccuracy on %td validation images, with 95 %% intervals:\n\n  %-20s   %-24s   %s\n", knn[0].count, "", "20 nearest neighbours",
+         "linear classifier");
+  for (int i = 0; i < CANDIDATES; i++) {
+    printf("  %-20s", candidate_name[i]);
+    print_share(knn[i]);
+    print_share(linear[i]);
+    printf("\n");
+    groups[i] = (struct bar_group){candidate_name[i], {knn[i], linear[i]}};
+  }
+  snprintf(path, sizeof path, "%s/results.png", d->out);
+  snprintf(title, sizeof title, "Frozen features on %td validation scenes", knn[0].count);
+  if (!bars_write(path, title, "accuracy, with 95 % intervals", (const char *const[]){"20 nearest neighbours", "linear classifier"}, groups,
+                  CANDIDATES, err))
+    return false;
+  printf("\nLook at\n  %s/results.png   the table as a picture\n  %s/views.png     images and their augmented views\n"
+         "  %s/matches.png   the regions the teacher pairs\n  %s/curves.png    losses and diagnostics\n"
+         "  %s/ediy          the run: configuration, log, checkpoints, backbone.safetensors\n",
+         d->out, d->out, d->out, d->out, d->out);
+  printf("\nThat took %.1f minutes. With your own images (JPEG and PNG files in a folder PHOTOS):\n"
+         "  ediy train preset=demo lambda1=0 lambda2=0 data=PHOTOS out=teacher\n"
+         "  ediy train preset=demo teacher=teacher/backbone.safetensors data=PHOTOS out=run\n",
+         minutes);
+  return true;
+}
+
+static bool run(int count, char *const *arguments, struct error *err) {
+  struct demo d;
+  struct share knn[CANDIDATES], linear[CANDIDATES];
+  time_t start = time(NULL);
+  if (!verb_options(&verb_demo, count, arguments, &d, err) || !verb_require(&verb_demo, "out", d.out, err)) return false;
+  if (!folder_free(d.out)) return fail(err, "%s: exists and is not an empty folder; choose another out= or remove it", d.out);
+  struct command c = {.verb = &verb_scenes};
+  if (!folder_create(d.out, err)) return false;
+  add(&c, "out=%s/scenes", d.out);
+  add(&c, "images=%lld", (long long)d.images);
+  if (!run_command(&c, err) || !train(&d, "teacher", NULL, err) || !train(&d, "ediy", "teacher", err)) return false;
+  for (int i = 0; i < CANDIDATES; i++)
+    if (!evaluate(&d, i, &knn[i], &linear[i], err)) return false;
+  return draw(&d, err) && report(&d, knn, linear, difftime(time(NULL), start) / 60, err);
+}
+
+const struct verb verb_demo = {
+    .name = "demo",
+    .summary = "everything once in a few minutes: begin here",
+    .usage = "out=DIR [key=value...]",
+    .about = "Draws a data set, trains a teacher by BYOL and then E-DIY with it, compares both with random weights,\n"
+             "and draws pictures. Every command is shown before it is run.",
+    .example = "ediy demo out=demo images=64 epochs=1",
+    .keys = keys,
+    .key_count = sizeof keys / sizeof keys[0],
+    .run = run,
+};

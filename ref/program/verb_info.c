@@ -1,0 +1,107 @@
+/* ediy info: what a file or folder is. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/safetensors.h"
+#include "image/image.h"
+#include "program/verb.h"
+#include "train/dataset.h"
+
+static bool is_image(const char *path) {
+  static const unsigned char png[4] = {0x89, 'P', 'N', 'G'}, jpeg[3] = {0xff, 0xd8, 0xff};
+  unsigned char start[4] = {0};
+  FILE *f = fopen(path, "rb");
+  if (!f) return false;
+  size_t n = fread(start, 1, sizeof start, f);
+  fclose(f);
+  return n == sizeof start && (!memcmp(start, png, sizeof png) || !memcmp(start, jpeg, sizeof jpeg));
+}
+
+static void print_size(double bytes) {
+  static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+  int u = 0;
+  while (bytes >= 1000 && u < 4) bytes /= 1000, u++;
+  printf("%.*f %s", u ? 1 : 0, bytes, units[u]);
+}
+
+/* Metadata as text, longer ones (a configuration) as an indented block. */
+static void print_metadata(const char *key, const char *value) {
+  if (!strchr(value, '\n')) {
+    printf("  %s: %s\n", key, value);
+    return;
+  }
+  printf("  %s:\n", key);
+  while (*value) {
+    int n = (int)strcspn(value, "\n");
+    printf("    %.*s\n", n, value);
+    value += n + (value[n] == '\n');
+  }
+}
+
+static bool info_safetensors(const char *path, struct error *err) {
+  struct safetensors f;
+  if (!safetensors_open(&f, path, err)) return false;
+  ptrdiff_t elements = 0;
+  double bytes = 0;
+  for (int i = 0; i < f.count; i++) {
+    elements += tensor_count(&f.tensor[i]);
+    bytes += (double)tensor_count(&f.tensor[i]) * (double)dtype_size(f.tensor[i].dtype);
+  }
+  const char *kind = safetensors_metadata(&f, "format");
+  printf("%s: safetensors%s%s, %d tensors, %td elements, ", path, kind ? ", " : "", kind ? kind : "", f.count, elements);
+  print_size(bytes);
+  printf("\n");
+  for (int i = 0; i < f.metadata_count; i++) print_metadata(f.metadata[i].key, f.metadata[i].value);
+  for (int i = 0; i < f.count; i++) {
+    const struct tensor *t = &f.tensor[i];
+    printf("  %-52s %-4s ", t->name, dtype_name(t->dtype));
+    for (int d = 0; d < t->ndim; d++) printf("%s%td", d ? " x " : "", t->shape[d]);
+    printf("%s\n", t->ndim ? "" : "scalar");
+  }
+  safetensors_close(&f);
+  return true;
+}
+
+static bool info_image(const char *path, struct error *err) {
+  struct image image;
+  if (!image_read(path, &image, err)) return false;
+  printf("%s: image, %d x %d pixels\n", path, image.width, image.height);
+  image_free(&image);
+  return true;
+}
+
+static bool info_folder(const char *path, struct error *err) {
+  struct dataset d;
+  if (!dataset_open(&d, path, err)) return false;
+  printf("%s: data set, %td images", path, d.count);
+  if (d.classes) printf(" of %d classes", d.classes);
+  printf("\n");
+  for (int c = 0; c < d.classes; c++) {
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < d.count; i++) n += d.label[i] == c;
+    printf("  %4d  %-40s %td\n", c, d.class_name[c], n);
+  }
+  dataset_close(&d);
+  return true;
+}
+
+static bool run(int count, char *const *arguments, struct error *err) {
+  struct stat s;
+  if (count != 1) return fail(err, "info: takes one file or folder; usage: ediy info %s", verb_info.usage);
+  const char *path = arguments[0];
+  if (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) return info_folder(path, err);
+  return is_image(path) ? info_image(path, err) : info_safetensors(path, err);
+}
+
+const struct verb verb_info = {
+    .name = "info",
+    .summary = "say what a checkpoint, weights file, image or data set holds",
+    .usage = "FILE | FOLDER",
+    .about = "For safetensors files: metadata (kind, step, configuration) and every tensor with type and shape.\n"
+             "For images: their size. For folders: images a class.",
+    .example = "ediy scenes out=scenes images=64 val=16\n"
+               "ediy info scenes/train",
+    .run = run,
+};

@@ -1,0 +1,104 @@
+/* ediy train: the trainer with a person watching. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "program/terminal.h"
+#include "program/verb.h"
+#include "train/config.h"
+#include "train/trainer.h"
+
+static volatile sig_atomic_t stop_wanted;
+
+/* The first signal asks for a clean end; the handler is then gone, and a second one ends the program at once. */
+static void want_stop(int signal_number) {
+  (void)signal_number;
+  stop_wanted = 1;
+}
+
+static void catch_signal(int number, struct sigaction *before) {
+  struct sigaction action = {.sa_handler = want_stop, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
+  sigemptyset(&action.sa_mask);
+  sigaction(number, &action, before);
+}
+
+struct watch {
+  bool terminal, line_open; /* standard error is one; a live line stands on it unfinished */
+  struct progress_pace pace;
+};
+
+static void show_message(void *context, const char *line) {
+  struct watch *w = context;
+  fprintf(stderr, "%s%s\n", w->line_open ? "\n" : "", line);
+  w->line_open = false;
+}
+
+static void show_progress(void *context, const struct progress *p) {
+  struct watch *w = context;
+  char line[512];
+  if (!progress_due(&w->pace, p, w->terminal)) return;
+  progress_line(p, w->terminal ? terminal_columns() : 0, line, sizeof line);
+  if (w->terminal) {
+    fprintf(stderr, "\r%s\033[K", line); /* back to the first column, and blank what the last line left */
+    w->line_open = true;
+  } else {
+    fprintf(stderr, "%s\n", line);
+  }
+}
+
+static bool run(int count, char *const *arguments, struct error *err) {
+  struct config *config = malloc(sizeof *config);
+  struct train_result result;
+  bool good = config || fail(err, "train: no memory");
+  for (int i = 0; good && i < count; i++) {
+    if (!strchr(arguments[i], '='))
+      good = fail(err, "train: '%s' is not of the form key=value; usage: ediy train %s", arguments[i], verb_train.usage);
+  }
+  good = good && (config_from_arguments(config, count, arguments, err) || fail_within(err, "train"));
+  if (good) {
+    struct watch watch = {.terminal = isatty(STDERR_FILENO)};
+    struct train_callbacks callbacks = {show_message, show_progress, &watch, &stop_wanted};
+    struct sigaction interrupt, terminate;
+    catch_signal(SIGINT, &interrupt);
+    catch_signal(SIGTERM, &terminate);
+    good = train(config, &callbacks, &result, err);
+    sigaction(SIGINT, &interrupt, NULL);
+    sigaction(SIGTERM, &terminate, NULL);
+    if (watch.line_open) fputc('\n', stderr);
+  }
+  if (good && result.finished)
+    printf("%s: %" PRId64 " steps, loss %.4f; backbone in %s/backbone.safetensors\n", config->out, result.step, result.last.total,
+           config->out);
+  else if (good)
+    printf("%s: stopped after step %" PRId64 " of %" PRId64 "; the same command with resume=auto goes on from there\n", config->out,
+           result.step, result.steps);
+  free(config);
+  if (good && stop_wanted) { /* whoever waits for us, a shell's loop say, learns that a signal ended the run */
+    fflush(stdout);
+    raise(SIGINT);
+  }
+  return good;
+}
+
+static void print_help(FILE *out) {
+  verb_print_keys(config_options, config_option_count, out);
+  fprintf(out, "\npresets:\n");
+  for (int i = 0; i < preset_count; i++) fprintf(out, "  %-18s %s\n", presets[i].name, presets[i].about);
+}
+
+const struct verb verb_train = {
+    .name = "train",
+    .summary = "train BYOL (a teacher) or E-DIY on a folder of images",
+    .usage = "data=DIR out=RUN [preset=NAME] [key=value...]",
+    .about = "Trains on every JPEG and PNG below DIR; class folders are allowed and not looked at. RUN gets\n"
+             "config.txt, log.jsonl, checkpoints, and at the end backbone.safetensors, which torchvision's ResNet\n"
+             "takes as it is. Ctrl-C ends after the step at hand with a checkpoint; resume=auto goes on from it.\n"
+             "Results do not depend on the number of threads.",
+    .example = "ediy scenes out=scenes images=64 val=16\n"
+               "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
+               "ediy train preset=demo data=scenes/train teacher=teacher/backbone.safetensors out=run epochs=1 warmup=0 batch=16",
+    .help = print_help,
+    .run = run,
+};

@@ -1,0 +1,164 @@
+#include "train/features.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/size.h"
+#include "image/augment.h"
+#include "image/image.h"
+#include "model/exchange.h"
+#include "model/model.h"
+
+enum { VIEW_LINEAR = 2 }; /* views 0 and 1 of a stream are those of training */
+
+int features_resize(int size) { return (int)lround(256.0 * size / 224.0); }
+
+static struct net_run run_of(const struct extractor *e) {
+  return (struct net_run){.net = &e->net,
+                          .plan = &e->plan,
+                          .backend = e->backend,
+                          .state = e->state,
+                          .workspace = e->workspace,
+                          .scratch = e->scratch,
+                          .network = "backbone"};
+}
+
+/* Hands out parts of the block; with base null it only counts. SIZE_MAX / 2 and more cannot be reserved, so that sums cannot overflow. */
+static size_t cut(struct extractor *e, char *base, ptrdiff_t input) {
+  size_t parts[4] = {arena_bytes(e->net.state_size, sizeof(float)), arena_bytes((ptrdiff_t)e->plan.workspace, 1),
+                     arena_bytes((ptrdiff_t)e->plan.scratch, 1), arena_bytes(input, sizeof(float))};
+  size_t used = 0, at[4];
+  for (int i = 0; i < 4; i++) {
+    at[i] = used;
+    if (parts[i] > SIZE_MAX / 8) return SIZE_MAX;
+    used += parts[i];
+  }
+  if (base) e->state = (float *)(base + at[0]), e->workspace = base + at[1], e->scratch = base + at[2], e->input = base + at[3];
+  return used;
+}
+
+bool extractor_create(struct extractor *e, const struct backend *backend, const struct architecture *arch, ptrdiff_t batch, int height,
+                      int width, struct error *err) {
+  *e = (struct extractor){.backend = backend, .batch = batch, .height = height, .width = width};
+  if (batch < 1 || height < 1 || width < 1)
+    return fail(err, "features: batch %td of %d x %d images; all must be at least 1", batch, height, width);
+  if (backend->activation_size != sizeof(float))
+    return fail(err, "features: backend %s keeps activations in %zu bytes; evaluation needs 4: run it in float32", backend->name,
+                backend->activation_size);
+  struct architecture backbone = *arch;
+  backbone.projector = backbone.predictor = backbone.local_projector = backbone.local_predictor = false;
+  ptrdiff_t input = 0;
+  bool ok = size_product(batch, height, width, 3, &input) ||
+            fail(err, "features: batch %td of %d x %d images is too large", batch, height, width);
+  ok = ok && net_build(&e->net, &backbone, batch, height, width, err);
+  ok = ok && plan_make(&e->plan, &e->net, backend, 0, NULL, false, false, err);
+  if (ok) {
+    const struct value *map = &e->net.value[e->net.map];
+    e->map_h = map->h, e->map_w = map->w, e->channels = map->c;
+    e->bytes = cut(e, NULL, input);
+    ok = backend->reserve(e->bytes, &e->memory, err);
+  }
+  if (ok) {
+    cut(e, e->memory, input);
+    e->host = malloc((size_t)input * sizeof *e->host);
+    if (!e->host) ok = fail(err, "features: out of memory for a batch of %td images; choose a smaller one", batch);
+  }
+  if (!ok) extractor_free(e);
+  return ok;
+}
+
+void extractor_free(struct extractor *e) {
+  plan_free(&e->plan);
+  net_free(&e->net);
+  if (e->memory) e->backend->release(e->memory, e->bytes);
+  free(e->host);
+  *e = (struct extractor){0};
+}
+
+void extractor_take(struct extractor *e, const struct net *from_net, const float *from_state) {
+  model_copy_state(e->backend, from_net, from_state, &e->net, e->state);
+}
+
+bool extractor_load(struct extractor *e, const struct safetensors *file, const char *prefix, struct error *err) {
+  float *host = calloc((size_t)e->net.state_size, sizeof *host);
+  if (!host) return fail(err, "%s: out of memory for the weights", file->path);
+  bool ok = exchange_import(&e->net, file, prefix, false, host, err);
+  if (ok) e->backend->upload(e->state, host, (size_t)e->net.state_size * sizeof *host);
+  free(host);
+  return ok;
+}
+
+/* One file as the network's input, height x width x 3. */
+static bool preprocess(const struct extractor *e, const char *path, uint32_t sample, const struct feature_view *view, float *y,
+                       struct error *err) {
+  struct image image;
+  if (!image_read(path, &image, err)) return false;
+  int size = e->height;
+  bool ok = true;
+  float *scratch = NULL;
+  switch (view->form) {
+  case PREPROCESS_AS_IS:
+    if (image.height != e->height || image.width != e->width)
+      ok = fail(err, "%s: %d x %d pixels; all images must be %d x %d here", path, image.width, image.height, e->width, e->height);
+    for (ptrdiff_t i = 0; ok && i < (ptrdiff_t)image.height * image.width * 3; i++) y[i] = (float)image.rgb[i] / 255;
+    if (ok) augment_normalise((ptrdiff_t)image.height * image.width, y);
+    break;
+  case PREPROCESS_EVAL:
+    scratch = malloc((size_t)augment_scratch(image.height, image.width, size) * sizeof *scratch);
+    if (scratch) augment_eval(view->resize, size, image.rgb, image.height, image.width, y, scratch);
+    break;
+  case PREPROCESS_CROP: {
+    struct augmentation a = augmentation_byol(0, size);
+    a.jitter = a.grey = a.blur = a.solarise = 0; /* crop and flip only */
+    struct view drawn = augment_draw(&a, image.height, image.width, view->seed, view->epoch, sample, VIEW_LINEAR);
+    scratch = malloc((size_t)augment_scratch(image.height, image.width, size) * sizeof *scratch);
+    if (scratch) augment_apply(&drawn, image.rgb, image.height, image.width, y, scratch);
+    break;
+  }
+  }
+  if (view->form != PREPROCESS_AS_IS && !scratch) ok = fail(err, "%s: out of memory for %d x %d pixels", path, image.width, image.height);
+  free(scratch);
+  image_free(&image);
+  return ok;
+}
+
+/* The input of images first..first + rows - 1, by all threads. Of several failures the one of the first image is reported. */
+static bool load_batch(struct extractor *e, ptrdiff_t first, ptrdiff_t rows, char *const *path, const struct feature_view *view,
+                       struct error *err) {
+  ptrdiff_t pixels = (ptrdiff_t)e->height * e->width * 3, bad = rows;
+#pragma omp parallel for schedule(dynamic)
+  for (ptrdiff_t i = 0; i < rows; i++) {
+    struct error own;
+    if (preprocess(e, path[first + i], (uint32_t)(first + i), view, e->host + i * pixels, &own)) continue;
+#pragma omp critical(features_failure)
+    if (i < bad) {
+      bad = i;
+      if (err) *err = own;
+    }
+  }
+  /* A last, smaller batch: the network's shape stays, black images fill it, their features are thrown away. */
+  if (rows < e->batch) memset(e->host + rows * pixels, 0, (size_t)((e->batch - rows) * pixels) * sizeof *e->host);
+  return bad == rows;
+}
+
+bool extractor_run(struct extractor *e, ptrdiff_t count, char *const *path, const struct feature_view *view, float *pooled, float *map,
+                   features_progress *progress, void *context, struct error *err) {
+  assert(view->form == PREPROCESS_AS_IS || e->height == e->width);
+  assert(view->form != PREPROCESS_EVAL || view->resize >= e->height);
+  struct net_run run = run_of(e);
+  ptrdiff_t cells = e->map_h * e->map_w * e->channels, input = e->batch * e->height * e->width * 3;
+  for (ptrdiff_t first = 0; first < count; first += e->batch) {
+    ptrdiff_t rows = size_min(e->batch, count - first);
+    if (!load_batch(e, first, rows, path, view, err)) return false;
+    e->backend->upload(e->input, e->host, (size_t)input * sizeof *e->host);
+    net_forward(&run, NET_EVAL, e->input);
+    if (pooled)
+      e->backend->download(pooled + first * e->channels, net_value(&run, e->net.pooled), (size_t)(rows * e->channels) * sizeof *pooled);
+    if (map) e->backend->download(map + first * cells, net_value(&run, e->net.map), (size_t)(rows * cells) * sizeof *map);
+    if (progress) progress(context, first + rows, count);
+  }
+  return true;
+}

@@ -1,0 +1,33 @@
+/* Presets: settings by name. The paper's and BYOL's are those of the paper (Sec. 4.2, Tables 1, 2 and 6) and of the official BYOL code; the
+ * others are small runs for a CPU. */
+#include "train/config.h"
+
+/* E-DIY on ImageNet: 16 GPUs x 128 images x 2 accumulations. What is not here is the default: ResNet-50 at 224 pixels, heads 4096-256. */
+#define EDIY(epochs)                                                                                                                       \
+  "epochs = " epochs "\nwarmup = 10\nbatch = 4096\naccumulate = 2\nlr = 3.2\nweight_decay = 1.5e-6\ntau0 = 0.996\n"                        \
+  "backbone = resnet50\nsize = 224\nlambda1 = 1\nlambda2 = 1\nlambda3 = 1\n"
+
+/* BYOL alone, as its own code: how a teacher is trained. */
+#define BYOL(epochs, lr, decay, tau0)                                                                                                      \
+  "epochs = " epochs "\nwarmup = 10\nbatch = 4096\naccumulate = 1\nlr = " lr "\nweight_decay = " decay "\ntau0 = " tau0 "\n"               \
+  "backbone = resnet50\nsize = 224\nlambda1 = 0\nlambda2 = 0\nlambda3 = 1\n"
+
+const struct preset presets[] = {
+    {"ediy-1000", "E-DIY on ImageNet as in the paper: 1000 epochs, batch 4096; needs teacher=FILE", EDIY("1000")},
+    {"ediy-300", "the same for 300 epochs (Table 1)", EDIY("300")},
+    {"ediy-100", "the same for 100 epochs (Table 2)", EDIY("100")},
+    {"byol-1000", "BYOL on ImageNet as in its official code: 1000 epochs, batch 4096; trains a teacher",
+     BYOL("1000", "3.2", "1.5e-6", "0.996")},
+    {"byol-300", "the same for 300 epochs", BYOL("300", "4.8", "1e-6", "0.99")},
+    {"byol-100", "the same for 100 epochs", BYOL("100", "7.2", "1e-6", "0.99")},
+    {"tiny64", "ResNet-18 on 64-pixel images (Tiny-ImageNet), 20 epochs: an hour or so on a small CPU",
+     "epochs = 20\nwarmup = 2\nbatch = 128\nlr = 1\nweight_decay = 1e-6\ntau0 = 0.99\n"
+     "backbone = resnet18\nstem = imagenet\nsize = 64\nprojector.hidden = 1024\nprojector.out = 128\n"},
+    {"demo", "a small network on 64-pixel views: minutes on a few thousand images",
+     "epochs = 10\nwarmup = 1\nbatch = 64\nlr = 1\nweight_decay = 1e-6\ntau0 = 0.99\n"
+     "backbone = small\nstem = imagenet\nsize = 64\nprojector.hidden = 256\nprojector.out = 64\n"},
+    {"sanity", "a small network on 32-pixel views, 5 epochs: does everything work? About a minute on 2,000 images",
+     "epochs = 5\nwarmup = 1\nbatch = 32\nlr = 0.5\nweight_decay = 1e-6\ntau0 = 0.99\n"
+     "backbone = small\nstem = cifar\nsize = 32\nprojector.hidden = 128\nprojector.out = 32\nlog.every = 5\n"},
+};
+const int preset_count = sizeof presets / sizeof presets[0];

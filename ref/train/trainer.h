@@ -1,0 +1,44 @@
+/* A training run, from a configuration to the last checkpoint.
+ *
+ * RUN (the key `out`) gets:
+ *     config.txt                  the resolved configuration
+ *     log.jsonl                   log.h
+ *     checkpoint-STEP.safetensors checkpoint.h; the last two are kept
+ *     backbone.safetensors        at the end: the online backbone as torchvision has it
+ *
+ * The bits of every checkpoint depend on the configuration and the data only: not on the number of threads or workers, nor on where the run was
+ * interrupted.
+ */
+#ifndef EDIY_TRAIN_TRAINER_H
+#define EDIY_TRAIN_TRAINER_H
+
+#include <signal.h>
+
+#include "base/error.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/progress.h"
+
+struct train_callbacks {
+  void (*message)(void *context, const char *line);          /* a line for the user: data found, a bad file, a checkpoint written */
+  void (*progress)(void *context, const struct progress *p); /* after every step */
+  void *context;
+  const volatile sig_atomic_t *stop; /* set by the program's signal handler: end after the step at hand, with a checkpoint; may be null */
+};
+
+struct train_result {
+  bool finished;                          /* false: stopped before the last step */
+  int64_t step, steps;                    /* done, and of the whole run */
+  struct record last;                     /* the last record */
+  char checkpoint[OPTION_TEXT_SIZE + 64]; /* the newest one */
+};
+
+/* Any callback may be null. Fails before anything is written where the configuration, the data or the memory do not allow the run (the message
+ * says how much memory is needed and which micro-batch would fit). A loss that is not finite stops the run: the message names the step and the
+ * first layer and tensor that was not, and the checkpoint of the step before is kept. */
+MUST_CHECK bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err);
+
+/* Bytes of memory the run needs besides the program: networks, loader, cache. */
+MUST_CHECK bool train_memory(const struct config *config, size_t *bytes, struct error *err);
+
+#endif

@@ -1,0 +1,82 @@
+/* The arena: pieces are aligned, zeroed and apart; sizes that overflow are answered before anything is allocated. */
+#include "base/arena.h"
+
+#include <string.h>
+
+#include "support/cmocka.h"
+
+static void sizes_are_rounded_up_and_overflow_is_said(void **state) {
+  (void)state;
+  assert_int_equal(arena_bytes(0, 8), 0);
+  assert_int_equal(arena_bytes(1, 1), ARENA_ALIGN);
+  assert_int_equal(arena_bytes(16, 4), 64);
+  assert_int_equal(arena_bytes(17, 4), 128);
+  assert_true(arena_bytes(-1, 4) == SIZE_MAX);
+  assert_true(arena_bytes(PTRDIFF_MAX, 8) == SIZE_MAX);
+  assert_true(arena_bytes(PTRDIFF_MAX, 2) == SIZE_MAX); /* 2^64 - 2 fits, but not rounded up */
+}
+
+static void pieces_are_aligned_zeroed_and_apart(void **state) {
+  (void)state;
+  enum { PIECES = 50 };
+  struct error err;
+  struct arena arena;
+  size_t total = 0;
+  for (int i = 0; i < PIECES; i++) total += arena_bytes(i * 37, sizeof(float));
+  if (!arena_create(&arena, total, &err)) fail_msg("%s", err.text);
+  float *piece[PIECES];
+  for (int i = 0; i < PIECES; i++) {
+    piece[i] = arena_take(&arena, i * 37, sizeof(float));
+    assert_int_equal((uintptr_t)piece[i] % ARENA_ALIGN, 0);
+    for (int j = 0; j < i * 37; j++) {
+      assert_true(piece[i][j] == 0);
+      piece[i][j] = (float)i;
+    }
+  }
+  for (int i = 0; i < PIECES; i++)
+    for (int j = 0; j < i * 37; j++) assert_true(piece[i][j] == (float)i);
+  assert_int_equal(arena.used, total);
+  arena_destroy(&arena);
+  assert_null(arena.base);
+  arena_destroy(&arena); /* twice is allowed */
+}
+
+static void what_is_reserved_is_what_was_said(void **state) {
+  (void)state;
+  static const size_t sizes[] = {0, 1, (2 << 20) - 1, 2 << 20, (2 << 20) + 1};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    struct error err;
+    struct arena arena;
+    if (!arena_create(&arena, sizes[i], &err)) fail_msg("%s", err.text);
+    assert_int_equal(arena.size, arena_size(sizes[i]));
+    assert_true(arena.size >= sizes[i] && arena.size % (2 << 20) == 0 && arena.size - sizes[i] <= 2 << 20);
+    arena_destroy(&arena);
+  }
+}
+
+static void too_much_is_refused_with_a_line(void **state) {
+  (void)state;
+  struct error err;
+  struct arena arena;
+  assert_false(arena_create(&arena, SIZE_MAX, &err));
+  assert_non_null(strstr(err.text, "out of memory"));
+  assert_non_null(strstr(err.text, "smaller batch"));
+  assert_false(arena_create(&arena, (size_t)1 << 62, &err)); /* fits in a size_t, in no address space */
+  assert_non_null(strstr(err.text, "GB asked for"));
+  arena_destroy(&arena);
+}
+
+static void available_memory_is_plausible(void **state) {
+  (void)state;
+  size_t bytes = memory_available();
+  if (bytes == 0) skip(); /* the system does not say */
+  assert_true(bytes > (size_t)1 << 20 && bytes < (size_t)1 << 50);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_rounded_up_and_overflow_is_said),
+                                     cmocka_unit_test(pieces_are_aligned_zeroed_and_apart),
+                                     cmocka_unit_test(what_is_reserved_is_what_was_said), cmocka_unit_test(too_much_is_refused_with_a_line),
+                                     cmocka_unit_test(available_memory_is_plausible)};
+  return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
+}

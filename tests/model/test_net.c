@@ -1,0 +1,215 @@
+/* The records of a network: published sizes, memory plan, fresh weights, exchange with other frameworks. */
+#include <string.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/blas.h"
+#include "model/exchange.h"
+#include "model/init.h"
+#include "model/net.h"
+#include "model/net_run.h"
+#include "model/plan.h"
+
+#include "support/cmocka.h"
+#include "support/support.h"
+
+static struct net build(const char *name, enum stem stem, ptrdiff_t batch, ptrdiff_t h, ptrdiff_t w) {
+  struct architecture arch;
+  assert_true(architecture_named(name, &arch));
+  arch.stem = stem;
+  struct net net;
+  struct error err = {0};
+  if (!net_build(&net, &arch, batch, h, w, &err)) fail_msg("%s", err.text);
+  return net;
+}
+
+/* torchvision's documented parameter counts less the classifier (512 or 2048 x 1000 + 1000). */
+static void sizes_are_torchvisions(void **state) {
+  (void)state;
+  static const struct { const char *name; ptrdiff_t parameters, channels; } known[] = {
+      {"resnet18", 11689512 - 513000, 512}, {"resnet34", 21797672 - 513000, 512}, {"resnet50", 25557032 - 2049000, 2048}};
+  for (size_t i = 0; i < 3; i++) {
+    struct net net = build(known[i].name, STEM_IMAGENET, 2, 224, 224);
+    ptrdiff_t count = 0;
+    for (int p = 0; p < net.parameters; p++)
+      if (net.parameter[p].role != ROLE_STATISTIC) count += net.parameter[p].size;
+    assert_int_equal(count, known[i].parameters);
+    const struct value *map = &net.value[net.map];
+    assert_true(map->n == 2 && map->h == 7 && map->w == 7 && map->c == known[i].channels);
+    assert_int_equal(net_channels(&net.arch), known[i].channels);
+    net_free(&net);
+  }
+}
+
+static void small_images_keep_their_cells(void **state) {
+  (void)state;
+  struct net net = build("resnet18", STEM_CIFAR, 1, 32, 24);
+  assert_true(net.value[net.map].h == 4 && net.value[net.map].w == 3);
+  assert_int_equal(net_find_layer(&net, "maxpool"), -1);
+  assert_true(net_find_parameter(&net, "layer2.0.downsample.0.weight") >= 0);
+  net_free(&net);
+}
+
+/* Runs forward and backward of a small network with poisoned memory and leaves output and gradients in the arrays given. */
+static void pass(const struct net *net, bool keep_all, int poison, real *map, real *gradient, real *input_gradient) {
+  const struct backend *b = backend_reference();
+  struct plan plan;
+  struct error err = {0};
+  if (!plan_make(&plan, net, b, 1, &net->map, true, keep_all, &err)) fail_msg("%s", err.text);
+  void *memory, *scratch;
+  real *weights = test_reals(net->state_size);
+  assert_true(b->reserve(plan.workspace, &memory, &err) && b->reserve(plan.scratch, &scratch, &err));
+  assert_true(init_state(b, net, 3, 0, weights, &err));
+  memset(memory, poison, plan.workspace);
+  memset(scratch, poison, plan.scratch);
+  memset(gradient, 0, (size_t)net->state_size * sizeof(real));
+  real *x = test_reals(net->value[0].size);
+  test_fill_normal(x, net->value[0].size, 7);
+  struct net_run run = {.net = net, .plan = &plan, .backend = b, .state = weights, .gradient = gradient, .workspace = memory, .scratch = scratch, .network = ""};
+  net_forward(&run, NET_TRAIN, x);
+  ptrdiff_t size = net->value[net->map].size;
+  memcpy(map, net_value(&run, net->map), (size_t)size * sizeof(real));
+  test_fill_normal(net_gradient(&run, net->map), size, 8);
+  net_backward(&run, x);
+  memcpy(input_gradient, net_gradient(&run, 0), (size_t)net->value[0].size * sizeof(real));
+  b->release(memory, plan.workspace);
+  b->release(scratch, plan.scratch);
+  plan_free(&plan);
+  free(weights);
+  free(x);
+}
+
+/* Sharing memory must change nothing: a value overwritten too early, or read before it is written, would show against a plan in which nothing
+ * shares bytes, and against another poison. */
+static void sharing_memory_changes_no_bit(void **state) {
+  (void)state;
+  for (int bottleneck = 0; bottleneck < 2; bottleneck++) {
+    struct architecture arch;
+    assert_true(architecture_named("small", &arch));
+    arch.block = bottleneck ? BLOCK_BOTTLENECK : BLOCK_BASIC;
+    arch.base_width = 4;
+    arch.blocks[1] = 2;
+    struct net net;
+    struct error err = {0};
+    assert_true(net_build(&net, &arch, 2, 64, 40, &err));
+    ptrdiff_t size = net.value[net.map].size, input = net.value[0].size;
+    real *map[3], *gradient[3], *dx[3];
+    for (int i = 0; i < 3; i++) {
+      map[i] = test_reals(size), gradient[i] = test_reals(net.state_size), dx[i] = test_reals(input);
+      pass(&net, i == 0, i == 1 ? 0xff : 0x7b, map[i], gradient[i], dx[i]);
+    }
+    assert_true(test_max_abs(gradient[0], net.state_size) > 0 && test_max_abs(dx[0], input) > 0);
+    for (int i = 1; i < 3; i++) {
+      assert_memory_equal(map[0], map[i], (size_t)size * sizeof(real));
+      assert_memory_equal(gradient[0], gradient[i], (size_t)net.state_size * sizeof(real));
+      assert_memory_equal(dx[0], dx[i], (size_t)input * sizeof(real));
+    }
+    for (int i = 0; i < 3; i++) free(map[i]), free(gradient[i]), free(dx[i]);
+    net_free(&net);
+  }
+}
+
+static void a_shared_plan_is_smaller(void **state) {
+  (void)state;
+  struct net net = build("resnet18", STEM_IMAGENET, 4, 64, 64);
+  struct plan shared, all, forward;
+  struct error err = {0};
+  const struct backend *b = backend_reference();
+  assert_true(plan_make(&shared, &net, b, 1, &net.map, false, false, &err));
+  assert_true(plan_make(&all, &net, b, 1, &net.map, false, true, &err));
+  assert_true(plan_make(&forward, &net, b, 0, NULL, false, false, &err));
+  assert_true(shared.workspace < all.workspace * 6 / 10);
+  assert_true(forward.workspace < shared.workspace / 3);
+  plan_free(&shared), plan_free(&all), plan_free(&forward);
+  net_free(&net);
+}
+
+static void fresh_weights_are_a_truncated_normal(void **state) {
+  (void)state;
+  struct net net = build("resnet18", STEM_IMAGENET, 1, 64, 64);
+  const struct parameter *p = &net.parameter[net_find_parameter(&net, "layer4.1.conv2.weight")];
+  real *w = test_reals(p->size);
+  init_parameter(p, 40, 1, 0, w);
+  double sigma = 1 / sqrt(9 * 512.0), sum = 0, squares = 0;
+  for (ptrdiff_t i = 0; i < p->size; i++) {
+    assert_true(fabs((double)w[i]) <= 2 * sigma * (1 + 1e-6));
+    sum += (double)w[i], squares += (double)w[i] * (double)w[i];
+  }
+  double n = (double)p->size, variance = squares / n;
+  /* A normal cut off at 2 sigma has variance 0.7737 sigma^2 (1 - 4 phi(2) / (2 Phi(2) - 1)) and fourth moment below 2 sigma^4: six standard
+   * errors of the mean and of the variance. */
+  assert_true(fabs(sum / n) < 6 * sigma * 0.88 / sqrt(n));
+  assert_true(fabs(variance - 0.7737413 * sigma * sigma) < 6 * sigma * sigma * sqrt(2 / n));
+  init_parameter(&net.parameter[net_find_parameter(&net, "bn1.weight")], 1, 1, 0, w);
+  assert_true(w[0] == 1 && w[63] == 1);
+  init_parameter(&net.parameter[net_find_parameter(&net, "bn1.running_mean")], 3, 1, 0, w);
+  assert_true(w[0] == 0 && w[63] == 0);
+  free(w);
+  net_free(&net);
+}
+
+static void detectron2_names(void **state) {
+  (void)state;
+  static const char *const map[][2] = {{"conv1.weight", "stem.conv1.weight"},
+                                       {"bn1.running_var", "stem.conv1.norm.running_var"},
+                                       {"layer1.0.conv2.weight", "res2.0.conv2.weight"},
+                                       {"layer4.2.bn3.bias", "res5.2.conv3.norm.bias"},
+                                       {"layer3.0.downsample.0.weight", "res4.0.shortcut.weight"},
+                                       {"layer3.0.downsample.1.running_mean", "res4.0.shortcut.norm.running_mean"}};
+  for (size_t i = 0; i < sizeof map / sizeof map[0]; i++) {
+    char out[NET_NAME];
+    exchange_detectron2_name(map[i][0], out);
+    assert_string_equal(out, map[i][1]);
+  }
+}
+
+static void an_exported_backbone_comes_back(void **state) {
+  (void)state;
+  struct net net = build("small", STEM_CIFAR, 1, 32, 32);
+  real *a = test_reals(net.state_size), *b = test_reals(net.state_size);
+  struct error err = {0};
+  assert_true(init_state(backend_reference(), &net, 5, 0, a, &err));
+  char path[] = "/tmp/ediy-exchange-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  close(fd);
+  if (!exchange_export(&net, a, EXCHANGE_TORCHVISION, NULL, path, &err)) fail_msg("%s", err.text);
+  struct safetensors file;
+  if (!safetensors_open(&file, path, &err)) fail_msg("%s", err.text);
+  const struct tensor *t = safetensors_find(&file, "conv1.weight");
+  assert_true(t && t->ndim == 4 && t->shape[0] == 16 && t->shape[1] == 3 && t->shape[2] == 3); /* O I H W */
+  assert_non_null(safetensors_find(&file, "layer1.0.bn1.num_batches_tracked"));
+  if (!exchange_import(&net, &file, "", false, b, &err)) fail_msg("%s", err.text);
+  assert_memory_equal(a, b, (size_t)net.state_size * sizeof(real));
+  assert_false(exchange_import(&net, &file, "online.", false, b, &err));
+  assert_non_null(strstr(err.text, "online.conv1.weight"));
+  safetensors_close(&file);
+  unlink(path);
+  free(a), free(b);
+  net_free(&net);
+}
+
+static void impossible_shapes_are_refused(void **state) {
+  (void)state;
+  struct architecture arch;
+  struct net net;
+  struct error err = {0};
+  assert_false(architecture_named("resnet51", &arch));
+  assert_true(architecture_named("resnet50", &arch));
+  assert_false(net_build(&net, &arch, 0, 224, 224, &err));
+  assert_false(net_build(&net, &arch, (ptrdiff_t)1 << 50, 224, 224, &err));
+  assert_non_null(strstr(err.text, "choose a smaller batch"));
+}
+
+int main(void) {
+  blas_prepare();
+  const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_torchvisions),
+                                     cmocka_unit_test(small_images_keep_their_cells),
+                                     cmocka_unit_test(sharing_memory_changes_no_bit),
+                                     cmocka_unit_test(a_shared_plan_is_smaller),
+                                     cmocka_unit_test(fresh_weights_are_a_truncated_normal),
+                                     cmocka_unit_test(detectron2_names),
+                                     cmocka_unit_test(an_exported_backbone_comes_back),
+                                     cmocka_unit_test(impossible_shapes_are_refused)};
+  return cmocka_run_group_tests_name("net " REAL_SUFFIX, tests, NULL, NULL);
+}

@@ -1,0 +1,266 @@
+/* The whole step: gradients by central differences under every option, threads, order, the update. */
+#include <omp.h>
+#include <string.h>
+
+#include "base/blas.h"
+#include "model/init.h"
+#include "model/step.h"
+
+#include "support/cmocka.h"
+#include "support/support.h"
+
+enum { BATCH = 3, SIDE = 24 };
+
+static struct model_config small_config(void) {
+  struct model_config c = {.batch = BATCH, .height = SIDE, .width = SIDE, .regions = true, .teacher = true,
+                           .lambda_rdem = 1, .lambda_riem = 1, .lambda_byol = 1,
+                           .lars = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1.5e-6}};
+  if (!architecture_named("small", &c.arch)) abort();
+  c.arch.base_width = 4;
+  c.arch.stem = STEM_CIFAR;
+  c.arch.hidden = 12, c.arch.out = 6;
+  return c;
+}
+
+struct fixture {
+  struct model m;
+  real *view[2];
+  int32_t *draw[5];
+  struct step_draws draws;
+};
+
+static void fixture_make(struct fixture *f, struct model_config config) {
+  struct error err = {0};
+  if (!model_create(&f->m, &config, backend_reference(), &err) || !model_initialise(&f->m, 11, &err)) fail_msg("%s", err.text);
+  for (int v = 0; v < 2; v++) {
+    f->view[v] = test_reals(BATCH * SIDE * SIDE * 3);
+    test_fill_normal(f->view[v], BATCH * SIDE * SIDE * 3, 20 + (uint32_t)v);
+  }
+  /* Another target than online, as after some steps: else the losses sit where BYOL's gradient is special. */
+  for (int i = 0; i < f->m.target.net.parameters; i++) {
+    const struct parameter *p = &f->m.target.net.parameter[i];
+    if (p->role == ROLE_WEIGHT) init_parameter(p, i, 12, 5, f->m.target.state + p->offset);
+  }
+  for (int i = 0; i < 5; i++) {
+    f->draw[i] = calloc((size_t)(BATCH * f->m.cells), sizeof(int32_t));
+    assert_non_null(f->draw[i]);
+  }
+  step_draw(BATCH, f->m.cells, 1, 0, f->draw, f->draw + 2, f->draw[4]);
+  f->draws = (struct step_draws){{f->draw[0], f->draw[1]}, {f->draw[2], f->draw[3]}, f->draw[4]};
+}
+
+static void fixture_free(struct fixture *f) {
+  model_free(&f->m);
+  for (int v = 0; v < 2; v++) free(f->view[v]);
+  for (int i = 0; i < 5; i++) free(f->draw[i]);
+}
+
+static struct losses accumulate(struct fixture *f, double share) {
+  const real *const views[2] = {f->view[0], f->view[1]};
+  return model_accumulate(&f->m, views, share, &f->draws, NULL);
+}
+
+#if EDIY_REAL_BITS == 64
+/* (L(w + h d) - L(w - h d)) / 2h against gradient . d, along a random direction of each parameter tensor. A central difference is off by
+ * h^2 L''' / 6, and by rounding of about 1e-15 L / h; where a ReLU changes sides between the two, by up to h |L''| more. With h = 1e-6 all three are below
+ * 1e-6 of the size of the gradient unless that is itself rounding: the bound is 2e-5 of the largest derivative seen, 2e-7 beside. */
+static void check_gradient(struct model_config config, const char *what) {
+  struct fixture f;
+  fixture_make(&f, config);
+  model_zero_gradient(&f.m);
+  accumulate(&f, 1);
+  const struct net *net = &f.m.online.net;
+  real *gradient = test_reals(net->state_size);
+  memcpy(gradient, f.m.gradient, (size_t)net->state_size * sizeof(real));
+  double scale = 0, worst = 0;
+  const char *where = "";
+  for (int i = 0; i < net->parameters; i++) {
+    const struct parameter *p = &net->parameter[i];
+    if (p->role == ROLE_STATISTIC) continue;
+    real *w = f.m.online.state + p->offset, *d = test_reals(p->size), *saved = test_reals(p->size);
+    test_fill_normal(d, p->size, 100 + (uint32_t)i);
+    memcpy(saved, w, (size_t)p->size * sizeof(real));
+    double exact = 0, length = 0, at[2];
+    for (ptrdiff_t j = 0; j < p->size; j++) length += (double)(d[j] * d[j]);
+    for (ptrdiff_t j = 0; j < p->size; j++) d[j] /= sqrt(length), exact += (double)(d[j] * gradient[p->offset + j]);
+    const double h = 1e-6;
+    for (int side = 0; side < 2; side++) {
+      for (ptrdiff_t j = 0; j < p->size; j++) w[j] = saved[j] + (side ? -h : h) * d[j];
+      at[side] = accumulate(&f, 1).total;
+    }
+    memcpy(w, saved, (size_t)p->size * sizeof(real));
+    double numeric = (at[0] - at[1]) / (2 * h);
+    scale = fmax(scale, fabs(exact));
+    if (!(fabs(numeric - exact) <= worst)) worst = fabs(numeric - exact), where = p->name;
+    free(d), free(saved);
+  }
+  if (!(worst <= 2e-5 * scale + 2e-7) || !(scale > 1e-3))
+    fail_msg("%s: gradient of %s is off by %.3g, largest derivative %.3g", what, where, worst, scale);
+  free(gradient);
+  fixture_free(&f);
+}
+
+static void gradients_are_differences(void **state) {
+  (void)state;
+  struct model_config c = small_config();
+  check_gradient(c, "default");
+  c.arch.block = BLOCK_BOTTLENECK;
+  check_gradient(c, "bottleneck");
+  c = small_config(), c.lambda_rdem = 0.1, c.lambda_byol = 0.25;
+  check_gradient(c, "lambdas");
+  c = small_config(), c.lambda_riem = c.lambda_byol = 0;
+  check_gradient(c, "rdem only");
+  c = small_config(), c.lambda_rdem = c.lambda_byol = 0;
+  check_gradient(c, "riem only");
+  c = small_config(), c.region_predictor = true;
+  check_gradient(c, "region.predictor = mlp");
+  c = small_config(), c.sampler = SAMPLER_RANDOM;
+  check_gradient(c, "sampler = random");
+  c = small_config(), c.negative = NEGATIVE_INSTANCE;
+  check_gradient(c, "rdem.negative = instance");
+  c = small_config(), c.similarity = SIMILARITY_DOT, c.teacher_batch = true;
+  check_gradient(c, "dot, teacher.bn = batch");
+  c = small_config(), c.regions = c.teacher = false;
+  check_gradient(c, "plain BYOL");
+}
+#endif
+
+/* Everything a step changes, to the bit, whatever the number of threads. */
+static void threads_change_no_bit(void **state) {
+  (void)state;
+  static const int threads[] = {1, 2, 3, 5};
+  real *expected[3] = {0};
+  int most = omp_get_max_threads();
+  for (size_t i = 0; i < 4; i++) {
+    omp_set_num_threads(threads[i]);
+    struct fixture f;
+    fixture_make(&f, small_config());
+    for (int k = 0; k < 2; k++) {
+      model_zero_gradient(&f.m);
+      accumulate(&f, 0.5);
+      accumulate(&f, 0.5);
+      model_update(&f.m, 0.5, 0.9, NULL);
+    }
+    real *const blocks[] = {f.m.online.state, f.m.target.state, f.m.momentum};
+    const ptrdiff_t sizes[] = {f.m.online.net.state_size, f.m.target.net.state_size, f.m.online.net.state_size};
+    for (int b = 0; b < 3; b++) {
+      size_t bytes = (size_t)sizes[b] * sizeof(real);
+      if (i == 0) memcpy(expected[b] = test_reals(sizes[b]), blocks[b], bytes);
+      else assert_memory_equal(blocks[b], expected[b], bytes);
+    }
+    fixture_free(&f);
+  }
+  omp_set_num_threads(most);
+  for (int b = 0; b < 3; b++) free(expected[b]);
+}
+
+/* A loss of weight 0 reaches nothing: the gradient of its head is exactly 0, and the other gradients are those without it. */
+static void zero_lambda_leaves_exact_zeros(void **state) {
+  (void)state;
+  struct model_config c = small_config();
+  c.lambda_rdem = c.lambda_riem = 0;
+  struct fixture f;
+  fixture_make(&f, c);
+  model_zero_gradient(&f.m);
+  struct losses l = accumulate(&f, 1);
+  assert_true(l.riem > 0 && l.total == l.byol);
+  for (int i = 0; i < f.m.online.net.parameters; i++) {
+    const struct parameter *p = &f.m.online.net.parameter[i];
+    bool local = strncmp(p->name, "local_projector", 15) == 0, statistic = p->role == ROLE_STATISTIC;
+    double most = test_max_abs(f.m.gradient + p->offset, p->size);
+    if (local || statistic) assert_true(most == 0);
+    else if (p->role == ROLE_WEIGHT) assert_true(most > 0);
+  }
+  fixture_free(&f);
+}
+
+static void target_follows_and_statistics_do_not(void **state) {
+  (void)state;
+  struct fixture f;
+  fixture_make(&f, small_config());
+  model_zero_gradient(&f.m);
+  accumulate(&f, 1);
+  const struct net *f_net = &f.m.online.net, *g_net = &f.m.target.net;
+  real *before = test_reals(g_net->state_size);
+  memcpy(before, f.m.target.state, (size_t)g_net->state_size * sizeof(real));
+  model_update(&f.m, 0.1, 0, NULL); /* tau 0: the target becomes online */
+  for (int i = 0; i < g_net->parameters; i++) {
+    const struct parameter *p = &g_net->parameter[i], *q = &f_net->parameter[net_find_parameter(f_net, p->name)];
+    if (p->role == ROLE_STATISTIC) assert_all_equal(f.m.target.state + p->offset, before + p->offset, p->size);
+    else assert_all_close(f.m.target.state + p->offset, f.m.online.state + q->offset, p->size, 4 * REAL_ROUNDOFF * 2);
+  }
+  free(before);
+  fixture_free(&f);
+}
+
+struct seen {
+  int events, forward, backward, matches, values, updates, averages;
+  enum phase last;
+};
+
+static void see(void *context, const struct trace_event *e) {
+  struct seen *s = context;
+  s->events++;
+  assert_true(tensor_count(&e->data) > 0 && e->data.data);
+  s->forward += e->phase == PHASE_FORWARD && strcmp(e->tensor, "y") == 0;
+  s->backward += e->phase == PHASE_BACKWARD && strcmp(e->tensor, "dy") == 0;
+  s->matches += e->phase == PHASE_MATCH, s->values += e->phase == PHASE_LOSS;
+  s->updates += e->phase == PHASE_OPTIMISER && strcmp(e->tensor, "parameter") == 0, s->averages += e->phase == PHASE_EMA;
+  s->last = e->phase;
+}
+
+static void the_trace_sees_every_layer(void **state) {
+  (void)state;
+  struct fixture f;
+  fixture_make(&f, small_config());
+  struct seen s = {0};
+  const struct trace trace = {see, &s};
+  const real *const views[2] = {f.view[0], f.view[1]};
+  model_zero_gradient(&f.m);
+  model_accumulate(&f.m, views, 1, &f.draws, &trace);
+  model_update(&f.m, 0.1, 0.9, &trace);
+  int online = f.m.online.net.layers, parameters = 0, averaged = 0;
+  for (int i = 0; i < f.m.online.net.parameters; i++) parameters += f.m.online.net.parameter[i].role != ROLE_STATISTIC;
+  for (int i = 0; i < f.m.target.net.parameters; i++) averaged += f.m.target.net.parameter[i].role != ROLE_STATISTIC;
+  assert_int_equal(s.forward, 2 * (online + f.m.target.net.layers + f.m.teacher.net.layers));
+  assert_int_equal(s.backward, 2 * online);
+  assert_int_equal(s.matches, 4);
+  assert_int_equal(s.values, 6);
+  assert_int_equal(s.updates, parameters);
+  assert_int_equal(s.averages, averaged);
+  assert_int_equal(s.last, PHASE_EMA);
+  fixture_free(&f);
+}
+
+static void drawn_regions_are_never_the_region_itself(void **state) {
+  (void)state;
+  enum { N = 7, IMAGES = 300 };
+  static int32_t a[IMAGES * N], b[IMAGES * N], c[IMAGES * N], d[IMAGES * N], other[IMAGES];
+  int32_t *far[2] = {a, b}, *near[2] = {c, d};
+  step_draw(IMAGES, N, 3, 4, far, near, other);
+  int count[N] = {0};
+  for (int i = 0; i < IMAGES * N; i++) {
+    assert_true(a[i] >= 0 && a[i] < N && a[i] != i % N && c[i] >= 0 && c[i] < N);
+    count[(a[i] - i % N + N) % N]++;
+  }
+  assert_memory_not_equal(a, b, sizeof a);
+  /* each of the six distances: n p with sd sqrt(n p q) = 17; six of them */
+  for (int k = 1; k < N; k++) assert_true(abs(count[k] - IMAGES * N / 6) < 6 * 18);
+  for (int i = 0; i < IMAGES; i++) assert_true(other[i] != i && other[i] >= 0 && other[i] < IMAGES);
+  step_draw(1, 1, 3, 4, far, near, other);
+  assert_true(a[0] == 0 && c[0] == 0 && other[0] == 0);
+}
+
+int main(void) {
+  blas_prepare();
+  const struct CMUnitTest tests[] = {
+#if EDIY_REAL_BITS == 64
+      cmocka_unit_test(gradients_are_differences),
+#endif
+      cmocka_unit_test(threads_change_no_bit),
+      cmocka_unit_test(zero_lambda_leaves_exact_zeros),
+      cmocka_unit_test(target_follows_and_statistics_do_not),
+      cmocka_unit_test(the_trace_sees_every_layer),
+      cmocka_unit_test(drawn_regions_are_never_the_region_itself)};
+  return cmocka_run_group_tests_name("step " REAL_SUFFIX, tests, NULL, NULL);
+}

@@ -1,0 +1,141 @@
+/* The command line: help that works as printed, and bad input that is refused with one line naming it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support/cmocka.h"
+#include "support/program.h"
+
+static int enter(void **state) {
+  (void)state;
+  program_enter();
+  return 0;
+}
+
+static int leave(void **state) {
+  (void)state;
+  program_leave();
+  return 0;
+}
+
+/* Calls visit with the name of every verb in `ediy help`: lines that begin with two blanks, the name, at least two blanks. */
+static int for_each_verb(void (*visit)(const char *verb)) {
+  static char list[65536];
+  int verbs = 0;
+  snprintf(list, sizeof list, "%s", assert_runs("ediy help")->out);
+  for (char *line = strtok(list, "\n"); line; line = strtok(NULL, "\n")) {
+    char name[64], *end = strstr(line + 1, "  ");
+    if (strncmp(line, "  ", 2) != 0 || line[2] == ' ') continue;
+    end = strstr(line + 2, "  ");
+    if (!end || (size_t)(end - line) >= sizeof name) continue;
+    snprintf(name, (size_t)(end - line - 1), "%s", line + 2);
+    visit(name);
+    verbs++;
+  }
+  return verbs;
+}
+
+static void has_help(const char *verb) {
+  const struct outcome *o = assert_runs("ediy %s --help", verb);
+  char usage[128];
+  snprintf(usage, sizeof usage, "usage: ediy %s", verb);
+  assert_non_null(strstr(o->out, usage));
+  assert_non_null(strstr(o->out, "\nexample:\n"));
+  assert_string_equal(o->err, "");
+  assert_runs("ediy help %s", verb);
+}
+
+static void every_verb_has_help(void **state) {
+  (void)state;
+  assert_true(for_each_verb(has_help) >= 6);
+}
+
+/* The lines after "example:" in a folder of their own, as someone would type them. */
+static void example_works(const char *verb) {
+  static int number;
+  char help[65536], folder[32];
+  snprintf(help, sizeof help, "%s", assert_runs("ediy %s --help", verb)->out);
+  snprintf(folder, sizeof folder, "example%d", number++);
+  assert_runs("mkdir %s", folder);
+  char *line = strstr(help, "\nexample:\n");
+  assert_non_null(line);
+  int commands = 0;
+  for (line += strlen("\nexample:\n"); *line; commands++) {
+    size_t n = strcspn(line, "\n");
+    line[n] = 0;
+    assert_runs("cd %s && %s", folder, line);
+    line += n + 1;
+  }
+  assert_true(commands > 0);
+}
+
+static void every_example_works_as_printed(void **state) {
+  (void)state;
+  for_each_verb(example_works);
+}
+
+static void version_is_one_line(void **state) {
+  (void)state;
+  assert_int_equal(program_lines(assert_runs("ediy --version")->out), 1);
+}
+
+static void unknown_words_name_the_nearest(void **state) {
+  (void)state;
+  assert_refused("'scnes'; did you mean 'scenes'", "ediy scnes");
+  assert_refused("'trian'; did you mean 'train'", "ediy trian data=x");
+  assert_refused("'show veiws'; did you mean 'show views'", "ediy show veiws");
+  assert_refused("'qqqqqqqq'", "ediy qqqqqqqq");
+  assert_refused("show", "ediy show");
+  assert_refused("imges", "ediy scenes out=x imges=3");
+  assert_refused("images", "ediy scenes out=x imges=3");
+  assert_refused("bacth", "ediy train data=x out=y bacth=3");
+  assert_refused("demoo", "ediy train preset=demoo data=x out=y");
+  assert_refused("key=value", "ediy scenes x");
+  assert_refused("out=", "ediy scenes");
+}
+
+static void values_out_of_range_are_named(void **state) {
+  (void)state;
+  assert_refused("images: '0'", "ediy scenes out=x images=0");
+  assert_refused("size: '63.5'", "ediy scenes out=x size=63.5");
+  assert_refused("classes: '61'", "ediy scenes out=x classes=61");
+  assert_int_not_equal(access("x", F_OK), 0);
+}
+
+static void missing_and_damaged_files_are_named(void **state) {
+  (void)state;
+  assert_refused("nowhere", "ediy info nowhere");
+  assert_refused("nowhere", "ediy show curves run=nowhere");
+  assert_refused("nowhere", "ediy show views data=nowhere");
+  assert_refused("nowhere", "ediy train lambda1=0 lambda2=0 data=nowhere out=y");
+  assert_refused("nowhere", "ediy show matches teacher=nowhere data=.");
+  assert_runs("mkdir empty && echo text >text.png && echo text >text.safetensors");
+  assert_refused("empty", "ediy show views data=empty");
+  assert_refused("empty", "ediy train lambda1=0 lambda2=0 data=empty out=y");
+  assert_refused("text.safetensors", "ediy info text.safetensors");
+  assert_runs("ediy scenes out=s images=2 val=1 classes=2 && head -c 300 s/train/00-striped-disc/000000.png >cut.png");
+  assert_refused("cut.png", "ediy info cut.png");
+  assert_runs("mkdir bad && cp cut.png bad");
+  assert_refused("bad/cut.png", "ediy show views data=bad");
+  assert_int_not_equal(access("y", F_OK), 0);
+}
+
+static void outputs_that_cannot_be_written_are_named(void **state) {
+  (void)state;
+  assert_runs("ediy scenes out=t images=2 val=1 classes=2 && touch file");
+  assert_refused("file/pictures", "ediy show views data=t/train out=file/pictures.png");
+  assert_refused("file/t", "ediy scenes out=file/t");
+  assert_refused("standard output", "ediy help >/dev/full");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_verb_has_help),
+                                     cmocka_unit_test(every_example_works_as_printed),
+                                     cmocka_unit_test(version_is_one_line),
+                                     cmocka_unit_test(unknown_words_name_the_nearest),
+                                     cmocka_unit_test(values_out_of_range_are_named),
+                                     cmocka_unit_test(missing_and_damaged_files_are_named),
+                                     cmocka_unit_test(outputs_that_cannot_be_written_are_named)};
+  return cmocka_run_group_tests_name("command line", tests, enter, leave);
+}

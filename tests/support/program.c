@@ -1,0 +1,94 @@
+#define _GNU_SOURCE /* nftw, realpath */
+#include "support/program.h"
+
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/cmocka.h"
+
+static char program[PATH_MAX], home[PATH_MAX], folder[PATH_MAX];
+
+void program_enter(void) {
+  const char *name = getenv("EDIY"), *tmp = getenv("TMPDIR");
+  if (!realpath(name ? name : "build/ediy", program)) {
+    print_error("%s is not there: build it (make), or name it in the environment variable EDIY\n", name ? name : "build/ediy");
+    fail();
+  }
+  snprintf(folder, sizeof folder, "%s/ediy-test-XXXXXX", tmp ? tmp : "/tmp");
+  assert_non_null(getcwd(home, sizeof home));
+  assert_non_null(mkdtemp(folder));
+  assert_int_equal(chdir(folder), 0);
+}
+
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *at) {
+  (void)s, (void)type, (void)at;
+  return remove(path);
+}
+
+void program_leave(void) {
+  assert_int_equal(chdir(home), 0);
+  nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void slurp(const char *path, char *text, size_t size) {
+  FILE *f = fopen(path, "r");
+  size_t n = f ? fread(text, 1, size - 1, f) : 0;
+  text[n] = 0;
+  if (f) fclose(f);
+  remove(path);
+}
+
+static const struct outcome *run(const char *command) {
+  static struct outcome o;
+  char line[4 * PATH_MAX + 64];
+  /* a function of the shell stands for the program, so that a command may set variables, pipe and redirect */
+  snprintf(line, sizeof line, "ediy() { '%s' \"$@\"; }\n{ %s\n} >'%s.out' 2>'%s.err'", program, command, folder, folder);
+  int status = system(line);
+  o.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  snprintf(line, sizeof line, "%s.out", folder);
+  slurp(line, o.out, sizeof o.out);
+  snprintf(line, sizeof line, "%s.err", folder);
+  slurp(line, o.err, sizeof o.err);
+  return &o;
+}
+
+#define FORMAT_COMMAND(command)                                                                                                            \
+  char command[PATH_MAX];                                                                                                                  \
+  va_list list;                                                                                                                            \
+  va_start(list, format);                                                                                                                  \
+  vsnprintf(command, sizeof command, format, list);                                                                                        \
+  va_end(list)
+
+const struct outcome *program_run(const char *format, ...) {
+  FORMAT_COMMAND(command);
+  return run(command);
+}
+
+int program_lines(const char *text) {
+  int lines = 0;
+  for (; *text; text++) lines += *text == '\n';
+  return lines;
+}
+
+void program_refused(const char *words, const char *file, int line, const char *format, ...) {
+  FORMAT_COMMAND(command);
+  const struct outcome *o = run(command);
+  if (o->status == 2 && !o->out[0] && program_lines(o->err) == 1 && !strncmp(o->err, "ediy: ", 6) && strstr(o->err, words)) return;
+  print_error("%s\nexit status %d (expected 2), printed \"%s\", and as errors \"%s\" (expected one line with \"%s\")\n", command, o->status,
+              o->out, o->err, words);
+  _fail(file, line);
+}
+
+const struct outcome *program_runs(const char *file, int line, const char *format, ...) {
+  FORMAT_COMMAND(command);
+  const struct outcome *o = run(command);
+  if (o->status == 0) return o;
+  print_error("%s\nexit status %d, printed \"%s\", and as errors \"%s\"\n", command, o->status, o->out, o->err);
+  _fail(file, line);
+  return o;
+}

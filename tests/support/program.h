@@ -1,0 +1,31 @@
+/* Running the built program from a test: in a fresh folder, with its output and exit status looked at.
+ *
+ * The program is the one of the environment variable EDIY, else build/ediy below the folder the tests are started in. */
+#ifndef EDIY_TESTS_PROGRAM_H
+#define EDIY_TESTS_PROGRAM_H
+
+struct outcome {
+  int status;                 /* exit status; 128 + number of a signal */
+  char out[65536], err[8192]; /* what it printed, cut to this much */
+};
+
+/* Enters a new empty folder below TMPDIR or /tmp; program_leave removes it with everything in it. Stops the test when there is no program. */
+void program_enter(void);
+void program_leave(void);
+
+/* Runs a shell command in which `ediy` is the program under test. */
+const struct outcome *program_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Lines in a text. */
+int program_lines(const char *text);
+
+/* The command must fail as bad input does: exit status 2, nothing on standard output, one line on standard error that begins with "ediy: " and
+ * holds the words. */
+#define assert_refused(words, ...) program_refused(words, __FILE__, __LINE__, __VA_ARGS__)
+void program_refused(const char *words, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The command must succeed, with nothing but progress on standard error. */
+#define assert_runs(...) program_runs(__FILE__, __LINE__, __VA_ARGS__)
+const struct outcome *program_runs(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

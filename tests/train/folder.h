@@ -1,0 +1,39 @@
+/* A temporary folder of the tests, and small images in it. */
+#ifndef EDIY_TESTS_TRAIN_FOLDER_H
+#define EDIY_TESTS_TRAIN_FOLDER_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FOLDER_PATH = 512 };
+
+/* Where temporary files go: $TMPDIR or the system's place. */
+static inline void folder_make(char folder[FOLDER_PATH]) {
+  const char *base = getenv("TMPDIR");
+  snprintf(folder, FOLDER_PATH, "%s/ediy-test-XXXXXX", base && *base ? base : "/tmp");
+  if (!mkdtemp(folder)) abort();
+}
+
+static inline void folder_remove(const char *folder) {
+  char command[FOLDER_PATH + 32];
+  snprintf(command, sizeof command, "rm -rf '%s'", folder);
+  if (system(command) != 0) abort();
+}
+
+/* folder/name with these bytes; parents are made. */
+static inline void folder_file(const char *folder, const char *name, const void *data, size_t size) {
+  char path[2 * FOLDER_PATH];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  for (char *slash = path + strlen(folder) + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+    *slash = 0;
+    mkdir(path, 0777);
+  }
+  FILE *f = fopen(path, "wb");
+  if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0) abort();
+}
+
+#endif

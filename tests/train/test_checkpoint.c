@@ -1,0 +1,267 @@
+/* A checkpoint reads back to the bit; a damaged one is told from a good one, whatever the damage; the newest whole one is found. */
+#include "train/checkpoint.h"
+
+#include <string.h>
+
+#include "model/init.h"
+#include "support/cmocka.h"
+#include "support/support.h"
+#include "train/folder.h"
+
+static char folder[FOLDER_PATH], path[CHECKPOINT_PATH];
+static const char config_text[] = "lr = 0.3\nbatch = 8\n", data_text[] = "0123abcd";
+
+static struct model_config small_config(bool teacher, ptrdiff_t hidden) {
+  struct model_config c = {.batch = 2, .height = 16, .width = 16, .regions = teacher, .teacher = teacher, .lambda_byol = 1};
+  if (!architecture_named("small", &c.arch)) abort();
+  c.arch.base_width = 2, c.arch.stem = STEM_CIFAR, c.arch.hidden = hidden, c.arch.out = 4;
+  return c;
+}
+
+/* A model whose every number is another one. */
+static void make(struct model *m, bool teacher, ptrdiff_t hidden, uint32_t stream) {
+  struct error err;
+  struct model_config c = small_config(teacher, hidden);
+  if (!model_create(m, &c, backend_reference(), &err) || !model_initialise(m, 1, &err)) fail_msg("%s", err.text);
+  struct branch *b[] = {&m->online, &m->target, &m->teacher};
+  for (int k = 0; k < (teacher ? 3 : 2); k++)
+    for (int i = 0; i < b[k]->net.parameters; i++) {
+      const struct parameter *p = &b[k]->net.parameter[i];
+      test_fill_normal(b[k]->state + p->offset, p->size, stream + (uint32_t)(100 * k + i));
+      if (k == 0 && p->role != ROLE_STATISTIC) test_fill_normal(m->momentum + p->offset, p->size, stream + (uint32_t)(300 + i));
+    }
+}
+
+static int setup(void **state) {
+  (void)state;
+  folder_make(folder);
+  checkpoint_path(folder, 7, path);
+  return 0;
+}
+static int teardown(void **state) {
+  (void)state;
+  folder_remove(folder);
+  return 0;
+}
+
+static void save(struct model *m, int64_t step) {
+  struct error err;
+  char to[CHECKPOINT_PATH];
+  checkpoint_path(folder, step, to);
+  if (!checkpoint_save(to, m, step, config_text, data_text, &err)) fail_msg("%s", err.text);
+}
+
+static void a_model_reads_back_to_the_bit(void **state) {
+  (void)state;
+  for (int teacher = 0; teacher < 2; teacher++) {
+    struct model m, n;
+    make(&m, teacher, 6, 1);
+    make(&n, teacher, 6, 5000);
+    save(&m, 7);
+    struct checkpoint c;
+    struct error err;
+    if (!checkpoint_open(&c, path, &err) || !checkpoint_load(&c, &n, &err)) fail_msg("%s", err.text);
+    assert_int_equal(c.step, 7);
+    assert_string_equal(c.config, config_text);
+    assert_string_equal(c.data, data_text);
+    assert_memory_equal(m.online.state, n.online.state, (size_t)m.online.net.state_size * sizeof(real));
+    assert_memory_equal(m.target.state, n.target.state, (size_t)m.target.net.state_size * sizeof(real));
+    assert_memory_equal(m.momentum, n.momentum, (size_t)m.online.net.state_size * sizeof(real));
+    if (teacher) assert_memory_equal(m.teacher.state, n.teacher.state, (size_t)m.teacher.net.state_size * sizeof(real));
+    checkpoint_close(&c);
+    model_free(&m), model_free(&n);
+  }
+}
+
+/* Names and shapes are PyTorch's. */
+static void tensors_have_pytorch_names_and_order(void **state) {
+  (void)state;
+  struct model m;
+  make(&m, true, 6, 1);
+  save(&m, 7);
+  struct safetensors f;
+  struct error err;
+  assert_true(safetensors_open(&f, path, &err));
+  const struct tensor *t = safetensors_find(&f, "online.layer1.0.conv1.weight");
+  assert_non_null(t);
+  int i = net_find_parameter(&m.online.net, "layer1.0.conv1.weight");
+  const real *w = m.online.state + m.online.net.parameter[i].offset; /* 2 x 3 x 3 x 2: K R S C */
+  assert_int_equal(t->shape[1], 2);
+  assert_int_equal(t->shape[2], 3);
+  for (int o = 0; o < 2; o++)
+    for (int c = 0; c < 2; c++)
+      for (int rs = 0; rs < 9; rs++) assert_true(tensor_at(t, (o * 2 + c) * 9 + rs) == (double)w[(o * 9 + rs) * 2 + c]);
+  assert_non_null(safetensors_find(&f, "target.bn1.running_var"));
+  assert_non_null(safetensors_find(&f, "momentum.predictor.3.weight"));
+  assert_null(safetensors_find(&f, "momentum.bn1.running_var"));
+  assert_non_null(safetensors_find(&f, "teacher.layer4.0.bn2.running_mean"));
+  safetensors_close(&f);
+  model_free(&m);
+}
+
+static long file_size(const char *name) {
+  struct stat s;
+  assert_int_equal(stat(name, &s), 0);
+  return s.st_size;
+}
+static void flip_byte(const char *name, long at) {
+  FILE *f = fopen(name, "r+b");
+  fseek(f, at, SEEK_SET);
+  int c = fgetc(f);
+  fseek(f, at, SEEK_SET);
+  fputc(c ^ 1, f);
+  fclose(f);
+}
+static void refused(const char *reason) {
+  struct checkpoint c;
+  struct error err = {""};
+  if (checkpoint_open(&c, path, &err)) fail_msg("accepted, expected: %s", reason);
+  if (!strstr(err.text, reason) || !strstr(err.text, path)) fail_msg("message: %s", err.text);
+}
+
+/* One bit anywhere in the data, one letter in the metadata, one byte less. */
+static void damage_is_seen(void **state) {
+  (void)state;
+  struct model m;
+  make(&m, false, 6, 1);
+  save(&m, 7);
+  long size = file_size(path);
+  for (int i = 1; i <= 20; i++) {
+    long at = size - size * i / 40 - 1; /* in the second half: data, not header */
+    flip_byte(path, at);
+    refused("damaged: SHA-256 of its content is");
+    flip_byte(path, at);
+  }
+  char *text = calloc(1, (size_t)size + 1);
+  FILE *f = fopen(path, "rb");
+  assert_int_equal(fread(text, 1, (size_t)size, f), size);
+  fclose(f);
+  char *lr = NULL;
+  for (long i = 8; i + 8 < size && !lr; i++)
+    if (memcmp(text + i, "lr = 0.3", 8) == 0) lr = text + i;
+  assert_non_null(lr);
+  flip_byte(path, lr + 7 - text); /* lr = 0.2 */
+  refused("damaged: SHA-256");
+  flip_byte(path, lr + 7 - text);
+  struct checkpoint c;
+  struct error err;
+  assert_true(checkpoint_open(&c, path, &err)); /* every flip was undone */
+  checkpoint_close(&c);
+  for (int i = 0; i < 10; i++) {
+    assert_int_equal(truncate(path, size - 1 - (size - 1) * i / 10), 0);
+    refused(path);
+  }
+  free(text);
+  model_free(&m);
+}
+
+static void what_is_no_checkpoint_is_named(void **state) {
+  (void)state;
+  refused("no such file");
+  struct tensor t = tensor_make(DTYPE_F32, (float[]){1}, 1, (ptrdiff_t[]){1}, "x");
+  struct error err;
+  assert_true(safetensors_write(path, &t, 1, NULL, &err));
+  refused("no checkpoint of ediy");
+}
+
+static void load_refused(bool saved_teacher, ptrdiff_t saved_hidden, bool teacher, ptrdiff_t hidden, const char *reason) {
+  struct model m, n;
+  make(&m, saved_teacher, saved_hidden, 1);
+  make(&n, teacher, hidden, 2);
+  save(&m, 7);
+  struct checkpoint c;
+  struct error err;
+  assert_true(checkpoint_open(&c, path, &err));
+  assert_false(checkpoint_load(&c, &n, &err));
+  if (!strstr(err.text, reason) || !strstr(err.text, path)) fail_msg("message: %s", err.text);
+  checkpoint_close(&c);
+  model_free(&m), model_free(&n);
+}
+static void another_architecture_is_named_by_its_tensor(void **state) {
+  (void)state;
+  load_refused(false, 6, false, 8, "online.projector.0.weight");
+  load_refused(false, 6, true, 6, "online.local_projector.0.weight");
+  load_refused(true, 6, false, 6, "online.local_projector.0.weight has no place");
+}
+
+static int reports;
+static void count_report(void *context, const char *line) {
+  (void)context;
+  reports += strstr(line, "checkpoint-") != NULL;
+}
+static void the_newest_whole_one_is_found(void **state) {
+  (void)state;
+  struct checkpoint c;
+  struct error err;
+  bool found;
+  char none[FOLDER_PATH + 8];
+  snprintf(none, sizeof none, "%s/none", folder);
+  assert_true(checkpoint_latest(none, &c, &found, NULL, NULL, &err) && !found);
+  assert_true(checkpoint_latest(folder, &c, &found, NULL, NULL, &err) && !found);
+
+  struct model m;
+  make(&m, false, 6, 1);
+  static const int64_t steps[] = {7, 99999999, 100000000, 20}; /* nine digits are more than eight: by number, not by name */
+  for (int i = 0; i < 4; i++) save(&m, steps[i]);
+  folder_file(folder, "checkpoint-999999999.safetensors.1.0.tmp", "x", 1);
+  folder_file(folder, "checkpoint-x.safetensors", "x", 1);
+  assert_true(checkpoint_latest(folder, &c, &found, NULL, NULL, &err) && found);
+  assert_int_equal(c.step, 100000000);
+  checkpoint_close(&c);
+
+  checkpoint_path(folder, 100000000, path);
+  assert_int_equal(truncate(path, file_size(path) - 3), 0);
+  checkpoint_path(folder, 99999999, path);
+  flip_byte(path, file_size(path) - 1);
+  reports = 0;
+  assert_true(checkpoint_latest(folder, &c, &found, count_report, NULL, &err) && found);
+  assert_int_equal(c.step, 20);
+  assert_int_equal(reports, 2);
+  checkpoint_close(&c);
+
+  checkpoint_prune(folder, 3);
+  checkpoint_path(folder, 7, path);
+  assert_int_equal(access(path, F_OK), -1);
+  snprintf(path, sizeof path, "%s/checkpoint-999999999.safetensors.1.0.tmp", folder);
+  assert_int_equal(access(path, F_OK), -1);
+  snprintf(path, sizeof path, "%s/checkpoint-x.safetensors", folder);
+  assert_int_equal(access(path, F_OK), 0);
+  checkpoint_path(folder, 20, path);
+  assert_int_equal(access(path, F_OK), 0);
+  assert_int_equal(truncate(path, 5), 0);
+  assert_false(checkpoint_latest(folder, &c, &found, NULL, NULL, &err));
+  if (!strstr(err.text, "none of its 3 checkpoints can be used")) fail_msg("%s", err.text);
+  model_free(&m);
+}
+
+/* A teacher comes from our checkpoint (its online network) or from torchvision's names. */
+static void weights_come_from_either_kind_of_file(void **state) {
+  (void)state;
+  struct model m, n;
+  make(&m, false, 6, 1);
+  make(&n, true, 6, 2);
+  save(&m, 7);
+  struct error err;
+  struct net *net = &n.teacher.net;
+  real *state_block = test_reals(net->state_size);
+  if (!weights_load(net, path, false, state_block, &err)) fail_msg("%s", err.text);
+  for (int i = 0; i < net->parameters; i++) {
+    const struct parameter *p = &net->parameter[i];
+    int j = net_find_parameter(&m.online.net, p->name);
+    assert_memory_equal(state_block + p->offset, m.online.state + m.online.net.parameter[j].offset, (size_t)p->size * sizeof(real));
+  }
+  flip_byte(path, file_size(path) - 1);
+  assert_false(weights_load(net, path, false, state_block, &err));
+  assert_non_null(strstr(err.text, "damaged"));
+  free(state_block);
+  model_free(&m), model_free(&n);
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      TEST(a_model_reads_back_to_the_bit),        TEST(tensors_have_pytorch_names_and_order),        TEST(damage_is_seen),
+      TEST(what_is_no_checkpoint_is_named),       TEST(another_architecture_is_named_by_its_tensor), TEST(the_newest_whole_one_is_found),
+      TEST(weights_come_from_either_kind_of_file)};
+  return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
+}
