@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/tensor.h"
+#include "oracle/decisions.h"
 #include "oracle/run.h"
 
 struct tolerance {
@@ -31,13 +32,17 @@ struct finding {
 struct verdict {
   struct finding *finding; /* one for each expected tensor, in the order of the file */
   int count, failures;
+  int unsteady; /* tensors for which the file cannot decide in float: see compare.c */
 };
 
 /* One tensor. f->pass, rule, where, candidate, expected, error, allowed: filled; the worst of what is over, or of all. */
 void compare_tensor(const struct tensor *expected, const struct tensor *candidate, const struct tolerance *allowed, struct finding *f);
 
-/* A whole case, computed with this precision (32 or 64). Fails only for lack of memory; a mismatch is in the verdict. */
-MUST_CHECK bool compare_case(const struct case_run *run, int bits, struct verdict *v, struct error *err);
+/* A whole case, computed with this precision (32 or 64). truth: null, or a run of the same case in double that was forced to the decisions d of
+ * this run: a tensor that the file rejects, or cannot decide, is then held to it. Fails only for lack of memory; a mismatch is in the
+ * verdict. */
+MUST_CHECK bool compare_case(const struct case_run *run, int bits, const struct case_run *truth, const struct decisions *d,
+                             struct verdict *v, struct error *err);
 void verdict_free(struct verdict *v);
 
 /* One line: "grad_in.x[2, 0, 1] is 0.5, expected 0.25 (element): off by 1e-1, allowed 2e-6". */

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/tensor.h"
+#include "model/trace.h"
 #include "oracle/case.h"
 
 struct run_block;
@@ -24,7 +25,8 @@ struct case_run {
   struct run_block *blocks;
   struct tensor *result; /* count; data inside blocks */
   int count, capacity;
-  bool *read; /* one for each tensor of the file */
+  bool *read;                /* one for each tensor of the file */
+  const struct trace *trace; /* who watches the networks; null: nobody */
 };
 
 /* Starts a run of an open case, which must outlive it. err is where every later failure goes. */

@@ -134,6 +134,7 @@ static bool pass_prepare(struct case_run *run, struct pass *p, const struct case
                             .gradient = gradient,
                             .workspace = workspace,
                             .scratch = scratch,
+                            .trace = run->trace,
                             .network = "case"};
   return true;
 }

@@ -145,12 +145,12 @@ static bool run_steps(struct case_run *run, struct model *m, const struct schedu
         draws.diversity[v] = given.diversity[v] ? given.diversity[v] + at * index_size : NULL;
         draws.invariance[v] = given.invariance[v] ? given.invariance[v] + at * index_size : NULL;
       }
-      struct losses l = model_accumulate(m, pair, 1.0 / (double)s->accumulation, &draws, NULL);
+      struct losses l = model_accumulate(m, pair, 1.0 / (double)s->accumulation, &draws, run->trace);
       write_record(m, &record, at, &l);
       if (at == 0 && !put_first(run, m)) return false;
     }
     if (k == 0 && !put_block(run, &m->online.net, m->gradient, false, "grad_param.online.")) return false;
-    model_update(m, s->lr[k], s->tau[k], NULL);
+    model_update(m, s->lr[k], s->tau[k], run->trace);
   }
   if (memcmp(teacher_before, m->teacher.state, (size_t)teacher_size * sizeof(real)) != 0) {
     return fail(run->err, "%s: the steps changed the teacher's state", run->file->name);

@@ -19,7 +19,8 @@ size_t arena_size(size_t bytes) { return (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_
 
 bool arena_create(struct arena *arena, size_t size, struct error *err) {
   *arena = (struct arena){0};
-  if (size > SIZE_MAX - 2 * HUGE_PAGE) return fail(err, "out of memory: the sizes asked for do not fit in an address space; choose a smaller batch");
+  if (size > SIZE_MAX - 2 * HUGE_PAGE)
+    return fail(err, "out of memory: the sizes asked for do not fit in an address space; choose a smaller batch");
   size = arena_size(size);
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED)

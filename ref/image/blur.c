@@ -6,8 +6,9 @@
 #include "base/size.h"
 #include "image/augment.h"
 
-/* Reals summed side by side: enough independent sums to keep the processor's adders busy, few enough to stay in registers. */
-enum { BLOCK = 64 / sizeof(real) * 2 };
+/* Reals summed side by side: six vectors of 32 bytes, enough independent sums to keep the adders busy and few enough to stay in registers.
+ * A row whose width is a multiple of 16 pixels has no rest. */
+enum { BLOCK = 6 * 32 / sizeof(real) };
 
 /* Scratch: the weights, one row with taps / 2 black pixels at each end, the image between the two passes. */
 ptrdiff_t augment_blur_scratch(int height, int width, int taps) {

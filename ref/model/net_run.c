@@ -36,11 +36,11 @@ static void see_parameter(const struct net_run *run, enum phase phase, const cha
   run->trace->see(run->trace->context, &e);
 }
 
-static void norm_forward(const struct net_run *run, enum net_mode mode, int layer, const real *x, real *y) {
+static void norm_forward(const struct net_run *run, enum net_mode mode, int layer, const real *input, const real *x, real *y) {
   const struct layer *l = &run->net->layer[layer];
   const struct backend *b = run->backend;
   struct norm g = l->shape.norm;
-  const real *residual = l->residual >= 0 ? net_value(run, l->residual) : NULL;
+  const real *residual = l->residual > 0 ? net_value(run, l->residual) : l->residual == 0 ? input : NULL;
   const real *gamma = parameter(run, run->state, l->weight), *beta = parameter(run, run->state, l->bias);
   real *running_mean = parameter(run, run->state, l->mean), *running_var = parameter(run, run->state, l->var);
   double *mean = saved(run, layer), *invstd = mean + g.c;
@@ -64,7 +64,7 @@ void net_forward(const struct net_run *run, enum net_mode mode, const real *inpu
     real *y = net_value(run, l->y);
     switch (l->kind) {
     case LAYER_CONV: b->conv_forward(&l->shape.conv, x, w, y, run->scratch); break;
-    case LAYER_NORM: norm_forward(run, mode, i, x, y); break;
+    case LAYER_NORM: norm_forward(run, mode, i, input, x, y); break;
     case LAYER_MAXPOOL: b->maxpool_forward(&l->shape.pool, x, y, saved(run, i)); break;
     case LAYER_AVGPOOL: b->avgpool_forward(&l->shape.pool, x, y); break;
     case LAYER_LINEAR: b->linear_forward(&l->shape.linear, x, w, parameter(run, run->state, l->bias), y); break;

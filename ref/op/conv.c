@@ -14,16 +14,16 @@
 #include "base/size.h"
 
 enum {
-  TILE = 224,                /* rows of a patch matrix a gemm: the patches of a tile stay in cache, and packing the weights is paid off */
-  TILE_LEAST = 98,           /* smaller tiles, down to here, when there are few: 2 x 7 x 7 */
-  TILES_WANTED = 8,          /* enough to share out */
-  DW_TILE = 384,             /* the same for backward weights, where rows are the inner dimension: one pass of OpenBLAS over dw */
-  DW_K = 256,                /* largest block of dw one thread works on, output channels ... */
-  DW_COLUMNS = 512,          /* ... and columns (r, s, c), where the shape allows */
+  TILE = 224,         /* rows of a patch matrix a gemm: halving them costs 10 % of the speed where weights are large */
+  TILE_COLUMNS = 256, /* columns of the product, where there are fewer than ... */
+  TILE_ROWS_FEW = 16, /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
+  DW_TILE = 384,      /* the same for backward weights, where rows are the inner dimension: OpenBLAS reads and writes dw once for so many */
+  DW_K = 256,         /* largest block of dw one thread works on: output channels ... */
+  DW_COLUMNS = 512,   /* ... and columns (r, s, c), where the shape allows */
   DW_ITEMS_WANTED = 32,      /* blocks x chunks of positions: enough to share out */
   DW_CHUNK_LEAST = 768,      /* positions; writing and joining a partial dw costs about as much as 40 positions */
   DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
-  JOIN_BLOCK = 512,          /* elements of dw joined at a time */
+  JOIN_BLOCK = 512,          /* elements of dw joined at a time: their sums stay in the nearest cache */
   LINE = 16                  /* reals; parts of the scratch start this far apart at least, so that threads share no cache line */
 };
 
@@ -47,11 +47,12 @@ bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t 
                 "convolution: a kernel of %td x %td is larger than the image of %td x %td with %td zeros around it; use a larger image", r,
                 s, h, w, pad);
   ptrdiff_t p = fits ? (padded_h - r) / stride + 1 : 0, q = fits ? (padded_w - s) / stride + 1 : 0;
-  /* BLAS counts in int, so positions and the patch of a position, forward (r s c) and backward (r s k), must fit one. */
-  fits = fits && size_product(n, h, w, 1, &size) && size <= INT_MAX && size_product(size, c, sizeof(real), 1, &size) &&
-         size_product(n, p, q, 1, &size) && size <= INT_MAX && size_product(size, k, sizeof(real), 1, &size) &&
-         size_product(r, s, c, 1, &size) && size <= INT_MAX && size_product(size, k, sizeof(real), 1, &size) &&
-         size_product(r, s, k, 1, &size) && size <= INT_MAX;
+  /* BLAS counts in int, so positions and the patch of a position, forward (r s c) and backward (r s k), must fit one. A stride or pad
+   * beyond an int has no use, and would overflow sums below. */
+  fits = fits && stride <= INT_MAX && pad <= INT_MAX && size_product(n, h, w, 1, &size) && size <= INT_MAX &&
+         size_product(size, c, sizeof(real), 1, &size) && size_product(n, p, q, 1, &size) && size <= INT_MAX &&
+         size_product(size, k, sizeof(real), 1, &size) && size_product(r, s, c, 1, &size) && size <= INT_MAX &&
+         size_product(size, k, sizeof(real), 1, &size) && size_product(r, s, k, 1, &size) && size <= INT_MAX;
   if (!fits)
     return fail(
         err, "convolution of %td x %td x %td x %td by %td kernels of %td x %td, stride %td, pad %td: too large to index; use fewer images",
@@ -103,10 +104,25 @@ static void gather_patches(const struct window *v, const real *map, ptrdiff_t fr
   }
 }
 
-/* Rows of the patch matrix a tile: near TILE, fewer where that leaves few tiles, and all tiles nearly equal. */
-static ptrdiff_t tile_rows(ptrdiff_t rows) {
-  ptrdiff_t tile = size_min(TILE, size_max(TILE_LEAST, size_ceil_div(rows, TILES_WANTED)));
-  return size_ceil_div(rows, size_ceil_div(rows, tile));
+/* The same rows where they are: in the map itself, or gathered into buffer. */
+static const real *patch_rows(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *buffer) {
+  if (window_is_map(v)) return map + from * v->channels;
+  gather_patches(v, map, from, to, buffer);
+  return buffer;
+}
+
+/* How a product of the patch matrix is cut, all tiles nearly equal. */
+struct tiling {
+  ptrdiff_t rows, columns; /* of a tile */
+  ptrdiff_t across, count; /* tiles side by side; tiles in all */
+};
+
+static struct tiling tiling_make(ptrdiff_t rows, ptrdiff_t columns) {
+  ptrdiff_t down = size_ceil_div(rows, TILE), across = down < TILE_ROWS_FEW ? size_ceil_div(columns, TILE_COLUMNS) : 1;
+  struct tiling t = {.rows = size_ceil_div(rows, down), .columns = size_ceil_div(columns, across)};
+  t.across = size_ceil_div(columns, t.columns);
+  t.count = size_ceil_div(rows, t.rows) * t.across;
+  return t;
 }
 
 /* ---- forward ---------------------------------------------------------------------------------------------------------------- */
@@ -125,23 +141,25 @@ static struct window window_on_x(const struct conv *g, ptrdiff_t r, ptrdiff_t s,
                          .taps_s = taps_s};
 }
 
-static ptrdiff_t forward_slice(const struct conv *g) { return round_to_line(tile_rows(g->n * g->p * g->q) * g->r * g->s * g->c); }
+/* Whether x is its own patch matrix, so that nothing is gathered: 1x1, stride 1, no padding. */
+static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 && g->stride == 1 && g->pad == 0; }
+
+static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
+static ptrdiff_t forward_slice(const struct conv *g) {
+  return is_pointwise(g) ? 0 : round_to_line(forward_tiling(g).rows * g->r * g->s * g->c);
+}
 
 /* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) {
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
-  ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v);
-  if (window_is_map(&v)) {
-    gemm_rows(0, 1, rows, g->k, depth, 1, x, depth, w, depth, 0, y, g->k);
-    return;
-  }
-  ptrdiff_t tile = tile_rows(rows), tiles = size_ceil_div(rows, tile), slice = forward_slice(g);
+  struct tiling tiling = forward_tiling(g);
+  ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
 #pragma omp parallel for schedule(dynamic)
-  for (ptrdiff_t t = 0; t < tiles; t++) {
-    ptrdiff_t from = t * tile, to = size_min(from + tile, rows);
-    real *patches = scratch + omp_get_thread_num() * slice;
-    gather_patches(&v, x, from, to, patches);
-    gemm(0, 1, to - from, g->k, depth, 1, patches, depth, w, depth, 0, y + from * g->k, g->k);
+  for (ptrdiff_t t = 0; t < tiling.count; t++) {
+    ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
+    ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
+    const real *patches = patch_rows(&v, x, from, to, scratch + omp_get_thread_num() * slice);
+    gemm(0, 1, to - from, ks, depth, 1, patches, depth, w + k * depth, depth, 0, y + from * g->k + k, g->k);
   }
 }
 
@@ -187,28 +205,35 @@ static void pack_weights(const struct conv *g, const struct phase *h, const stru
   }
 }
 
-/* Positions [from, to) of phase (a, b), C reals each, to their places in dx. */
-static void scatter(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const struct window *v, ptrdiff_t from, ptrdiff_t to, const real *tile,
-                    bool accumulate, real *dx) {
-  for (ptrdiff_t t = from; t < to; t++, tile += g->c) {
+/* Positions [from, to) of phase (a, b), cs channels from c on, to their places in dx. */
+static void scatter(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const struct window *v, ptrdiff_t from, ptrdiff_t to, ptrdiff_t c,
+                    ptrdiff_t cs, const real *tile, bool accumulate, real *dx) {
+  for (ptrdiff_t t = from; t < to; t++, tile += cs) {
     ptrdiff_t w = t % v->out_columns * g->stride + b, i = t / v->out_columns, h = i % v->out_rows * g->stride + a, n = i / v->out_rows;
-    real *at = dx + ((n * g->h + h) * g->w + w) * g->c;
+    real *at = dx + ((n * g->h + h) * g->w + w) * g->c + c;
     if (accumulate)
-      for (ptrdiff_t c = 0; c < g->c; c++) at[c] += tile[c];
+      for (ptrdiff_t j = 0; j < cs; j++) at[j] += tile[j];
     else
-      memcpy(at, tile, (size_t)g->c * sizeof(real));
+      memcpy(at, tile, (size_t)cs * sizeof(real));
   }
 }
 
-/* Bounds for every phase: no phase has more rows or more taps than phase sizes rounded up. */
-static ptrdiff_t phase_tile(const struct conv *g) {
-  return tile_rows(g->n * size_ceil_div(g->h, g->stride) * size_ceil_div(g->w, g->stride));
+/* The tiling of every phase, and the most taps of one: those of a phase of sizes rounded up. */
+static struct tiling phase_tiling(const struct conv *g) {
+  return tiling_make(g->n * size_ceil_div(g->h, g->stride) * size_ceil_div(g->w, g->stride), g->c);
 }
 static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g->stride) * size_ceil_div(g->s, g->stride); }
-static ptrdiff_t backward_data_slice(const struct conv *g) {
-  return round_to_line(phase_tile(g) * phase_taps(g) * g->k) + (g->stride > 1 ? round_to_line(phase_tile(g) * g->c) : 0);
+
+/* Scratch of a thread: a tile of patches, then, where rows of dx are apart, a tile of the product. */
+static ptrdiff_t patches_size(const struct conv *g) {
+  return is_pointwise(g) ? 0 : round_to_line(phase_tiling(g).rows * phase_taps(g) * g->k);
 }
-static ptrdiff_t packed_size(const struct conv *g) { return round_to_line(phase_taps(g) * g->k * g->c); }
+static ptrdiff_t backward_data_slice(const struct conv *g) {
+  struct tiling tiling = phase_tiling(g);
+  return patches_size(g) + (g->stride > 1 ? round_to_line(tiling.rows * tiling.columns) : 0);
+}
+/* Scratch for all: reordered weights; those of a single tap are K x C as they are. */
+static ptrdiff_t packed_size(const struct conv *g) { return g->r * g->s == 1 ? 0 : round_to_line(phase_taps(g) * g->k * g->c); }
 
 static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const real *dy, const real *w, real *dx, bool accumulate,
                                 real *scratch) {
@@ -218,40 +243,34 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
   if (depth == 0 && accumulate) return; /* these pixels went into no output */
 
   const real *weights = w;
-  if (g->r > 1 || g->s > 1) {
+  if (packed_size(g) > 0) {
     pack_weights(g, &ph, &pw, w, scratch);
     weights = scratch;
   }
   real *slices = scratch + packed_size(g);
-  ptrdiff_t tile = phase_tile(g), tiles = size_ceil_div(rows, tile), slice = backward_data_slice(g);
+  struct tiling tiling = phase_tiling(g);
+  ptrdiff_t slice = backward_data_slice(g), tiles = size_ceil_div(rows, tiling.rows) * tiling.across;
 #pragma omp parallel for schedule(dynamic)
   for (ptrdiff_t t = 0; t < tiles; t++) {
-    ptrdiff_t from = t * tile, to = size_min(from + tile, rows);
-    real *mine = slices + omp_get_thread_num() * slice;
-    const real *patches = dy + from * depth;
-    if (!window_is_map(&v)) {
-      gather_patches(&v, dy, from, to, mine);
-      patches = mine;
-    }
-    if (g->stride == 1) {
-      gemm(0, 0, to - from, g->c, depth, 1, patches, depth, weights, g->c, accumulate, dx + from * g->c, g->c);
+    ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
+    ptrdiff_t c = t % tiling.across * tiling.columns, cs = size_min(tiling.columns, g->c - c);
+    real *mine = slices + omp_get_thread_num() * slice, *out = mine + patches_size(g);
+    if (depth == 0) {
+      memset(out, 0, (size_t)((to - from) * cs) * sizeof(real));
+      scatter(g, a, b, &v, from, to, c, cs, out, false, dx);
       continue;
     }
-    real *out = mine + round_to_line(tile * phase_taps(g) * g->k);
-    if (depth == 0)
-      memset(out, 0, (size_t)((to - from) * g->c) * sizeof(real));
-    else
-      gemm(0, 0, to - from, g->c, depth, 1, patches, depth, weights, g->c, 0, out, g->c);
-    scatter(g, a, b, &v, from, to, out, accumulate, dx);
+    const real *patches = patch_rows(&v, dy, from, to, mine);
+    if (g->stride == 1) {
+      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, accumulate, dx + from * g->c + c, g->c);
+    } else {
+      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, 0, out, cs);
+      scatter(g, a, b, &v, from, to, c, cs, out, accumulate, dx);
+    }
   }
 }
 
 void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch) {
-  struct window forward = window_on_x(g, 0, 0, g->r, g->s);
-  if (window_is_map(&forward)) {
-    gemm_rows(0, 0, g->n * g->h * g->w, g->c, g->k, 1, dy, g->k, w, g->c, accumulate, dx, g->c);
-    return;
-  }
   for (ptrdiff_t a = 0; a < size_min(g->stride, g->h); a++)
     for (ptrdiff_t b = 0; b < size_min(g->stride, g->w); b++) backward_data_phase(g, a, b, dy, w, dx, accumulate, scratch);
 }
@@ -259,8 +278,8 @@ void conv_backward_data(const struct conv *g, const real *dy, const real *w, rea
 /* ---- backward weights ------------------------------------------------------------------------------------------------------- */
 
 /* dw (K x R S C) = dy^T (K x N P Q) times patches of x (N P Q x R S C), cut three ways: output channels into blocks_k, columns
- * into blocks that are whole taps where patches are gathered (so that no patch is gathered for two blocks of columns), and
- * positions into chunks. With one chunk, gemm adds to dw itself; else each chunk has a partial dw, and these are joined. */
+ * into blocks, of whole taps where patches are gathered, so that no two blocks of columns gather the same pixels, and positions
+ * into chunks. With one chunk, gemm adds to dw itself; else each chunk has a partial dw, and these are joined. */
 struct dw_cut {
   bool direct;                       /* patches are x itself */
   ptrdiff_t taps_r, taps_s, columns; /* of a block of columns */
@@ -269,8 +288,7 @@ struct dw_cut {
 };
 
 static struct dw_cut dw_cut_make(const struct conv *g) {
-  struct window v = window_on_x(g, 0, 0, g->r, g->s);
-  struct dw_cut cut = {.direct = window_is_map(&v), .taps_r = g->r, .taps_s = g->s};
+  struct dw_cut cut = {.direct = is_pointwise(g), .taps_r = g->r, .taps_s = g->s};
   if (g->r * g->s * g->c > DW_COLUMNS) cut.taps_r = 1;
   if (g->s * g->c > DW_COLUMNS) cut.taps_s = 1;
   cut.columns = cut.direct ? size_min(g->c, DW_COLUMNS) : cut.taps_r * cut.taps_s * g->c;
@@ -345,8 +363,8 @@ void conv_backward_weights(const struct conv *g, const real *x, const real *dy, 
 
 ptrdiff_t conv_scratch(const struct conv *g, int threads) {
   struct dw_cut cut = dw_cut_make(g);
+  ptrdiff_t forward = threads * forward_slice(g);
+  ptrdiff_t data = packed_size(g) + threads * backward_data_slice(g);
   ptrdiff_t weights = partial_size(g, &cut) + threads * backward_weights_slice(&cut);
-  if (cut.direct) return weights;
-  ptrdiff_t forward = threads * forward_slice(g), data = packed_size(g) + threads * backward_data_slice(g);
-  return size_max(weights, size_max(forward, data));
+  return size_max(forward, size_max(data, weights));
 }

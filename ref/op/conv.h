@@ -33,7 +33,7 @@ struct conv {
 #define conv_backward_weights_plain REAL_NAME(conv_backward_weights_plain)
 
 /* Fills p and q; fails, leaving *g as it was, when a size is not positive, the kernel is larger than the padded image, a tensor's
- * bytes overflow ptrdiff_t, or images x rows x columns, r s c or r s k exceed an int (BLAS counts in int). */
+ * bytes overflow ptrdiff_t, or images x rows x columns, r s c, r s k, stride or pad exceed an int (BLAS counts in int). */
 MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, ptrdiff_t k, ptrdiff_t r, ptrdiff_t s,
                           ptrdiff_t stride, ptrdiff_t pad, struct error *err);
 

@@ -13,11 +13,16 @@ enum { MAX_CHUNKS = 64, MIN_CHUNK = 1 << 13 };
 static double decayed_squares(ptrdiff_t size, const real *g, double decay, const real *w) {
   enum { LANES = 8 };
   double lane[LANES] = {0}, sum = 0;
-  for (ptrdiff_t i = 0; i < size; i += LANES)
-    for (int l = 0; l < LANES && i + l < size; l++) {
+  ptrdiff_t whole = size / LANES * LANES;
+  for (ptrdiff_t i = 0; i < whole; i += LANES)
+    for (int l = 0; l < LANES; l++) {
       double d = (double)g[i + l] + decay * (double)w[i + l];
       lane[l] += d * d;
     }
+  for (ptrdiff_t i = whole; i < size; i++) {
+    double d = (double)g[i] + decay * (double)w[i];
+    lane[i - whole] += d * d;
+  }
   for (int l = 0; l < LANES; l++) sum += lane[l];
   return sum;
 }

@@ -1,31 +1,31 @@
 #include "op/match.h"
 
 #include <assert.h>
-#include <omp.h>
 
 #include "base/size.h"
 #include "op/sum.h"
 #include "op/unit.h"
 
 /* Channels are taken in blocks: a block of both views, as doubles and with the regions innermost, stays in the second-level cache
- * (2 x 128 x 49 doubles: 98 KiB). */
-enum { BLOCK_CHANNELS = 128 };
+ * (2 x 128 x 49 doubles: 98 KiB). The images are dealt to at most 32 workers, a number that no machine's thread count enters. */
+enum { BLOCK_CHANNELS = 128, MAX_WORKERS = 32 };
 
-/* One image in work, of one thread. */
+/* One image in work. */
 struct work {
   double *from_inverse, *to_inverse; /* n */
   double *from, *to;                 /* BLOCK_CHANNELS x n */
   double *sum;                       /* n x n: from i, to j */
 };
 
+static ptrdiff_t worker_count(const struct match *g) { return size_min(g->b, MAX_WORKERS); }
 static ptrdiff_t work_size(const struct match *g) { return 2 * g->n + 2 * BLOCK_CHANNELS * g->n + g->n * g->n; }
 
-ptrdiff_t match_scratch(const struct match *g, int threads) { return work_size(g) * threads; }
+ptrdiff_t match_scratch(const struct match *g) { return work_size(g) * worker_count(g); }
 
-static struct work work_of_thread(const struct match *g, double *scratch) {
-  double *s = scratch + work_size(g) * omp_get_thread_num();
-  ptrdiff_t block = BLOCK_CHANNELS * g->n;
-  return (struct work){s, s + g->n, s + 2 * g->n, s + 2 * g->n + block, s + 2 * g->n + 2 * block};
+static struct work work_of(const struct match *g, ptrdiff_t worker, double *scratch) {
+  double *s = scratch + work_size(g) * worker;
+  ptrdiff_t n = g->n, block = BLOCK_CHANNELS * n;
+  return (struct work){.from_inverse = s, .to_inverse = s + n, .from = s + 2 * n, .to = s + 2 * n + block, .sum = s + 2 * n + 2 * block};
 }
 
 /* What a row is divided by before it is multiplied, inverted: 1 for the dot product. */
@@ -71,12 +71,14 @@ static void image_similarity(const struct match *g, const real *from, const real
 }
 
 void match_similarity(const struct match *g, const real *from, const real *to, real *sim, double *scratch) {
-#pragma omp parallel for schedule(static) if (g->b > 1)
-  for (ptrdiff_t b = 0; b < g->b; b++) {
-    struct work w = work_of_thread(g, scratch);
-    image_similarity(g, from + b * g->n * g->c, to + b * g->n * g->c, w);
-    for (ptrdiff_t i = 0; i < g->n * g->n; i++) sim[b * g->n * g->n + i] = (real)w.sum[i];
-  }
+  ptrdiff_t workers = worker_count(g);
+#pragma omp parallel for schedule(static) if (workers > 1)
+  for (ptrdiff_t k = 0; k < workers; k++)
+    for (ptrdiff_t b = k; b < g->b; b += workers) {
+      struct work w = work_of(g, k, scratch);
+      image_similarity(g, from + b * g->n * g->c, to + b * g->n * g->c, w);
+      for (ptrdiff_t i = 0; i < g->n * g->n; i++) sim[b * g->n * g->n + i] = (real)w.sum[i];
+    }
 }
 
 /* Index of the smallest of the values, the first of equals; sign -1 makes it the largest. NaN loses every comparison and is given up
@@ -94,20 +96,24 @@ static int32_t first_smallest(ptrdiff_t n, const double *value, real sign) {
 /* Row j of the sums holds sim(from[j], to[z]) over z. */
 void match_diversity(const struct match *g, const real *t, int32_t *d, double *scratch) {
   assert(g->n <= INT32_MAX);
-#pragma omp parallel for schedule(static) if (g->b > 1)
-  for (ptrdiff_t b = 0; b < g->b; b++) {
-    struct work w = work_of_thread(g, scratch);
-    image_similarity(g, t + b * g->n * g->c, t + b * g->n * g->c, w);
-    for (ptrdiff_t j = 0; j < g->n; j++) d[b * g->n + j] = first_smallest(g->n, w.sum + j * g->n, 1);
-  }
+  ptrdiff_t workers = worker_count(g);
+#pragma omp parallel for schedule(static) if (workers > 1)
+  for (ptrdiff_t k = 0; k < workers; k++)
+    for (ptrdiff_t b = k; b < g->b; b += workers) {
+      struct work w = work_of(g, k, scratch);
+      image_similarity(g, t + b * g->n * g->c, t + b * g->n * g->c, w);
+      for (ptrdiff_t j = 0; j < g->n; j++) d[b * g->n + j] = first_smallest(g->n, w.sum + j * g->n, 1);
+    }
 }
 
 void match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, double *scratch) {
   assert(g->n <= INT32_MAX);
-#pragma omp parallel for schedule(static) if (g->b > 1)
-  for (ptrdiff_t b = 0; b < g->b; b++) {
-    struct work w = work_of_thread(g, scratch);
-    image_similarity(g, from + b * g->n * g->c, to + b * g->n * g->c, w);
-    for (ptrdiff_t j = 0; j < g->n; j++) s[b * g->n + j] = first_smallest(g->n, w.sum + j * g->n, -1);
-  }
+  ptrdiff_t workers = worker_count(g);
+#pragma omp parallel for schedule(static) if (workers > 1)
+  for (ptrdiff_t k = 0; k < workers; k++)
+    for (ptrdiff_t b = k; b < g->b; b += workers) {
+      struct work w = work_of(g, k, scratch);
+      image_similarity(g, from + b * g->n * g->c, to + b * g->n * g->c, w);
+      for (ptrdiff_t j = 0; j < g->n; j++) s[b * g->n + j] = first_smallest(g->n, w.sum + j * g->n, -1);
+    }
 }

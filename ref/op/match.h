@@ -29,8 +29,8 @@ struct match {
 #define match_diversity REAL_NAME(match_diversity)
 #define match_invariance REAL_NAME(match_invariance)
 
-/* Scratch of the functions below with this many threads, in doubles. */
-ptrdiff_t match_scratch(const struct match *g, int threads);
+/* Scratch of the functions below, in doubles. */
+ptrdiff_t match_scratch(const struct match *g);
 
 /* sim[b,i,j] = sim(from[b,i], to[b,j]). from, to: b x n x c; sim: b x n x n, overwritten. Every similarity is one sum in
  * double over the channels from first to last, rounded to real at the end: duplicated rows tie exactly, and sim is symmetric. */

@@ -22,7 +22,7 @@ struct verb {
 };
 
 extern const struct verb verb_demo, verb_scenes, verb_train, verb_knn, verb_linear, verb_dense, verb_embed, verb_views, verb_matches,
-    verb_curves, verb_info, verb_export, verb_import;
+    verb_curves, verb_info, verb_export, verb_import, verb_bench;
 
 /* Defaults, then every argument as key=value; an argument without = is refused with the usage. */
 MUST_CHECK bool verb_options(const struct verb *v, int count, char *const *arguments, void *config, struct error *err);

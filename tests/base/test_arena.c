@@ -41,6 +41,19 @@ static void pieces_are_aligned_zeroed_and_apart(void **state) {
   arena_destroy(&arena); /* twice is allowed */
 }
 
+static void what_is_reserved_is_what_was_said(void **state) {
+  (void)state;
+  static const size_t sizes[] = {0, 1, (2 << 20) - 1, 2 << 20, (2 << 20) + 1};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    struct error err;
+    struct arena arena;
+    if (!arena_create(&arena, sizes[i], &err)) fail_msg("%s", err.text);
+    assert_int_equal(arena.size, arena_size(sizes[i]));
+    assert_true(arena.size >= sizes[i] && arena.size % (2 << 20) == 0 && arena.size - sizes[i] <= 2 << 20);
+    arena_destroy(&arena);
+  }
+}
+
 static void too_much_is_refused_with_a_line(void **state) {
   (void)state;
   struct error err;
@@ -63,6 +76,7 @@ static void available_memory_is_plausible(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_rounded_up_and_overflow_is_said),
                                      cmocka_unit_test(pieces_are_aligned_zeroed_and_apart),
-                                     cmocka_unit_test(too_much_is_refused_with_a_line), cmocka_unit_test(available_memory_is_plausible)};
+                                     cmocka_unit_test(what_is_reserved_is_what_was_said), cmocka_unit_test(too_much_is_refused_with_a_line),
+                                     cmocka_unit_test(available_memory_is_plausible)};
   return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
 }

@@ -37,7 +37,7 @@ static void long_lines_are_cut_and_end(void **state) {
   word[sizeof word - 1] = 0;
   struct {
     struct error err;
-    char guard[8];
+    char guard[4096]; /* longer than the word: where an unchecked offset would write */
   } s;
   memset(&s, 'g', sizeof s);
   fail(&s.err, "%s", word);
@@ -46,7 +46,7 @@ static void long_lines_are_cut_and_end(void **state) {
   assert_true(strlen(s.err.text) < sizeof s.err.text && strncmp(s.err.text, "front: xxx", 10) == 0);
   fail_within(&s.err, "%s", word);
   assert_int_equal(strlen(s.err.text), sizeof s.err.text - 1);
-  assert_memory_equal(s.guard, "gggggggg", 8);
+  for (size_t i = 0; i < sizeof s.guard; i++) assert_int_equal(s.guard[i], 'g');
 }
 
 int main(void) {

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/sha256.h"
@@ -139,6 +141,53 @@ static void a_full_disk_says_how_much_is_needed(void **state) {
   assert_false(file_write(&f, "x", 1, &err));
   assert_string_equal(err.text, "checkpoint: the disk is full: 123456 bytes are needed; free space there or choose another place");
   assert_int_equal(f.fd, -1);
+}
+
+static void interrupted(int number) { (void)number; }
+
+/* write may take a part, or nothing, when a signal arrives: a pipe with a slow reader and a timer that fires all the while. */
+static void interrupted_writes_go_on(void **state) {
+  (void)state;
+  enum { SIZE = 1 << 20 };
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  unsigned char *data = malloc(SIZE);
+  assert_non_null(data);
+  for (int i = 0; i < SIZE; i++) data[i] = (unsigned char)(i * 7 + i / 251);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) { /* exit status 0 if every byte arrives in its place */
+    close(ends[1]);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* the pipe is full: signals find a write that has written nothing */
+    unsigned char piece[5000];
+    ssize_t n;
+    ptrdiff_t have = 0;
+    while ((n = read(ends[0], piece, sizeof piece)) > 0) {
+      if (have + n > SIZE || memcmp(piece, data + have, (size_t)n) != 0) _exit(3);
+      have += n;
+      nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    _exit(have == SIZE ? 0 : 4);
+  }
+  close(ends[0]);
+  signal(SIGPIPE, SIG_IGN);                                      /* the reader leaves at the first wrong byte */
+  struct sigaction action = {.sa_handler = interrupted}, before; /* without SA_RESTART */
+  sigaction(SIGALRM, &action, &before);
+  setitimer(ITIMER_REAL, &(struct itimerval){{0, 1000}, {0, 1000}}, NULL);
+  struct error err = {""};
+  struct file_writer f = {.fd = ends[1], .path = "pipe"};
+  bool ok = file_write(&f, data, SIZE, &err);
+  setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
+  sigaction(SIGALRM, &before, NULL);
+  signal(SIGPIPE, SIG_DFL);
+  file_abandon(&f);
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  if (!ok) fail_msg("%s", err.text);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+  assert_int_equal(f.written, SIZE);
+  free(data);
 }
 
 /* Runs as another user if this one may write everywhere. Exit status as above, 5 if that cannot be. */
@@ -275,11 +324,16 @@ static void sha256_gives_the_known_answers(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(nothing_appears_before_commit),          cmocka_unit_test(an_abandoned_file_leaves_nothing),
-      cmocka_unit_test(two_writers_of_one_file_do_not_meet),    cmocka_unit_test(a_write_that_fails_leaves_the_target),
-      cmocka_unit_test(a_full_disk_says_how_much_is_needed),    cmocka_unit_test(no_permission_is_said),
-      cmocka_unit_test(a_target_that_cannot_be_is_refused),     cmocka_unit_test(reading_has_a_limit_and_ends_in_zero),
-      cmocka_unit_test(folders_are_created_with_their_parents), cmocka_unit_test(sha256_gives_the_known_answers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_appears_before_commit),
+                                     cmocka_unit_test(an_abandoned_file_leaves_nothing),
+                                     cmocka_unit_test(two_writers_of_one_file_do_not_meet),
+                                     cmocka_unit_test(a_write_that_fails_leaves_the_target),
+                                     cmocka_unit_test(a_full_disk_says_how_much_is_needed),
+                                     cmocka_unit_test(interrupted_writes_go_on),
+                                     cmocka_unit_test(no_permission_is_said),
+                                     cmocka_unit_test(a_target_that_cannot_be_is_refused),
+                                     cmocka_unit_test(reading_has_a_limit_and_ends_in_zero),
+                                     cmocka_unit_test(folders_are_created_with_their_parents),
+                                     cmocka_unit_test(sha256_gives_the_known_answers)};
   return cmocka_run_group_tests_name("file", tests, make_folder, remove_folder);
 }

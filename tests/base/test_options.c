@@ -13,7 +13,7 @@ enum { COSINE, DOT, GAUSS };
 
 struct config {
   bool flip;
-  int64_t epochs;
+  int64_t epochs, seed;
   double lr, tau;
   char data[OPTION_TEXT_SIZE];
   int similarity;
@@ -26,6 +26,7 @@ static const struct option table[] = {
     {"data", OPTION_TEXT, offsetof(struct config, data), "", 0, 0, NULL, "folder of images"},
     {"similarity", OPTION_CHOICE, offsetof(struct config, similarity), "cosine", 0, 0, "cosine | dot|  gauss ", "of two regions"},
     {"flip", OPTION_BOOL, offsetof(struct config, flip), "yes", 0, 0, NULL, "mirror half of the views"},
+    {"seed", OPTION_INT, offsetof(struct config, seed), "-1", -INFINITY, INFINITY, NULL, "of all random numbers"},
 };
 enum { COUNT = sizeof table / sizeof table[0] };
 
@@ -62,6 +63,10 @@ static void every_form_of_a_value_is_read(void **state) {
   assert_true(c.epochs == 1);
   set_or_fail(&c, "train.epochs", " 1000\t");
   assert_true(c.epochs == 1000);
+  set_or_fail(&c, "seed", "-9223372036854775808");
+  assert_true(c.seed == INT64_MIN);
+  set_or_fail(&c, "seed", "9223372036854775807");
+  assert_true(c.seed == INT64_MAX);
   set_or_fail(&c, "lars.lr", "1e-3");
   assert_true(c.lr == 1e-3);
   set_or_fail(&c, "lars.lr", "4.9e-324");
@@ -89,6 +94,8 @@ static void what_cannot_be_set_is_answered_and_changes_nothing(void **state) {
       {"train.epochs", "10x", "'10x' is not a whole number"},
       {"train.epochs", "", "'' is not a whole number"},
       {"train.epochs", "99999999999999999999", "is not a whole number from 1 to 1000"},
+      {"seed", "9223372036854775808", "seed: '9223372036854775808' is not a whole number of any size"}, /* 2^63 */
+      {"seed", "-9223372036854775809", "is not a whole number"},
       {"train.epochs", "0x10", "is not a whole number"},
       {"lars.lr", "-0.1", "lars.lr: '-0.1' is not a number of at least 0"},
       {"lars.lr", "nan", "'nan' is not a number"},
@@ -188,14 +195,15 @@ static void what_is_printed_reads_back_exactly(void **state) {
     if (!isfinite(c.lr) || i % 3 == 0) c.lr = (double)philox_below(&g, 100000) / 1000;
     c.tau = philox_uniform(&g);
     c.epochs = 1 + philox_below(&g, 1000);
+    c.seed = (int64_t)((uint64_t)philox_u32(&g) << 32 | philox_u32(&g));
     c.flip = philox_below(&g, 2) == 1;
     c.similarity = (int)philox_below(&g, 3);
     snprintf(c.data, sizeof c.data, "a # \"%u\" = \\n", philox_u32(&g));
     char *text = options_format(table, COUNT, &c);
     assert_non_null(text);
     if (!options_parse(table, COUNT, &back, text, strlen(text), "text", &err)) fail_msg("%s", err.text);
-    assert_true(memcmp(&back.lr, &c.lr, sizeof c.lr) == 0 && back.tau == c.tau && back.epochs == c.epochs && back.flip == c.flip &&
-                back.similarity == c.similarity);
+    assert_true(memcmp(&back.lr, &c.lr, sizeof c.lr) == 0 && back.tau == c.tau && back.epochs == c.epochs && back.seed == c.seed &&
+                back.flip == c.flip && back.similarity == c.similarity);
     assert_string_equal(back.data, c.data);
     free(text);
   }
@@ -205,7 +213,7 @@ static void values_are_printed_as_people_write_them(void **state) {
   (void)state;
   struct config c = defaults();
   char *text = options_format(table, COUNT, &c);
-  assert_string_equal(text, "train.epochs = 100\nlars.lr = 0.2\nmomentum = 0.99\ndata = \nsimilarity = cosine\nflip = yes\n");
+  assert_string_equal(text, "train.epochs = 100\nlars.lr = 0.2\nmomentum = 0.99\ndata = \nsimilarity = cosine\nflip = yes\nseed = -1\n");
   free(text);
   static const struct {
     double value;
@@ -244,6 +252,7 @@ static void the_nearest_word_is_the_one_meant(void **state) {
                {"weigth_deacy", "lars.weight_decay"},
                {"decay", "lars.weight_decay"},
                {"bathc", "batch"},
+               {"abthc", "batch"}, /* two swaps */
                {"BATCH", "batch"},
                {"epoch", "epochs"},
                {"epohcs", "epochs"},

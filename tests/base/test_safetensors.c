@@ -88,6 +88,8 @@ static void everything_comes_back(void **state) {
   assert_string_equal(safetensors_metadata(&f, "format"), "pt");
   assert_string_equal(safetensors_metadata(&f, "config"), "a = 1\nb = \"2\"\n");
   assert_null(safetensors_metadata(&f, "Format"));
+  assert_null(safetensors_metadata(&f, "for"));
+  assert_null(safetensors_metadata(&f, "formats"));
   assert_int_equal(f.metadata_count, 2);
   assert_string_equal(f.path, path);
   safetensors_close(&f);

@@ -1,0 +1,195 @@
+/* ediy bench: where the time of a training step goes, against what the machine can do. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/philox.h"
+#include "image/augment.h"
+#include "image/image.h"
+#include "model/step.h"
+#include "program/peak.h"
+#include "program/profile.h"
+#include "program/verb.h"
+#include "train/dataset.h"
+
+struct bench {
+  int backbone;
+  int64_t size, batch, steps, warmup, seed;
+  int regions;
+  char data[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
+};
+
+static const char *const backbones[] = {"resnet18", "resnet34", "resnet50", "small"};
+
+static const struct option keys[] = {
+    {"backbone", OPTION_CHOICE, offsetof(struct bench, backbone), "resnet50", 0, 0, "resnet18 | resnet34 | resnet50 | small", "network"},
+    {"size", OPTION_INT, offsetof(struct bench, size), "224", 32, 1024, NULL, "side of a view, pixels"},
+    {"batch", OPTION_INT, offsetof(struct bench, batch), "16", 2, 65536, NULL, "source images a step (two views each)"},
+    {"steps", OPTION_INT, offsetof(struct bench, steps), "5", 1, 1000, NULL, "timed steps; the median is reported"},
+    {"warmup", OPTION_INT, offsetof(struct bench, warmup), "1", 0, 100, NULL, "steps before the timed ones"},
+    {"method", OPTION_CHOICE, offsetof(struct bench, regions), "ediy", 0, 0, "byol | ediy", "plain BYOL, or all of E-DIY"},
+    {"data", OPTION_TEXT, offsetof(struct bench, data), "", 0, 0, NULL, "folder of images: time the input as well (reading, decoding, two views)"},
+    {"seed", OPTION_INT, offsetof(struct bench, seed), "1", 0, 1e15, NULL, "of weights and views"},
+    {"json", OPTION_TEXT, offsetof(struct bench, json), "", 0, 0, NULL, "write the figures to this file as well"},
+};
+
+struct figures {
+  double peak, bandwidth; /* FLOP/s, bytes/s */
+  double step[1000];      /* seconds, sorted */
+  double images, input;   /* a second; input 0 where it was not timed */
+  double memory;          /* bytes, largest resident size */
+  struct profile profile; /* of all timed steps */
+};
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Views of normal noise: arithmetic does not care what it computes. */
+static bool make_views(const struct bench *o, float *view[2], struct error *err) {
+  ptrdiff_t n = (ptrdiff_t)(o->batch * o->size * o->size * 3);
+  for (int v = 0; v < 2; v++) {
+    view[v] = malloc((size_t)n * sizeof *view[v]);
+    if (!view[v]) return fail(err, "bench: out of memory for the views; choose a smaller batch");
+#pragma omp parallel for schedule(static)
+    for (ptrdiff_t i = 0; i < n; i += 4096) {
+      struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, (uint32_t)v, (uint32_t)(i / 4096), 0);
+      for (ptrdiff_t j = i; j < n && j < i + 4096; j++) view[v][j] = (float)philox_normal(&g);
+    }
+  }
+  return true;
+}
+
+static bool time_steps(const struct bench *o, struct figures *f, struct error *err) {
+  struct model_config c = {.batch = o->batch,
+                           .height = o->size,
+                           .width = o->size,
+                           .regions = o->regions,
+                           .teacher = o->regions,
+                           .lambda_rdem = 1,
+                           .lambda_riem = 1,
+                           .lambda_byol = 1,
+                           .lars = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1.5e-6}};
+  if (!architecture_named(backbones[o->backbone], &c.arch)) return fail(err, "bench: no backbone of that name");
+  float *view[2] = {0};
+  struct model m = {0};
+  bool ok = make_views(o, view, err) && model_create(&m, &c, profile_backend(backend_reference()), err) &&
+            model_initialise(&m, (uint64_t)o->seed, err);
+  for (int64_t i = -o->warmup; ok && i < o->steps; i++) {
+    if (i == 0) profile_reset();
+    const float *const views[2] = {view[0], view[1]};
+    double start = omp_get_wtime();
+    model_zero_gradient(&m);
+    struct losses l = model_accumulate(&m, views, 1, NULL, NULL);
+    model_update(&m, 0.2, 0.996, NULL);
+    if (i >= 0) f->step[i] = omp_get_wtime() - start;
+    if (!isfinite(l.total)) ok = fail(err, "bench: the loss is not finite after %" PRId64 " steps", i + o->warmup + 1);
+  }
+  f->profile = profile_read();
+  qsort(f->step, (size_t)o->steps, sizeof f->step[0], by_value);
+  f->images = (double)o->batch / f->step[o->steps / 2];
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  f->memory = 1024.0 * (double)usage.ru_maxrss;
+  model_free(&m);
+  free(view[0]), free(view[1]);
+  return ok;
+}
+
+/* Reads, decodes and augments the images of a folder, each thread its own: source images a second, all threads together. */
+static bool time_input(const struct bench *o, struct figures *f, struct error *err) {
+  struct dataset d;
+  if (!dataset_open(&d, o->data, err)) return false;
+  struct augmentation t[2] = {augmentation_byol(0, (int)o->size), augmentation_byol(1, (int)o->size)};
+  ptrdiff_t count = d.count < 400 ? d.count : 400, bad = 0;
+  double start = omp_get_wtime();
+#pragma omp parallel for schedule(dynamic) reduction(+ : bad)
+  for (ptrdiff_t i = 0; i < count; i++) {
+    struct image image = {0};
+    float *y = malloc((size_t)(o->size * o->size * 3) * sizeof *y), *scratch = NULL;
+    if (!y || !image_read(d.path[i], &image, NULL)) bad++;
+    else if (!(scratch = malloc((size_t)augment_scratch(image.height, image.width, (int)o->size) * sizeof *scratch))) bad++;
+    for (int v = 0; v < 2 && scratch; v++) {
+      struct view view = augment_draw(&t[v], image.height, image.width, (uint64_t)o->seed, 0, (uint32_t)i, v);
+      augment_apply(&view, image.rgb, image.height, image.width, y, scratch);
+    }
+    image_free(&image);
+    free(y), free(scratch);
+  }
+  f->input = (double)(count - bad) / (omp_get_wtime() - start);
+  dataset_close(&d);
+  return bad < count || fail(err, "%s: none of the first %td images could be read", o->data, count);
+}
+
+static void print_figures(const struct bench *o, const struct figures *f) {
+  double images = (double)(o->batch * o->steps), total = 0;
+  for (int p = 0; p < PARTS; p++) total += f->profile.seconds[p];
+  printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 ", %s, float, %d threads\n", backbones[o->backbone], o->size, o->size, o->batch,
+         o->regions ? "E-DIY" : "BYOL", omp_get_max_threads());
+  printf("this machine: %.1f GFLOP/s multiply-add, %.1f GB/s read\n\n", f->peak / 1e9, f->bandwidth / 1e9);
+  printf("%-24s %10s %7s %10s %8s %8s\n", "part", "ms/image", "share", "GFLOP/s", "of peak", "GB/s");
+  for (int p = 0; p < PARTS; p++) {
+    double s = f->profile.seconds[p];
+    if (f->profile.calls[p] == 0) continue;
+    printf("%-24s %10.2f %6.1f%%", part_name[p], 1e3 * s / images, 100 * s / total);
+    if (f->profile.flops[p] > 0) printf(" %10.1f %7.1f%%", f->profile.flops[p] / s / 1e9, 100 * f->profile.flops[p] / s / f->peak);
+    else printf(" %10s %8s", "", "");
+    printf(" %8.1f\n", f->profile.bytes[p] / s / 1e9);
+  }
+  printf("%-24s %10.2f\n\n", "step, median", 1e3 / f->images);
+  printf("%.3f images/s (%.3f to %.3f over %" PRId64 " steps), peak memory %.2f GB\n", f->images, (double)o->batch / f->step[o->steps - 1],
+         (double)o->batch / f->step[0], o->steps, f->memory / 1e9);
+  if (f->input > 0)
+    printf("input: %.1f source images/s (read, decode, two views), %.1f a thread\n", f->input, f->input / omp_get_max_threads());
+}
+
+static bool write_json(const struct bench *o, const struct figures *f, struct error *err) {
+  json_t *parts = json_object();
+  double images = (double)(o->batch * o->steps);
+  for (int p = 0; p < PARTS; p++)
+    if (f->profile.calls[p] > 0)
+      json_object_set_new(parts, part_name[p],
+                          json_pack("{s:f, s:f, s:f}", "ms_per_image", 1e3 * f->profile.seconds[p] / images, "gflops_per_s",
+                                    f->profile.flops[p] / f->profile.seconds[p] / 1e9, "gbytes_per_s",
+                                    f->profile.bytes[p] / f->profile.seconds[p] / 1e9));
+  json_t *all = json_pack("{s:s, s:I, s:I, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "backbone", backbones[o->backbone], "size",
+                          (json_int_t)o->size, "batch", (json_int_t)o->batch, "method", o->regions ? "ediy" : "byol", "threads",
+                          omp_get_max_threads(), "peak_gflops", f->peak / 1e9, "read_gbytes_per_s", f->bandwidth / 1e9, "images_per_s",
+                          f->images, "images_per_s_min", (double)o->batch / f->step[o->steps - 1], "images_per_s_max",
+                          (double)o->batch / f->step[0], "peak_memory_bytes", f->memory, "input_images_per_s", f->input, "parts", parts);
+  char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
+  FILE *out = text ? fopen(o->json, "w") : NULL;
+  bool ok = out && fprintf(out, "%s\n", text) > 0;
+  if (out && fclose(out) != 0) ok = false;
+  free(text);
+  json_decref(all);
+  return ok || fail(err, "%s: cannot be written; check that the folder is there and writable", o->json);
+}
+
+static bool run(int count, char *const *arguments, struct error *err) {
+  struct bench o;
+  if (!verb_options(&verb_bench, count, arguments, &o, err)) return false;
+  static struct figures f;
+  f.peak = peak_flops(), f.bandwidth = peak_bandwidth();
+  if (!time_steps(&o, &f, err) || (*o.data && !time_input(&o, &f, err))) return false;
+  print_figures(&o, &f);
+  return !*o.json || write_json(&o, &f, err);
+}
+
+const struct verb verb_bench = {
+    .name = "bench",
+    .summary = "time a training step part by part",
+    .usage = "[key=value...]",
+    .about = "Runs training steps on views of noise and reports, for each part of a step, milliseconds an image, the\n"
+             "share of the step, GFLOP/s against the multiply-add peak measured on this machine, and GB/s with every\n"
+             "operand counted once. Timings of one run are comparable; those of two machines or two days are not.",
+    .example = "ediy bench backbone=resnet18 size=64 batch=16 steps=3",
+    .keys = keys,
+    .key_count = sizeof keys / sizeof keys[0],
+    .run = run,
+};
