@@ -22,16 +22,17 @@ static int leave(void **state) {
 /* The first signal ends a run by that signal, with a checkpoint that resume=auto goes on from to the same weights. */
 static void a_signal_leaves_a_checkpoint_to_go_on_from(void **state) {
   (void)state;
-  const char *train = "ediy train " SMALL " lambda1=0 lambda2=0 batch=8 epochs=12 warmup=1 workers=1 log.every=1 data=s/train";
-  assert_runs("ediy scenes out=s images=32 val=8 classes=2 size=24");
-  const struct outcome *o = program_run("%s out=cut & child=$!\n"
-                                        "while ! grep -q '\"step\": 3' cut/log.jsonl 2>/dev/null; do sleep 0.02; done\n"
+  const char *train = "ediy train " SMALL " lambda1=0 lambda2=0 batch=8 epochs=12 warmup=1 workers=1 log.every=1 data=../s/train";
+  assert_runs("ediy scenes out=s images=32 val=8 classes=2 size=24 && mkdir cut whole");
+  const struct outcome *o = program_run("cd cut; %s out=run & child=$!\n"
+                                        "while ! grep -q '\"step\": 3' run/log.jsonl 2>/dev/null; do sleep 0.02; done\n"
                                         "kill -TERM $child; wait $child",
                                         train);
   assert_int_equal(o->status, 128 + 15);
   assert_non_null(strstr(o->out, "resume=auto"));
-  assert_runs("ls cut/checkpoint-*.safetensors && test ! -e cut/backbone.safetensors");
-  assert_runs("%s out=cut resume=auto && %s out=whole && cmp cut/backbone.safetensors whole/backbone.safetensors", train, train);
+  assert_runs("ls cut/run/checkpoint-*.safetensors && test ! -e cut/run/backbone.safetensors");
+  assert_runs("(cd cut && %s out=run resume=auto) && (cd whole && %s out=run resume=auto)", train, train);
+  assert_runs("cmp cut/run/backbone.safetensors whole/run/backbone.safetensors");
 }
 
 static void evaluation_does_not_depend_on_threads(void **state) {
