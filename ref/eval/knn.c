@@ -42,8 +42,8 @@ static double screening_error(ptrdiff_t d) {
   return n * REAL_ROUNDOFF / (1 - n * REAL_ROUNDOFF) + n * 0x1p-53 / (1 - n * 0x1p-53);
 }
 
-/* The k-th largest similarity of n candidates, which are put in another order (C. A. R. Hoare, "Algorithm 65: Find", CACM 4, 1961). A sort would
- * take most of the time of the search at k = 200. */
+/* The k-th largest similarity of n candidates, which are put in another order (C. A. R. Hoare, "Algorithm 65: Find", CACM 4, 1961). A sort
+ * would take most of the time of the search at k = 200. */
 static double kth_largest(struct candidate *a, ptrdiff_t n, ptrdiff_t k) {
   ptrdiff_t first = 0, last = n - 1;
   while (first < last) {
