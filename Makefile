@@ -27,7 +27,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
 
 # ---- sources -------------------------------------------------------------------------------------------------------------------------
-TWICE := ref/base/blas.c $(wildcard ref/op/*.c ref/model/*.c ref/eval/*.c) \
+TWICE := ref/base/blas.c $(wildcard ref/op/*.c ref/model/*.c ref/eval/*.c ref/api/twice/*.c) \
          $(wildcard ref/image/augment*.c ref/image/resize.c ref/image/colour.c ref/image/blur.c)
 ONCE  := $(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c ref/train/*.c ref/api/*.c))
 ORACLE_TWICE := $(wildcard oracle/twice/*.c)
@@ -155,6 +155,41 @@ lint: ## format, compiler warnings of clang, shell scripts
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 $(WARN) -fsyntax-only $$f || exit 1; done
 	@! grep -rnE '[[:space:]]+$$' --include='*.c' --include='*.h' --include='*.sh' --include=Makefile ref oracle tests Makefile || { echo "lint: spaces at line ends"; exit 1; }
 	@echo "lint: clean"
+
+# ---- the library and its installation -------------------------------------------------------------------------------------------------------
+# Objects are compiled with hidden visibility: what ref/ediy.h marks EDIY_API is exported, and nothing else. There is no static library to
+# install: its inner names (fail, gemm_f32, ...) would be the caller's too.
+EDIY_VERSION := $(shell sed -n 's/^\#define EDIY_VERSION "\(.*\)"/\1/p' ref/ediy.h)
+SONAME := libediy.so.0
+SHARED := $(BUILD)/libediy.so.$(EDIY_VERSION)
+$(SHARED): $(LIB_OBJECTS) ref/api/libediy.map
+	$(call say,LD)
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script=ref/api/libediy.map -Wl,--as-needed \
+	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(LIB_OBJECTS) $(LDLIBS) -o $@
+all: $(SHARED)
+
+INSTALL ?= install
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
+INCLUDEDIR = $(DESTDIR)$(PREFIX)/include
+MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
+PROGRAMS = $(BUILD)/ediy $(if $(wildcard oracle/main.c),$(BUILD)/oracle)
+MANUALS = $(wildcard docs/man/*.1)
+.PHONY: uninstall
+install: $(PROGRAMS) $(SHARED) ## into PREFIX (/usr/local): programs, library, header, pkg-config file, manual; DESTDIR stages
+	$(INSTALL) -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(if $(MANUALS),$(MANDIR))
+	$(INSTALL) -m 755 $(PROGRAMS) $(BINDIR)
+	$(INSTALL) -m 755 $(SHARED) $(LIBDIR)
+	ln -sf $(notdir $(SHARED)) $(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(LIBDIR)/libediy.so
+	$(INSTALL) -m 644 ref/ediy.h $(INCLUDEDIR)
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy' \
+	  'Description: E-DIY: region matching, losses, training and features of self-supervised image networks' 'Version: $(EDIY_VERSION)' \
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy' >$(LIBDIR)/pkgconfig/ediy.pc
+	$(if $(MANUALS),$(INSTALL) -m 644 $(MANUALS) $(MANDIR))
+uninstall: ## remove what install put into PREFIX
+	rm -f $(BINDIR)/ediy $(BINDIR)/oracle $(LIBDIR)/libediy.so $(LIBDIR)/$(SONAME) $(LIBDIR)/$(notdir $(SHARED)) $(INCLUDEDIR)/ediy.h \
+	  $(LIBDIR)/pkgconfig/ediy.pc $(foreach m,$(MANUALS),$(MANDIR)/$(notdir $m))
 
 clean: ## remove what was built
 	rm -rf $(BUILD) build-*
