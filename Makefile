@@ -148,12 +148,14 @@ fuzz: $(addprefix build-fuzz/,$(FUZZERS)) ## libFuzzer on every parser, FUZZ_SEC
 
 SOURCES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 lint: ## format, compiler warnings of clang, shell scripts
-	@command -v clang-format >/dev/null || { echo "lint: clang-format is missing: apt-get install clang-format"; exit 2; }
+	@for t in clang clang-format shellcheck; do command -v $$t >/dev/null || { echo "lint: $$t is missing: apt-get install clang clang-format shellcheck"; exit 2; }; done
 	@clang-format --dry-run --Werror $(SOURCES)
-	@for bits in 32 64; do for f in $(TWICE); do clang $(CPPFLAGS) -DEDIY_REAL_BITS=$$bits -std=c17 $(WARN) -fsyntax-only $$f || exit 1; done; done
-	@for f in $(ONCE) $(EDIY_MAIN) $(ORACLE_ONCE) $(ORACLE_TWICE) $(TEST_TWICE) $(TEST_ONCE); do \
-	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 $(WARN) -fsyntax-only $$f || exit 1; done
-	@! grep -rnE '[[:space:]]+$$' --include='*.c' --include='*.h' --include='*.sh' --include=Makefile ref oracle tests Makefile || { echo "lint: spaces at line ends"; exit 1; }
+	@for bits in 32 64; do for f in $(TWICE) $(ORACLE_TWICE) $(TEST_TWICE); do \
+	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=$$bits -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done; done
+	@for f in $(ONCE) $(EDIY_MAIN) $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT); do \
+	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
+	@shellcheck .ci/run .ci/deps $$(git ls-files '*.sh')
+	@! git grep -nE '[[:space:]]+$$' -- '*.c' '*.h' '*.sh' '*.md' Makefile || { echo "lint: spaces at line ends"; exit 1; }
 	@echo "lint: clean"
 
 # ---- the library and its installation -------------------------------------------------------------------------------------------------------

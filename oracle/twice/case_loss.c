@@ -1,5 +1,4 @@
 /* Cases of what is E-DIY's own: region matching and the losses. */
-#include <omp.h>
 
 #include "op/loss.h"
 #include "op/match.h"
@@ -16,7 +15,7 @@ bool REAL_NAME(case_match)(struct case_run *run) {
   }
   struct match g = {.b = s[0], .n = s[1], .c = s[2], .similarity = similarity == 1 ? SIMILARITY_DOT : SIMILARITY_COSINE};
   ptrdiff_t sims[3] = {g.b, g.n, g.n};
-  double *scratch = run_scratch(run, DTYPE_F64, match_scratch(&g, omp_get_max_threads()));
+  double *scratch = run_scratch(run, DTYPE_F64, match_scratch(&g));
   int32_t *d1 = run_output(run, DTYPE_I32, 2, s, "out.d1"), *d2 = run_output(run, DTYPE_I32, 2, s, "out.d2");
   int32_t *s12 = run_output(run, DTYPE_I32, 2, s, "out.s12"), *s21 = run_output(run, DTYPE_I32, 2, s, "out.s21");
   real *sim11 = run_output(run, REAL_DTYPE, 3, sims, "out.sim11"), *sim22 = run_output(run, REAL_DTYPE, 3, sims, "out.sim22");

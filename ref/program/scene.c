@@ -98,7 +98,7 @@ static struct scene compose(uint64_t seed, int split, uint32_t index, int label,
   s.ground_turn = random_direction(g);
   s.light = random_direction(g);
   s.salt = philox_u32(g);
-  double radius = uniform(g, 0.30, 0.42), x = uniform(g, 0.36, 0.64), y = uniform(g, 0.36, 0.64);
+  double radius = uniform(g, 0.36, 0.48), x = uniform(g, 0.42, 0.58), y = uniform(g, 0.42, 0.58);
   for (int i = 0; i < s.objects - 1; i++) { /* the others stand around, half hidden by the dominant one at most */
     struct direction d = random_direction(g);
     double r = uniform(g, 0.10, 0.16), away = radius + uniform(g, 0.3, 1.2) * r;

@@ -1,6 +1,5 @@
 /* ediy show matches: which regions the teacher pairs (Eq. 4 and 6). */
 #include <inttypes.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +60,7 @@ static bool match_page(struct page *p, struct extractor *teacher, const struct c
                                .network = "teacher"};
   struct match g = {p->rows, map->h * map->w, map->c, (enum similarity)config->similarity};
   size_t view = (size_t)(config->size * config->size * 3), cells = (size_t)(g.b * g.n);
-  double *scratch = malloc((size_t)match_scratch(&g, omp_get_max_threads()) * sizeof *scratch);
+  double *scratch = malloc((size_t)match_scratch(&g) * sizeof *scratch);
   p->views = malloc((size_t)p->rows * view * sizeof *p->views);
   p->invariance = malloc(cells * sizeof *p->invariance);
   bool good = scratch && p->views && p->invariance;

@@ -26,8 +26,10 @@ static struct net build(const char *name, enum stem stem, ptrdiff_t batch, ptrdi
 /* torchvision's documented parameter counts less the classifier (512 or 2048 x 1000 + 1000). */
 static void sizes_are_torchvisions(void **state) {
   (void)state;
-  static const struct { const char *name; ptrdiff_t parameters, channels; } known[] = {
-      {"resnet18", 11689512 - 513000, 512}, {"resnet34", 21797672 - 513000, 512}, {"resnet50", 25557032 - 2049000, 2048}};
+  static const struct {
+    const char *name;
+    ptrdiff_t parameters, channels;
+  } known[] = {{"resnet18", 11689512 - 513000, 512}, {"resnet34", 21797672 - 513000, 512}, {"resnet50", 25557032 - 2049000, 2048}};
   for (size_t i = 0; i < 3; i++) {
     struct net net = build(known[i].name, STEM_IMAGENET, 2, 224, 224);
     ptrdiff_t count = 0;
@@ -65,7 +67,14 @@ static void pass(const struct net *net, bool keep_all, int poison, real *map, re
   memset(gradient, 0, (size_t)net->state_size * sizeof(real));
   real *x = test_reals(net->value[0].size);
   test_fill_normal(x, net->value[0].size, 7);
-  struct net_run run = {.net = net, .plan = &plan, .backend = b, .state = weights, .gradient = gradient, .workspace = memory, .scratch = scratch, .network = ""};
+  struct net_run run = {.net = net,
+                        .plan = &plan,
+                        .backend = b,
+                        .state = weights,
+                        .gradient = gradient,
+                        .workspace = memory,
+                        .scratch = scratch,
+                        .network = ""};
   net_forward(&run, NET_TRAIN, x);
   ptrdiff_t size = net->value[net->map].size;
   memcpy(map, net_value(&run, net->map), (size_t)size * sizeof(real));

@@ -14,9 +14,11 @@
 static char program[PATH_MAX], home[PATH_MAX], folder[PATH_MAX];
 
 void program_enter(void) {
-  const char *name = getenv("EDIY"), *tmp = getenv("TMPDIR");
-  if (!realpath(name ? name : "build/ediy", program)) {
-    print_error("%s is not there: build it (make), or name it in the environment variable EDIY\n", name ? name : "build/ediy");
+  const char *name = getenv("EDIY"), *build = getenv("BUILD"), *tmp = getenv("TMPDIR");
+  char built[PATH_MAX];
+  snprintf(built, sizeof built, "%s/ediy", build ? build : "build");
+  if (!realpath(name ? name : built, program)) {
+    print_error("%s is not there: build it (make), or name it in the environment variable EDIY\n", name ? name : built);
     fail();
   }
   snprintf(folder, sizeof folder, "%s/ediy-test-XXXXXX", tmp ? tmp : "/tmp");

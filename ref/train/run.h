@@ -1,0 +1,47 @@
+/* The inside of a training run, shared by trainer.c, start.c and memory.c. real is float here. */
+#ifndef EDIY_TRAIN_RUN_H
+#define EDIY_TRAIN_RUN_H
+
+#include "model/step.h"
+#include "train/loader.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+#include "train/watch.h"
+
+struct run {
+  const struct config *config;
+  const struct train_callbacks *callbacks;
+  char *config_text;    /* as in the checkpoints */
+  char fingerprint[65]; /* of the data set */
+
+  struct dataset data;
+  struct loader *loader;
+  struct model_f32 m;
+  struct watch watch;
+  struct log log;
+
+  struct schedule schedule;
+  int64_t steps_per_epoch;
+  int64_t step;  /* optimiser steps done */
+  int64_t saved; /* step of the newest checkpoint; -1: none */
+
+  void *views;    /* backend memory of the two views of a micro-batch */
+  float *view[2]; /* in it */
+  int32_t *drawn; /* what a random sampler draws, host memory; null where nothing is drawn */
+  struct step_draws draws;
+};
+
+/* Opens everything up to the first step: data, networks (fresh, or from a checkpoint), teacher, log, loader. On failure, run_end frees. */
+MUST_CHECK bool run_start(struct run *r, struct error *err);
+void run_end(struct run *r);
+
+/* One line for the user, formatted. */
+void run_say(const struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+struct loader_options run_loader_options(const struct config *c, size_t cache_bytes);
+size_t run_view_bytes(const struct config *c); /* of one view of a micro-batch */
+
+/* Does the run fit? *needed, and what is *left of the available memory besides. */
+MUST_CHECK bool run_check_memory(const struct config *config, size_t *needed, size_t *left, struct error *err);
+
+#endif

@@ -1,0 +1,202 @@
+/* real is float here (the Makefile compiles this room once). */
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "model/exchange.h"
+#include "train/run.h"
+
+enum { CHECKPOINTS_KEPT = 2 }; /* the newest, and one in case it is damaged */
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool save(struct run *r, struct error *err) {
+  if (r->saved == r->step) return true;
+  char path[CHECKPOINT_PATH];
+  checkpoint_path(r->config->out, r->step, path);
+  if (!checkpoint_save(path, &r->m, r->step, r->config_text, r->fingerprint, err)) return false;
+  checkpoint_prune(r->config->out, CHECKPOINTS_KEPT);
+  r->saved = r->step;
+  return true;
+}
+
+/* ---- one step ------------------------------------------------------------------------------------------------------------------------- */
+
+/* The loss or a gradient is not finite: says where that began. */
+static bool not_finite(struct run *r, const struct losses *l, struct error *err) {
+  char where[256];
+  const float *const views[2] = {r->view[0], r->view[1]};
+  watch_locate(&r->watch, views, r->drawn ? &r->draws : NULL, where, sizeof where);
+  return fail(err, "step %" PRId64 ": %s is not finite (loss %g); first in %s; a smaller lr or a longer warmup may help", r->step + 1,
+              isfinite(l->total) ? "a gradient" : "the loss", l->total, where);
+}
+
+/* Step number r->step (from 0). *step gets losses (means over the micro-batches) and schedule; *waited the seconds spent on data. When it fails, the
+ * model is as it was before. */
+static bool take_step(struct run *r, struct record *step, double *waited, struct error *err) {
+  int64_t micro_batches = r->config->accumulate;
+  double share = 1 / (double)micro_batches;
+  *step =
+      (struct record){.regions = r->m.config.regions, .lr = schedule_lr(&r->schedule, r->step), .tau = schedule_tau(&r->schedule, r->step)};
+  *waited = 0;
+  bool ok = true;
+  watch_remember(&r->watch);
+  model_zero_gradient(&r->m);
+  for (int64_t a = 0; ok && a < micro_batches; a++) {
+    struct batch b;
+    double seconds;
+    if (!(ok = loader_next(r->loader, &b, &seconds, err))) break;
+    *waited += seconds;
+    const float *const views[2] = {r->view[0], r->view[1]};
+    for (int v = 0; v < 2; v++) r->m.backend->upload(r->view[v], b.view[v], run_view_bytes(r->config));
+    if (r->drawn) {
+      int32_t *n = r->drawn;
+      ptrdiff_t regions = r->m.config.batch * r->m.cells;
+      step_draw(r->m.config.batch, r->m.cells, (uint64_t)r->config->seed, (uint32_t)b.number, (int32_t *[2]){n, n + regions},
+                (int32_t *[2]){n + 2 * regions, n + 3 * regions}, n + 4 * regions);
+    }
+    struct losses l = model_accumulate(&r->m, views, share, r->drawn ? &r->draws : NULL, NULL);
+    if (!isfinite(l.total) || watch_gradient(&r->watch)) ok = not_finite(r, &l, err);
+    step->total += share * l.total, step->byol += share * l.byol;
+    step->rdem += share * l.rdem, step->riem += share * l.riem;
+  }
+  if (!ok) {
+    watch_undo(&r->watch);
+    return false;
+  }
+  model_update(&r->m, step->lr, step->tau, NULL);
+  r->step++;
+  step->step = r->step, step->epoch = r->step / r->steps_per_epoch;
+  return true;
+}
+
+/* ---- records -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Sums since the last line of the log. */
+struct tally {
+  struct record sum;
+  int64_t steps;
+  double since; /* when it began */
+};
+
+static void count(struct tally *t, const struct record *step, double waited) {
+  t->sum.total += step->total, t->sum.byol += step->byol, t->sum.rdem += step->rdem, t->sum.riem += step->riem;
+  t->sum.loader_wait_s += waited;
+  t->steps++;
+}
+
+/* The line: means of the sums, the rest from the last step. Begins a new tally. */
+static struct record close_tally(struct tally *t, const struct record *last, int64_t batch) {
+  struct record r = *last;
+  double n = (double)t->steps, time = now();
+  r.total = t->sum.total / n, r.byol = t->sum.byol / n, r.rdem = t->sum.rdem / n, r.riem = t->sum.riem / n;
+  r.loader_wait_s = t->sum.loader_wait_s / n;
+  r.images_per_s = n * (double)batch / (time - t->since);
+  *t = (struct tally){.since = time};
+  return r;
+}
+
+static void copy_diagnostics(struct record *to, const struct record *from) {
+  to->std_global = from->std_global, to->std_local = from->std_local, to->region_cosine = from->region_cosine;
+  to->entropy_rdem = from->entropy_rdem, to->entropy_riem = from->entropy_riem;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool stop_asked(const struct run *r) { return r->callbacks->stop && *r->callbacks->stop; }
+
+/* After a step that failed: the state before it is kept. Returns false. */
+static bool give_up(struct run *r, struct error *err) {
+  struct error why = *err, second;
+  char path[CHECKPOINT_PATH];
+  checkpoint_path(r->config->out, r->step, path);
+  if (save(r, &second)) return fail(err, "%.700s; the state before this step is in %s", why.text, path);
+  return fail(err, "%.500s; and the state before this step could not be kept: %.400s", why.text, second.text);
+}
+
+/* Steps until end, or until the program asks to stop. */
+static bool loop(struct run *r, int64_t end, struct record *last, struct error *err) {
+  const struct config *c = r->config;
+  int64_t every = c->checkpoint_every > 0 ? c->checkpoint_every : r->steps_per_epoch, first = r->step;
+  double start = now(), pace = 0; /* pace: seconds a step, lately */
+  struct tally tally = {.since = start};
+  while (r->step < end && !stop_asked(r)) {
+    struct record step;
+    double waited, begun = now();
+    if (!take_step(r, &step, &waited, err)) return give_up(r, err);
+    count(&tally, &step, waited);
+    step.bad_files = loader_bad(r->loader);
+    bool due = r->step % c->log_every == 0 || r->step == end;
+    if (due || r->step == first + 1)
+      watch_diagnose(&r->watch, &step);
+    else
+      copy_diagnostics(&step, last);
+    double seconds = now() - begun;
+    pace = pace > 0 ? 0.9 * pace + 0.1 * seconds : seconds;
+    step.images_per_s = (double)c->batch / pace;
+    *last = step;
+    if (due) {
+      struct record line = close_tally(&tally, &step, c->batch);
+      if (!log_write(&r->log, &line, err)) return false;
+    }
+    if (r->callbacks->progress) {
+      struct progress p = {.now = step,
+                           .steps = r->schedule.steps,
+                           .epochs = c->epochs,
+                           .seconds = now() - start,
+                           .seconds_left = pace * (double)(end - r->step)};
+      r->callbacks->progress(r->callbacks->context, &p);
+    }
+    if (r->step % every == 0 && !save(r, err)) return false;
+  }
+  return save(r, err);
+}
+
+/* RUN/backbone.safetensors: what others take over. */
+static bool export_backbone(struct run *r, struct error *err) {
+  const struct net *net = &r->m.online.net;
+  size_t bytes = (size_t)net->state_size * sizeof(real);
+  char path[CHECKPOINT_PATH], steps[32];
+  snprintf(path, sizeof path, "%s/backbone.safetensors", r->config->out);
+  snprintf(steps, sizeof steps, "%" PRId64, r->step);
+  real *host = malloc(bytes);
+  if (!host) return fail(err, "%s: out of memory: %.2f GB for the weights", path, (double)bytes / 1e9);
+  r->m.backend->download(host, r->m.online.state, bytes);
+  const char *const metadata[] = {"format", "pt", "step", steps, "config", r->config_text, NULL};
+  bool ok = exchange_export(net, host, EXCHANGE_TORCHVISION, metadata, path, err);
+  free(host);
+  return ok;
+}
+
+static bool train_all(struct run *r, struct train_result *result, struct error *err) {
+  const struct config *c = r->config;
+  if (!run_start(r, err)) return false;
+  int64_t end = c->stop > 0 && c->stop < r->schedule.steps ? c->stop : r->schedule.steps;
+  if (!loop(r, end, &result->last, err)) return false;
+  result->finished = r->step == r->schedule.steps;
+  result->step = r->step, result->steps = r->schedule.steps;
+  checkpoint_path(c->out, r->step, result->checkpoint);
+  return !result->finished || export_backbone(r, err);
+}
+
+bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err) {
+  int threads = omp_get_max_threads();
+  if (config->threads > 0) omp_set_num_threads((int)config->threads);
+  struct run *r = calloc(1, sizeof *r);
+  *result = (struct train_result){0};
+  if (r) *r = (struct run){.config = config, .callbacks = callbacks};
+  bool ok = r ? train_all(r, result, err) : fail(err, "out of memory");
+  if (r) run_end(r);
+  free(r);
+  omp_set_num_threads(threads);
+  return ok;
+}

@@ -1,0 +1,424 @@
+/* A run ends in the same bits whatever its threads, wherever it was interrupted and however rudely; and stops with a line that helps.
+ *
+ * EDIY_TEST_KILLS=50 in the environment: that many kills instead of a few. */
+#include "train/trainer.h"
+
+#include <math.h>
+#include <omp.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/blas.h"
+#include "image/image.h"
+#include "support/cmocka.h"
+#include "support/support.h"
+#include "train/folder.h"
+#include "train/schedule.h"
+
+enum { IMAGES = 26, STEPS = 12 }; /* batch 8: 3 steps an epoch, 4 epochs */
+
+static char folder[FOLDER_PATH];
+static const char *program;
+
+/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+
+struct watcher {
+  int lines, steps;
+  char last_line[1200];
+  int64_t stop_at;
+  volatile sig_atomic_t stop;
+  struct progress progress;
+};
+static void on_message(void *context, const char *line) {
+  struct watcher *w = context;
+  w->lines++;
+  snprintf(w->last_line, sizeof w->last_line, "%s", line);
+}
+static void on_progress(void *context, const struct progress *p) {
+  struct watcher *w = context;
+  w->steps++;
+  w->progress = *p;
+  if (p->now.step == w->stop_at) w->stop = 1;
+}
+
+/* The smallest run that has every part: two micro-batches a step, regions, a drawn sampler unless a teacher is given. */
+static bool start(const char *out, const char *extra, struct watcher *w, struct train_result *result, struct error *err) {
+  char text[24][FOLDER_PATH + 64], *argv[24];
+  int n = 0;
+  snprintf(text[n++], sizeof text[0], "data=%s/data", folder);
+  snprintf(text[n++], sizeof text[0], "out=%s/%s", folder, out);
+  static const char *const common[] = {"epochs=4",        "warmup=1",       "batch=8",     "accumulate=2", "backbone=small",
+                                       "stem=cifar",      "size=16",        "lr=2",        "tau0=0.9",     "projector.hidden=16",
+                                       "projector.out=8", "sampler=random", "log.every=1", "threads=2",    "workers=2"};
+  for (size_t i = 0; i < sizeof common / sizeof common[0]; i++) snprintf(text[n++], sizeof text[0], "%s", common[i]);
+  for (const char *s = extra; *s;) { /* words */
+    size_t k = strcspn(s, " ");
+    snprintf(text[n++], sizeof text[0], "%.*s", (int)k, s);
+    s += k + (s[k] == ' ');
+  }
+  for (int i = 0; i < n; i++) argv[i] = text[i];
+  static struct config c;
+  if (!config_from_arguments(&c, n, argv, err)) return false;
+  struct watcher nobody = {0};
+  if (!w) w = &nobody;
+  struct train_callbacks callbacks = {on_message, on_progress, w, &w->stop};
+  return train(&c, &callbacks, result, err);
+}
+
+static struct train_result run(const char *out, const char *extra) {
+  struct train_result result;
+  struct error err;
+  if (!start(out, extra, NULL, &result, &err)) fail_msg("%s", err.text);
+  return result;
+}
+
+static void refused(const char *out, const char *extra, const char *reason) {
+  struct train_result result;
+  struct error err = {""};
+  if (start(out, extra, NULL, &result, &err)) fail_msg("accepted, expected: %s", reason);
+  if (!strstr(err.text, reason)) fail_msg("message: %s\nexpected: %s", err.text, reason);
+}
+
+/* Every tensor of two checkpoints, bit for bit. */
+static void assert_same_weights(const char *a, const char *b) {
+  struct safetensors x, y;
+  struct error err;
+  if (!safetensors_open(&x, a, &err) || !safetensors_open(&y, b, &err)) fail_msg("%s", err.text);
+  assert_int_equal(x.count, y.count);
+  for (int i = 0; i < x.count; i++) {
+    assert_string_equal(x.tensor[i].name, y.tensor[i].name);
+    size_t bytes = (size_t)tensor_count(&x.tensor[i]) * dtype_size(x.tensor[i].dtype);
+    if (memcmp(x.tensor[i].data, y.tensor[i].data, bytes) != 0) fail_msg("%s and %s differ in %s", a, b, x.tensor[i].name);
+  }
+  safetensors_close(&x), safetensors_close(&y);
+}
+
+static char *checkpoint_of(const char *out, int64_t step) {
+  static char path[2][CHECKPOINT_PATH];
+  static int turn;
+  char where[FOLDER_PATH + 64];
+  snprintf(where, sizeof where, "%s/%s", folder, out);
+  checkpoint_path(where, step, path[turn ^= 1]);
+  return path[turn];
+}
+
+static int setup(void **state) {
+  (void)state;
+  folder_make(folder);
+  for (int i = 0; i < IMAGES; i++) {
+    struct image image = {.height = 20 + i % 3, .width = 18 + i % 4};
+    size_t bytes = (size_t)image.height * (size_t)image.width * 3;
+    image.rgb = malloc(bytes);
+    struct philox g = philox_stream(1, PHILOX_TEST, 0, (uint32_t)i, 0);
+    for (size_t j = 0; j < bytes; j++) image.rgb[j] = (uint8_t)philox_below(&g, 256);
+    char name[32], path[FOLDER_PATH + 64];
+    snprintf(name, sizeof name, "data/%02d.png", i);
+    folder_file(folder, name, "", 0);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    struct error err;
+    if (!image_write_png(path, &image, &err)) abort();
+    image_free(&image);
+  }
+  run("whole", ""); /* what the others are held to */
+  return 0;
+}
+static int teardown(void **state) {
+  (void)state;
+  folder_remove(folder);
+  return 0;
+}
+
+/* ---- what a run leaves ---------------------------------------------------------------------------------------------------------------- */
+
+static void a_run_trains_logs_and_exports(void **state) {
+  (void)state;
+  struct watcher w = {0};
+  struct train_result result;
+  struct error err;
+  if (!start("a", "checkpoint.every=5", &w, &result, &err)) fail_msg("%s", err.text);
+  assert_true(result.finished);
+  assert_int_equal(result.step, STEPS);
+  assert_int_equal(result.steps, STEPS);
+  assert_int_equal(w.steps, STEPS);
+  assert_int_equal(w.progress.now.epoch, 4);
+  assert_string_equal(result.checkpoint, checkpoint_of("a", STEPS));
+  assert_int_equal(access(checkpoint_of("a", STEPS), F_OK), 0);
+  assert_int_equal(access(checkpoint_of("a", 10), F_OK), 0);
+  assert_int_equal(access(checkpoint_of("a", 5), F_OK), -1); /* two are kept */
+  assert_same_weights(checkpoint_of("a", STEPS), checkpoint_of("whole", STEPS));
+
+  struct safetensors f;
+  char path[FOLDER_PATH + 64];
+  snprintf(path, sizeof path, "%s/a/backbone.safetensors", folder);
+  if (!safetensors_open(&f, path, &err)) fail_msg("%s", err.text);
+  assert_non_null(safetensors_find(&f, "layer4.0.bn2.running_var"));
+  assert_null(safetensors_find(&f, "projector.0.weight"));
+  safetensors_close(&f);
+
+  /* lr and tau of step k are those of the schedule, losses are there and finite, and something is learnt from: the online network moves */
+  snprintf(path, sizeof path, "%s/a/log.jsonl", folder);
+  FILE *log = fopen(path, "r");
+  char line[1024];
+  int64_t step = 0;
+  struct schedule s = schedule_make(2, 8, 1, 4, 3, 0.9);
+  while (fgets(line, sizeof line, log)) {
+    char expected[200];
+    snprintf(expected, sizeof expected, "{\"step\": %d, \"epoch\": %d, \"lr\": %.17g, \"tau\": %.17g, ", (int)step + 1, (int)(step + 1) / 3,
+             schedule_lr(&s, step), schedule_tau(&s, step));
+    if (strncmp(line, expected, strlen(expected)) != 0) fail_msg("line %sexpected %s", line, expected);
+    assert_null(strstr(line, "null"));
+    assert_non_null(strstr(line, "\"region_cosine\": "));
+    step++;
+  }
+  fclose(log);
+  assert_int_equal(step, STEPS);
+  assert_true(result.last.std_global > 0 && result.last.entropy_riem > 0);
+}
+
+static void threads_and_workers_change_no_bit(void **state) {
+  (void)state;
+  static const char *const extra[] = {"threads=1 workers=1", "threads=3 workers=4 data.ahead=5", "threads=5 data.cache=0"};
+  for (int i = 0; i < 3; i++) {
+    char out[16];
+    snprintf(out, sizeof out, "t%d", i);
+    run(out, extra[i]);
+    assert_same_weights(checkpoint_of(out, STEPS), checkpoint_of("whole", STEPS));
+  }
+}
+
+/* Accumulating over micro-batches moves schedules and weights once a step; batch statistics are of the micro-batch, so the weights differ. */
+static void accumulation_keeps_the_number_of_steps(void **state) {
+  (void)state;
+  struct train_result r = run("one", "accumulate=1");
+  assert_int_equal(r.steps, STEPS);
+  assert_true(r.last.lr == schedule_lr(&(struct schedule){STEPS, 3, 2.0 * 8 / 256, 0.9}, STEPS - 1));
+}
+
+/* ---- interruption --------------------------------------------------------------------------------------------------------------------- */
+
+static void two_halves_are_the_whole(void **state) {
+  (void)state;
+  for (int at = 1; at < STEPS; at += 8) { /* within an epoch, and at its end */
+    char out[16], extra[32];
+    snprintf(out, sizeof out, "h%d", at);
+    snprintf(extra, sizeof extra, "stop=%d", at);
+    struct train_result r = run(out, extra);
+    assert_false(r.finished);
+    assert_int_equal(r.step, at);
+    r = run(out, "threads=3");
+    assert_true(r.finished);
+    assert_same_weights(checkpoint_of(out, STEPS), checkpoint_of("whole", STEPS));
+  }
+}
+
+static void a_stop_asked_for_ends_after_the_step(void **state) {
+  (void)state;
+  struct watcher w = {.stop_at = 4};
+  struct train_result r;
+  struct error err;
+  if (!start("s", "", &w, &r, &err)) fail_msg("%s", err.text);
+  assert_false(r.finished);
+  assert_int_equal(r.step, 4);
+  assert_string_equal(r.checkpoint, checkpoint_of("s", 4));
+  assert_int_equal(access(r.checkpoint, F_OK), 0);
+  run("s", "");
+  assert_same_weights(checkpoint_of("s", STEPS), checkpoint_of("whole", STEPS));
+}
+
+static void a_damaged_newest_checkpoint_is_passed_over(void **state) {
+  (void)state;
+  run("d", "stop=7 checkpoint.every=2");
+  assert_int_equal(truncate(checkpoint_of("d", 7), 3000), 0);
+  struct watcher w = {0};
+  struct train_result r;
+  struct error err;
+  if (!start("d", "", &w, &r, &err)) fail_msg("%s", err.text);
+  assert_int_equal(w.steps, STEPS - 6);
+  assert_same_weights(checkpoint_of("d", STEPS), checkpoint_of("whole", STEPS));
+}
+
+/* A child process (this program with "child OUT") is killed at moments spread over the time of a run. Whatever it leaves must hold a whole
+ * newest checkpoint, or none at all, and the run that goes on from there must end in the same bits. */
+static void child(const char *out) {
+  struct train_result r;
+  struct error err;
+  if (!start(out, "checkpoint.every=1", NULL, &r, &err)) {
+    fprintf(stderr, "%s\n", err.text);
+    exit(2);
+  }
+  exit(0);
+}
+static int kill_child_after(const char *out, double seconds) {
+  pid_t pid = fork();
+  if (pid == 0) {
+    execl(program, program, "child", folder, out, (char *)NULL);
+    _exit(3);
+  }
+  struct timespec pause = {(time_t)seconds, (long)(1e9 * (seconds - floor(seconds)))};
+  nanosleep(&pause, NULL);
+  kill(pid, SIGKILL);
+  int status;
+  waitpid(pid, &status, 0);
+  return status;
+}
+static double seconds_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+static void kill_leaves_a_whole_checkpoint(void **state) {
+  (void)state;
+  const char *wanted = getenv("EDIY_TEST_KILLS");
+  int kills = wanted ? atoi(wanted) : 4, killed = 0;
+  double begun = seconds_now();
+  run("k", "checkpoint.every=1");
+  double length = seconds_now() - begun;
+  struct philox g = philox_stream((uint64_t)time(NULL), PHILOX_TEST, 0, 0, 0);
+  for (int i = 0; killed < kills && i < 20 * kills; i++) {
+    int status = kill_child_after("k2", length * (0.1 + 0.6 * philox_uniform(&g)));
+    struct checkpoint c;
+    struct error err;
+    bool found;
+    char out[FOLDER_PATH + 8];
+    snprintf(out, sizeof out, "%s/k2", folder);
+    if (!checkpoint_latest(out, &c, &found, NULL, NULL, &err)) fail_msg("%s", err.text);
+    if (found) checkpoint_close(&c);
+    if (WIFSIGNALED(status)) {
+      killed++;
+    } else {
+      assert_int_equal(WEXITSTATUS(status), 0); /* it was done before the kill: compare, and begin a new one */
+      assert_same_weights(checkpoint_of("k2", STEPS), checkpoint_of("whole", STEPS));
+      folder_remove(out);
+    }
+  }
+  assert_int_equal(killed, kills);
+  run("k2", "");
+  assert_same_weights(checkpoint_of("k2", STEPS), checkpoint_of("whole", STEPS));
+}
+
+/* ---- teacher -------------------------------------------------------------------------------------------------------------------------- */
+
+/* BYOL trains a teacher, E-DIY uses it; the teacher does not change, and resuming needs its file no more. */
+static void byol_then_ediy(void **state) {
+  (void)state;
+  run("byol", "lambda1=0 lambda2=0");
+  char extra[2 * FOLDER_PATH];
+  snprintf(extra, sizeof extra, "sampler=teacher teacher=%s", checkpoint_of("byol", STEPS));
+  run("ediy", extra);
+  struct safetensors a, b;
+  struct error err;
+  assert_true(safetensors_open(&a, checkpoint_of("byol", STEPS), &err) && safetensors_open(&b, checkpoint_of("ediy", STEPS), &err));
+  int compared = 0;
+  for (int i = 0; i < b.count; i++) {
+    if (strncmp(b.tensor[i].name, "teacher.", 8) != 0) continue;
+    char name[TENSOR_MAX_NAME + 8];
+    snprintf(name, sizeof name, "online.%s", b.tensor[i].name + 8);
+    const struct tensor *t = safetensors_find(&a, name);
+    assert_non_null(t);
+    assert_memory_equal(t->data, b.tensor[i].data, (size_t)tensor_count(t) * sizeof(float));
+    compared++;
+  }
+  assert_true(compared > 40);
+  safetensors_close(&a), safetensors_close(&b);
+
+  char half[2 * FOLDER_PATH + 16];
+  snprintf(half, sizeof half, "%s stop=5", extra);
+  run("ediy2", half);
+  unlink(checkpoint_of("byol", STEPS));
+  run("ediy2", extra);
+  assert_same_weights(checkpoint_of("ediy2", STEPS), checkpoint_of("ediy", STEPS));
+  refused("ediy3", extra, "teacher: ");
+}
+
+/* ---- what stops a run ----------------------------------------------------------------------------------------------------------------- */
+
+static void a_loss_that_is_not_finite_is_located(void **state) {
+  (void)state;
+  struct train_result r;
+  struct error err = {""};
+  assert_false(start("n", "lr=1e9 trust=1e9", NULL, &r, &err));
+  int step = 0;
+  if (sscanf(err.text, "step %d: ", &step) != 1 || !strstr(err.text, "is not finite") || !strstr(err.text, "; first in ") ||
+      !strstr(err.text, ", forward") || !strstr(err.text, "view 1"))
+    fail_msg("message: %s", err.text);
+  assert_non_null(strstr(err.text, checkpoint_of("n", step - 1)));
+  struct checkpoint c;
+  assert_true(checkpoint_open(&c, checkpoint_of("n", step - 1), &err));
+  assert_int_equal(c.step, step - 1);
+  checkpoint_close(&c);
+
+  /* the state before it is exactly that: a run that stops there has the same */
+  char extra[64];
+  snprintf(extra, sizeof extra, "lr=1e9 trust=1e9 stop=%d", step - 1);
+  run("n2", extra);
+  assert_same_weights(checkpoint_of("n2", step - 1), checkpoint_of("n", step - 1));
+}
+
+static void too_little_memory_is_said_before_anything_is_written(void **state) {
+  (void)state;
+  refused("m", "backbone=resnet50 size=4096 stem=cifar", "this run needs ");
+  char path[FOLDER_PATH + 8];
+  snprintf(path, sizeof path, "%s/m", folder);
+  assert_int_equal(access(path, F_OK), -1);
+}
+
+static void more_micro_batches_need_less_memory(void **state) {
+  (void)state;
+  static struct config c;
+  struct error err;
+  char *argv[] = {(char[]){"data=d"}, (char[]){"out=o"}, (char[]){"sampler=random"}, (char[]){"batch=64"}, (char[]){"backbone=resnet18"}};
+  if (!config_from_arguments(&c, 5, argv, &err)) fail_msg("%s", err.text);
+  size_t before = SIZE_MAX, bytes;
+  for (c.accumulate = 1; c.accumulate <= 32; c.accumulate *= 2) {
+    if (!train_memory(&c, &bytes, &err)) fail_msg("%s", err.text);
+    assert_true(bytes < before);
+    before = bytes;
+  }
+}
+
+static void another_run_is_not_taken_up(void **state) {
+  (void)state;
+  refused("whole", "lr=3", "lr = 2");
+  refused("whole", "resume=no", "holds checkpoints of an earlier run (step 12)");
+  refused("whole", "projector.out=16", "projector.out = 8");
+  refused("whole", "resume=./none.safetensors", "resume: ./none.safetensors");
+  folder_file(folder, "data/more.png", "x", 1);
+  refused("whole", "", "another set of images");
+  char path[FOLDER_PATH + 32];
+  snprintf(path, sizeof path, "%s/data/more.png", folder);
+  unlink(path);
+  refused("x", "batch=64", "26 images do not fill one batch of 64");
+}
+
+static void a_finished_run_has_nothing_to_do(void **state) {
+  (void)state;
+  struct watcher w = {0};
+  struct train_result r;
+  struct error err;
+  if (!start("whole", "", &w, &r, &err)) fail_msg("%s", err.text);
+  assert_true(r.finished);
+  assert_int_equal(w.steps, 0);
+}
+
+int main(int argc, char **argv) {
+  /* Threads that wait by spinning, OpenMP's default, take a busy machine's processors from those they wait for; these runs are all waiting. */
+  if (!getenv("OMP_WAIT_POLICY")) {
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv(argv[0], argv);
+  }
+  blas_prepare();
+  program = argv[0];
+  if (argc == 4 && strcmp(argv[1], "child") == 0) {
+    snprintf(folder, sizeof folder, "%s", argv[2]);
+    child(argv[3]);
+  }
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_run_trains_logs_and_exports),          cmocka_unit_test(threads_and_workers_change_no_bit),
+      cmocka_unit_test(accumulation_keeps_the_number_of_steps), cmocka_unit_test(two_halves_are_the_whole),
+      cmocka_unit_test(a_stop_asked_for_ends_after_the_step),   cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
+      cmocka_unit_test(kill_leaves_a_whole_checkpoint),         cmocka_unit_test(byol_then_ediy),
+      cmocka_unit_test(a_loss_that_is_not_finite_is_located),   cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
+      cmocka_unit_test(more_micro_batches_need_less_memory),    cmocka_unit_test(another_run_is_not_taken_up),
+      cmocka_unit_test(a_finished_run_has_nothing_to_do)};
+  return cmocka_run_group_tests_name("trainer", tests, setup, teardown);
+}
