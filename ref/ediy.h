@@ -9,6 +9,7 @@
  *     losses       BYOL, R-DEM and R-IEM with their gradients                              ediy_loss_*
  *     updates      LARS and the moving average                                             ediy_lars_*, ediy_ema_*
  *     views        BYOL's augmentation: drawn parameters, and the view they make           ediy_augment_*
+ *     training     a whole run from key=value options                                      ediy_train
  *
  * Equations are those of the E-DIY paper (Eq. 1 to 7); what the paper leaves open follows BYOL's official code (Grill et al. 2020).
  *
@@ -206,6 +207,28 @@ EDIY_API bool ediy_augment_draw(int view, int size, int height, int width, uint6
 /* y: size x size x 3, overwritten. */
 EDIY_API bool ediy_augment_apply_f32(const ediy_view *view, const ediy_image *image, float *y, ediy_error *err);
 EDIY_API bool ediy_augment_apply_f64(const ediy_view *view, const ediy_image *image, double *y, ediy_error *err);
+
+/* ---- training ------------------------------------------------------------------------------------------------------------------------------------
+ * `ediy train` as a function. It writes the folder `out`: config.txt, log.jsonl, checkpoints, and at the end backbone.safetensors. */
+typedef struct ediy_progress {
+  int64_t step, steps;            /* optimiser steps done, and of the whole run */
+  int64_t epoch, epochs;          /* whole epochs done, and of the whole run */
+  double lr, tau;                 /* of this step */
+  double total, rdem, riem, byol; /* losses (Eq. 3): means over the batch */
+  double images_per_s;
+  double seconds, seconds_left; /* since the call; at the present speed, negative while unknown */
+} ediy_progress;
+
+typedef struct ediy_train_callbacks {
+  bool (*progress)(void *context, const ediy_progress *p); /* after every step; false: end now, with a checkpoint. May be null */
+  void (*message)(void *context, const char *line);        /* what the user should know: a damaged image passed over, ... May be null */
+  void *context;
+} ediy_train_callbacks;
+
+/* options: count texts "key=value", as on the command line of `ediy train` (`ediy train --help` lists them); "data=DIR" and "out=DIR" are needed.
+ * Goes on from the newest checkpoint in `out` unless "resume=no". callbacks may be null. *finished (may be null): false where a callback or
+ * "stop=STEP" ended the run before its last step. */
+EDIY_API bool ediy_train(int count, const char *const *options, const ediy_train_callbacks *callbacks, bool *finished, ediy_error *err);
 
 #ifdef __cplusplus
 }

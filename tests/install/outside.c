@@ -198,11 +198,48 @@ static void features(const char *folder) {
   free(again);
 }
 
+/* ---- training, on the images that features() wrote -------------------------------------------------------------------------------------- */
+
+static bool end_after_first(void *context, const ediy_progress *p) {
+  int *steps = (int *)context;
+  ++*steps;
+  REQUIRE(p->step >= 1 && p->step <= p->steps && p->steps == 2 && p->epochs == 1 && p->lr > 0);
+  REQUIRE(fabs(p->total - p->byol) < 1e-12 && p->byol >= 0 && p->byol <= 8); /* Eq. 2: two terms 2 - 2 cos */
+  return *steps != 1;
+}
+
+static void training(const char *folder) {
+  char data[512], out[512], weights[512];
+  const char *options[] = {data,       out,       "preset=sanity", "lambda1=0", "lambda2=0",
+                           "epochs=1", "batch=2", "warmup=0",      "workers=1", "threads=1"};
+  const int count = (int)(sizeof options / sizeof options[0]);
+  int steps = 0;
+  bool finished = true;
+  const ediy_train_callbacks callbacks = {end_after_first, NULL, &steps};
+  snprintf(data, sizeof data, "data=%s", folder);
+  snprintf(out, sizeof out, "out=%s/run", folder);
+  REQUIRE(ediy_train(count, options, &callbacks, &finished, &err) && !finished && steps == 1);
+  REQUIRE(ediy_train(count, options, &callbacks, &finished, &err) && finished && steps == 2); /* goes on where it ended */
+
+  ediy_backbone *b;
+  float f[128];
+  ediy_image image = draw(0);
+  snprintf(weights, sizeof weights, "%s/run/backbone.safetensors", folder);
+  REQUIRE(ediy_backbone_open(&b, weights, NULL, &err) && ediy_backbone_size(b) == SIZE && ediy_backbone_channels(b) == 128);
+  REQUIRE(ediy_backbone_images(b, 1, &image, f, NULL, &err));
+  ediy_backbone_close(b);
+  ediy_image_free(&image);
+
+  options[2] = "lambda_1=0";
+  REQUIRE(!ediy_train(count, options, NULL, NULL, &err) && strstr(err.text, "lambda1"));
+}
+
 int main(int argc, char **argv) {
   REQUIRE(argc == 2 && strcmp(ediy_version(), EDIY_VERSION) == 0);
   matching();
   losses();
   updates();
   features(argv[1]);
+  training(argv[1]);
   return 0;
 }

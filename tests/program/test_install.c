@@ -23,7 +23,7 @@
 static char folder[] = "/tmp/ediy-install-XXXXXX"; /* also PREFIX */
 static bool installed;
 
-/* Runs a shell command with what it prints in FOLDER/output; returns its status. %s of the format is the folder, as often as it stands there. */
+/* Runs a shell command with what it prints in FOLDER/output; returns its status. */
 static int shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int shell(const char *format, ...) {
   char command[4096], redirected[4200];
@@ -114,7 +114,7 @@ static void the_header_stands_alone(void **state) {
 /* compiler: with its language. */
 static void outside(const char *compiler) {
   assert_runs("%s -Wall -Wextra -Werror tests/install/outside.c $(pkg-config --cflags --libs ediy) -lm -o '%s/outside'", compiler, folder);
-  assert_runs("mkdir -p '%s/files' && '%s/outside' '%s/files'", folder, folder, folder);
+  assert_runs("rm -rf '%s/files' && mkdir '%s/files' && '%s/outside' '%s/files'", folder, folder, folder, folder);
   assert_string_equal(output(), ""); /* the library prints nothing */
 }
 
