@@ -193,6 +193,12 @@ uninstall: ## remove what install put into PREFIX
 	rm -f $(BINDIR)/ediy $(BINDIR)/oracle $(LIBDIR)/libediy.so $(LIBDIR)/$(SONAME) $(LIBDIR)/$(notdir $(SHARED)) $(INCLUDEDIR)/ediy.h \
 	  $(LIBDIR)/pkgconfig/ediy.pc $(foreach m,$(MANUALS),$(MANDIR)/$(notdir $m))
 
+# Needs no part of PyTorch to build: the library is loaded into a Python that has it.
+PYTHON ?= python3
+check-torch: $(SHARED) $(BUILD)/ediy ## against PyTorch and torchvision, where PYTHON (python3) has them
+	@command -v $(PYTHON) >/dev/null || { echo "check-torch: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
+	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_torch.py $(SHARED) $(BUILD)/ediy
+
 clean: ## remove what was built
 	rm -rf $(BUILD) build-*
 
