@@ -135,16 +135,31 @@ check-valgrind: ## valgrind, over parsers and operations
 run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
+# Objects of the parsers alone, compiled for libFuzzer by clang; corpora grow in build-fuzz/corpus and begin with what seeds.c writes.
 FUZZ_SECONDS ?= 600
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_FLAGS := -std=c17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DEDIY_REAL_BITS=32
-build-fuzz/%: tests/fuzz/fuzz_%.c $(wildcard ref/base/*.c ref/image/*.c)
-	@mkdir -p build-fuzz/corpus/$*
-	clang $(CPPFLAGS) $(FUZZ_FLAGS) $< $(filter-out ref/base/blas.c ref/image/augment%.c ref/image/resize.c ref/image/colour.c ref/image/blur.c,\
-	  $(wildcard ref/base/*.c ref/image/*.c)) $(LDLIBS) -o $@
-fuzz: $(addprefix build-fuzz/,$(FUZZERS)) ## libFuzzer on every parser, FUZZ_SECONDS (600) each
-	@for f in $(FUZZERS); do echo "== $$f"; build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -rss_limit_mb=4096 -timeout=20 \
-	  build-fuzz/corpus/$$f 2>build-fuzz/$$f.log || { tail -30 build-fuzz/$$f.log; exit 1; }; grep -E 'number_of_executed|new_units' build-fuzz/$$f.log; done
+FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_CFLAGS := -std=c17 -O1 -g $(WARN) -DEDIY_REAL_BITS=32 -fsanitize=fuzzer-no-link $(FUZZ_SANITIZE)
+FUZZ_OBJECTS := $(patsubst %.c,build-fuzz/%.o,$(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c)))
+build-fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)clang $(CPPFLAGS) $(FUZZ_CFLAGS) -MMD -MP -c $< -o $@
+build-fuzz/fuzz_%: build-fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
+	$(call say,LD)
+	$(Q)clang -fsanitize=fuzzer $(FUZZ_SANITIZE) $^ $(LDLIBS) -lz -o $@
+build-fuzz/seeds: build-fuzz/tests/fuzz/seeds.o $(FUZZ_OBJECTS)
+	$(call say,LD)
+	$(Q)clang $(FUZZ_SANITIZE) $^ $(LDLIBS) -o $@
+fuzz: $(addprefix build-fuzz/fuzz_,$(FUZZERS)) build-fuzz/seeds ## libFuzzer on every parser, FUZZ_SECONDS (600) each
+	@mkdir -p $(addprefix build-fuzz/corpus/,$(FUZZERS)) && build-fuzz/seeds build-fuzz/corpus
+	@for f in $(FUZZERS); do \
+	  build-fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -rss_limit_mb=4096 -timeout=20 \
+	    -artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f 2>build-fuzz/$$f.log || \
+	    { tail -30 build-fuzz/$$f.log; echo "fuzz: $$f: the input that did it is named above"; exit 1; }; \
+	  sed -n 's/^stat::number_of_executed_units: *\([0-9]*\)/'$$f': \1 inputs,/p; s/^stat::new_units_added: *\([0-9]*\)/\1 of them new ground, no finding/p' \
+	    build-fuzz/$$f.log | paste -sd ' '; done
+-include $(shell find build-fuzz -name '*.d' 2>/dev/null)
 
 SOURCES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 lint: ## format, compiler warnings of clang, shell scripts
