@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/blas.h"
 
 #define EDIY_VERSION "0.1.0"
 
@@ -32,7 +31,6 @@ void start_up(char *const *arguments) {
     execv("/proc/self/exe", arguments);
     unsetenv("OPENBLAS_CORETYPE"); /* no /proc, say: go on with the slower kernels */
   }
-  blas_prepare();
 }
 
 void start_version(char *text, int size) {

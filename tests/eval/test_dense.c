@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "support/cmocka.h"
 
 #include "support/support.h"
@@ -285,7 +284,6 @@ static void threads_do_not_matter(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(upsampling_keeps_constants_and_ramps),
                                      cmocka_unit_test(known_values_two_to_four),
                                      cmocka_unit_test(same_size_is_a_copy),

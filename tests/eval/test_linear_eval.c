@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "eval/softmax.h"
 #include "support/cmocka.h"
 
@@ -308,7 +307,6 @@ static void threads_do_not_matter(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(loss_of_zero_weights_is_ln_c),
                                      cmocka_unit_test(gradient_is_the_difference_quotient),
                                      cmocka_unit_test(huge_logits_stay_finite),

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/blas.h"
 #include "oracle/check.h"
 #include "oracle/formula.h"
 #include "oracle/operations.h"
@@ -359,6 +358,5 @@ int main(void) {
       cmocka_unit_test(errors_are_measured_as_documented),
       cmocka_unit_test(a_run_notices_bad_manners),
   };
-  blas_prepare();
   return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

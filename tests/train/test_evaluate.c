@@ -4,7 +4,6 @@
 
 #include <omp.h>
 
-#include "base/blas.h"
 #include "image/augment.h"
 #include "image/image.h"
 #include "model/init.h"
@@ -281,7 +280,6 @@ static void bad_files_stop_the_extraction_and_the_first_is_named(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(features_are_those_of_the_network_alone),
                                      cmocka_unit_test(crops_depend_on_seed_epoch_and_image_only),
                                      cmocka_unit_test(colours_are_told_apart_by_knn),
