@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "api/outside.h"
-#include "base/blas.h"
 #include "base/size.h"
 #include "image/augment.h"
 #include "image/image.h"
@@ -69,7 +68,6 @@ static bool create(ediy_backbone *b, const struct config *config, const ediy_bac
     options_value(&config_options[i], config, value, sizeof value);
     at += snprintf(b->describe + at, sizeof b->describe - (size_t)at, "%s = %s\n", key, value);
   }
-  blas_prepare();
   return extractor_create(&b->extractor, backend_reference(), &arch, o->batch ? o->batch : DEFAULT_BATCH, size, size, err);
 }
 

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "api/outside.h"
-#include "base/blas.h"
 #include "train/trainer.h"
 
 /* Between the trainer's callbacks and the caller's. */
@@ -60,7 +59,6 @@ EDIY_API bool ediy_train(int count, const char *const *options, const ediy_train
   bool ok = config || fail(&inner, "ediy_train: out of memory");
   ok = ok && ((count >= 0 && (options || count == 0)) || fail(&inner, "ediy_train: %d options, or a null pointer to them", count));
   ok = ok && configure(config, count, options, &inner);
-  blas_prepare();
   ok = ok && train(config, &inner_callbacks, &result, &inner);
   if (finished) *finished = ok && result.finished;
   free(config);
