@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/size.h"
+#include "op/pool.h"
+
 struct decision_layer {
   char name[160]; /* network, view, layer */
   ptrdiff_t size;
@@ -58,6 +61,57 @@ static void note_flip(struct decisions *d, const struct decision_layer *l, ptrdi
   }
 }
 
+/* Windows of the 3x3/2 max pool (op/pool.h): where output (p, q) of one channel looks, and the order in which it does. */
+struct window {
+  ptrdiff_t first, row, column; /* flat index of its top left element in the tensor, and the steps between rows and columns */
+  ptrdiff_t rows, columns;
+};
+
+static struct window window_of(const struct tensor *x, ptrdiff_t n, ptrdiff_t p, ptrdiff_t q, ptrdiff_t c) {
+  ptrdiff_t h = x->shape[1], w = x->shape[2], channels = x->shape[3], top = size_max(2 * p - 1, 0), left = size_max(2 * q - 1, 0);
+  return (struct window){.first = ((n * h + top) * w + left) * channels + c,
+                         .row = w * channels,
+                         .column = channels,
+                         .rows = size_min(2 * p + 2, h) - top,
+                         .columns = size_min(2 * q + 2, w) - left};
+}
+
+/* The first maximum in row-major order, in the candidate's values and in the truth's. */
+static void winners(const struct window *w, const float *candidate, const double *truth, ptrdiff_t *by_candidate, ptrdiff_t *by_truth) {
+  *by_candidate = *by_truth = w->first;
+  for (ptrdiff_t i = 0; i < w->rows; i++) {
+    for (ptrdiff_t j = 0; j < w->columns; j++) {
+      ptrdiff_t at = w->first + i * w->row + j * w->column;
+      if (candidate[at] > candidate[*by_candidate]) *by_candidate = at;
+      if (truth[at] > truth[*by_truth]) *by_truth = at;
+    }
+  }
+}
+
+static void force_winners(struct decisions *d, const struct decision_layer *l, const struct tensor *x, double most) {
+  double *y = x->data;
+  ptrdiff_t ours, theirs;
+  for (ptrdiff_t n = 0; n < x->shape[0]; n++) {
+    for (ptrdiff_t p = 0; p < maxpool_out(x->shape[1]); p++) {
+      for (ptrdiff_t q = 0; q < maxpool_out(x->shape[2]); q++) {
+        for (ptrdiff_t c = 0; c < x->shape[3]; c++) {
+          struct window w = window_of(x, n, p, q, c);
+          winners(&w, l->value, y, &theirs, &ours);
+          d->seen++;
+          if (ours == theirs) continue;
+          note_flip(d, l, theirs, (y[ours] - y[theirs]) / most);
+          y[theirs] = nextafter(y[ours], INFINITY);
+        }
+      }
+    }
+  }
+}
+
+static bool ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n >= m && strcmp(s + n - m, end) == 0;
+}
+
 static void force_forward(struct decisions *d, const struct trace_event *e) {
   struct decision_layer *l = d->next < d->count ? &d->layer[d->next++] : NULL;
   char name[160];
@@ -86,6 +140,8 @@ static void force_forward(struct decisions *d, const struct trace_event *e) {
     l->closed = grown;
     l->closed[l->closings++] = i;
   }
+  bool pooled = d->next < d->count && ends_with(d->layer[d->next].name, " maxpool");
+  if (pooled && e->data.ndim == 4) force_winners(d, l, &e->data, most);
 }
 
 /* The gradient of a layer's output, just before it flows through the layer. */

@@ -6,8 +6,8 @@
  * within rounding is checked separately.
  *
  * Both runs are watched through the trace of the model (model/trace.h). Forcing leaves the truth's forward values as they are: a ReLU that
- * must be open, but is closed, gets the smallest normal double in place of 0; one that must be closed gets a gradient of 0 from above.
- * Winners of the max pool are not carried: they are not in the trace.
+ * must be open, but is closed, gets the smallest normal double in place of 0; one that must be closed gets a gradient of 0 from above. In
+ * front of the max pool the candidate's winner of a window, where the truth has another, is raised to just above the truth's.
  */
 #ifndef EDIY_ORACLE_DECISIONS_H
 #define EDIY_ORACLE_DECISIONS_H
@@ -24,9 +24,9 @@ struct decisions {
   int count, capacity;
   int next;       /* the layer the truth makes next */
   bool broken;    /* out of memory, or the two runs do not make the same outputs */
-  ptrdiff_t seen; /* ReLUs compared */
+  ptrdiff_t seen; /* ReLUs and windows compared */
   ptrdiff_t flips;
-  double widest;   /* largest |value| of a flip, of the max of its tensor */
+  double widest;   /* the furthest of them from a tie: value, or distance of the two winners, of the max of its tensor */
   char where[128]; /* network, view, layer and flat index of that flip */
 };
 

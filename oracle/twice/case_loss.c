@@ -1,5 +1,4 @@
 /* Cases of what is E-DIY's own: region matching and the losses. */
-#include <omp.h>
 
 #include "op/loss.h"
 #include "op/match.h"

@@ -14,9 +14,8 @@ void philox_block(const uint32_t counter[4], const uint32_t key[2], uint32_t out
 }
 
 struct philox philox_stream(uint64_t seed, enum philox_purpose purpose, uint32_t view, uint32_t sample, uint32_t epoch) {
-  return (struct philox){.key = {(uint32_t)seed, (uint32_t)(seed >> 32)},
-                         .counter = {0, (uint32_t)purpose << 8 | view, sample, epoch},
-                         .used = 4};
+  return (struct philox){
+      .key = {(uint32_t)seed, (uint32_t)(seed >> 32)}, .counter = {0, (uint32_t)purpose << 8 | view, sample, epoch}, .used = 4};
 }
 
 uint32_t philox_u32(struct philox *g) {

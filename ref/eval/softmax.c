@@ -25,7 +25,7 @@ double softmax_cross_entropy(ptrdiff_t c, const real *logits, int32_t label, dou
     for (ptrdiff_t j = 0; j < c; j++) dlogits[j] = (real)((double)dlogits[j] * (scale / sum));
     dlogits[label] = (real)(-scale * (1 - exp(own - most) / sum));
   }
-  return log(sum) + most - own;
+  return log(sum) - (own - most); /* not the difference of two large numbers */
 }
 
 double softmax_loss(const struct softmax_shape *g, const real *x, const int32_t *label, const real *w, const real *b, real *dw, real *db,

@@ -56,10 +56,9 @@ static bool read_pixels(struct reader *r) {
 
   int type = png_get_color_type(png, r->info);
   if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
-  if (type == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
   png_set_strip_16(png);
-  png_set_strip_alpha(png); /* also the alpha that transparency in a palette gives */
-  if (!(type & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png);
+  png_set_strip_alpha(png);                                     /* also the alpha that transparency in a palette gives */
+  if (!(type & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png); /* spreads 1, 2 and 4 bits over 0..255 too */
   png_set_interlace_handling(png);
   png_read_update_info(png, r->info);
   if (png_get_rowbytes(png, r->info) != (size_t)width * 3)

@@ -41,7 +41,7 @@ static int axis_weights(const struct axis *axis, int i, real *weight) {
 }
 
 /* Reals behind the row of sums: the horizontal pass loads four reals for a pixel's three. */
-enum { OVERREAD = 1 };
+enum { LANES = 4, OVERREAD = LANES - 3 };
 
 /* Scratch: weights of one output row, weights of every output column, the row of sums, first columns (an int is no larger than a real). */
 ptrdiff_t augment_resize_scratch(int window_h, int window_w, int size_h, int size_w) {
@@ -49,26 +49,45 @@ ptrdiff_t augment_resize_scratch(int window_h, int window_w, int size_h, int siz
   return v.taps + (ptrdiff_t)size_w * h.taps + (ptrdiff_t)window_w * 3 + OVERREAD + size_w;
 }
 
-/* sum[x] (+)= weight[0] row0[x] + ... for up to four rows at a time; n = 3 width. */
-static void add_rows(const uint8_t *row, ptrdiff_t stride, const real *weight, int taps, ptrdiff_t n, real *restrict sum) {
-  int k = 0;
-  memset(sum, 0, (size_t)n * sizeof *sum);
-  for (; k + 4 <= taps; k += 4) {
-    const uint8_t *a = row + k * stride, *b = a + stride, *c = b + stride, *d = c + stride;
-    real wa = weight[k], wb = weight[k + 1], wc = weight[k + 2], wd = weight[k + 3];
-    for (ptrdiff_t x = 0; x < n; x++) sum[x] = sum[x] + wa * (real)a[x] + wb * (real)b[x] + wc * (real)c[x] + wd * (real)d[x];
+/* The two inner loops hold their sums in registers. Inlined into their caller, gcc 12 spills them and takes twice the time. */
+#define OUT_OF_LINE __attribute__((noinline))
+
+/* Bytes widened and summed side by side: VECTOR at a time, and BLOCKS of these, so that the sums fill four registers of 32 bytes. */
+enum { VECTOR = 8, BLOCKS = 4 * 32 / (VECTOR * sizeof(real)) };
+
+/* sum[x] = weight[0] row0[x] + weight[1] row1[x] + ..., rows `stride` bytes apart, x < n. */
+static OUT_OF_LINE void add_rows(const uint8_t *row, ptrdiff_t stride, const real *weight, int taps, ptrdiff_t n, real *restrict sum) {
+  ptrdiff_t x = 0;
+  for (; x + BLOCKS * VECTOR <= n; x += BLOCKS * VECTOR) {
+    real s[BLOCKS][VECTOR] = {0};
+    for (int k = 0; k < taps; k++) {
+      const uint8_t *from = row + k * stride + x;
+      for (int b = 0; b < BLOCKS; b++)
+        for (int j = 0; j < VECTOR; j++) s[b][j] += weight[k] * (real)from[b * VECTOR + j];
+    }
+    memcpy(sum + x, s, sizeof s);
   }
-  for (; k < taps; k++) {
-    const uint8_t *a = row + k * stride;
-    for (ptrdiff_t x = 0; x < n; x++) sum[x] += weight[k] * (real)a[x];
+  for (; x < n; x++) {
+    real s = 0;
+    for (int k = 0; k < taps; k++) s += weight[k] * (real)row[k * stride + x];
+    sum[x] = s;
   }
 }
 
-/* One output pixel: its three sums, in the first three of four lanes. */
-static inline void add_columns(const real *x, const real *weight, int taps, real sum[4]) {
-  real s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  for (int k = 0; k < taps; k++, x += 3) s0 += weight[k] * x[0], s1 += weight[k] * x[1], s2 += weight[k] * x[2], s3 += weight[k] * x[3];
-  sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+/* y[j] = the taps weights of column j on the row of sums from first[j] on, j < columns. A pixel's three sums are the first three of four
+ * lanes; the pragma keeps the compiler from making vectors of taps instead. */
+static OUT_OF_LINE void add_columns(const real *sum, const int *first, const real *weight, int taps, int columns, real *y) {
+  for (int j = 0; j < columns; j++, weight += taps, y += 3) {
+    const real *x = sum + first[j];
+    real s[LANES] = {0};
+    for (int k = 0; k < taps; k++, x += 3)
+#pragma omp simd
+      for (int c = 0; c < LANES; c++) s[c] += weight[k] * x[c];
+    if (j + 1 < columns)
+      memcpy(y, s, sizeof s); /* the fourth is overwritten by the next pixel */
+    else
+      memcpy(y, s, 3 * sizeof *y);
+  }
 }
 
 void augment_resize_part(const uint8_t *rgb, int height, int width, int top, int left, int window_h, int window_w, int size_h, int size_w,
@@ -85,11 +104,7 @@ void augment_resize_part(const uint8_t *rgb, int height, int width, int top, int
   for (int i = 0; i < part_h; i++, y += (ptrdiff_t)part_w * 3) {
     int r = axis_weights(&rows, part_top + i, row_weight);
     add_rows(rgb + (top + r) * stride + (ptrdiff_t)left * 3, stride, row_weight, rows.taps, n, sum);
-    for (int j = 0; j < part_w; j++) {
-      real pixel[4];
-      add_columns(sum + first[j], column_weight + (ptrdiff_t)j * columns.taps, columns.taps, pixel);
-      memcpy(y + 3 * j, pixel, 3 * sizeof *y);
-    }
+    add_columns(sum, first, column_weight, columns.taps, part_w, y);
     for (int x = 0; x < 3 * part_w; x++) y[x] /= 255; /* at the end, so that whole numbers of bytes stay exact */
     if (clip) augment_clip((ptrdiff_t)part_w * 3, y);
   }

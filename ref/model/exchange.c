@@ -86,8 +86,10 @@ bool exchange_export(const struct net *net, const real *state, enum exchange_for
     const struct parameter *p = &net->parameter[i];
     if (is_head(p->name)) continue;
     char name[NET_NAME];
-    if (form == EXCHANGE_DETECTRON2) exchange_detectron2_name(p->name, name);
-    else snprintf(name, sizeof name, "%s", p->name);
+    if (form == EXCHANGE_DETECTRON2)
+      exchange_detectron2_name(p->name, name);
+    else
+      snprintf(name, sizeof name, "%s", p->name);
     ptrdiff_t shape[4];
     int ndim = exchange_shape(p, shape);
     exchange_pack(p, state + p->offset, packed + p->offset);

@@ -15,7 +15,7 @@ static struct architecture with_heads(const struct model_config *c, bool project
 }
 
 static bool branch_create(struct branch *n, const char *name, struct architecture arch, const struct model *m, bool backward,
-                           struct error *err) {
+                          struct error *err) {
   n->name = name;
   const struct model_config *c = &m->config;
   if (!net_build(&n->net, &arch, c->batch, c->height, c->width, err)) return fail_within(err, "%s network", name);

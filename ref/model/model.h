@@ -22,12 +22,12 @@ enum sampler { SAMPLER_TEACHER, SAMPLER_RANDOM /* "R" of Table 1: the matched re
 enum negative { NEGATIVE_REGION, NEGATIVE_INSTANCE /* "R-INS" of Table 1: another image's mean target region */ };
 
 struct model_config {
-  struct architecture arch; /* backbone, head sizes, batch norm; which heads each network has follows from the rest */
-  ptrdiff_t batch, height, width; /* of one micro-batch of views */
-  bool regions;          /* local projectors, R-DEM and R-IEM; without: plain BYOL */
-  bool region_predictor; /* region.predictor = mlp */
-  bool teacher;          /* a teacher network is there and is run */
-  bool teacher_batch;    /* teacher.bn = batch */
+  struct architecture arch;                     /* backbone, head sizes, batch norm; which heads each network has follows from the rest */
+  ptrdiff_t batch, height, width;               /* of one micro-batch of views */
+  bool regions;                                 /* local projectors, R-DEM and R-IEM; without: plain BYOL */
+  bool region_predictor;                        /* region.predictor = mlp */
+  bool teacher;                                 /* a teacher network is there and is run */
+  bool teacher_batch;                           /* teacher.bn = batch */
   double lambda_rdem, lambda_riem, lambda_byol; /* lambda1..3 of Eq. 3 */
   enum rdem_stopgrad stopgrad;
   enum negative negative;
@@ -62,16 +62,16 @@ struct model {
   struct model_config config;
   const struct backend *backend;
   struct branch online, target, teacher; /* teacher.state is null without a teacher */
-  real *gradient, *momentum;              /* as online.state; zero where that holds statistics */
-  ptrdiff_t cells;                        /* n: regions of a view */
+  real *gradient, *momentum;             /* as online.state; zero where that holds statistics */
+  ptrdiff_t cells;                       /* n: regions of a view */
 
   /* What a step leaves, view 1 at [0], view 2 at [1]; backend memory, valid until the next step. Null where the configuration has none. */
-  real *t[2];                      /* teacher's last map: batch x n x channels */
-  real *q[2], *z[2];               /* online prediction, target projection: batch x out */
-  real *r[2], *g[2];               /* online and target regions: batch x n x out */
-  int32_t *diversity[2];           /* D1, D2: batch x n (Eq. 4) */
-  int32_t *invariance[2];          /* S12, S21: batch x n (Eq. 6) */
-  int32_t *other[1];               /* batch: the other image of rdem.negative = instance */
+  real *t[2];                          /* teacher's last map: batch x n x channels */
+  real *q[2], *z[2];                   /* online prediction, target projection: batch x out */
+  real *r[2], *g[2];                   /* online and target regions: batch x n x out */
+  int32_t *diversity[2];               /* D1, D2: batch x n (Eq. 4) */
+  int32_t *invariance[2];              /* S12, S21: batch x n (Eq. 6) */
+  int32_t *other[1];                   /* batch: the other image of rdem.negative = instance */
   double *rdem[2], *riem[2], *byol[2]; /* batch: losses of every image, one direction each */
 
   void *workspace, *scratch; /* of whichever network runs */

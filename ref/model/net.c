@@ -14,15 +14,15 @@ static void *grow(void *array, int count, size_t element) {
   return realloc(array, (size_t)(count ? 2 * count : 1) * element);
 }
 
-#define APPEND(array, count, ok, err)                                                                                                                \
-  do {                                                                                                                                               \
-    void *grown = grow(array, count, sizeof *(array));                                                                                               \
-    if (!grown) {                                                                                                                                    \
-      *(ok) = fail(err, "out of memory while building the network");                                                                                \
-      return -1;                                                                                                                                     \
-    }                                                                                                                                                \
-    (array) = grown;                                                                                                                                 \
-    memset(&(array)[count], 0, sizeof *(array));                                                                                                     \
+#define APPEND(array, count, ok, err)                                                                                                      \
+  do {                                                                                                                                     \
+    void *grown = grow(array, count, sizeof *(array));                                                                                     \
+    if (!grown) {                                                                                                                          \
+      *(ok) = fail(err, "out of memory while building the network");                                                                       \
+      return -1;                                                                                                                           \
+    }                                                                                                                                      \
+    (array) = grown;                                                                                                                       \
+    memset(&(array)[count], 0, sizeof *(array));                                                                                           \
   } while (0)
 
 static int add_value(struct net *net, const char *name, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, int writer, bool *ok,

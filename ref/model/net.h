@@ -31,7 +31,7 @@ struct architecture {
   int blocks[4];        /* residual blocks a stage: 3 4 6 3 for ResNet-50 */
   ptrdiff_t base_width; /* planes of the first stage; doubles each stage. 64 in every torchvision ResNet */
   enum stem stem;
-  ptrdiff_t hidden, out; /* of every head: 4096, 256 in BYOL */
+  ptrdiff_t hidden, out;                                       /* of every head: 4096, 256 in BYOL */
   bool projector, predictor, local_projector, local_predictor; /* heads on the backbone */
   double bn_eps, bn_momentum;
 };
@@ -40,10 +40,10 @@ enum layer_kind { LAYER_CONV, LAYER_NORM, LAYER_MAXPOOL, LAYER_AVGPOOL, LAYER_LI
 
 struct layer {
   enum layer_kind kind;
-  char name[NET_NAME];  /* PyTorch's module name: "layer1.0.conv1" */
-  int x, residual, y;   /* values read and written; residual -1 if there is none */
-  int weight, bias;     /* parameters: weight or gamma, bias or beta; -1 if there is none */
-  int mean, var;        /* running statistics of a norm, else -1 */
+  char name[NET_NAME]; /* PyTorch's module name: "layer1.0.conv1" */
+  int x, residual, y;  /* values read and written; residual -1 if there is none */
+  int weight, bias;    /* parameters: weight or gamma, bias or beta; -1 if there is none */
+  int mean, var;       /* running statistics of a norm, else -1 */
   union {
     struct conv conv;
     struct norm norm;
@@ -59,15 +59,19 @@ struct value {
   int writer;     /* layer; -1 for the input */
 };
 
-enum role { ROLE_WEIGHT /* decayed and adapted by LARS */, ROLE_VECTOR /* bias, gamma, beta: neither */, ROLE_STATISTIC /* running mean or var */ };
+enum role {
+  ROLE_WEIGHT /* decayed and adapted by LARS */,
+  ROLE_VECTOR /* bias, gamma, beta: neither */,
+  ROLE_STATISTIC /* running mean or var */
+};
 
 struct parameter {
   char name[NET_NAME]; /* PyTorch's: "layer1.0.conv1.weight" */
   enum role role;
   int ndim;
-  ptrdiff_t shape[4];  /* K R S C, out x in, or C */
+  ptrdiff_t shape[4]; /* K R S C, out x in, or C */
   ptrdiff_t size;
-  ptrdiff_t offset;    /* of its first element in the state block, in reals */
+  ptrdiff_t offset; /* of its first element in the state block, in reals */
 };
 
 struct net {
@@ -79,11 +83,11 @@ struct net {
   ptrdiff_t state_size; /* reals, every parameter at a multiple of ARENA_ALIGN bytes */
 
   /* Values of interest; -1 where the architecture has none. */
-  int map;         /* last feature map: N h w C, regions are its cells */
-  int pooled;      /* N x C */
-  int projection;  /* N x out */
-  int prediction;  /* N x out */
-  int regions;     /* local projection of every cell: N h w out */
+  int map;        /* last feature map: N h w C, regions are its cells */
+  int pooled;     /* N x C */
+  int projection; /* N x out */
+  int prediction; /* N x out */
+  int regions;    /* local projection of every cell: N h w out */
   int region_prediction;
 };
 #endif

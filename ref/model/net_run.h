@@ -26,12 +26,12 @@ struct net_run {
   const struct net *net;
   const struct plan *plan;
   const struct backend *backend;
-  real *state;         /* net->state_size: parameters and running statistics */
-  real *gradient;      /* the same layout: parameter gradients are added here; null without backward */
-  void *workspace;     /* plan->workspace bytes */
-  void *scratch;       /* plan->scratch bytes */
+  real *state;               /* net->state_size: parameters and running statistics */
+  real *gradient;            /* the same layout: parameter gradients are added here; null without backward */
+  void *workspace;           /* plan->workspace bytes */
+  void *scratch;             /* plan->scratch bytes */
   const struct trace *trace; /* null: nobody */
-  const char *network; /* for the trace */
+  const char *network;       /* for the trace */
   int view;
 };
 

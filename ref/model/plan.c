@@ -48,8 +48,7 @@ static void lease_values(const struct net *net, const struct plan *plan, const b
     int writer = net->value[v].writer;
     all->value[v].from = all->value[v].to = writer;
   }
-  const int outputs[] = {net->map, net->pooled, net->projection, net->prediction, net->regions, net->region_prediction,
-                         net->values - 1};
+  const int outputs[] = {net->map, net->pooled, net->projection, net->prediction, net->regions, net->region_prediction, net->values - 1};
   for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++)
     if (outputs[i] > 0) extend(&all->value[outputs[i]], net->layers);
   for (int i = 0; i < net->layers; i++) {

@@ -107,8 +107,7 @@ static void losses_of_view(struct model *m, const struct net_run *run, int view,
   int predicted = net->region_prediction >= 0 ? net->region_prediction : net->regions;
   real *dp = net_gradient(run, predicted);
   if (predicted != net->regions) b->zero(dp, bytes);
-  b->loss_riem(&region, net_value(run, predicted), m->g[other], m->invariance[view], share * c->lambda_riem, m->riem[view], dp,
-               m->scratch);
+  b->loss_riem(&region, net_value(run, predicted), m->g[other], m->invariance[view], share * c->lambda_riem, m->riem[view], dp, m->scratch);
   see(trace, PHASE_LOSS, "online", view + 1, "riem", "value", DTYPE_F64, m->riem[view], 1, &c->batch);
 }
 

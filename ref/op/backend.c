@@ -61,8 +61,8 @@ static void host_match_invariance(const struct match *g, const real *from, const
 static void host_loss_byol(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *scratch) {
   loss_byol(g, q, z, scale, value, dq, scratch);
 }
-static void host_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale,
-                           double *value, real *dr, void *scratch) {
+static void host_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
+                           real *dr, void *scratch) {
   loss_rdem(g, r, d, stopgrad, scale, value, dr, scratch);
 }
 static void host_loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale,

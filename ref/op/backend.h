@@ -22,8 +22,8 @@
 #define backend_reference REAL_NAME(backend_reference)
 
 struct backend {
-  const char *name;         /* "reference" */
-  size_t activation_size;   /* bytes of one activation, sizeof(real) here */
+  const char *name;       /* "reference" */
+  size_t activation_size; /* bytes of one activation, sizeof(real) here */
 
   /* Memory: one block, zeroed; freed by release. */
   bool (*reserve)(size_t bytes, void **memory, struct error *err);
@@ -66,10 +66,10 @@ struct backend {
   void (*loss_byol)(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *scratch);
   void (*loss_rdem)(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
                     real *dr, void *scratch);
-  void (*loss_rdem_instance)(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale,
-                             double *value, real *dr, void *scratch);
-  void (*loss_riem)(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value,
-                    real *dp, void *scratch);
+  void (*loss_rdem_instance)(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale, double *value,
+                             real *dr, void *scratch);
+  void (*loss_riem)(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
+                    void *scratch);
 
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
   void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);

@@ -75,11 +75,21 @@ bool picture_views(const char *path, const char *title, const struct views_row *
 
 /* ---- matches ----------------------------------------------------------------------------------------------------------------------- */
 
-int picture_query(int k, int across, int down) {
-  /* The points k (1/g, 1/g^2) modulo 1, with g^3 = g + 1, fill a square evenly for any number of them: the golden ratio's sequence in two
-   * dimensions. */
-  double u = 0.5 + k * 0.7548776662466927, v = 0.5 + k * 0.5698402909980532;
-  return (int)((v - floor(v)) * down) * across + (int)((u - floor(u)) * across);
+enum { MOST_QUERIES = 7 };
+
+/* Regions to show: `wanted` different ones, or all where there are fewer, spread over the grid and the same in every picture. Returns how
+ * many. The points k (1/g, 1/g^2) modulo 1, with g^3 = g + 1, fill a square evenly: the golden ratio's sequence in two dimensions. */
+static int choose_queries(int across, int down, int wanted, int query[MOST_QUERIES]) {
+  int count = 0;
+  if (wanted > MOST_QUERIES) wanted = MOST_QUERIES;
+  if (wanted > across * down) wanted = across * down;
+  for (int k = 0; count < wanted; k++) {
+    double u = 0.5 + k * 0.7548776662466927, v = 0.5 + k * 0.5698402909980532;
+    int region = (int)((v - floor(v)) * down) * across + (int)((u - floor(u)) * across), i = 0;
+    while (i < count && query[i] != region) i++;
+    if (i == count) query[count++] = region;
+  }
+  return count;
 }
 
 /* Top left corner and size of a region on the sheet, for a view whose corner is (x, y). */
@@ -113,10 +123,10 @@ static void join_cells(struct sheet *s, struct cell a, struct cell b, double ben
   draw_arrow(s, ax, ay, bx, by, bend, 1.6, ink);
 }
 
-static void draw_row(struct sheet *s, const struct matches_row *r, const double x[4], double y, int queries) {
+static void draw_row(struct sheet *s, const struct matches_row *r, const double x[4], double y, int queries, const int *query) {
   for (int k = 0; k < 4; k++) draw_view(s, r, k % 2, x[k], y);
   for (int q = 0; q < queries; q++) {
-    int from = picture_query(q, r->across, r->down);
+    int from = query[q];
     for (int v = 0; v < 2; v++) {
       struct cell to = cell_at(r, x[v], y, r->diversity[v][from]);
       draw_frame(s, to.x + 1, to.y + 1, to.width - 2, to.height - 2, 1.4, ink_of(q));
@@ -126,7 +136,7 @@ static void draw_row(struct sheet *s, const struct matches_row *r, const double 
     frame_cell(s, cell_at(r, x[3], y, r->invariance[from]), ink_of(q));
   }
   for (int q = 0; q < queries; q++) { /* lines lie above every frame */
-    int from = picture_query(q, r->across, r->down);
+    int from = query[q];
     for (int v = 0; v < 2; v++) join_cells(s, cell_at(r, x[v], y, from), cell_at(r, x[v], y, r->diversity[v][from]), 0.12, ink_of(q));
     join_cells(s, cell_at(r, x[2], y, from), cell_at(r, x[3], y, r->invariance[from]), 0.04, ink_of(q));
   }
@@ -134,6 +144,8 @@ static void draw_row(struct sheet *s, const struct matches_row *r, const double 
 
 bool picture_matches(const char *path, const char *title, const struct matches_row *rows, int count, int queries, struct error *err) {
   struct sheet s;
+  int query[MOST_QUERIES];
+  queries = choose_queries(rows[0].across, rows[0].down, queries, query);
   double pair = 2 * box + gap, middle = 3 * gap, step = box + gap, top = head + 18;
   if (!sheet_create(&s, 2 * margin + 2 * pair + middle, top + count * step + 52, err)) return false;
   double x[4] = {margin, margin + box + gap, margin + pair + middle, margin + pair + middle + box + gap};
@@ -141,11 +153,11 @@ bool picture_matches(const char *path, const char *title, const struct matches_r
   draw_text(&s, x[0], 54, 11, true, ANCHOR_LEFT, ink_text, "Diversity (R-DEM): the most different region of the view");
   draw_text(&s, x[2], 54, 11, true, ANCHOR_LEFT, ink_text, "Invariance (R-IEM): the most similar region of the other view");
   for (int k = 0; k < 4; k++) draw_text(&s, x[k], top - 8, 9, false, ANCHOR_LEFT, ink_faint, "view %d", k % 2 + 1);
-  for (int i = 0; i < count; i++) draw_row(&s, &rows[i], x, top + i * step, queries);
+  for (int i = 0; i < count; i++) draw_row(&s, &rows[i], x, top + i * step, queries, query);
   double y = top + count * step + 14, at = margin;
   for (int q = 0; q < queries; q++) {
     draw_frame(&s, at + 1, y - 8, 8, 8, 2.2, ink_of(q));
-    at += 14 + draw_text(&s, at + 14, y, 9, false, ANCHOR_LEFT, ink_text, "region %d", picture_query(q, rows[0].across, rows[0].down)) + 14;
+    at += 14 + draw_text(&s, at + 14, y, 9, false, ANCHOR_LEFT, ink_text, "region %d", query[q]) + 14;
   }
   draw_text(&s, margin, y + 18, 9, false, ANCHOR_LEFT, ink_faint,
             "The frozen teacher chooses: arrows lead from a region j to D[j] = argmin cos(t[z], t[j]) on the left (Eq. 4) and to "

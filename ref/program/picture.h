@@ -34,9 +34,6 @@ struct matches_row {
 MUST_CHECK bool picture_matches(const char *path, const char *title, const struct matches_row *rows, int count, int queries,
                                 struct error *err);
 
-/* The k-th region to show: spread over the grid, and the same in every picture. */
-int picture_query(int k, int across, int down);
-
 /* A view as the network gets it (normalised, size x size x 3) back to bytes. */
 void picture_bytes(const float *view, int size, uint8_t *rgb);
 

@@ -4,15 +4,17 @@
 
 #include "op/match.h"
 
-const char *const part_name[PARTS] = {"conv forward",  "conv backward data", "conv backward weights", "norm forward", "norm backward",
-                                      "pooling",       "heads forward",      "heads backward",        "match",        "losses",
-                                      "optimiser",     "moving average",     "copies and zeros"};
+const char *const part_name[PARTS] = {"conv forward", "conv backward data", "conv backward weights", "norm forward", "norm backward",
+                                      "pooling",      "heads forward",      "heads backward",        "match",        "losses",
+                                      "optimiser",    "moving average",     "copies and zeros"};
 
 static struct profile profile;
 static const struct backend *inner;
 
 void profile_reset(void) { profile = (struct profile){0}; }
-struct profile profile_read(void) { return profile; }
+struct profile profile_read(void) {
+  return profile;
+}
 
 static void add(enum part part, double start, double flops, double elements) {
   profile.seconds[part] += omp_get_wtime() - start;
@@ -136,8 +138,8 @@ static void timed_loss_byol(const struct loss *g, const real *q, const real *z, 
   inner->loss_byol(g, q, z, scale, value, dq, scratch);
   add(PART_LOSSES, t, 0, 3 * loss_size(g));
 }
-static void timed_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale,
-                            double *value, real *dr, void *scratch) {
+static void timed_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
+                            real *dr, void *scratch) {
   double t = omp_get_wtime();
   inner->loss_rdem(g, r, d, stopgrad, scale, value, dr, scratch);
   add(PART_LOSSES, t, 0, 3 * loss_size(g));

@@ -32,7 +32,8 @@ static const struct option keys[] = {
     {"steps", OPTION_INT, offsetof(struct bench, steps), "5", 1, 1000, NULL, "timed steps; the median is reported"},
     {"warmup", OPTION_INT, offsetof(struct bench, warmup), "1", 0, 100, NULL, "steps before the timed ones"},
     {"method", OPTION_CHOICE, offsetof(struct bench, regions), "ediy", 0, 0, "byol | ediy", "plain BYOL, or all of E-DIY"},
-    {"data", OPTION_TEXT, offsetof(struct bench, data), "", 0, 0, NULL, "folder of images: time the input as well (reading, decoding, two views)"},
+    {"data", OPTION_TEXT, offsetof(struct bench, data), "", 0, 0, NULL,
+     "folder of images: time the input as well (reading, decoding, two views)"},
     {"seed", OPTION_INT, offsetof(struct bench, seed), "1", 0, 1e15, NULL, "of weights and views"},
     {"json", OPTION_TEXT, offsetof(struct bench, json), "", 0, 0, NULL, "write the figures to this file as well"},
 };
@@ -112,8 +113,10 @@ static bool time_input(const struct bench *o, struct figures *f, struct error *e
   for (ptrdiff_t i = 0; i < count; i++) {
     struct image image = {0};
     float *y = malloc((size_t)(o->size * o->size * 3) * sizeof *y), *scratch = NULL;
-    if (!y || !image_read(d.path[i], &image, NULL)) bad++;
-    else if (!(scratch = malloc((size_t)augment_scratch(image.height, image.width, (int)o->size) * sizeof *scratch))) bad++;
+    if (!y || !image_read(d.path[i], &image, NULL))
+      bad++;
+    else if (!(scratch = malloc((size_t)augment_scratch(image.height, image.width, (int)o->size) * sizeof *scratch)))
+      bad++;
     for (int v = 0; v < 2 && scratch; v++) {
       struct view view = augment_draw(&t[v], image.height, image.width, (uint64_t)o->seed, 0, (uint32_t)i, v);
       augment_apply(&view, image.rgb, image.height, image.width, y, scratch);
@@ -129,16 +132,18 @@ static bool time_input(const struct bench *o, struct figures *f, struct error *e
 static void print_figures(const struct bench *o, const struct figures *f) {
   double images = (double)(o->batch * o->steps), total = 0;
   for (int p = 0; p < PARTS; p++) total += f->profile.seconds[p];
-  printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 ", %s, float, %d threads\n", backbones[o->backbone], o->size, o->size, o->batch,
-         o->regions ? "E-DIY" : "BYOL", omp_get_max_threads());
+  printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 ", %s, float, %d threads\n", backbones[o->backbone], o->size, o->size,
+         o->batch, o->regions ? "E-DIY" : "BYOL", omp_get_max_threads());
   printf("this machine: %.1f GFLOP/s multiply-add, %.1f GB/s read\n\n", f->peak / 1e9, f->bandwidth / 1e9);
   printf("%-24s %10s %7s %10s %8s %8s\n", "part", "ms/image", "share", "GFLOP/s", "of peak", "GB/s");
   for (int p = 0; p < PARTS; p++) {
     double s = f->profile.seconds[p];
     if (f->profile.calls[p] == 0) continue;
     printf("%-24s %10.2f %6.1f%%", part_name[p], 1e3 * s / images, 100 * s / total);
-    if (f->profile.flops[p] > 0) printf(" %10.1f %7.1f%%", f->profile.flops[p] / s / 1e9, 100 * f->profile.flops[p] / s / f->peak);
-    else printf(" %10s %8s", "", "");
+    if (f->profile.flops[p] > 0)
+      printf(" %10.1f %7.1f%%", f->profile.flops[p] / s / 1e9, 100 * f->profile.flops[p] / s / f->peak);
+    else
+      printf(" %10s %8s", "", "");
     printf(" %8.1f\n", f->profile.bytes[p] / s / 1e9);
   }
   printf("%-24s %10.2f\n\n", "step, median", 1e3 / f->images);

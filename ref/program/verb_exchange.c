@@ -5,7 +5,6 @@
 
 #include "model/exchange.h"
 #include "program/backbone.h"
-#include "program/run_folder.h"
 #include "program/verb.h"
 
 struct exchange {
@@ -25,22 +24,6 @@ static const struct option import_keys[] = {
     {"out", OPTION_TEXT, offsetof(struct exchange, out), "", 0, 0, NULL, "file to write, safetensors"},
 };
 
-/* The configuration that goes with the backbone, as a file carries it: the defaults, but for what is known. */
-static char *describe(const struct backbone *b) {
-  struct config *config = malloc(sizeof *config);
-  struct error err;
-  char *text = NULL, size[32];
-  if (!config) return NULL;
-  options_default(config_options, config_option_count, config);
-  snprintf(size, sizeof size, "%d", b->size);
-  if (options_set(config_options, config_option_count, config, "backbone", b->name, &err) &&
-      options_set(config_options, config_option_count, config, "stem", b->stem_name, &err) &&
-      options_set(config_options, config_option_count, config, "size", size, &err))
-    text = options_format(config_options, config_option_count, config);
-  free(config);
-  return text;
-}
-
 /* Both verbs: read a backbone from any file we know, check it against its architecture, write it. */
 static bool convert(const struct verb *verb, int count, char *const *arguments, struct error *err) {
   struct exchange *x = malloc(sizeof *x);
@@ -55,15 +38,15 @@ static bool convert(const struct verb *verb, int count, char *const *arguments, 
   if (good) {
     size_t bytes = (size_t)e.net.state_size * sizeof(float);
     float *state = malloc(bytes);
-    char *config = describe(&b);
-    good = (state && config) || fail(err, "%s: no memory", verb->name);
+    char config[128]; /* what a reader needs to know of it (weights_config) */
+    snprintf(config, sizeof config, "backbone = %s\nstem = %s\nsize = %d\n", b.name, b.stem_name, b.size);
+    good = state || fail(err, "%s: no memory", verb->name);
     if (good) {
       const char *metadata[] = {"format", "pt", "source", x->choice.weights, "config", config, NULL};
       e.backend->download(state, e.state, bytes);
       good = exchange_export(&e.net, state, (enum exchange_form)x->form, metadata, x->out, err);
     }
     if (good) printf("%s: %s, %s stem, %td channels\n", x->out, b.name, b.stem_name, e.channels);
-    free(config);
     free(state);
     extractor_free(&e);
   }

@@ -1,6 +1,5 @@
 /* ediy show matches: which regions the teacher pairs (Eq. 4 and 6). */
 #include <inttypes.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 

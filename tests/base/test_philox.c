@@ -5,7 +5,9 @@
 
 static void known_answers(void **state) {
   (void)state;
-  static const struct { uint32_t counter[4], key[2], out[4]; } kat[] = {
+  static const struct {
+    uint32_t counter[4], key[2], out[4];
+  } kat[] = {
       {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
       {{~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
       {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
@@ -19,9 +21,12 @@ static void known_answers(void **state) {
 
 static void streams_differ_in_every_part_of_their_name(void **state) {
   (void)state;
-  struct philox g[] = {philox_stream(1, PHILOX_AUGMENT, 0, 2, 3), philox_stream(2, PHILOX_AUGMENT, 0, 2, 3),
-                       philox_stream(1, PHILOX_INIT, 0, 2, 3),    philox_stream(1, PHILOX_AUGMENT, 1, 2, 3),
-                       philox_stream(1, PHILOX_AUGMENT, 0, 3, 3), philox_stream(1, PHILOX_AUGMENT, 0, 2, 4),
+  struct philox g[] = {philox_stream(1, PHILOX_AUGMENT, 0, 2, 3),
+                       philox_stream(2, PHILOX_AUGMENT, 0, 2, 3),
+                       philox_stream(1, PHILOX_INIT, 0, 2, 3),
+                       philox_stream(1, PHILOX_AUGMENT, 1, 2, 3),
+                       philox_stream(1, PHILOX_AUGMENT, 0, 3, 3),
+                       philox_stream(1, PHILOX_AUGMENT, 0, 2, 4),
                        philox_stream(1ull << 32 | 1, PHILOX_AUGMENT, 0, 2, 3)};
   enum { N = sizeof g / sizeof g[0] };
   uint32_t first[N];

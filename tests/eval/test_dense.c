@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "support/cmocka.h"
 
 #include "support/support.h"
@@ -218,6 +217,25 @@ static void validation_chooses_the_rate_and_its_weights_are_handed_out(void **st
   toy_free(train), toy_free(validation);
 }
 
+static void one_step_by_hand(void **state) {
+  (void)state;
+  /* One cell of feature 1 for four pixels, one of them void: the gradient is the mean over the other three, softmax - onehot = -+1/2, and
+   * from rest w = -lr (1 + mu) g. */
+  struct dense_shape g = {1, 1, 2, 2, 2, 9};
+  real one = 1, w[2], b[2];
+  uint8_t label[4] = {0, 0, 9, 0};
+  struct dense_images image = {1, &one, label};
+  struct dense_eval_options o = {.epochs = 1, .batch = 8, .momentum = .5, .lr = {.5}, .rates = 1};
+  struct dense_eval_result r;
+  struct error err;
+  assert_true(dense_eval(&g, 1, &image, &image, &image, &o, NULL, NULL, &r, NULL, w, b, &err));
+  /* a third is rounded, thrice */
+  real expected[2] = {(real)0.375, (real)-0.375};
+  assert_all_close(w, expected, 2, 4 * REAL_ROUNDOFF);
+  assert_all_close(b, expected, 2, 4 * REAL_ROUNDOFF);
+  assert_true(fabs(r.loss - log(2)) < 1e-15 && r.test.mean_iou == 1 && r.test.pixels == 3);
+}
+
 static void bad_input_is_named(void **state) {
   (void)state;
   struct toy t = toy_make(2, 1);
@@ -266,7 +284,6 @@ static void threads_do_not_matter(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(upsampling_keeps_constants_and_ramps),
                                      cmocka_unit_test(known_values_two_to_four),
                                      cmocka_unit_test(same_size_is_a_copy),
@@ -277,6 +294,7 @@ int main(void) {
                                      cmocka_unit_test(equal_logits_take_the_lowest_class),
                                      cmocka_unit_test(separable_cells_are_segmented_without_error),
                                      cmocka_unit_test(validation_chooses_the_rate_and_its_weights_are_handed_out),
+                                     cmocka_unit_test(one_step_by_hand),
                                      cmocka_unit_test(bad_input_is_named),
                                      cmocka_unit_test(threads_do_not_matter)};
   return cmocka_run_group_tests_name("dense evaluation " REAL_SUFFIX, tests, NULL, NULL);

@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "eval/softmax.h"
 #include "support/cmocka.h"
 
@@ -37,8 +36,8 @@ static void gradient_is_the_difference_quotient(void **state) {
   test_fill_normal(w, C * D, 2);
   test_fill_normal(b, C, 3);
   softmax_loss(&g, x, label, w, b, dw, db, logits, row_loss);
-  /* Central differences: step^2 / 6 of the third derivative (below 3^3 here, as |x| < 3) and rounding of the loss over the step; the logits are rounded to real,
-   * a few roundoff of at most 8. */
+  /* Central differences: step^2 / 6 of the third derivative (below 3^3 here, as |x| < 3) and rounding of the loss over the step; the
+   * logits are rounded to real, a few roundoff of at most 8. */
   double step = cbrt(REAL_ROUNDOFF), allowed = 27 * step * step / 6 + 32 * REAL_ROUNDOFF / step;
   for (int i = 0; i < C * D + C; i++) {
     real *p = i < C * D ? w + i : b + (i - C * D), kept = *p;
@@ -59,6 +58,9 @@ static void huge_logits_stay_finite(void **state) {
   assert_true(d[0] == 0 && d[1] == 0 && d[2] == 0);
   assert_true(softmax_cross_entropy(3, logits, 1, 1, d) == (double)logits[0]);
   assert_true(d[0] == 1 && d[1] == -1 && d[2] == 0);
+  real low[2] = {-2000, -2000};
+  assert_true(softmax_cross_entropy(2, low, 0, 1, low) == log(2)); /* the gradient in place */
+  assert_true(low[0] == (real)-0.5 && low[1] == (real)0.5);
 }
 
 static void nesterov_by_hand(void **state) {
@@ -157,8 +159,8 @@ static void noise_is_not_learnt_beyond_chance(void **state) {
 
 static void held_out_images_choose_the_rate(void **state) {
   (void)state;
-  /* One rate far too small for one epoch to learn anything, one that learns: the second wins although it stands last. Features with an offset
-   * make the small rate's predictions all the same. */
+  /* One rate far too small for one epoch to learn anything, one that learns: the second wins although it stands last. Features with an
+   * offset make the small rate's predictions all the same. */
   struct toy train;
   toy_make(&train, 200, 4, 4, 0.1, 7);
   for (ptrdiff_t i = 0; i < 200 * 4; i++) train.x[i] += (real)(i % 4 == 0 ? 40 : 0);
@@ -170,6 +172,31 @@ static void held_out_images_choose_the_rate(void **state) {
   assert_true(r.held_out[1].hits > r.held_out[0].hits && r.base_lr == 0.05);
   assert_true(r.held_out[0].count == 50);
   toy_free(&train);
+}
+
+static void held_out_images_are_not_trained_on(void **state) {
+  (void)state;
+  /* Every image has a feature of its own. What was trained on is known by heart; an image kept aside has only the biases to go by, and all
+   * such images get the same class. */
+  enum { N = 40 };
+  struct toy t = {.count = N, .d = N, .x = test_reals(N * N), .label = calloc(N, sizeof(int32_t)), .fail_at = -2};
+  struct philox g = philox_stream(1, PHILOX_TEST, 3, 0, 0);
+  for (int i = 0; i < N; i++) t.x[i * N + i] = 10, t.label[i] = (int32_t)philox_below(&g, 4);
+  int32_t split[N], of_class[4] = {0};
+  struct linear_eval_options o = {.epochs = 30, .batch = 16, .momentum = .9, .base_lr = {1, .5}, .rates = 2, .held_out = .4};
+  ptrdiff_t held_out = linear_eval_split(o.seed, o.held_out, N, split);
+  for (ptrdiff_t i = 0; i < held_out; i++) of_class[t.label[split[i]]]++;
+  struct linear_features f = toy_features(&t);
+  struct linear_eval_result r;
+  struct error err;
+  assert_true(linear_eval(&f, N, t.x, t.label, 4, &o, NULL, NULL, &r, NULL, NULL, &err));
+  for (int k = 0; k < 2; k++) {
+    bool one_class = false;
+    for (int c = 0; c < 4; c++) one_class = one_class || r.held_out[k].hits == of_class[c];
+    assert_true(one_class && r.held_out[k].count == 16 && r.held_out[k].hits < 16);
+  }
+  assert_true(r.train.hits == N && r.test.hits == N);
+  toy_free(&t);
 }
 
 static void split_and_shuffle_are_permutations(void **state) {
@@ -191,8 +218,8 @@ static void split_and_shuffle_are_permutations(void **state) {
 
 static void a_full_batch_step_is_the_case_by_hand(void **state) {
   (void)state;
-  /* One epoch of one batch: w = - lr (1 + mu) g, with lr = base n / 256 (fewer images than a batch: the batch is all of them). Two images, one
-   * feature: g = mean of (softmax - onehot) x = +-(1/2)(1 + 1)/2. */
+  /* One epoch of one batch: w = - lr (1 + mu) g, with lr = base n / 256 (fewer images than a batch: the batch is all of them). Two images,
+   * one feature: g = mean of (softmax - onehot) x = +-(1/2)(1 + 1)/2. */
   real x[2] = {1, -1}, weight[2], bias[2];
   int32_t label[2] = {0, 1};
   struct toy t = {.count = 2, .d = 1, .x = x, .label = label, .fail_at = -2};
@@ -264,7 +291,7 @@ static void threads_do_not_matter(void **state) {
   struct toy train;
   toy_make(&train, 700, 600, 300, 1, 10); /* more classes and features than a tile of the matrix product */
   struct linear_features f = toy_features(&train);
-  struct linear_eval_options o = {.epochs = 2, .batch = 350, .momentum = .9, .base_lr = {.1}, .rates = 1, .held_out = .1};
+  struct linear_eval_options o = {.epochs = 2, .batch = 300, .momentum = .9, .base_lr = {.1}, .rates = 1, .held_out = .1};
   struct linear_eval_result r[2];
   real *weight[2] = {test_reals(300 * 600), test_reals(300 * 600)};
   struct error err;
@@ -280,7 +307,6 @@ static void threads_do_not_matter(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(loss_of_zero_weights_is_ln_c),
                                      cmocka_unit_test(gradient_is_the_difference_quotient),
                                      cmocka_unit_test(huge_logits_stay_finite),
@@ -288,6 +314,7 @@ int main(void) {
                                      cmocka_unit_test(separable_features_are_classified_without_error),
                                      cmocka_unit_test(noise_is_not_learnt_beyond_chance),
                                      cmocka_unit_test(held_out_images_choose_the_rate),
+                                     cmocka_unit_test(held_out_images_are_not_trained_on),
                                      cmocka_unit_test(split_and_shuffle_are_permutations),
                                      cmocka_unit_test(a_full_batch_step_is_the_case_by_hand),
                                      cmocka_unit_test(classes_and_images_too_few),

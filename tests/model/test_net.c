@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "base/blas.h"
 #include "model/exchange.h"
 #include "model/init.h"
 #include "model/net.h"
@@ -26,8 +25,10 @@ static struct net build(const char *name, enum stem stem, ptrdiff_t batch, ptrdi
 /* torchvision's documented parameter counts less the classifier (512 or 2048 x 1000 + 1000). */
 static void sizes_are_torchvisions(void **state) {
   (void)state;
-  static const struct { const char *name; ptrdiff_t parameters, channels; } known[] = {
-      {"resnet18", 11689512 - 513000, 512}, {"resnet34", 21797672 - 513000, 512}, {"resnet50", 25557032 - 2049000, 2048}};
+  static const struct {
+    const char *name;
+    ptrdiff_t parameters, channels;
+  } known[] = {{"resnet18", 11689512 - 513000, 512}, {"resnet34", 21797672 - 513000, 512}, {"resnet50", 25557032 - 2049000, 2048}};
   for (size_t i = 0; i < 3; i++) {
     struct net net = build(known[i].name, STEM_IMAGENET, 2, 224, 224);
     ptrdiff_t count = 0;
@@ -65,7 +66,14 @@ static void pass(const struct net *net, bool keep_all, int poison, real *map, re
   memset(gradient, 0, (size_t)net->state_size * sizeof(real));
   real *x = test_reals(net->value[0].size);
   test_fill_normal(x, net->value[0].size, 7);
-  struct net_run run = {.net = net, .plan = &plan, .backend = b, .state = weights, .gradient = gradient, .workspace = memory, .scratch = scratch, .network = ""};
+  struct net_run run = {.net = net,
+                        .plan = &plan,
+                        .backend = b,
+                        .state = weights,
+                        .gradient = gradient,
+                        .workspace = memory,
+                        .scratch = scratch,
+                        .network = ""};
   net_forward(&run, NET_TRAIN, x);
   ptrdiff_t size = net->value[net->map].size;
   memcpy(map, net_value(&run, net->map), (size_t)size * sizeof(real));
@@ -202,7 +210,6 @@ static void impossible_shapes_are_refused(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_torchvisions),
                                      cmocka_unit_test(small_images_keep_their_cells),
                                      cmocka_unit_test(sharing_memory_changes_no_bit),

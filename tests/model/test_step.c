@@ -2,7 +2,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "model/init.h"
 #include "model/step.h"
 
@@ -12,8 +11,14 @@
 enum { BATCH = 3, SIDE = 24 };
 
 static struct model_config small_config(void) {
-  struct model_config c = {.batch = BATCH, .height = SIDE, .width = SIDE, .regions = true, .teacher = true,
-                           .lambda_rdem = 1, .lambda_riem = 1, .lambda_byol = 1,
+  struct model_config c = {.batch = BATCH,
+                           .height = SIDE,
+                           .width = SIDE,
+                           .regions = true,
+                           .teacher = true,
+                           .lambda_rdem = 1,
+                           .lambda_riem = 1,
+                           .lambda_byol = 1,
                            .lars = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1.5e-6}};
   if (!architecture_named("small", &c.arch)) abort();
   c.arch.base_width = 4;
@@ -145,8 +150,10 @@ static void threads_change_no_bit(void **state) {
     const ptrdiff_t sizes[] = {f.m.online.net.state_size, f.m.target.net.state_size, f.m.online.net.state_size};
     for (int b = 0; b < 3; b++) {
       size_t bytes = (size_t)sizes[b] * sizeof(real);
-      if (i == 0) memcpy(expected[b] = test_reals(sizes[b]), blocks[b], bytes);
-      else assert_memory_equal(blocks[b], expected[b], bytes);
+      if (i == 0)
+        memcpy(expected[b] = test_reals(sizes[b]), blocks[b], bytes);
+      else
+        assert_memory_equal(blocks[b], expected[b], bytes);
     }
     fixture_free(&f);
   }
@@ -168,8 +175,10 @@ static void zero_lambda_leaves_exact_zeros(void **state) {
     const struct parameter *p = &f.m.online.net.parameter[i];
     bool local = strncmp(p->name, "local_projector", 15) == 0, statistic = p->role == ROLE_STATISTIC;
     double most = test_max_abs(f.m.gradient + p->offset, p->size);
-    if (local || statistic) assert_true(most == 0);
-    else if (p->role == ROLE_WEIGHT) assert_true(most > 0);
+    if (local || statistic)
+      assert_true(most == 0);
+    else if (p->role == ROLE_WEIGHT)
+      assert_true(most > 0);
   }
   fixture_free(&f);
 }
@@ -186,8 +195,10 @@ static void target_follows_and_statistics_do_not(void **state) {
   model_update(&f.m, 0.1, 0, NULL); /* tau 0: the target becomes online */
   for (int i = 0; i < g_net->parameters; i++) {
     const struct parameter *p = &g_net->parameter[i], *q = &f_net->parameter[net_find_parameter(f_net, p->name)];
-    if (p->role == ROLE_STATISTIC) assert_all_equal(f.m.target.state + p->offset, before + p->offset, p->size);
-    else assert_all_close(f.m.target.state + p->offset, f.m.online.state + q->offset, p->size, 4 * REAL_ROUNDOFF * 2);
+    if (p->role == ROLE_STATISTIC)
+      assert_all_equal(f.m.target.state + p->offset, before + p->offset, p->size);
+    else
+      assert_all_close(f.m.target.state + p->offset, f.m.online.state + q->offset, p->size, 4 * REAL_ROUNDOFF * 2);
   }
   free(before);
   fixture_free(&f);
@@ -252,15 +263,15 @@ static void drawn_regions_are_never_the_region_itself(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {
 #if EDIY_REAL_BITS == 64
-      cmocka_unit_test(gradients_are_differences),
+    cmocka_unit_test(gradients_are_differences),
 #endif
-      cmocka_unit_test(threads_change_no_bit),
-      cmocka_unit_test(zero_lambda_leaves_exact_zeros),
-      cmocka_unit_test(target_follows_and_statistics_do_not),
-      cmocka_unit_test(the_trace_sees_every_layer),
-      cmocka_unit_test(drawn_regions_are_never_the_region_itself)};
+    cmocka_unit_test(threads_change_no_bit),
+    cmocka_unit_test(zero_lambda_leaves_exact_zeros),
+    cmocka_unit_test(target_follows_and_statistics_do_not),
+    cmocka_unit_test(the_trace_sees_every_layer),
+    cmocka_unit_test(drawn_regions_are_never_the_region_itself)
+  };
   return cmocka_run_group_tests_name("step " REAL_SUFFIX, tests, NULL, NULL);
 }

@@ -183,6 +183,12 @@ static void rows_below_the_guard(void **state) {
   run(BYOL, &one, z, zero, NULL, 1, &value, d); /* a dead target pulls nowhere */
   assert_true(value == 2 && d[0] == 0 && d[1] == 0);
 
+  /* The mean of the negatives is below the guard, their sum is above it. */
+  const real negatives[4] = {(real)0x1p-20, 0, (real)0x1p-20, 0}, right[4] = {1, 0, 2, 0};
+  const int32_t itself = 0;
+  run(RDEM_INSTANCE, &two, right, negatives, &itself, 1, &value, NULL);
+  assert_true(fabs(value - 0x1p-20 * 1e6) <= 0x1p-51);
+
   const real r[4] = {(real)0x1p-22, 0, 3, 4};
   const int32_t swapped[2] = {1, 0};
   double cos = length * 0.6;

@@ -1,7 +1,7 @@
 /* The golden cases of the shared folder, in float and double: every expected tensor of every case is produced and agrees.
  *
  * The folder is $EDIY_SHARED, or ../shared beside the repository. It is not part of the project: where it is missing, one test says so and
- * is skipped. What needs no folder is in test_formula.c and test_compare.c.
+ * is skipped. What needs no folder is in test_formula.c and test_compare.c. EDIY_CASE=TEXT runs only the cases whose name has TEXT in it.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -11,7 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/blas.h"
 #include "base/file.h"
 #include "base/philox.h"
 #include "base/sha256.h"
@@ -244,6 +243,5 @@ int main(void) {
       cmocka_unit_test(every_case_agrees_in_float),
   };
   if (!find_folder()) return cmocka_run_group_tests(absent, NULL, NULL);
-  blas_prepare();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Running the built program from a test: in a fresh folder, with its output and exit status looked at.
  *
- * The program is the one of the environment variable EDIY, else build/ediy below the folder the tests are started in. */
+ * The program is the one of the environment variable EDIY, else ediy in the folder that BUILD
+ * names (tests/run.sh sets it), else build/ediy. */
 #ifndef EDIY_TESTS_PROGRAM_H
 #define EDIY_TESTS_PROGRAM_H
 

@@ -43,7 +43,8 @@ static inline void test_close(const real *a, const real *b, ptrdiff_t n, double 
     if (!(e <= bound) && (worst < 0 || !(e <= most))) worst = i, most = e;
   }
   if (worst >= 0) {
-    print_error("%s[%td] is %.17g, expected %.17g: off by %.3g, allowed %.3g\n", what, worst, (double)a[worst], (double)b[worst], most, bound);
+    print_error("%s[%td] is %.17g, expected %.17g: off by %.3g, allowed %.3g\n", what, worst, (double)a[worst], (double)b[worst], most,
+                bound);
     _fail(file, line);
   }
 }
