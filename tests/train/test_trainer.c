@@ -360,6 +360,32 @@ static void a_loss_that_is_not_finite_is_located(void **state) {
   assert_same_weights(checkpoint_of("n2", step - 1), checkpoint_of("n", step - 1));
 }
 
+/* One broken image among 26: the run goes on without it; where none is allowed it stops, keeps its state, and goes on once the image is mended. */
+static void bad_images_are_told_and_too_many_stop_the_run(void **state) {
+  (void)state;
+  char command[3 * FOLDER_PATH], extra[FOLDER_PATH + 64];
+  snprintf(command, sizeof command, "cp -r '%s/data' '%s/data2'", folder, folder);
+  assert_int_equal(system(command), 0);
+  snprintf(extra, sizeof extra, "data=%s/data2 data.max_bad=1", folder);
+  run("b", extra);
+  folder_file(folder, "data2/03.png", "not an image", 12);
+  struct watcher w = {0};
+  struct train_result r;
+  struct error err;
+  if (!start("b1", extra, &w, &r, &err)) fail_msg("%s", err.text);
+  assert_int_equal(r.last.bad_files, 1);
+  assert_non_null(strstr(w.last_line, "03.png")); /* the last thing said, after data and network */
+
+  extra[strlen(extra) - 1] = '0';
+  assert_false(start("b2", extra, NULL, &r, &err));
+  if (!strstr(err.text, "1 images cannot be read, more than the 0 allowed") || !strstr(err.text, "the state before this step is in "))
+    fail_msg("message: %s", err.text);
+  snprintf(command, sizeof command, "cp '%s/data/03.png' '%s/data2/03.png'", folder, folder);
+  assert_int_equal(system(command), 0);
+  run("b2", extra);
+  assert_same_weights(checkpoint_of("b2", STEPS), checkpoint_of("b", STEPS));
+}
+
 static void too_little_memory_is_said_before_anything_is_written(void **state) {
   (void)state;
   refused("m", "backbone=resnet50 size=4096 stem=cifar", "this run needs ");
@@ -417,13 +443,19 @@ int main(int argc, char **argv) {
     snprintf(folder, sizeof folder, "%s", argv[2]);
     child(argv[3]);
   }
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_run_trains_logs_and_exports),          cmocka_unit_test(threads_and_workers_change_no_bit),
-      cmocka_unit_test(accumulation_keeps_the_number_of_steps), cmocka_unit_test(two_halves_are_the_whole),
-      cmocka_unit_test(a_stop_asked_for_ends_after_the_step),   cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
-      cmocka_unit_test(kill_leaves_a_whole_checkpoint),         cmocka_unit_test(byol_then_ediy),
-      cmocka_unit_test(a_loss_that_is_not_finite_is_located),   cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
-      cmocka_unit_test(more_micro_batches_need_less_memory),    cmocka_unit_test(another_run_is_not_taken_up),
-      cmocka_unit_test(a_finished_run_has_nothing_to_do)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_run_trains_logs_and_exports),
+                                     cmocka_unit_test(threads_and_workers_change_no_bit),
+                                     cmocka_unit_test(accumulation_keeps_the_number_of_steps),
+                                     cmocka_unit_test(two_halves_are_the_whole),
+                                     cmocka_unit_test(a_stop_asked_for_ends_after_the_step),
+                                     cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
+                                     cmocka_unit_test(kill_leaves_a_whole_checkpoint),
+                                     cmocka_unit_test(byol_then_ediy),
+                                     cmocka_unit_test(a_loss_that_is_not_finite_is_located),
+                                     cmocka_unit_test(bad_images_are_told_and_too_many_stop_the_run),
+                                     cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
+                                     cmocka_unit_test(more_micro_batches_need_less_memory),
+                                     cmocka_unit_test(another_run_is_not_taken_up),
+                                     cmocka_unit_test(a_finished_run_has_nothing_to_do)};
   return cmocka_run_group_tests_name("trainer", tests, setup, teardown);
 }
