@@ -9,10 +9,25 @@ static bool is_network(const struct case_file *c) {
   return strcmp(c->op, "block") == 0 || strcmp(c->op, "backbone") == 0 || strcmp(c->op, "step") == 0;
 }
 
+/* True in *sound if the case accepts this project's own run in double: only then is that network a truth to hold others to. */
+static bool truth_is_sound(const struct case_file *c, bool *sound, struct error *err) {
+  struct verdict own;
+  if (!case_check(c, 64, &own, err)) return false;
+  *sound = own.failures == 0;
+  verdict_free(&own);
+  return true;
+}
+
 /* The candidate's verdict again, beside a truth that decided as it did. */
 static bool judge_by_decisions(const struct case_run *candidate, struct decisions *d, struct verdict *v, struct error *err) {
   struct case_run truth;
   struct trace force = decisions_force(d);
+  bool sound;
+  if (!truth_is_sound(candidate->file, &sound, err)) return false;
+  if (!sound) {
+    verdict_fail(v, "truth in double", "disagrees with the case, and cannot decide where the file cannot");
+    return true;
+  }
   bool ok = run_begin(&truth, candidate->file, err);
   truth.trace = &force;
   ok = ok && case_compute(&truth, 64);

@@ -45,6 +45,9 @@ MUST_CHECK bool compare_case(const struct case_run *run, int bits, const struct 
                              struct verdict *v, struct error *err);
 void verdict_free(struct verdict *v);
 
+/* Adds a failure that is not of a tensor, at most once a verdict. */
+void verdict_fail(struct verdict *v, const char *what, const char *rule);
+
 /* One line: "grad_in.x[2, 0, 1] is 0.5, expected 0.25 (element): off by 1e-1, allowed 2e-6". */
 void finding_text(const struct finding *f, char *text, size_t size);
 

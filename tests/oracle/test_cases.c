@@ -11,7 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/blas.h"
 #include "base/file.h"
 #include "base/philox.h"
 #include "base/sha256.h"
@@ -244,6 +243,5 @@ int main(void) {
       cmocka_unit_test(every_case_agrees_in_float),
   };
   if (!find_folder()) return cmocka_run_group_tests(absent, NULL, NULL);
-  blas_prepare();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,7 +8,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "base/blas.h"
 #include "image/image.h"
 #include "support/cmocka.h"
 #include "support/support.h"
@@ -406,7 +405,6 @@ int main(int argc, char **argv) {
     setenv("OMP_WAIT_POLICY", "passive", 1);
     execv(argv[0], argv);
   }
-  blas_prepare();
   program = argv[0];
   if (argc == 4 && strcmp(argv[1], "child") == 0) {
     snprintf(folder, sizeof folder, "%s", argv[2]);
