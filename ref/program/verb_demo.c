@@ -75,8 +75,8 @@ static void add_network(struct command *c) {
   add(c, "size=96");
 }
 
-/* Chosen by trying, for about 500 steps: small batches give more of them, and need the larger rate and the quicker target. Crops of at least
- * 0.3 of the image show the object, not only the ground. */
+/* Chosen by trying, for about 500 steps: small batches give more of them, and need the larger rate and the quicker target. Crops of at
+ * least 0.3 of the image show the object, not only the ground. */
 static void add_training(struct command *c, const struct demo *d) {
   add(c, "batch=32");
   add(c, "epochs=%lld", (long long)d->epochs);
