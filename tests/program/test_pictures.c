@@ -61,7 +61,7 @@ static void views_are_those_of_the_seed(void **state) {
   assert_int_equal(program_run("cmp a.png d.png")->status, 1);
 }
 
-#define RECORD "{\"step\": %d, \"epoch\": 0, \"lr\": 0.1, \"total\": %g, \"byol\": null}\n"
+#define RECORD "{\"step\": %d, \"epoch\": 0, \"lr\": 0.1, \"loss\": %g, \"byol\": null}\n"
 
 static void write_log(const char *end) {
   FILE *f = fopen("run/log.jsonl", "w");
