@@ -1,5 +1,5 @@
 /* A frozen backbone for outsiders: files, images or ready inputs in, features out (train/features.h). */
-#include <assert.h>
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,6 +238,8 @@ EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy
     if (!x->rgb || x->height < 1 || x->width < 1 || (int64_t)x->height * x->width > IMAGE_MAX_PIXELS)
       ok = fail(&inner, "ediy_backbone_images: image %td has %d x %d pixels%s; 1 to %d in all are possible", i, x->width, x->height,
                 x->rgb ? "" : " at a null pointer", IMAGE_MAX_PIXELS);
+    else if ((int64_t)b->resize * size_max(x->height, x->width) / size_min(x->height, x->width) > INT_MAX)
+      ok = fail(&inner, "ediy_backbone_images: image %td of %d x %d pixels is too long for its width", i, x->width, x->height);
   }
   return outside(ok && run(b, count, fill_images, images, features, map, &inner), &inner, err);
 }
