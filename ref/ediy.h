@@ -7,6 +7,7 @@
  *     features     a trained backbone turns images into feature vectors and maps           ediy_backbone_*
  *     matching     which region goes with which, as a frozen teacher sees it               ediy_match_*
  *     losses       BYOL, R-DEM and R-IEM with their gradients                              ediy_loss_*
+ *     layers       convolution and batch normalisation, forward and backward               ediy_conv_*, ediy_norm_*
  *     updates      LARS and the moving average                                             ediy_lars_*, ediy_ema_*
  *     views        BYOL's augmentation: drawn parameters, and the view they make           ediy_augment_*
  *     training     a whole run from key=value options                                      ediy_train
@@ -161,6 +162,63 @@ EDIY_API bool ediy_loss_riem_f32(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t 
                                  double scale, double *value, float *dp, ediy_error *err);
 EDIY_API bool ediy_loss_riem_f64(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, const double *p, const double *g,
                                  const int32_t *s, double scale, double *value, double *dp, ediy_error *err);
+
+/* ---- layers ------------------------------------------------------------------------------------------------------------------------------
+ * The two that a kernel is most often held to. In double they are a truth for a kernel in float. A linear layer is a 1x1 convolution of
+ * n x 1 x 1 x c.
+ *
+ * 2-D convolution without bias (a cross-correlation, as everywhere in this field). x, dx: n h w c; w, dw: k r s c; y, dy: n p q k, where p and q
+ * are ediy_conv_out of rows and columns. Each result is one sum, accumulated in the type of the arrays.
+ *
+ *     y[n,p,q,k]  = sum over r, s, c of  x[n, p stride + r - pad, q stride + s - pad, c] w[k,r,s,c]          0 outside the image
+ */
+typedef struct ediy_conv {
+  ptrdiff_t n, h, w, c;           /* input: images, rows, columns, channels */
+  ptrdiff_t k, r, s, stride, pad; /* output channels, rows and columns of the kernel; pad zeros on every side */
+} ediy_conv;
+
+/* (size + 2 pad - kernel) / stride + 1, rounded down; 0 where there is no output. */
+EDIY_API ptrdiff_t ediy_conv_out(ptrdiff_t size, ptrdiff_t kernel, ptrdiff_t stride, ptrdiff_t pad);
+
+/* y and dx are overwritten; dw is ADDED to. */
+EDIY_API bool ediy_conv_forward_f32(const ediy_conv *shape, const float *x, const float *w, float *y, ediy_error *err);
+EDIY_API bool ediy_conv_forward_f64(const ediy_conv *shape, const double *x, const double *w, double *y, ediy_error *err);
+EDIY_API bool ediy_conv_backward_data_f32(const ediy_conv *shape, const float *dy, const float *w, float *dx, ediy_error *err);
+EDIY_API bool ediy_conv_backward_data_f64(const ediy_conv *shape, const double *dy, const double *w, double *dx, ediy_error *err);
+EDIY_API bool ediy_conv_backward_weights_f32(const ediy_conv *shape, const float *x, const float *dy, float *dw, ediy_error *err);
+EDIY_API bool ediy_conv_backward_weights_f64(const ediy_conv *shape, const double *x, const double *dy, double *dw, ediy_error *err);
+
+/* Batch normalisation in training, with an optional residual and ReLU (Ioffe, Szegedy 2015). x, residual, y: m x c; all others c.
+ *
+ *     mu = mean over rows of x,  v = mean of (x - mu)^2 (biased),  invstd = 1 / sqrt(v + eps)
+ *     y = gamma (x - mu) invstd + beta  [+ residual]  [then max(., 0)]
+ *     running_mean += momentum (mu - running_mean);  running_var += momentum (v m/(m-1) - running_var)
+ *
+ * Statistics in double. mean and invstd are left for backward. residual may be null. */
+typedef struct ediy_norm {
+  ptrdiff_t m, c; /* rows (n h w of a map), channels */
+  double eps, momentum;
+  bool relu;
+} ediy_norm;
+
+EDIY_API bool ediy_norm_forward_f32(const ediy_norm *shape, const float *x, const float *residual, const float *gamma, const float *beta,
+                                    float *running_mean, float *running_var, float *y, double *mean, double *invstd, ediy_error *err);
+EDIY_API bool ediy_norm_forward_f64(const ediy_norm *shape, const double *x, const double *residual, const double *gamma,
+                                    const double *beta, double *running_mean, double *running_var, double *y, double *mean, double *invstd,
+                                    ediy_error *err);
+
+/* With d = dy where y > 0, else 0 (d = dy without relu), and xhat = (x - mean) invstd:
+ *
+ *     dx = gamma invstd (d - mean over rows of d - xhat mean over rows of d xhat),  dresidual = d
+ *     dgamma += sum of d xhat,  dbeta += sum of d
+ *
+ * dx (may be dy itself) and dresidual (may be null) are overwritten, dgamma and dbeta ADDED to. y may be null without relu. */
+EDIY_API bool ediy_norm_backward_f32(const ediy_norm *shape, const float *x, const float *y, const float *gamma, const double *mean,
+                                     const double *invstd, const float *dy, float *dx, float *dresidual, float *dgamma, float *dbeta,
+                                     ediy_error *err);
+EDIY_API bool ediy_norm_backward_f64(const ediy_norm *shape, const double *x, const double *y, const double *gamma, const double *mean,
+                                     const double *invstd, const double *dy, double *dx, double *dresidual, double *dgamma, double *dbeta,
+                                     ediy_error *err);
 
 /* ---- updates ---------------------------------------------------------------------------------------------------------------------------------
  * LARS (You, Gitman, Ginsburg 2017) on one parameter tensor of `size` numbers: w (parameter) and m (momentum buffer, zero before the first
