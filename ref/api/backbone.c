@@ -24,7 +24,7 @@ struct ediy_backbone {
   char describe[256]; /* the keys backbone, stem and size, as a checkpoint's configuration has them */
 };
 
-/* ---- opening ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool set_key(struct config *config, const char *key, const char *value, struct error *err) {
   return !value || options_set(config_options, config_option_count, config, key, value, err);
@@ -140,7 +140,7 @@ EDIY_API int ediy_backbone_size(const ediy_backbone *b) { return b->extractor.he
 EDIY_API int ediy_backbone_channels(const ediy_backbone *b) { return (int)b->extractor.channels; }
 EDIY_API int ediy_backbone_cells(const ediy_backbone *b) { return (int)b->extractor.map_h; }
 
-/* ---- features --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- features ----------------------------------------------------------------------------------------------------------------------- */
 
 /* The caller may have raised its number of OpenMP threads since the backbone was made. Returns what to set again afterwards. */
 static int limit_threads(const ediy_backbone *b) {

@@ -1,5 +1,5 @@
-/* A program of somebody else: knows the installed header and library, nothing of this source tree. It is compiled as C and as C++ (test_install.c)
- * and checks what it gets against values that follow from the equations by hand.
+/* A program of somebody else: knows the installed header and library, nothing of this source tree. It is compiled as C and as C++
+ * (test_install.c) and checks what it gets against values that follow from the equations by hand.
  *
  *     outside FOLDER      writes its files there; status 0 and no output, or what was wrong
  */
@@ -98,7 +98,7 @@ static void updates(void) {
   REQUIRE(xi[0] == 1.125 && xi[1] == 2.75);
 }
 
-/* ---- a PNG of our own: stored, not compressed --------------------------------------------------------------------------------------------- */
+/* ---- a PNG of our own: stored, not compressed --------------------------------------------------------------------------------------- */
 
 static void big_endian(uint8_t *to, uint32_t x) {
   for (int i = 0; i < 4; i++) to[i] = (uint8_t)(x >> (24 - 8 * i));
@@ -227,7 +227,7 @@ static void features(const char *folder) {
   free(again);
 }
 
-/* ---- training, on the images that features() wrote -------------------------------------------------------------------------------------- */
+/* ---- training, on the images that features() wrote ---------------------------------------------------------------------------------- */
 
 static bool end_after_first(void *context, const ediy_progress *p) {
   int *steps = (int *)context;

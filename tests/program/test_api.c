@@ -1,5 +1,6 @@
-/* The outside program of test_install.c, compiled into the tests: every public function runs under whatever watches them (AddressSanitizer, valgrind,
- * another compiler), which an installed library cannot. What more there is to say about arguments is said here. */
+/* The outside program of test_install.c, compiled into the tests: every public function runs under whatever watches them
+ * (AddressSanitizer, valgrind, another compiler), which an installed library cannot. What more there is to say about arguments is said
+ * here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

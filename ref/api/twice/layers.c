@@ -7,7 +7,7 @@
 #include "op/conv.h"
 #include "op/norm.h"
 
-/* ---- convolution ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- convolution -------------------------------------------------------------------------------------------------------------------- */
 
 #if EDIY_REAL_BITS == 32 /* independent of real: once is enough */
 EDIY_API ptrdiff_t ediy_conv_out(ptrdiff_t size, ptrdiff_t kernel, ptrdiff_t stride, ptrdiff_t pad) {
@@ -55,7 +55,7 @@ EDIY_API bool REAL_NAME(ediy_conv_backward_weights)(const ediy_conv *shape, cons
   return outside(ok, &inner, err);
 }
 
-/* ---- batch normalisation ---------------------------------------------------------------------------------------------------------------- */
+/* ---- batch normalisation ------------------------------------------------------------------------------------------------------------ */
 
 static bool norm_begin(const char *what, const ediy_norm *o, bool arrays, struct norm *g, double **scratch, struct error *err) {
   ptrdiff_t bytes;
