@@ -102,6 +102,11 @@ $(BUILD)/tests/%: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
 
 tests: $(TESTS)
 
+DEMO ?= demo
+demo: deps ## install what is missing, build, and do everything once, into the folder DEMO (demo)
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/ediy demo out=$(DEMO)
+
 check: deps ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
@@ -136,6 +141,19 @@ run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
 # Objects of the parsers alone, compiled for libFuzzer by clang; corpora grow in build-fuzz/corpus and begin with what seeds.c writes.
+check-kill: $(BUILD)/tests/train/test_trainer ## kill -9 a training run at 50 random moments and go on from each
+	@EDIY_TEST_KILLS=50 BUILD=$(BUILD) sh tests/run.sh $(BUILD)/tests/train/test_trainer
+
+# Speed, never asserted. BENCH=key=value... is handed to ediy bench; PEER names the PyTorch script to be measured beside it, turn by turn.
+BENCH ?= backbone=resnet50 size=224 batch=16
+ROUNDS ?= 3
+PYTHON ?= python3
+PEER ?= ../shared/peer/ediy_torch.py
+bench: all ## time a training step part by part (BENCH="key=value...")
+	@$(BUILD)/ediy bench $(BENCH) json=$(BUILD)/bench.json && echo "also as $(BUILD)/bench.json"
+bench-peer: all ## the same beside a PyTorch script (PEER), interleaved, with the ratio
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) PEER=$(PEER) ROUNDS=$(ROUNDS) sh tests/bench/peer.sh
+
 FUZZ_SECONDS ?= 600
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
