@@ -7,7 +7,7 @@ not chosen: PyTorch's own float run of the same network on the same input has a 
 double run, made of the same roundings (24 bits, as many products a sum); another order of summation gives another error
 of that size. The library's may be at most 4 R: orders of summation differ by less (OpenBLAS sums a block of a few
 hundred products in one register, oneDNN as many in 8 or 16), while a wrong weight, a transposed kernel, another padding
-or epsilon is off by hundreds of R and more. That the allowance can be exceeded is checked as well: twice the epsilon of
+or epsilon is off by a hundred R and more. That the allowance can be exceeded is checked as well: twice the epsilon of
 batch norm, 2e-5, must fail.
 """
 
