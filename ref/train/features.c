@@ -107,6 +107,11 @@ static bool preprocess(const struct extractor *e, const char *path, uint32_t sam
     if (ok) augment_normalise((ptrdiff_t)image.height * image.width, y);
     break;
   case PREPROCESS_EVAL:
+    if (!augment_eval_possible(view->resize, image.height, image.width)) {
+      ok = fail(err, "%s: %d x %d pixels are too long a strip to bring the short side to %d; crop it or remove it", path, image.width,
+                image.height, view->resize);
+      break;
+    }
     scratch = malloc((size_t)augment_scratch(image.height, image.width, size) * sizeof *scratch);
     if (scratch) augment_eval(view->resize, size, image.rgb, image.height, image.width, y, scratch);
     break;
@@ -119,7 +124,8 @@ static bool preprocess(const struct extractor *e, const char *path, uint32_t sam
     break;
   }
   }
-  if (view->form != PREPROCESS_AS_IS && !scratch) ok = fail(err, "%s: out of memory for %d x %d pixels", path, image.width, image.height);
+  if (ok && view->form != PREPROCESS_AS_IS && !scratch)
+    ok = fail(err, "%s: out of memory for %d x %d pixels", path, image.width, image.height);
   free(scratch);
   image_free(&image);
   return ok;
@@ -147,7 +153,9 @@ static bool load_batch(struct extractor *e, ptrdiff_t first, ptrdiff_t rows, cha
 bool extractor_run(struct extractor *e, ptrdiff_t count, char *const *path, const struct feature_view *view, float *pooled, float *map,
                    features_progress *progress, void *context, struct error *err) {
   assert(view->form == PREPROCESS_AS_IS || e->height == e->width);
-  assert(view->form != PREPROCESS_EVAL || view->resize >= e->height);
+  if (view->form == PREPROCESS_EVAL && view->resize < e->height)
+    return fail(err, "resize = %d is less than the %d pixels of the network's input, which are cut from its middle; give at least %d",
+                view->resize, e->height, e->height);
   struct net_run run = run_of(e);
   ptrdiff_t cells = e->map_h * e->map_w * e->channels, input = e->batch * e->height * e->width * 3;
   for (ptrdiff_t first = 0; first < count; first += e->batch) {
