@@ -1,6 +1,7 @@
 /* A checkpoint reads back to the bit; a damaged one is told from a good one, whatever the damage; the newest whole one is found. */
 #include "train/checkpoint.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "model/init.h"
