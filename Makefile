@@ -175,8 +175,8 @@ fuzz: $(addprefix build-fuzz/fuzz_,$(FUZZERS)) build-fuzz/seeds ## libFuzzer on 
 	  build-fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -rss_limit_mb=4096 -timeout=20 \
 	    -artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f 2>build-fuzz/$$f.log || \
 	    { tail -30 build-fuzz/$$f.log; echo "fuzz: $$f: the input that did it is named above"; exit 1; }; \
-	  sed -n 's/^stat::number_of_executed_units: *\([0-9]*\)/'$$f': \1 inputs,/p; s/^stat::new_units_added: *\([0-9]*\)/\1 of them new ground, no finding/p' \
-	    build-fuzz/$$f.log | paste -sd ' '; done
+	  awk -v f=$$f '/number_of_executed_units/ {n = $$2} /new_units_added/ {print f ": " n " inputs, " $$2 " of them new ground, no finding"}' \
+	    build-fuzz/$$f.log; done
 -include $(shell find build-fuzz -name '*.d' 2>/dev/null)
 
 SOURCES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)

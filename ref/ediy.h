@@ -7,6 +7,7 @@
  *     features     a trained backbone turns images into feature vectors and maps           ediy_backbone_*
  *     matching     which region goes with which, as a frozen teacher sees it               ediy_match_*
  *     losses       BYOL, R-DEM and R-IEM with their gradients                              ediy_loss_*
+ *     layers       convolution and batch normalisation, forward and backward               ediy_conv_*, ediy_norm_*
  *     updates      LARS and the moving average                                             ediy_lars_*, ediy_ema_*
  *     views        BYOL's augmentation: drawn parameters, and the view they make           ediy_augment_*
  *     training     a whole run from key=value options                                      ediy_train
@@ -45,14 +46,15 @@ extern "C" {
 
 #define EDIY_VERSION "0.1.0"
 
-/* The version of the library that runs; EDIY_VERSION is that of the header. While the first number is 0, programs are for one second number. */
+/* The version of the library that runs; EDIY_VERSION is that of the header. While the first number is 0, a step of the second may change
+ * what programs see. */
 EDIY_API const char *ediy_version(void);
 
 typedef struct ediy_error {
   char text[1024]; /* one line without newline; empty while nothing failed */
 } ediy_error;
 
-/* ---- images ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- images ------------------------------------------------------------------------------------------------------------------------- */
 
 /* 8-bit RGB, three bytes a pixel, rows from the top without padding. */
 typedef struct ediy_image {
@@ -65,7 +67,7 @@ typedef struct ediy_image {
 EDIY_API bool ediy_image_read(const char *path, ediy_image *image, ediy_error *err);
 EDIY_API void ediy_image_free(ediy_image *image);
 
-/* ---- features ---------------------------------------------------------------------------------------------------------------------------
+/* ---- features --------------------------------------------------------------------------------------------------------------------------
  * A frozen ResNet. Its batch norms use the running statistics, so that the features of an image do not depend on what is beside it.
  *
  *     ediy_backbone *b;
@@ -77,8 +79,8 @@ EDIY_API void ediy_image_free(ediy_image *image);
  */
 typedef struct ediy_backbone ediy_backbone;
 
-/* A zero in any field, or a null pointer for the struct: as the file says. A file from torchvision says nothing; architecture is then needed,
- * stem is imagenet and size 224. */
+/* A zero in any field, or a null pointer for the struct: as the file says. A file from torchvision says nothing; architecture is then
+ * needed, stem is imagenet and size 224. */
 typedef struct ediy_backbone_options {
   const char *architecture; /* "resnet18", "resnet34", "resnet50" as torchvision has them, "small" */
   const char *stem;         /* "imagenet": 7x7/2 and max pool; "cifar": 3x3/1, for images of 64 pixels and less */
@@ -87,8 +89,8 @@ typedef struct ediy_backbone_options {
   int batch;                /* images that go through the network together: memory against speed; 0: 16 */
 } ediy_backbone_options;
 
-/* Opens the backbone in a file: a checkpoint or backbone.safetensors of `ediy train`, or a state dict of torchvision's ResNet saved by safetensors
- * (fc is passed over). On failure *b is null. Close with ediy_backbone_close. */
+/* Opens the backbone in a file: a checkpoint or backbone.safetensors of `ediy train`, or a state dict of torchvision's ResNet saved by
+ * safetensors (fc is passed over). On failure *b is null. Close with ediy_backbone_close. */
 EDIY_API bool ediy_backbone_open(ediy_backbone **b, const char *path, const ediy_backbone_options *options, ediy_error *err);
 
 /* A backbone with the weights that training with this seed starts from. options->architecture is needed. */
@@ -118,15 +120,15 @@ EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy
                                    ediy_error *err);
 EDIY_API bool ediy_backbone_inputs(ediy_backbone *b, ptrdiff_t count, const float *inputs, float *features, float *map, ediy_error *err);
 
-/* ---- region matching (Eq. 4 and 6) -----------------------------------------------------------------------------------------------------------
+/* ---- region matching (Eq. 4 and 6) -----------------------------------------------------------------------------------------------------
  * A view of an image is `regions` vectors of `channels` numbers: the cells of a frozen teacher's last feature map.
  *
  *     diversity     d[j] = argmin over z of sim(t[z], t[j])       inside one view, z = j takes part          (Eq. 4)
  *     invariance    s[j] = argmax over z of sim(to[z], from[j])   from one view into the other               (Eq. 6)
  *
- * sim is the cosine, of rows divided by sqrt(max(sum x^2, 1e-12)), or the dot product; rounded to the type before it is compared, so that equal
- * rows tie. Ties take the lowest index. NaN never wins unless all are NaN (then index 0). t, from, to: images x regions x channels;
- * d, s: images x regions, overwritten. */
+ * sim is the cosine, of rows divided by sqrt(max(sum x^2, 1e-12)), or the dot product; rounded to the type before it is compared, so
+ * that equal rows tie. Ties take the lowest index. NaN never wins unless all are NaN (then index 0). t, from, to: images x regions x
+ * channels; d, s: images x regions, overwritten. */
 typedef enum ediy_similarity { EDIY_COSINE, EDIY_DOT } ediy_similarity;
 
 EDIY_API bool ediy_match_diversity_f32(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, ediy_similarity similarity, const float *t,
@@ -138,17 +140,17 @@ EDIY_API bool ediy_match_invariance_f32(ptrdiff_t images, ptrdiff_t regions, ptr
 EDIY_API bool ediy_match_invariance_f64(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, ediy_similarity similarity,
                                         const double *from, const double *to, int32_t *s, ediy_error *err);
 
-/* ---- losses (Eq. 2, 5, 7) --------------------------------------------------------------------------------------------------------------------
+/* ---- losses (Eq. 2, 5, 7) --------------------------------------------------------------------------------------------------------------
  * One direction each: the paper's losses are sums of two such terms with the views exchanged.
  *
  *     byol[b] = 2 - 2 cos(q[b], z[b])                               q: online prediction, z: target projection of the other view
  *     rdem[b] = 1/n sum over j of cos(r[b,j], r[b,d[b,j]])          r: online regions, d: diversity match of their view
  *     riem[b] = 1 - 1/n sum over j of cos(p[b,j], g[b,s[b,j]])      p: online regions, g: target regions of the other view
  *
- * cos divides both by sqrt(max(sum x^2, 1e-12)). value: one an image, overwritten. dq, dr, dp: the gradient of scale * mean over the images of
- * value is ADDED; null for values alone. Nothing flows into z and g. The gradient of R-DEM flows into both factors of a pair, or into
- * the first alone with stop_match. q, z: images x channels; r, p, g: images x regions x channels;
- * d, s: images x regions, indices 0 to regions - 1. */
+ * cos divides both by sqrt(max(sum x^2, 1e-12)). value: one an image, overwritten. dq, dr, dp: the gradient of scale * mean over the
+ * images of value is ADDED; null for values alone. Nothing flows into z and g. The gradient of R-DEM flows into both factors of a pair,
+ * or into the first alone with stop_match. q, z: images x channels; r, p, g: images x regions x channels; d, s: images x regions,
+ * indices 0 to regions - 1. */
 EDIY_API bool ediy_loss_byol_f32(ptrdiff_t images, ptrdiff_t channels, const float *q, const float *z, double scale, double *value,
                                  float *dq, ediy_error *err);
 EDIY_API bool ediy_loss_byol_f64(ptrdiff_t images, ptrdiff_t channels, const double *q, const double *z, double scale, double *value,
@@ -162,7 +164,64 @@ EDIY_API bool ediy_loss_riem_f32(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t 
 EDIY_API bool ediy_loss_riem_f64(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, const double *p, const double *g,
                                  const int32_t *s, double scale, double *value, double *dp, ediy_error *err);
 
-/* ---- updates ---------------------------------------------------------------------------------------------------------------------------------
+/* ---- layers ----------------------------------------------------------------------------------------------------------------------------
+ * The two that a kernel is most often held to. In double they are a truth for a kernel in float. A linear layer is a 1x1 convolution of
+ * n x 1 x 1 x c.
+ *
+ * 2-D convolution without bias (a cross-correlation, as everywhere in this field). x, dx: n h w c; w, dw: k r s c; y, dy: n p q k, where p
+ * and q are ediy_conv_out of rows and columns. Each result is one sum, accumulated in the type of the arrays.
+ *
+ *     y[n,p,q,k]  = sum over r, s, c of  x[n, p stride + r - pad, q stride + s - pad, c] w[k,r,s,c]          0 outside the image
+ */
+typedef struct ediy_conv {
+  ptrdiff_t n, h, w, c;           /* input: images, rows, columns, channels */
+  ptrdiff_t k, r, s, stride, pad; /* output channels, rows and columns of the kernel; pad zeros on every side */
+} ediy_conv;
+
+/* (size + 2 pad - kernel) / stride + 1, rounded down; 0 where there is no output. */
+EDIY_API ptrdiff_t ediy_conv_out(ptrdiff_t size, ptrdiff_t kernel, ptrdiff_t stride, ptrdiff_t pad);
+
+/* y and dx are overwritten; dw is ADDED to. */
+EDIY_API bool ediy_conv_forward_f32(const ediy_conv *shape, const float *x, const float *w, float *y, ediy_error *err);
+EDIY_API bool ediy_conv_forward_f64(const ediy_conv *shape, const double *x, const double *w, double *y, ediy_error *err);
+EDIY_API bool ediy_conv_backward_data_f32(const ediy_conv *shape, const float *dy, const float *w, float *dx, ediy_error *err);
+EDIY_API bool ediy_conv_backward_data_f64(const ediy_conv *shape, const double *dy, const double *w, double *dx, ediy_error *err);
+EDIY_API bool ediy_conv_backward_weights_f32(const ediy_conv *shape, const float *x, const float *dy, float *dw, ediy_error *err);
+EDIY_API bool ediy_conv_backward_weights_f64(const ediy_conv *shape, const double *x, const double *dy, double *dw, ediy_error *err);
+
+/* Batch normalisation in training, with an optional residual and ReLU (Ioffe, Szegedy 2015). x, residual, y: m x c; all others c.
+ *
+ *     mu = mean over rows of x,  v = mean of (x - mu)^2 (biased),  invstd = 1 / sqrt(v + eps)
+ *     y = gamma (x - mu) invstd + beta  [+ residual]  [then max(., 0)]
+ *     running_mean += momentum (mu - running_mean);  running_var += momentum (v m/(m-1) - running_var)   (v for m = 1)
+ *
+ * Statistics in double. mean and invstd are left for backward. residual may be null. */
+typedef struct ediy_norm {
+  ptrdiff_t m, c; /* rows (n h w of a map), channels */
+  double eps, momentum;
+  bool relu;
+} ediy_norm;
+
+EDIY_API bool ediy_norm_forward_f32(const ediy_norm *shape, const float *x, const float *residual, const float *gamma, const float *beta,
+                                    float *running_mean, float *running_var, float *y, double *mean, double *invstd, ediy_error *err);
+EDIY_API bool ediy_norm_forward_f64(const ediy_norm *shape, const double *x, const double *residual, const double *gamma,
+                                    const double *beta, double *running_mean, double *running_var, double *y, double *mean, double *invstd,
+                                    ediy_error *err);
+
+/* With d = dy where y > 0, else 0 (d = dy without relu), and xhat = (x - mean) invstd:
+ *
+ *     dx = gamma invstd (d - mean over rows of d - xhat mean over rows of d xhat),  dresidual = d
+ *     dgamma += sum of d xhat,  dbeta += sum of d
+ *
+ * dx (may be dy itself) and dresidual (may be null) are overwritten, dgamma and dbeta ADDED to. y may be null without relu. */
+EDIY_API bool ediy_norm_backward_f32(const ediy_norm *shape, const float *x, const float *y, const float *gamma, const double *mean,
+                                     const double *invstd, const float *dy, float *dx, float *dresidual, float *dgamma, float *dbeta,
+                                     ediy_error *err);
+EDIY_API bool ediy_norm_backward_f64(const ediy_norm *shape, const double *x, const double *y, const double *gamma, const double *mean,
+                                     const double *invstd, const double *dy, double *dx, double *dresidual, double *dgamma, double *dbeta,
+                                     ediy_error *err);
+
+/* ---- updates ---------------------------------------------------------------------------------------------------------------------------
  * LARS (You, Gitman, Ginsburg 2017) on one parameter tensor of `size` numbers: w (parameter) and m (momentum buffer, zero before the first
  * step) are updated from its gradient g.
  *
@@ -184,9 +243,9 @@ EDIY_API void ediy_lars_f64(const ediy_lars *o, ptrdiff_t size, bool adapt, doub
 EDIY_API void ediy_ema_f32(ptrdiff_t size, double tau, const float *theta, float *xi);
 EDIY_API void ediy_ema_f64(ptrdiff_t size, double tau, const double *theta, double *xi);
 
-/* ---- views (BYOL, appendix B) ------------------------------------------------------------------------------------------------------------------
- * Random resized crop, flip, colour jitter, greyscale, blur, solarisation, clip to [0, 1], ImageNet's mean and deviation. First every parameter
- * is drawn, then the view is computed: another implementation can be given the same parameters. */
+/* ---- views (BYOL, appendix B) ----------------------------------------------------------------------------------------------------------
+ * Random resized crop, flip, colour jitter, greyscale, blur, solarisation, clip to [0, 1], ImageNet's mean and deviation. First every
+ * parameter is drawn, then the view is computed: another implementation can be given the same parameters. */
 typedef struct ediy_view {
   int size;                     /* side of the view, pixels */
   int top, left, height, width; /* window of the source image, pixels; resized to size x size (bicubic) */
@@ -199,8 +258,8 @@ typedef struct ediy_view {
   int taps;                                     /* of the blur, odd: 23 for size 224 */
 } ediy_view;
 
-/* Draws a view of a height x width image from the Philox stream (seed, epoch, sample, view): the same numbers everywhere. view is 0 for T, 1 for T'
- * (they differ in how often they blur and solarise). */
+/* Draws a view of a height x width image from the Philox stream (seed, epoch, sample, view): the same numbers everywhere. view is 0 for
+ * T, 1 for T' (they differ in how often they blur and solarise). */
 EDIY_API bool ediy_augment_draw(int view, int size, int height, int width, uint64_t seed, uint32_t epoch, uint32_t sample, ediy_view *drawn,
                                 ediy_error *err);
 
@@ -208,7 +267,7 @@ EDIY_API bool ediy_augment_draw(int view, int size, int height, int width, uint6
 EDIY_API bool ediy_augment_apply_f32(const ediy_view *view, const ediy_image *image, float *y, ediy_error *err);
 EDIY_API bool ediy_augment_apply_f64(const ediy_view *view, const ediy_image *image, double *y, ediy_error *err);
 
-/* ---- training ------------------------------------------------------------------------------------------------------------------------------------
+/* ---- training --------------------------------------------------------------------------------------------------------------------------
  * `ediy train` as a function. It writes the folder `out`: config.txt, log.jsonl, checkpoints, and at the end backbone.safetensors. */
 typedef struct ediy_progress {
   int64_t step, steps;            /* optimiser steps done, and of the whole run */
@@ -225,9 +284,9 @@ typedef struct ediy_train_callbacks {
   void *context;
 } ediy_train_callbacks;
 
-/* options: count texts "key=value", as on the command line of `ediy train` (`ediy train --help` lists them); "data=DIR" and "out=DIR" are needed.
- * Goes on from the newest checkpoint in `out` unless "resume=no". callbacks may be null. *finished (may be null): false where a callback or
- * "stop=STEP" ended the run before its last step. */
+/* options: count texts "key=value", as on the command line of `ediy train` (`ediy train --help` lists them); "data=DIR" and "out=DIR"
+ * are needed. Goes on from the newest checkpoint in `out` unless "resume=no". callbacks may be null. *finished (may be null): false
+ * where a callback or "stop=STEP" ended the run before its last step. */
 EDIY_API bool ediy_train(int count, const char *const *options, const ediy_train_callbacks *callbacks, bool *finished, ediy_error *err);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 /* A frozen backbone for outsiders: files, images or ready inputs in, features out (train/features.h). */
-#include <assert.h>
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ struct ediy_backbone {
   char describe[256]; /* the keys backbone, stem and size, as a checkpoint's configuration has them */
 };
 
-/* ---- opening ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool set_key(struct config *config, const char *key, const char *value, struct error *err) {
   return !value || options_set(config_options, config_option_count, config, key, value, err);
@@ -140,7 +140,7 @@ EDIY_API int ediy_backbone_size(const ediy_backbone *b) { return b->extractor.he
 EDIY_API int ediy_backbone_channels(const ediy_backbone *b) { return (int)b->extractor.channels; }
 EDIY_API int ediy_backbone_cells(const ediy_backbone *b) { return (int)b->extractor.map_h; }
 
-/* ---- features --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- features ----------------------------------------------------------------------------------------------------------------------- */
 
 /* The caller may have raised its number of OpenMP threads since the backbone was made. Returns what to set again afterwards. */
 static int limit_threads(const ediy_backbone *b) {
@@ -238,6 +238,8 @@ EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy
     if (!x->rgb || x->height < 1 || x->width < 1 || (int64_t)x->height * x->width > IMAGE_MAX_PIXELS)
       ok = fail(&inner, "ediy_backbone_images: image %td has %d x %d pixels%s; 1 to %d in all are possible", i, x->width, x->height,
                 x->rgb ? "" : " at a null pointer", IMAGE_MAX_PIXELS);
+    else if ((int64_t)b->resize * size_max(x->height, x->width) / size_min(x->height, x->width) > INT_MAX)
+      ok = fail(&inner, "ediy_backbone_images: image %td of %d x %d pixels is too long for its width", i, x->width, x->height);
   }
   return outside(ok && run(b, count, fill_images, images, features, map, &inner), &inner, err);
 }

@@ -5,7 +5,8 @@
 #include "base/error.h"
 #include "ediy.h"
 
-/* The last line of every public function: passes `inner` on to err (may be null) where ok is false, empties err where it is true; returns ok. */
+/* The last line of every public function: passes `inner` on to err (may be null) where ok is false, empties err where it is true;
+ * returns ok. */
 static inline bool outside(bool ok, const struct error *inner, ediy_error *err) {
   _Static_assert(sizeof err->text == sizeof inner->text, "a message fits as it is");
   if (err && ok) err->text[0] = 0;

@@ -2,8 +2,8 @@
  *
  *     seeds FOLDER        writes FOLDER/png/..., FOLDER/jpeg/..., FOLDER/safetensors/..., FOLDER/options/...
  *
- * Each covers another way through its parser: every PNG colour type and depth, plain and interlaced; every JPEG colour space, subsampling and process;
- * every dtype of safetensors. Whatever fails here is a broken tool chain: it stops. */
+ * Each covers another way through its parser: every PNG colour type and depth, plain and interlaced; every JPEG colour space,
+ * subsampling and process; every dtype of safetensors. Whatever fails here is a broken tool chain: it stops. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +36,7 @@ static void paint(uint8_t *row, size_t size, int y) {
   for (size_t i = 0; i < size; i++) row[i] = (uint8_t)(23 * y + 5 * (int)i);
 }
 
-/* ---- PNG -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- PNG ---------------------------------------------------------------------------------------------------------------------------- */
 
 static void write_png(int type, int depth, int interlace) {
   enum { WIDTH = 9, HEIGHT = 11 };
@@ -80,7 +80,7 @@ static void write_pngs(void) {
     for (int interlace = 0; interlace < 2; interlace++) write_png(forms[i].type, forms[i].depth, interlace);
 }
 
-/* ---- JPEG ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- JPEG --------------------------------------------------------------------------------------------------------------------------- */
 
 enum jpeg_process { BASELINE, PROGRESSIVE, RESTARTS, ARITHMETIC };
 
@@ -126,7 +126,7 @@ static void write_jpegs(void) {
   write_jpeg("ycck-progressive", JCS_CMYK, 4, JCS_YCCK, 1, 1, PROGRESSIVE);
 }
 
-/* ---- safetensors and options -------------------------------------------------------------------------------------------------------------- */
+/* ---- safetensors and options -------------------------------------------------------------------------------------------------------- */
 
 static void write_safetensors(void) {
   static double data[8] = {1, -2, 0.5, 3e300};

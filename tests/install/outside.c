@@ -1,5 +1,5 @@
-/* A program of somebody else: knows the installed header and library, nothing of this source tree. It is compiled as C and as C++ (test_install.c)
- * and checks what it gets against values that follow from the equations by hand.
+/* A program of somebody else: knows the installed header and library, nothing of this source tree. It is compiled as C and as C++
+ * (test_install.c) and checks what it gets against values that follow from the equations by hand.
  *
  *     outside FOLDER      writes its files there; status 0 and no output, or what was wrong
  */
@@ -59,6 +59,35 @@ static void losses(void) {
   REQUIRE(!ediy_loss_rdem_f64(1, 4, 2, wide, beyond, false, 1.0, value, NULL, &err) && strstr(err.text, "region 4"));
 }
 
+static void layers(void) {
+  /* Ones under a 3 x 3 kernel of ones, padded: the number of cells it covers; the same counts come back for dx and dw. */
+  static const double covered[] = {4, 6, 4, 6, 9, 6, 4, 6, 4};
+  const ediy_conv conv = {1, 3, 3, 1, 1, 3, 3, 1, 1};
+  double ones[9], y[9], dx[9], dw[9];
+  float ones32[9], y32[9];
+  for (int i = 0; i < 9; i++) ones[i] = ones32[i] = 1, dw[i] = 100;
+  REQUIRE(ediy_conv_out(3, 3, 1, 1) == 3 && ediy_conv_out(224, 7, 2, 3) == 112 && ediy_conv_out(1, 3, 1, 0) == 0);
+  REQUIRE(ediy_conv_forward_f64(&conv, ones, ones, y, &err) && ediy_conv_backward_data_f64(&conv, ones, ones, dx, &err));
+  REQUIRE(ediy_conv_backward_weights_f64(&conv, ones, ones, dw, &err) && ediy_conv_forward_f32(&conv, ones32, ones32, y32, &err));
+  for (int i = 0; i < 9; i++)
+    REQUIRE(y[i] == covered[i] && y32[i] == (float)covered[i] && dx[i] == covered[i] && dw[i] == 100 + covered[i]);
+
+  /* Every size another: 1 x 4 x 1 x 2 through 3 kernels of 2 x 1, stride 2, no pad. */
+  const ediy_conv tall = {1, 4, 1, 2, 3, 2, 1, 2, 0};
+  const double column[] = {1, 2, 3, 4, 5, 6, 7, 8}, kernels[] = {1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1}, wanted[] = {1, 4, 10, 5, 8, 26};
+  REQUIRE(ediy_conv_forward_f64(&tall, column, kernels, y, &err) && memcmp(y, wanted, sizeof wanted) == 0);
+
+  /* Two rows 1 and 5: mean 3, variance 4, unbiased 8; normalised to -1 and 1. Two rows have no freedom left: dx is 0. */
+  const ediy_norm norm = {2, 1, 0.0, 0.5, false}, rectified = {2, 1, 0.0, 0.5, true};
+  const double x[] = {1, 5}, gamma[] = {2}, beta[] = {1}, dy[] = {5, 7};
+  double running_mean[] = {0}, running_var[] = {1}, mean[1], invstd[1], dgamma[] = {10}, dbeta[] = {20}, d[2];
+  REQUIRE(ediy_norm_forward_f64(&norm, x, NULL, gamma, beta, running_mean, running_var, y, mean, invstd, &err));
+  REQUIRE(y[0] == -1 && y[1] == 3 && mean[0] == 3 && invstd[0] == 0.5 && running_mean[0] == 1.5 && running_var[0] == 4.5);
+  REQUIRE(ediy_norm_backward_f64(&norm, x, NULL, gamma, mean, invstd, dy, dx, d, dgamma, dbeta, &err));
+  REQUIRE(dx[0] == 0 && dx[1] == 0 && d[0] == 5 && d[1] == 7 && dgamma[0] == 12 && dbeta[0] == 32);
+  REQUIRE(!ediy_norm_backward_f64(&rectified, x, NULL, gamma, mean, invstd, dy, dx, d, dgamma, dbeta, &err) && strstr(err.text, "null"));
+}
+
 static void updates(void) {
   const ediy_lars lars = {EDIY_LARS_BYOL, 1.0, 0.9, 0.0};
   double w[] = {3, 4}, m[] = {0, 0}, xi[] = {1, 3};
@@ -69,7 +98,7 @@ static void updates(void) {
   REQUIRE(xi[0] == 1.125 && xi[1] == 2.75);
 }
 
-/* ---- a PNG of our own: stored, not compressed --------------------------------------------------------------------------------------------- */
+/* ---- a PNG of our own: stored, not compressed --------------------------------------------------------------------------------------- */
 
 static void big_endian(uint8_t *to, uint32_t x) {
   for (int i = 0; i < 4; i++) to[i] = (uint8_t)(x >> (24 - 8 * i));
@@ -198,7 +227,7 @@ static void features(const char *folder) {
   free(again);
 }
 
-/* ---- training, on the images that features() wrote -------------------------------------------------------------------------------------- */
+/* ---- training, on the images that features() wrote ---------------------------------------------------------------------------------- */
 
 static bool end_after_first(void *context, const ediy_progress *p) {
   int *steps = (int *)context;
@@ -238,6 +267,7 @@ int main(int argc, char **argv) {
   REQUIRE(argc == 2 && strcmp(ediy_version(), EDIY_VERSION) == 0);
   matching();
   losses();
+  layers();
   updates();
   features(argv[1]);
   training(argv[1]);

@@ -71,7 +71,7 @@ static int judge_file(int bits, char text[1024]) {
   int failures = -1;
   text[0] = 0;
   if (case_open(&c, path, &err)) {
-    if (case_check(&c, bits, &v, &err)) {
+    if (case_check(&c, bits, false, &v, &err)) {
       failures = v.failures;
       for (int i = 0; i < v.count; i++) {
         if (!v.finding[i].pass) finding_text(&v.finding[i], text, 1024);

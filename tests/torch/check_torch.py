@@ -2,12 +2,13 @@
 
     check_torch.py LIBRARY PROGRAM        build/libediy.so.0.1.0 build/ediy; `make check-torch` does it
 
-Where PyTorch computes in double, what it says is taken for the truth. For a network in float the allowance is measured, not chosen: PyTorch's own
-float run of the same network on the same input has a root mean square error R against its double run, made of the same roundings (24 bits, as many
-products a sum); another order of summation gives another error of that size. The library's may be at most 4 R: orders of summation differ by
-less (OpenBLAS sums a block of a few hundred products in one register, oneDNN as many in 8 or 16), while a wrong weight, a transposed kernel, another
-padding or epsilon is off by hundreds of R and more. That the allowance can be exceeded is checked as well: twice the epsilon of batch norm, 2e-5,
-must fail.
+Where PyTorch computes in double, what it says is taken for the truth. For a network in float the allowance is measured,
+not chosen: PyTorch's own float run of the same network on the same input has a root mean square error R against its
+double run, made of the same roundings (24 bits, as many products a sum); another order of summation gives another error
+of that size. The library's may be at most 4 R: orders of summation differ by less (OpenBLAS sums a block of a few
+hundred products in one register, oneDNN as many in 8 or 16), while a wrong weight, a transposed kernel, another padding
+or epsilon is off by a hundred R and more. That the allowance can be exceeded is checked as well: twice the epsilon of
+batch norm, 2e-5, must fail.
 """
 
 import ctypes
@@ -188,7 +189,8 @@ def check_network(library, program, folder, name, size):
     library.close(handle)
     run(program, "export", f"weights={path('imported')}", f"out={path('back')}")
     back = load_file(path("back"))
-    wrong = [k for k, v in state.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked") and not torch.equal(v, back[k])]
+    kept = [k for k in state if not k.startswith("fc.") and not k.endswith("num_batches_tracked")]
+    wrong = [k for k in kept if not torch.equal(state[k], back[k])]
     check(f"{name} there and back, every bit", not wrong, ", ".join(wrong[:3]))
 
 

@@ -18,7 +18,7 @@ static bool check_shape(const char *what, ptrdiff_t images, ptrdiff_t regions, p
   ptrdiff_t all, pairs;
   if (images < 1 || regions < 1 || channels < 1)
     return fail(err, "%s: %td images of %td regions of %td channels; all must be at least 1", what, images, regions, channels);
-  /* Bytes of the arrays and of the scratch of op/, which is below 16 (images regions channels) and, matching, 32 workers' worth of pairs. */
+  /* Bytes of the arrays and of the scratch of op/: below 16 (images regions channels), and for matching pairs for each of 32 workers. */
   if (regions > INT32_MAX || !size_product(images, regions, channels, 16 * (ptrdiff_t)sizeof(double), &all) ||
       !size_product(regions, regions + 512, 32, sizeof(double), &pairs))
     return fail(err, "%s: %td images of %td regions of %td channels are too large", what, images, regions, channels);
@@ -37,7 +37,7 @@ static bool check_index(const char *what, ptrdiff_t images, ptrdiff_t regions, c
   return true;
 }
 
-/* ---- matching --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- matching ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool check_match(const char *what, const struct match *g, ediy_similarity similarity, const real *from, const real *to,
                         const int32_t *index, struct error *err) {
@@ -72,7 +72,7 @@ EDIY_API bool REAL_NAME(ediy_match_invariance)(ptrdiff_t images, ptrdiff_t regio
   return outside(ok, &inner, err);
 }
 
-/* ---- losses ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- losses ------------------------------------------------------------------------------------------------------------------------- */
 
 EDIY_API bool REAL_NAME(ediy_loss_byol)(ptrdiff_t images, ptrdiff_t channels, const real *q, const real *z, double scale, double *value,
                                         real *dq, ediy_error *err) {
@@ -114,7 +114,7 @@ EDIY_API bool REAL_NAME(ediy_loss_riem)(ptrdiff_t images, ptrdiff_t regions, ptr
   return outside(ok, &inner, err);
 }
 
-/* ---- updates ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- updates ------------------------------------------------------------------------------------------------------------------------ */
 
 EDIY_API void REAL_NAME(ediy_lars)(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m) {
   const struct lars inner = {o->variant == EDIY_LARS_OPENSELFSUP ? LARS_OPENSELFSUP : LARS_BYOL, o->trust, o->momentum, o->weight_decay};
