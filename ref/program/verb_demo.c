@@ -126,6 +126,7 @@ static bool evaluate(const struct demo *d, int i, struct share *knn, struct shar
   c.verb = &verb_linear;
   add_evaluation(&c, d, i);
   add(&c, "views=4");
+  add(&c, "classifier.batch=64");
   good = show(&c, err) && eval_linear(c.count, c.word, linear, err);
   command_free(&c);
   return good;
@@ -186,6 +187,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   if (!folder_create(d.out, err)) return false;
   add(&c, "out=%s/scenes", d.out);
   add(&c, "images=%lld", (long long)d.images);
+  add(&c, "val=500");
   if (!run_command(&c, err) || !train(&d, "teacher", NULL, err) || !train(&d, "ediy", "teacher", err)) return false;
   for (int i = 0; i < CANDIDATES; i++)
     if (!evaluate(&d, i, &knn[i], &linear[i], err)) return false;
