@@ -1,8 +1,8 @@
 /* Discrete decisions of a network, carried from a candidate's run into the truth's.
  *
  * Whether a ReLU is open changes a gradient by whole terms, yet hangs on the sign of a number that may lie within rounding of zero: two
- * correct float implementations decide a few of a million ReLUs differently, and then differ by per cents in a gradient. So the truth (a run
- * in double) is made to decide as the candidate did, and only then are gradients compared; that each decision it was made to change lies
+ * correct float implementations decide a few of a million ReLUs differently, and then differ by per cents in a gradient. So the truth (a
+ * run in double) is made to decide as the candidate did, and only then are gradients compared; that each decision it was made to change lies
  * within rounding is checked separately.
  *
  * Both runs are watched through the trace of the model (model/trace.h). Forcing leaves the truth's forward values as they are: a ReLU that
