@@ -78,8 +78,8 @@ static void draw_object(struct philox *g, struct object *o, int label, double x,
   *o = (struct object){.label = label, .shape = shape_of(label), .texture = texture_of(label), .x = x, .y = y, .radius = radius};
   o->shape_turn = random_direction(g);
   o->texture_turn = random_direction(g);
-  o->period = uniform(g, 0.10, 0.17);
-  if (o->radius < 0.2) o->period *= 0.7; /* a small object shows a few periods too */
+  o->period = uniform(g, 0.15, 0.25); /* wide enough to survive the blur of a view */
+  if (o->radius < 0.2) o->period *= 0.5; /* a small object shows a few periods too */
   o->phase_u = philox_uniform(g);
   o->phase_v = philox_uniform(g);
   o->salt = philox_u32(g);
