@@ -232,6 +232,65 @@ check-torch: $(SHARED) $(BUILD)/ediy ## against PyTorch and torchvision, where P
 	@command -v $(PYTHON) >/dev/null || { echo "check-torch: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
 	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_torch.py $(SHARED) $(BUILD)/ediy
 
+# ---- cuda: the GPU backend -----------------------------------------------------------------------------------------------------------
+# The same sources twice: by nvcc into a library for GPUs, and by the C++ compiler, behind tests/cuda/shim.h, into one that `make check` runs on the
+# CPU. The tests are C and are linked with either. -fmad=false is -ffp-contract=off of the reference: fmaf stands where it is meant.
+NVCC      ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+CUDA_TWINS   := $(wildcard cuda/*.cu)
+CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
+CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
+NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC
+SHIM_CXXFLAGS = -std=c++17 $(OPT) -g -march=$(ARCH) -fPIC -ffp-contract=off -fno-exceptions -fno-rtti -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
+                -Wundef -Werror $(EXTRA_CFLAGS)
+PACKAGES += g++
+
+SHIM_OBJECTS := $(patsubst %,$(BUILD)/shim/%.o,$(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp))
+$(BUILD)/shim/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CUDA_CPPFLAGS) $(SHIM_CXXFLAGS) -include tests/cuda/shim.h -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/shim/%.cpp.o: %.cpp
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CUDA_CPPFLAGS) $(SHIM_CXXFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/shim/libediy_cuda.a: $(SHIM_OBJECTS)
+	@rm -f $@
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
+$(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
+TESTS += $(SHIM_TESTS)
+tests: $(SHIM_TESTS)
+
+$(BUILD)/cuda/%.o: cuda/%.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/cuda/libediy_cuda.a: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(CUDA_TWINS))
+	@rm -f $@
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
+# The runtime is linked in: a program built here runs where only the driver is installed.
+$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -L$(dir $(NVCC))../lib64 -lcudart_static -lrt -ldl -o $@
+
+.PHONY: cuda check-cuda
+ifeq ($(NVCC),)
+cuda check-cuda:
+	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
+else
+cuda: $(BUILD)/cuda/libediy_cuda.a ## the CUDA backend for GPUs, as a library
+check-cuda: deps ## the tests of the CUDA backend on a GPU
+	@$(MAKE) --no-print-directory $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
+	@BUILD=$(BUILD)/gpu sh tests/run.sh $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
+endif
+
 clean: ## remove what was built
 	rm -rf $(BUILD) build-*
 

@@ -1,0 +1,158 @@
+/* The device: opening it, its memory, its failures, and the table of operations. */
+#include "cuda/backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cuda/runtime.h"
+#include "cuda/twins.h"
+
+/* What a failed download leaves in host memory: NaN as float and double, -1 as an index. */
+enum { POISON = 0xff, OLDEST_MAJOR = 8 /* compute capability: what make cuda compiles for */ };
+
+static struct {
+  bool open;
+  int device;
+  cudaStream_t stream;
+  double *lars_sums;
+  char failure[256]; /* empty: none */
+} state;
+
+/* ---- failures ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Keeps the first failure. Whether there is none so far. */
+static bool keep_status(cudaError_t status, const char *operation) {
+  if (status != cudaSuccess && !state.failure[0])
+    snprintf(state.failure, sizeof state.failure, "%s: %s", operation, cudaGetErrorString(status));
+  return !state.failure[0];
+}
+
+cudaStream_t cuda_stream(void) { return state.stream; }
+double *cuda_lars_sums(void) { return state.lars_sums; }
+void cuda_launched(const char *operation) { keep_status(cudaGetLastError(), operation); }
+
+static bool failed(struct error *err) {
+  return fail(err, "cuda: GPU %d: %s; nothing after it was computed: go on from the last checkpoint", state.device, state.failure);
+}
+
+bool backend_cuda_status(struct error *err) {
+  if (!state.open) return fail(err, "cuda: no GPU is open; call backend_cuda first");
+  return keep_status(cudaStreamSynchronize(state.stream), "waiting for the GPU") || failed(err);
+}
+
+/* ---- memory --------------------------------------------------------------------------------------------------------------------------- */
+
+static const double GIB = 1024.0 * 1024.0 * 1024.0;
+
+static bool cuda_reserve(size_t bytes, void **memory, struct error *err) {
+  if (state.failure[0]) return failed(err);
+  cudaError_t status = cudaMalloc(memory, bytes > 0 ? bytes : 1);
+  if (status == cudaErrorMemoryAllocation) {
+    size_t available = 0, total = 0;
+    cudaGetLastError(); /* not a failure of the device: a smaller request may succeed */
+    if (!keep_status(cudaMemGetInfo(&available, &total), "asking for free memory")) return failed(err);
+    return fail(err, "cuda: GPU %d has %.2f of its %.2f GiB free, and %.2f GiB are needed; choose a smaller batch", state.device,
+                (double)available / GIB, (double)total / GIB, (double)bytes / GIB);
+  }
+  if (!keep_status(status, "reserving memory")) return failed(err);
+  return keep_status(cudaMemsetAsync(*memory, 0, bytes, state.stream), "clearing memory") || failed(err);
+}
+
+static void cuda_release(void *memory, size_t) { keep_status(cudaFree(memory), "releasing memory"); }
+
+static void cuda_upload(void *to, const void *from_host, size_t bytes) {
+  if (keep_status(cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, state.stream), "upload"))
+    keep_status(cudaStreamSynchronize(state.stream), "upload"); /* the caller may reuse from_host */
+}
+
+static void cuda_download(void *to_host, const void *from, size_t bytes) {
+  if (!keep_status(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, state.stream), "download") ||
+      !keep_status(cudaStreamSynchronize(state.stream), "download"))
+    memset(to_host, POISON, bytes);
+}
+
+static void cuda_copy(void *to, const void *from, size_t bytes) {
+  keep_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state.stream), "copy");
+}
+
+static void cuda_zero(void *to, size_t bytes) { keep_status(cudaMemsetAsync(to, 0, bytes, state.stream), "zero"); }
+
+/* ---- opening -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Versions are thousands for the major number and tens for the minor one. */
+static bool find_devices(int *count, struct error *err) {
+  int driver = 0, runtime = 0;
+  cudaError_t status = cudaGetDeviceCount(count);
+  cudaGetLastError();
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (driver == 0) return fail(err, "cuda: this machine has no NVIDIA driver; install one, or use the reference backend");
+  if (status == cudaErrorInsufficientDriver)
+    return fail(err, "cuda: the NVIDIA driver is for CUDA %d.%d, and this program needs %d.%d; install a newer driver", driver / 1000,
+                driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && *count == 0))
+    return fail(err, "cuda: no GPU is visible; look at nvidia-smi and at CUDA_VISIBLE_DEVICES, or use the reference backend");
+  return status == cudaSuccess || fail(err, "cuda: counting GPUs: %s; look at nvidia-smi", cudaGetErrorString(status));
+}
+
+static bool open_device(int device, struct error *err) {
+  int count, major = 0, minor = 0;
+  if (!find_devices(&count, err)) return false;
+  if (device < 0 || device >= count) return fail(err, "cuda: there is no GPU %d: %d visible, counted from 0", device, count);
+  cudaError_t status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+  if (status == cudaSuccess && major < OLDEST_MAJOR)
+    return fail(err, "cuda: GPU %d has compute capability %d.%d, and %d.0 is the oldest supported; choose another", device, major, minor,
+                OLDEST_MAJOR);
+  if (status == cudaSuccess) status = cudaSetDevice(device);
+  if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking);
+  if (status == cudaSuccess) status = cudaMalloc((void **)&state.lars_sums, LARS_SUMS * sizeof(double));
+  if (status == cudaSuccess) return true;
+  cudaGetLastError();
+  return fail(err, "cuda: opening GPU %d: %s; look at nvidia-smi", device, cudaGetErrorString(status));
+}
+
+/* Assigned, not initialised: C++17 has no designators. */
+static void fill(struct backend *table) {
+  struct backend &b = *table;
+  b.name = "cuda", b.activation_size = sizeof(real);
+  b.reserve = cuda_reserve, b.release = cuda_release;
+  b.upload = cuda_upload, b.download = cuda_download, b.copy = cuda_copy, b.zero = cuda_zero;
+
+  b.conv_scratch = cuda_conv_scratch, b.norm_scratch = cuda_norm_scratch, b.linear_scratch = cuda_linear_scratch;
+  b.match_scratch = cuda_match_scratch, b.loss_scratch = cuda_loss_scratch;
+
+  b.conv_forward = cuda_conv_forward;
+  b.conv_backward_data = cuda_conv_backward_data;
+  b.conv_backward_weights = cuda_conv_backward_weights;
+  b.norm_forward_train = cuda_norm_forward_train;
+  b.norm_forward_eval = cuda_norm_forward_eval;
+  b.norm_backward_train = cuda_norm_backward_train;
+  b.maxpool_forward = cuda_maxpool_forward;
+  b.maxpool_backward = cuda_maxpool_backward;
+  b.avgpool_forward = cuda_avgpool_forward;
+  b.avgpool_backward = cuda_avgpool_backward;
+  b.linear_forward = cuda_linear_forward;
+  b.linear_backward_data = cuda_linear_backward_data;
+  b.linear_backward_weights = cuda_linear_backward_weights;
+  b.match_diversity = cuda_match_diversity;
+  b.match_invariance = cuda_match_invariance;
+  b.loss_byol = cuda_loss_byol;
+  b.loss_rdem = cuda_loss_rdem;
+  b.loss_rdem_instance = cuda_loss_rdem_instance;
+  b.loss_riem = cuda_loss_riem;
+  b.lars_update = cuda_lars_update;
+  b.ema_update = cuda_ema_update;
+}
+
+const struct backend *backend_cuda(int device, struct error *err) {
+  static struct backend table;
+  if (state.open && device != state.device) {
+    fail(err, "cuda: GPU %d is open, and a process uses one; asked for GPU %d", state.device, device);
+    return nullptr;
+  }
+  if (!state.open && !open_device(device, err)) return nullptr;
+  fill(&table);
+  state.open = true, state.device = device;
+  return &table;
+}

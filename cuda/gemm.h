@@ -1,0 +1,76 @@
+/* The one matrix product everything here is built on: C = A B, tiled through shared memory, in plain float arithmetic.
+ *
+ * A block computes a TILE x TILE tile of C. It walks along the depth in slabs: all threads load a TILE x SLAB piece of A and a SLAB x TILE
+ * piece of B into shared memory, wait, and then each thread adds SLAB products to its own EACH x EACH elements of C, kept in registers.
+ * Every loaded number is used TILE times.
+ *
+ *        B   SLAB x TILE                A thread's elements are EACH neighbouring rows by EACH neighbouring columns, so that
+ *     A  C   TILE x SLAB, TILE x TILE   2 EACH reads of shared memory feed EACH * EACH fused multiply-adds.
+ *
+ * The matrices need not exist: a product type P says what A and B hold at an index and where an element of C goes. A convolution's
+ * patches are so gathered while they are loaded (implicit GEMM). P, passed by value, has
+ *
+ *     rows, columns      of C
+ *     first, last        the depth to sum over
+ *     begin(z)           narrows these to the part of the work that blockIdx.z = z stands for
+ *     A_ALONG_DEPTH, B_ALONG_DEPTH   whether neighbours in memory are neighbours in depth: then so are the threads that load
+ *     at_a(a, i, d), at_b(b, d, j)   the element, inside rows, columns and depth
+ *     store(c, i, j, sum)
+ *
+ * Order: an element is one chain of fused multiply-adds in float, from the first depth to the last, by one thread. It does not depend on
+ * the tile it lies in, nor on anything that happens at run time.
+ */
+#ifndef EDIY_CUDA_GEMM_H
+#define EDIY_CUDA_GEMM_H
+
+#include <math.h>
+
+#include "cuda/runtime.h"
+
+enum {
+  TILE = 64,   /* rows and columns of C a block */
+  SLAB = 16,   /* depth in shared memory at a time: 8.3 KiB, many blocks fit on a multiprocessor */
+  EACH = 4,    /* rows and columns of C a thread */
+  ACROSS = 16, /* threads across a tile, TILE / EACH */
+  GEMM_THREADS = ACROSS * ACROSS
+};
+
+template <class P> __global__ static void __launch_bounds__(GEMM_THREADS) gemm(P p, const float *a, const float *b, float *c) {
+  __shared__ float slab_a[SLAB][TILE + 1], slab_b[SLAB][TILE + 1]; /* one more column: a column of a slab lies in different banks */
+  const int thread = (int)threadIdx.x, top = (int)blockIdx.x * TILE, left = (int)blockIdx.y * TILE;
+  const int down = thread / ACROSS * EACH, right = thread % ACROSS * EACH;
+  float sum[EACH][EACH] = {};
+
+  p.begin((int)blockIdx.z);
+  for (int slab = p.first; slab < p.last; slab += SLAB) {
+    for (int e = thread; e < SLAB * TILE; e += GEMM_THREADS) {
+      int d = P::A_ALONG_DEPTH ? e % SLAB : e / TILE, i = P::A_ALONG_DEPTH ? e / SLAB : e % TILE;
+      slab_a[d][i] = i < p.rows - top && d < p.last - slab ? p.at_a(a, top + i, slab + d) : 0.0f;
+    }
+    for (int e = thread; e < SLAB * TILE; e += GEMM_THREADS) {
+      int d = P::B_ALONG_DEPTH ? e % SLAB : e / TILE, j = P::B_ALONG_DEPTH ? e / SLAB : e % TILE;
+      slab_b[d][j] = j < p.columns - left && d < p.last - slab ? p.at_b(b, slab + d, left + j) : 0.0f;
+    }
+    __syncthreads();
+    for (int d = 0; d < SLAB; d++) {
+      float u[EACH], v[EACH];
+      for (int i = 0; i < EACH; i++) u[i] = slab_a[d][down + i], v[i] = slab_b[d][right + i];
+      for (int i = 0; i < EACH; i++)
+        for (int j = 0; j < EACH; j++) sum[i][j] = fmaf(u[i], v[j], sum[i][j]);
+    }
+    __syncthreads();
+  }
+  for (int i = 0; i < EACH; i++)
+    for (int j = 0; j < EACH; j++)
+      if (down + i < p.rows - top && right + j < p.columns - left) p.store(c, top + down + i, left + right + j, sum[i][j]);
+}
+
+static inline int tiles_of(int size) { return (size + TILE - 1) / TILE; }
+
+/* Launches p over a C of at most this many rows and columns, parts times (begin). */
+template <class P> static void gemm_launch(const P &p, int rows, int columns, int parts, const float *a, const float *b, float *c) {
+  LAUNCH(gemm<P>, dim3((unsigned)tiles_of(rows), (unsigned)tiles_of(columns), (unsigned)parts), dim3(GEMM_THREADS), 0, cuda_stream(), p, a,
+         b, c);
+}
+
+#endif

@@ -1,0 +1,30 @@
+/* Launching a kernel, in one form for every compiler that reads these sources.
+ *
+ *     LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...)
+ *
+ * Under nvcc it is kernel<<<...>>>(...). The tests compile the same sources with the C++ compiler and define LAUNCH themselves
+ * (tests/cuda/shim.h, included ahead of everything), as they do the words of the language that are used here. A kernel with
+ * template arguments takes one only: a comma would end the macro's argument.
+ *
+ * Kernels take shapes by value and pointers to device memory; a pointer to host memory, as a struct conv * is, means nothing there.
+ */
+#ifndef EDIY_CUDA_LAUNCH_H
+#define EDIY_CUDA_LAUNCH_H
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
+#endif
+
+#include <stddef.h>
+
+/* Threads of a block where nothing else decides: enough to hide latency at any register count, and a whole number of warps. */
+enum { BLOCK_THREADS = 256, WARP_THREADS = 32, WHOLE_WARP = -1 /* every lane takes part in a shuffle */ };
+
+/* Blocks of BLOCK_THREADS for one thread an item. */
+static inline dim3 blocks_for(ptrdiff_t items) { return dim3((unsigned)((items + BLOCK_THREADS - 1) / BLOCK_THREADS)); }
+
+/* The item of this thread in such a launch. */
+__device__ static inline ptrdiff_t item_of_thread() { return (ptrdiff_t)blockIdx.x * blockDim.x + threadIdx.x; }
+
+#endif

@@ -1,0 +1,214 @@
+/* Batch normalisation. Twin of ref/op/norm.c, and the same bits: statistics are summed in double over the reference's chunks of rows and joined
+ * in its order, elements go through the same roundings in float.
+ *
+ * Three kernels a direction, as three loops there: sums of a chunk (a thread a chunk and channel), joining (a thread a channel), elements. */
+#include <math.h>
+
+#include "cuda/runtime.h"
+#include "cuda/twins.h"
+
+enum {
+  TILE_CHANNELS = 1024,    /* the reference's cut ... */
+  TILE_ELEMENTS = 1 << 15, /* ... of the rows into chunks, which fixes the order of the sums */
+  ELEMENT_CHANNELS = 32,   /* a block of the element kernels: a warp's worth of channels, ... */
+  ELEMENT_ROWS = 8,        /* ... this many rows of threads ... */
+  ELEMENT_BAND = 128       /* ... over so many rows: the coefficients of a channel are computed once for 16 elements */
+};
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* The shape, and the chunks that the rows are cut into. */
+struct norm_shape {
+  ptrdiff_t m, c, rows, chunks;
+  double eps, momentum;
+  bool relu;
+};
+
+static struct norm_shape shape_of(const struct norm *g) {
+  ptrdiff_t rows = TILE_ELEMENTS / smaller(g->c, TILE_CHANNELS);
+  return {g->m, g->c, rows, (g->m + rows - 1) / rows, g->eps, g->momentum, g->relu};
+}
+
+/* In doubles as the reference's: two sums a chunk and channel, and two joined sums a channel. */
+size_t cuda_norm_scratch(const struct norm *g) { return (size_t)((2 * shape_of(g).chunks + 2) * g->c) * sizeof(double); }
+
+/* Where in the scratch the sums of a chunk lie, channel by channel; the joined ones stand behind those of the last chunk. */
+__device__ static inline ptrdiff_t chunk_sums(const struct norm_shape &g, ptrdiff_t chunk, int which) { return (2 * chunk + which) * g.c; }
+
+/* value = hi + lo, the nearest float and the nearest float to what is left: a mean far larger than the deviation is subtracted in two
+ * steps (the reference has the error analysis). */
+__device__ static inline void split(double value, float *hi, float *lo) {
+  *hi = (float)value;
+  *lo = (float)(value - (double)*hi);
+}
+
+__device__ static inline double inverse_deviation(const struct norm_shape &g, double variance) { return 1.0 / sqrt(variance + g.eps); }
+
+/* The rows of chunk k are [k rows, ...) and this many. */
+__device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdiff_t chunk) {
+  ptrdiff_t left = g.m - chunk * g.rows;
+  return left < g.rows ? left : g.rows;
+}
+
+/* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
+
+/* Sum over the rows of a chunk, then the sum of squared differences from the mean of the chunk. */
+__global__ static void chunk_moments(struct norm_shape g, const float *x, double *scratch) {
+  ptrdiff_t i = item_of_thread();
+  if (i >= g.chunks * g.c) return;
+  ptrdiff_t chunk = i / g.c, c = i % g.c, rows = chunk_rows(g, chunk);
+  const float *from = x + chunk * g.rows * g.c + c;
+  double sum = 0, square = 0;
+  for (ptrdiff_t row = 0; row < rows; row++) sum += (double)from[row * g.c];
+  double mean = sum / (double)rows;
+  for (ptrdiff_t row = 0; row < rows; row++) {
+    double difference = (double)from[row * g.c] - mean;
+    square += difference * difference;
+  }
+  scratch[chunk_sums(g, chunk, 0) + c] = sum;
+  scratch[chunk_sums(g, chunk, 1) + c] = square;
+}
+
+/* Joins the chunks of a channel in order (Chan, Golub, LeVeque 1979) and moves the running statistics. */
+__global__ static void join_moments(struct norm_shape g, const double *scratch, float *running_mean, float *running_var, double *mean,
+                                    double *invstd) {
+  ptrdiff_t c = item_of_thread();
+  if (c >= g.c) return;
+  double mu = 0, variance = 0;
+  for (ptrdiff_t k = 0; k < g.chunks; k++) mu += scratch[chunk_sums(g, k, 0) + c];
+  mu /= (double)g.m;
+  for (ptrdiff_t k = 0; k < g.chunks; k++) {
+    double rows = (double)chunk_rows(g, k), difference = scratch[chunk_sums(g, k, 0) + c] / rows - mu;
+    variance += scratch[chunk_sums(g, k, 1) + c] + rows * difference * difference;
+  }
+  variance /= (double)g.m;
+  mean[c] = mu;
+  invstd[c] = inverse_deviation(g, variance);
+  double unbiased = g.m > 1 ? variance * (double)g.m / (double)(g.m - 1) : variance;
+  running_mean[c] = (float)((double)running_mean[c] + g.momentum * (mu - (double)running_mean[c]));
+  running_var[c] = (float)((double)running_var[c] + g.momentum * (unbiased - (double)running_var[c]));
+}
+
+/* ---- Forward ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The rows that a thread of an element kernel walks over in its channel. */
+__device__ static inline ptrdiff_t band_first() { return (ptrdiff_t)blockIdx.x * ELEMENT_BAND + threadIdx.y; }
+__device__ static inline ptrdiff_t band_last(const struct norm_shape &g) {
+  ptrdiff_t end = ((ptrdiff_t)blockIdx.x + 1) * ELEMENT_BAND;
+  return end < g.m ? end : g.m;
+}
+__device__ static inline ptrdiff_t band_channel() { return (ptrdiff_t)blockIdx.y * ELEMENT_CHANNELS + threadIdx.x; }
+
+static dim3 band_blocks(const struct norm *g) {
+  return dim3((unsigned)((g->m + ELEMENT_BAND - 1) / ELEMENT_BAND), (unsigned)((g->c + ELEMENT_CHANNELS - 1) / ELEMENT_CHANNELS));
+}
+static dim3 band_threads() { return dim3(ELEMENT_CHANNELS, ELEMENT_ROWS); }
+
+/* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in one channel of some rows. */
+__device__ static void normalise_rows(const struct norm_shape &g, ptrdiff_t c, double mean, double invstd, const float *x,
+                                      const float *residual, const float *gamma, const float *beta, float *y) {
+  float hi, lo, slope = (float)((double)gamma[c] * invstd), shift = beta[c];
+  split(mean, &hi, &lo);
+  for (ptrdiff_t row = band_first(); row < band_last(g); row += ELEMENT_ROWS) {
+    ptrdiff_t at = row * g.c + c;
+    float v = ((x[at] - hi) - lo) * slope + shift;
+    if (residual) v += residual[at];
+    y[at] = g.relu && v <= 0 ? 0.0f : v; /* NaN stays NaN */
+  }
+}
+
+__global__ static void normalise_batch(struct norm_shape g, const float *x, const float *residual, const float *gamma, const float *beta,
+                                       const double *mean, const double *invstd, float *y) {
+  ptrdiff_t c = band_channel();
+  if (c < g.c) normalise_rows(g, c, mean[c], invstd[c], x, residual, gamma, beta, y);
+}
+
+/* residual: null, or added before the ReLU. running_mean, running_var: updated. y, mean, invstd: overwritten. */
+void cuda_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                             real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch) {
+  struct norm_shape shape = shape_of(g);
+  double *sums = (double *)scratch;
+  LAUNCH(chunk_moments, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, sums);
+  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, sums, running_mean, running_var, mean, invstd);
+  LAUNCH(normalise_batch, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, residual, gamma, beta, mean, invstd, y);
+  cuda_launched("norm_forward_train");
+}
+
+__global__ static void normalise_running(struct norm_shape g, const float *x, const float *residual, const float *gamma, const float *beta,
+                                         const float *running_mean, const float *running_var, float *y) {
+  ptrdiff_t c = band_channel();
+  if (c < g.c) normalise_rows(g, c, (double)running_mean[c], inverse_deviation(g, (double)running_var[c]), x, residual, gamma, beta, y);
+}
+
+/* y: overwritten. */
+void cuda_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                            const real *running_mean, const real *running_var, real *y) {
+  LAUNCH(normalise_running, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta, running_mean,
+         running_var, y);
+  cuda_launched("norm_forward_eval");
+}
+
+/* ---- Backward ----------------------------------------------------------------------------------------------------------------------- */
+
+/* The gradient behind the ReLU. y is read only with one. */
+__device__ static inline float behind_relu(const struct norm_shape &g, const float *y, const float *dy, ptrdiff_t at) {
+  return g.relu && !(y[at] > 0) ? 0.0f : dy[at];
+}
+
+/* Sums over the rows of a chunk: d, and d (x - mean). */
+__global__ static void chunk_gradient_sums(struct norm_shape g, const float *x, const float *y, const double *mean, const float *dy,
+                                           double *scratch) {
+  ptrdiff_t i = item_of_thread();
+  if (i >= g.chunks * g.c) return;
+  ptrdiff_t chunk = i / g.c, c = i % g.c, rows = chunk_rows(g, chunk), from = chunk * g.rows * g.c + c;
+  double sum = 0, product = 0, mu = mean[c];
+  for (ptrdiff_t row = 0; row < rows; row++) {
+    double d = (double)behind_relu(g, y, dy, from + row * g.c);
+    sum += d;
+    product += d * ((double)x[from + row * g.c] - mu);
+  }
+  scratch[chunk_sums(g, chunk, 0) + c] = sum;
+  scratch[chunk_sums(g, chunk, 1) + c] = product;
+}
+
+/* Joins the chunks of a channel in order; the joined sums stay in the scratch. dbeta += sum d, dgamma += sum d (x - mean) invstd. */
+__global__ static void join_gradient(struct norm_shape g, const double *invstd, double *scratch, float *dgamma, float *dbeta) {
+  ptrdiff_t c = item_of_thread();
+  if (c >= g.c) return;
+  double joined[2] = {0, 0};
+  for (int which = 0; which < 2; which++) {
+    for (ptrdiff_t k = 0; k < g.chunks; k++) joined[which] += scratch[chunk_sums(g, k, which) + c];
+    scratch[chunk_sums(g, g.chunks, which) + c] = joined[which];
+  }
+  dbeta[c] = (float)((double)dbeta[c] + joined[0]);
+  dgamma[c] = (float)((double)dgamma[c] + joined[1] * invstd[c]);
+}
+
+/* dx through the batch statistics; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
+__global__ static void gradient_elements(struct norm_shape g, const float *x, const float *y, const float *gamma, const double *mean,
+                                         const double *invstd, const double *scratch, const float *dy, float *dx, float *dresidual) {
+  ptrdiff_t c = band_channel();
+  if (c >= g.c) return;
+  float hi, lo, dhi, dlo, slope = (float)((double)gamma[c] * invstd[c]);
+  split(mean[c], &hi, &lo);
+  split(scratch[chunk_sums(g, g.chunks, 0) + c] / (double)g.m, &dhi, &dlo);
+  float pull =
+      (float)(scratch[chunk_sums(g, g.chunks, 1) + c] / (double)g.m * invstd[c] * invstd[c]); /* xhat mean(d xhat) = (x - mean) pull */
+  for (ptrdiff_t row = band_first(); row < band_last(g); row += ELEMENT_ROWS) {
+    ptrdiff_t at = row * g.c + c;
+    float d = behind_relu(g, y, dy, at);
+    if (dresidual) dresidual[at] = d;
+    dx[at] = slope * (((d - dhi) - dlo) - ((x[at] - hi) - lo) * pull);
+  }
+}
+
+/* dx: overwritten; may be dy. dresidual: null or overwritten. dgamma, dbeta: accumulated. y may be null without relu. */
+void cuda_norm_backward_train(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
+                              const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch) {
+  struct norm_shape shape = shape_of(g);
+  double *sums = (double *)scratch;
+  LAUNCH(chunk_gradient_sums, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, y, mean, dy, sums);
+  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, invstd, sums, dgamma, dbeta);
+  LAUNCH(gradient_elements, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, y, gamma, mean, invstd, sums, dy, dx, dresidual);
+  cuda_launched("norm_backward_train");
+}

@@ -1,0 +1,22 @@
+/* What the twins share on the host: the device, its one stream, and the first failure. Internal to cuda/.
+ *
+ * The table of operations returns nothing and has no context, so this is state of the process, as the CUDA runtime's own current
+ * device is. Every status is looked at; the first that is not success is kept with the name of the operation, and
+ * backend_cuda_status (backend.h) hands it out.
+ */
+#ifndef EDIY_CUDA_RUNTIME_H
+#define EDIY_CUDA_RUNTIME_H
+
+#include "cuda/launch.h"
+
+/* The stream that everything runs on, in order. */
+cudaStream_t cuda_stream(void);
+
+/* LARS_SUMS doubles on the device for the norms of one parameter tensor: the table gives lars_update no scratch. */
+enum { LARS_BLOCKS = 256, LARS_SUMS = 2 * LARS_BLOCKS + 1 };
+double *cuda_lars_sums(void);
+
+/* To be called after the launches of an operation: keeps the status of the launch under this name. */
+void cuda_launched(const char *operation);
+
+#endif

@@ -1,0 +1,50 @@
+/* The twins: each has the arguments, shapes and contract of the reference's function in ref/op under the same name without cuda_, on
+ * device memory. What differs from that contract (the order of a sum, scratch) stands above the function in its .cu file.
+ * Scratch sizes are in bytes. Internal to cuda/. */
+#ifndef EDIY_CUDA_TWINS_H
+#define EDIY_CUDA_TWINS_H
+
+extern "C" {
+#include "op/backend.h"
+}
+
+size_t cuda_conv_scratch(const struct conv *g);
+void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
+void cuda_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
+
+size_t cuda_norm_scratch(const struct norm *g);
+void cuda_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                             real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch);
+void cuda_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                            const real *running_mean, const real *running_var, real *y);
+void cuda_norm_backward_train(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
+                              const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch);
+
+void cuda_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index);
+void cuda_maxpool_backward(const struct pool *g, const real *dy, const int32_t *index, real *dx);
+void cuda_avgpool_forward(const struct pool *g, const real *x, real *y);
+void cuda_avgpool_backward(const struct pool *g, const real *dy, real *dx, bool accumulate);
+
+size_t cuda_linear_scratch(const struct linear *g);
+void cuda_linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y);
+void cuda_linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
+void cuda_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
+
+size_t cuda_match_scratch(const struct match *g);
+void cuda_match_diversity(const struct match *g, const real *t, int32_t *d, void *scratch);
+void cuda_match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch);
+
+size_t cuda_loss_scratch(const struct loss *g);
+void cuda_loss_byol(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *scratch);
+void cuda_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
+                    real *dr, void *scratch);
+void cuda_loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale, double *value,
+                             real *dr, void *scratch);
+void cuda_loss_riem(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
+                    void *scratch);
+
+void cuda_lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
+void cuda_ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);
+
+#endif

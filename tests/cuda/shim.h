@@ -1,0 +1,112 @@
+/* Our kernels on the CPU: the words of CUDA that cuda/ uses, for the C++ compiler. Included ahead of every .cu file (-include), where nvcc
+ * would bring its own; only the tests do this. It finds wrong indices, races and missing barriers, and compares every number with the
+ * reference; it never stands for a result of a GPU.
+ *
+ * Blocks run one after the other, in shuffled order. The threads of a block are fibres: each runs until it ends or waits at a barrier or a shuffle,
+ * and whichever can go on is taken in shuffled order (Philox, new for every round). What one thread writes and another reads without
+ * a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
+ *     - not all threads of a block reach a barrier, or they wait at different ones, or not all lanes of a mask reach a shuffle;
+ *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);
+ *     - the grid or block is empty or larger than a GPU takes;
+ *     - a kernel has written to the guard zones around an allocation.
+ * __shared__ memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Blocks are called by
+ * a plain function, so that AddressSanitizer sees reads outside allocations and outside shared arrays.
+ */
+#ifndef EDIY_TESTS_CUDA_SHIM_H
+#define EDIY_TESTS_CUDA_SHIM_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define __global__
+#define __device__
+#define __host__
+#define __launch_bounds__(threads)
+/* All shared variables lie in one section, so that it can be filled before a block. */
+#define __shared__ static __attribute__((section("shim_shared")))
+
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+extern struct dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+/* ---- what threads do together --------------------------------------------------------------------------------------------------------- */
+
+#define __syncthreads() shim_barrier(__FILE__, __LINE__)
+void shim_barrier(const char *file, int line);
+
+/* The value that lane `from` (of the warp) gave to the same shuffle. */
+double shim_shuffle(unsigned mask, double value, int from);
+int shim_lane(void);
+
+/* Widths are powers of two that divide the warp; a source outside of the lane's own part gives the lane's own value, as on a GPU. */
+static inline double __shfl_sync(unsigned mask, double value, int from, int width = 32) {
+  int lane = shim_lane();
+  return shim_shuffle(mask, value, lane / width * width + from % width);
+}
+static inline double __shfl_down_sync(unsigned mask, double value, unsigned distance, int width = 32) {
+  int lane = shim_lane(), from = lane + (int)distance;
+  return shim_shuffle(mask, value, from / width == lane / width ? from : lane);
+}
+static inline double __shfl_xor_sync(unsigned mask, double value, int bits, int width = 32) {
+  int lane = shim_lane(), from = lane ^ bits;
+  return shim_shuffle(mask, value, from / width == lane / width ? from : lane);
+}
+
+/* ---- launching ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct shim_stream *cudaStream_t;
+
+/* Runs body(context) as every thread of the launch. */
+void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t shared_bytes, cudaStream_t stream, void (*body)(void *),
+                 void *context);
+/* Notes that an argument of the next launch is no device memory. */
+void shim_check_pointer(const char *kernel, const void *pointer);
+
+template <class T> static inline void shim_check(const char *, const T &) {}
+template <class T> static inline void shim_check(const char *kernel, T *const &pointer) { shim_check_pointer(kernel, pointer); }
+
+template <class... P, class... A>
+static inline void shim_run(const char *name, void (*kernel)(P...), struct dim3 grid, struct dim3 block, size_t shared_bytes,
+                            cudaStream_t stream, A... arguments) {
+  (shim_check(name, arguments), ...);
+  auto thread = [&] { kernel(arguments...); };
+  shim_launch(
+      name, grid, block, shared_bytes, stream, [](void *context) { (*static_cast<decltype(thread) *>(context))(); }, &thread);
+}
+
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) shim_run(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
+
+/* ---- the runtime's functions, as far as cuda/ calls them ------------------------------------------------------------------------------ */
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorLaunchFailure = 719
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
+enum { cudaStreamNonBlocking = 1 };
+
+cudaError_t cudaGetLastError(void);
+const char *cudaGetErrorString(cudaError_t status);
+cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaRuntimeGetVersion(int *version);
+cudaError_t cudaGetDeviceCount(int *count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaMalloc(void **memory, size_t bytes);
+cudaError_t cudaFree(void *memory);
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
+
+#endif

@@ -1,0 +1,34 @@
+/* What a test tells the shim, and asks it. For C. */
+#ifndef EDIY_TESTS_CUDA_SHIM_CONTROL_H
+#define EDIY_TESTS_CUDA_SHIM_CONTROL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The machine that the shim pretends to be. Starts as one GPU of compute capability 9.0 without a limit of memory. */
+struct shim_machine {
+  int devices, driver, runtime; /* versions as CUDA writes them: 13000 is 13.0; driver 0: none installed */
+  int major, minor;             /* compute capability */
+  size_t memory;                /* bytes in all; 0: no limit */
+  const char *refuse;           /* the launch of this kernel fails; null: none does */
+};
+extern struct shim_machine shim_machine;
+
+/* Another order of threads and blocks. */
+void shim_seed(uint64_t seed);
+
+/* The line about the last launch that failed, "" if none has since the last call. */
+const char *shim_failure(void);
+
+/* Launches so far. */
+size_t shim_launches(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,15 @@
+/* Between the two halves of the shim. */
+#ifndef EDIY_TESTS_CUDA_SHIM_MEMORY_H
+#define EDIY_TESTS_CUDA_SHIM_MEMORY_H
+
+#include "cuda/shim.h"
+
+/* Says on standard error what is wrong with the launch, and keeps the first such line and its status until they are asked for. */
+void shim_fail_launch(cudaError_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define shim_note(...) shim_fail_launch(cudaErrorLaunchFailure, __VA_ARGS__)
+bool shim_has_failed(void);
+
+/* Fails the launch when a guard zone has been written to. */
+void shim_check_guards(const char *kernel);
+
+#endif

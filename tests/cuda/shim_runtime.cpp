@@ -1,0 +1,176 @@
+/* The shim's memory and its machine: the functions of the CUDA runtime that cuda/ calls. See shim.h. */
+#include "cuda/shim_memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern "C" {
+#include "cuda/shim_control.h"
+}
+
+struct shim_stream {
+  int unused;
+};
+
+struct shim_machine shim_machine = {1, 13000, 13000, 9, 0, 0, nullptr};
+static cudaError_t last_status = cudaSuccess;
+static char failure[512];
+
+void shim_fail_launch(cudaError_t status, const char *format, ...) {
+  char line[sizeof failure];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  fprintf(stderr, "shim: %s\n", line);
+  if (last_status == cudaSuccess) last_status = status;
+  if (!failure[0]) memcpy(failure, line, sizeof line);
+}
+
+bool shim_has_failed(void) { return last_status != cudaSuccess; }
+
+extern "C" const char *shim_failure(void) {
+  static char told[sizeof failure];
+  memcpy(told, failure, sizeof failure);
+  failure[0] = 0;
+  return told;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------------------------------------------------
+ *
+ * Every allocation is one malloc with a guard zone on either side, in a list. Under AddressSanitizer a zone would hide a near miss from
+ * it, so there malloc's own is used. */
+#if defined __SANITIZE_ADDRESS__
+enum { GUARD = 0 };
+#else
+enum { GUARD = 256 };
+#endif
+enum { GUARD_BYTE = 0xa5, FRESH_BYTE = 0xff };
+
+struct allocation {
+  struct allocation *next;
+  unsigned char *start; /* of what the caller has */
+  size_t bytes;
+};
+static struct allocation *allocations;
+static size_t in_use;
+
+static const struct allocation *allocation_of(const void *pointer, size_t bytes) {
+  const unsigned char *p = static_cast<const unsigned char *>(pointer);
+  for (const struct allocation *a = allocations; a; a = a->next)
+    if (p >= a->start && p <= a->start + a->bytes && bytes <= (size_t)(a->start + a->bytes - p)) return a;
+  return nullptr;
+}
+
+void shim_check_pointer(const char *kernel, const void *pointer) {
+  if (pointer && !allocation_of(pointer, 1)) shim_note("kernel %s: an argument is a pointer, and not to device memory", kernel);
+}
+
+static bool is_guarded(const unsigned char *zone) {
+  for (int i = 0; i < GUARD; i++)
+    if (zone[i] != GUARD_BYTE) return false;
+  return true;
+}
+
+void shim_check_guards(const char *kernel) {
+  for (const struct allocation *a = allocations; a; a = a->next)
+    if (!is_guarded(a->start - GUARD) || !is_guarded(a->start + a->bytes))
+      shim_note("kernel %s: wrote outside of an allocation of %zu bytes", kernel, a->bytes);
+}
+
+cudaError_t cudaMalloc(void **memory, size_t bytes) {
+  if (shim_machine.memory && bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
+  struct allocation *a = static_cast<struct allocation *>(malloc(sizeof *a));
+  unsigned char *block = static_cast<unsigned char *>(malloc(bytes + 2 * GUARD));
+  if (!a || !block) abort();
+  memset(block, GUARD_BYTE, bytes + 2 * GUARD);
+  memset(block + GUARD, FRESH_BYTE, bytes);
+  *a = {allocations, block + GUARD, bytes};
+  allocations = a;
+  in_use += bytes;
+  *memory = a->start;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *memory) {
+  if (!memory) return cudaSuccess;
+  for (struct allocation **at = &allocations; *at; at = &(*at)->next)
+    if ((*at)->start == memory) {
+      struct allocation *a = *at;
+      *at = a->next;
+      in_use -= a->bytes;
+      free(a->start - GUARD);
+      free(a);
+      return cudaSuccess;
+    }
+  return cudaErrorInvalidValue;
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
+  *total = shim_machine.memory;
+  *available = shim_machine.memory - in_use;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  if (last_status != cudaSuccess) return last_status;
+  bool to_device = allocation_of(to, bytes), from_device = allocation_of(from, bytes);
+  if (to_device != (kind != cudaMemcpyDeviceToHost) || from_device != (kind != cudaMemcpyHostToDevice)) return cudaErrorInvalidValue;
+  memmove(to, from, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
+  if (!allocation_of(to, bytes)) return cudaErrorInvalidValue;
+  memset(to, value, bytes);
+  return cudaSuccess;
+}
+
+/* ---- the machine ---------------------------------------------------------------------------------------------------------------------- */
+
+cudaError_t cudaGetLastError(void) {
+  cudaError_t status = last_status;
+  last_status = cudaSuccess;
+  return status;
+}
+
+const char *cudaGetErrorString(cudaError_t status) {
+  switch (status) {
+  case cudaSuccess: return "no error";
+  case cudaErrorInvalidValue: return "invalid argument";
+  case cudaErrorMemoryAllocation: return "out of memory";
+  case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+  case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+  case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+  case cudaErrorLaunchFailure: return "unspecified launch failure";
+  }
+  return "unknown error";
+}
+
+cudaError_t cudaDriverGetVersion(int *version) { return *version = shim_machine.driver, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int *version) { return *version = shim_machine.runtime, cudaSuccess; }
+
+cudaError_t cudaGetDeviceCount(int *count) {
+  *count = 0;
+  if (shim_machine.driver < shim_machine.runtime) return cudaErrorInsufficientDriver;
+  if (shim_machine.devices == 0) return cudaErrorNoDevice;
+  *count = shim_machine.devices;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device < shim_machine.devices ? cudaSuccess : cudaErrorInvalidValue; }
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? shim_machine.major : shim_machine.minor;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+  static struct shim_stream only;
+  *stream = &only;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return last_status; }

@@ -1,0 +1,264 @@
+/* The shim's threads: fibres, barriers, shuffles, launches. See shim.h. */
+#include "cuda/shim.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+extern "C" {
+#include "base/philox.h"
+#include "cuda/shim_control.h"
+}
+#include "cuda/shim_memory.h"
+
+#if defined __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+struct dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+enum { MOST_THREADS = 1024, WARP = 32, STACK = 256 << 10, ORDERS = 32 };
+
+/* A fibre that waits does so at a barrier (with the place of it) or at a shuffle (with its lanes). */
+enum fibre_state { READY, AT_BARRIER, AT_SHUFFLE, DONE };
+
+struct fibre {
+  enum fibre_state state;
+  bool begun; /* it has a context to go on from */
+  jmp_buf where;
+  ucontext_t context;
+  char *stack;
+  struct dim3 index;
+  const char *file;
+  int line;
+  unsigned mask;
+  double given[2]; /* to a shuffle; two, so that a lane may reach the next one before others have read */
+  int shuffles;
+};
+
+static struct fibre fibre[MOST_THREADS];
+static int threads, current;
+static jmp_buf scheduler;
+static void (*thread_body)(void *);
+static void *thread_context;
+static struct philox shuffle_stream = philox_stream(1, PHILOX_TEST, 0, 0, 0);
+static size_t launches;
+
+extern "C" void shim_seed(uint64_t seed) { shuffle_stream = philox_stream(seed, PHILOX_TEST, 0, 0, 0); }
+extern "C" size_t shim_launches(void) { return launches; }
+
+/* ---- switching ------------------------------------------------------------------------------------------------------------------------
+ *
+ * ucontext gives a fibre its stack; after that _setjmp and _longjmp switch, which unlike swapcontext make no system call. AddressSanitizer is
+ * told of every change of stack. */
+#if defined __SANITIZE_ADDRESS__
+static const void *main_stack;
+static size_t main_stack_size;
+static void *fake_stack[MOST_THREADS + 1];
+static void leave(int slot, const void *stack, size_t size) { __sanitizer_start_switch_fiber(&fake_stack[slot], stack, size); }
+static void arrive(int slot) {
+  __sanitizer_finish_switch_fiber(fake_stack[slot], slot < MOST_THREADS ? &main_stack : NULL,
+                                  slot < MOST_THREADS ? &main_stack_size : NULL);
+}
+static void leave_to_fibre(int t) { leave(MOST_THREADS, fibre[t].stack, STACK); }
+static void leave_to_scheduler(int t) { leave(t, main_stack, main_stack_size); }
+static void arrive_new(void) { __sanitizer_finish_switch_fiber(NULL, &main_stack, &main_stack_size); }
+static void clear_stack(char *stack) { __asan_unpoison_memory_region(stack, STACK); }
+#else
+static void arrive(int) {}
+static void leave_to_fibre(int) {}
+static void leave_to_scheduler(int) {}
+static void arrive_new(void) {}
+static void clear_stack(char *) {}
+#endif
+
+/* From a fibre to the scheduler, until it is resumed. */
+static void wait_as(enum fibre_state state) {
+  int t = current;
+  fibre[t].state = state;
+  leave_to_scheduler(t);
+  if (!_setjmp(fibre[t].where)) _longjmp(scheduler, 1);
+  arrive(t);
+}
+
+/* A fibre runs one thread of a block after another. */
+static void fibre_main(void) {
+  arrive_new();
+  for (;;) {
+    thread_body(thread_context);
+    wait_as(DONE);
+  }
+}
+
+static void resume(int t) {
+  struct fibre *f = &fibre[t];
+  current = t;
+  threadIdx = f->index;
+  leave_to_fibre(t);
+  if (_setjmp(scheduler)) {
+    arrive(MOST_THREADS);
+    return;
+  }
+  if (f->begun) _longjmp(f->where, 1);
+  f->begun = true;
+  if (!f->stack && !(f->stack = static_cast<char *>(malloc(STACK)))) abort();
+  clear_stack(f->stack);
+  getcontext(&f->context);
+  f->context.uc_stack.ss_sp = f->stack;
+  f->context.uc_stack.ss_size = STACK;
+  makecontext(&f->context, fibre_main, 0);
+  setcontext(&f->context);
+}
+
+/* ---- what threads do together --------------------------------------------------------------------------------------------------------- */
+
+void shim_barrier(const char *file, int line) {
+  fibre[current].file = file, fibre[current].line = line;
+  wait_as(AT_BARRIER);
+}
+
+int shim_lane(void) { return current % WARP; }
+
+double shim_shuffle(unsigned mask, double value, int from) {
+  struct fibre *f = &fibre[current];
+  int warp = current / WARP * WARP, turn = f->shuffles++ % 2;
+  f->given[turn] = value;
+  f->mask = mask;
+  wait_as(AT_SHUFFLE);
+  return mask >> from & 1 && warp + from < threads ? fibre[warp + from].given[turn] : nan("");
+}
+
+/* ---- a block -------------------------------------------------------------------------------------------------------------------------- */
+
+static char order_of[ORDERS][MOST_THREADS * sizeof(short)];
+static int order_threads;
+
+/* A number of shuffled orders of the threads, drawn once for a size of block; every round takes one of them. */
+static const short *some_order(void) {
+  for (int o = 0; order_threads != threads && o < ORDERS; o++) {
+    short *order = reinterpret_cast<short *>(order_of[o]);
+    for (int i = 0; i < threads; i++) {
+      int j = (int)philox_below(&shuffle_stream, (uint32_t)i + 1);
+      order[i] = order[j], order[j] = (short)i;
+    }
+  }
+  order_threads = threads;
+  return reinterpret_cast<short *>(order_of[philox_below(&shuffle_stream, ORDERS)]);
+}
+
+/* Lets go on the lanes of a warp that wait at a shuffle, once all of the mask do. False when one of them has ended or waits at a barrier. */
+static bool release_shuffle(const char *kernel, int warp) {
+  unsigned waiting = 0, live = 0, mask = 0;
+  for (int lane = 0; lane < WARP && warp + lane < threads; lane++) {
+    struct fibre *f = &fibre[warp + lane];
+    live |= 1u << lane;
+    if (f->state == AT_SHUFFLE) waiting |= 1u << lane, mask = f->mask;
+  }
+  for (int lane = 0; lane < WARP && warp + lane < threads; lane++) {
+    struct fibre *f = &fibre[warp + lane];
+    if (f->state != AT_SHUFFLE) continue;
+    if ((f->mask & live & ~waiting) != 0 || !(f->mask >> lane & 1)) {
+      shim_note("kernel %s: a shuffle with mask %08x is reached by lanes %08x only of warp %d in block (%u, %u, %u)", kernel, mask, waiting,
+                warp / WARP, blockIdx.x, blockIdx.y, blockIdx.z);
+      return false;
+    }
+  }
+  for (int lane = 0; lane < WARP && warp + lane < threads; lane++)
+    if (waiting >> lane & 1) fibre[warp + lane].state = READY;
+  return true;
+}
+
+/* Nobody can go on alone: opens a barrier that all threads have reached. False when it is not so. */
+static bool release_block(const char *kernel) {
+  int at = 0, first = -1;
+  for (int warp = 0; warp < threads; warp += WARP)
+    if (!release_shuffle(kernel, warp)) return false;
+  for (int t = 0; t < threads; t++) {
+    if (fibre[t].state == READY) return true; /* a shuffle went through */
+    if (fibre[t].state != AT_BARRIER) continue;
+    at++;
+    if (first < 0) first = t;
+    if (fibre[t].line != fibre[first].line || fibre[t].file != fibre[first].file) {
+      shim_note("kernel %s: threads of a block wait at different barriers, %s:%d and %d", kernel, fibre[first].file, fibre[first].line,
+                fibre[t].line);
+      return false;
+    }
+  }
+  if (at < threads) {
+    shim_note("kernel %s: the barrier at %s:%d is reached by %d of %d threads of block (%u, %u, %u)", kernel, fibre[first].file,
+              fibre[first].line, at, threads, blockIdx.x, blockIdx.y, blockIdx.z);
+    return false;
+  }
+  for (int t = 0; t < threads; t++) fibre[t].state = READY;
+  return true;
+}
+
+extern char __start_shim_shared[] __attribute__((weak)), __stop_shim_shared[] __attribute__((weak));
+
+/* Byte by byte through a volatile pointer: AddressSanitizer would stop a memset that crosses the gaps between the arrays. */
+__attribute__((no_sanitize_address)) static void poison_shared(void) {
+  for (volatile char *p = __start_shim_shared; p && p < __stop_shim_shared; p++) *p = (char)0xff;
+}
+
+static bool run_block(const char *kernel) {
+  poison_shared();
+  for (int t = 0; t < threads; t++) {
+    fibre[t].state = READY;
+    fibre[t].shuffles = 0;
+    fibre[t].index = dim3((unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y, (unsigned)t / blockDim.x / blockDim.y);
+  }
+  for (int done = 0; done < threads;) {
+    const short *order = some_order();
+    bool moved = false;
+    for (int i = 0; i < threads; i++) {
+      int t = order[i];
+      if (fibre[t].state != READY) continue;
+      resume(t);
+      moved = true;
+      done += fibre[t].state == DONE;
+    }
+    if (!moved && !release_block(kernel)) {
+      for (int t = 0; t < threads; t++) fibre[t].begun = false; /* they stand in the middle of a kernel: start anew */
+      return false;
+    }
+  }
+  return true;
+}
+
+/* ---- a launch ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_dimension(struct dim3 d, unsigned x, unsigned y, unsigned z) {
+  return d.x >= 1 && d.y >= 1 && d.z >= 1 && d.x <= x && d.y <= y && d.z <= z;
+}
+
+void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t, cudaStream_t stream, void (*body)(void *),
+                 void *context) {
+  launches++;
+  if (!stream) shim_note("kernel %s: launched on the default stream", kernel);
+  if (!is_dimension(grid, 0x7fffffff, 65535, 65535) || !is_dimension(block, 1024, 1024, 64) || block.x * block.y * block.z > MOST_THREADS)
+    shim_fail_launch(cudaErrorInvalidConfiguration, "kernel %s: a grid of %u x %u x %u blocks of %u x %u x %u threads cannot be launched",
+                     kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z);
+  if (shim_machine.refuse && strcmp(shim_machine.refuse, kernel) == 0)
+    shim_fail_launch(cudaErrorLaunchFailure, "kernel %s: refused by the test", kernel);
+  if (shim_has_failed()) return;
+
+  threads = (int)(block.x * block.y * block.z);
+  gridDim = grid, blockDim = block;
+  thread_body = body, thread_context = context;
+  size_t blocks = (size_t)grid.x * grid.y * grid.z;
+  uint32_t *order = static_cast<uint32_t *>(malloc(blocks * sizeof *order));
+  if (!order) abort();
+  for (size_t i = 0; i < blocks; i++) {
+    size_t j = philox_below(&shuffle_stream, (uint32_t)i + 1);
+    order[i] = order[j], order[j] = (uint32_t)i;
+  }
+  for (size_t i = 0; i < blocks; i++) {
+    blockIdx = dim3(order[i] % grid.x, order[i] / grid.x % grid.y, order[i] / grid.x / grid.y);
+    if (!run_block(kernel)) break;
+  }
+  free(order);
+  shim_check_guards(kernel);
+}

@@ -1,0 +1,143 @@
+/* The convolution's twins against the plain forms: within the bound of a sum in float, exact for integers, nothing left unwritten. */
+#include "cuda/products.h"
+
+static const struct {
+  ptrdiff_t n, h, w, c, k, r, s, stride, pad;
+  const char *what;
+} shapes[] = {
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, "one of everything"},
+    {2, 7, 5, 3, 5, 3, 3, 1, 1, "odd sizes"},
+    {2, 9, 8, 3, 4, 7, 7, 2, 3, "the stem"},
+    {1, 1, 1, 5, 7, 1, 1, 1, 0, "a map of one pixel"},
+    {2, 6, 6, 8, 70, 1, 1, 1, 0, "more outputs than a tile"},
+    {1, 3, 3, 70, 66, 1, 1, 1, 0, "more channels than a tile"},
+    {2, 8, 7, 4, 6, 1, 1, 2, 0, "1x1/2: pixels that no output reads"},
+    {2, 8, 8, 5, 3, 3, 3, 2, 1, "3x3/2"},
+    {1, 5, 6, 2, 3, 3, 2, 3, 1, "a kernel that is not square, stride 3"},
+    {2, 2, 2, 3, 4, 7, 7, 2, 3, "a kernel larger than the map"},
+    {2, 4, 3, 17, 9, 3, 3, 1, 2, "more padding than the kernel needs"},
+    {4, 20, 20, 2, 3, 3, 3, 1, 1, "three chunks of positions"},
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0], INT_RANGE = 3 };
+
+struct fixture {
+  const struct backend *b;
+  struct conv g;
+  ptrdiff_t xs, ws, ys;
+  real *x, *w, *dy;    /* host */
+  real *ax, *aw, *ady; /* their magnitudes */
+  real *dev_x, *dev_w, *dev_dy;
+  void *scratch;
+};
+
+static void fixture_make(struct fixture *f, int i, bool ints) {
+  struct error err = {0};
+  f->b = device_backend();
+  if (!conv_make(&f->g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].r, shapes[i].s, shapes[i].stride,
+                 shapes[i].pad, &err))
+    fail_msg("%s: %s", shapes[i].what, err.text);
+  const struct conv *g = &f->g;
+  f->xs = g->n * g->h * g->w * g->c, f->ws = g->k * g->r * g->s * g->c, f->ys = g->n * g->p * g->q * g->k;
+  f->x = ints ? test_ints(f->xs, INT_RANGE, 1) : test_normal(f->xs, 1);
+  f->w = ints ? test_ints(f->ws, INT_RANGE, 2) : test_normal(f->ws, 2);
+  f->dy = ints ? test_ints(f->ys, INT_RANGE, 3) : test_normal(f->ys, 3);
+  f->ax = test_magnitudes(f->x, f->xs), f->aw = test_magnitudes(f->w, f->ws), f->ady = test_magnitudes(f->dy, f->ys);
+  f->dev_x = device_from(f->x, f->xs), f->dev_w = device_from(f->w, f->ws), f->dev_dy = device_from(f->dy, f->ys);
+  f->scratch = device_scratch(f->b->conv_scratch(g));
+}
+
+static void fixture_free(struct fixture *f) {
+  free(f->x), free(f->w), free(f->dy), free(f->ax), free(f->aw), free(f->ady);
+  device_end();
+}
+
+/* Integers up to 3: sums below 2^24 are exact in any order, so nothing is allowed. */
+static void check(const real *device, const real *expected, const real *magnitude, ptrdiff_t n, ptrdiff_t length, bool ints) {
+  double *bound = test_product_bound(magnitude, n, length);
+  for (ptrdiff_t i = 0; ints && i < n; i++) bound[i] = 0;
+  assert_within(device, expected, bound, n);
+  free(bound);
+}
+
+static void forward(int i, bool ints) {
+  struct fixture f;
+  fixture_make(&f, i, ints);
+  real *y = device_reals(f.ys), *expected = test_reals(f.ys), *magnitude = test_reals(f.ys);
+  conv_forward_plain(&f.g, f.x, f.w, expected);
+  conv_forward_plain(&f.g, f.ax, f.aw, magnitude);
+  f.b->conv_forward(&f.g, f.dev_x, f.dev_w, y, f.scratch);
+  check(y, expected, magnitude, f.ys, f.g.r * f.g.s * f.g.c, ints);
+  free(expected), free(magnitude);
+  fixture_free(&f);
+}
+
+static void backward_data(int i, bool ints, bool accumulate) {
+  struct fixture f;
+  fixture_make(&f, i, ints);
+  real *before = ints ? test_ints(f.xs, INT_RANGE, 4) : test_normal(f.xs, 4), *expected = test_copy(before, f.xs),
+       *magnitude = test_magnitudes(before, f.xs), *dx = accumulate ? device_from(before, f.xs) : device_reals(f.xs);
+  conv_backward_data_plain(&f.g, f.dy, f.w, expected, accumulate);
+  conv_backward_data_plain(&f.g, f.ady, f.aw, magnitude, accumulate);
+  f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dx, accumulate, f.scratch);
+  check(dx, expected, magnitude, f.xs, f.g.r * f.g.s * f.g.k, ints);
+  free(before), free(expected), free(magnitude);
+  fixture_free(&f);
+}
+
+static void backward_weights(int i, bool ints) {
+  struct fixture f;
+  fixture_make(&f, i, ints);
+  real *before = ints ? test_ints(f.ws, INT_RANGE, 5) : test_normal(f.ws, 5), *expected = test_copy(before, f.ws),
+       *magnitude = test_magnitudes(before, f.ws), *dw = device_from(before, f.ws);
+  conv_backward_weights_plain(&f.g, f.x, f.dy, expected);
+  conv_backward_weights_plain(&f.g, f.ax, f.ady, magnitude);
+  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dw, f.scratch);
+  check(dw, expected, magnitude, f.ws, f.g.n * f.g.p * f.g.q, ints);
+  free(before), free(expected), free(magnitude);
+  fixture_free(&f);
+}
+
+static void forward_is_the_sum(void **state) {
+  (void)state;
+  for (int i = 0; i < 2 * SHAPES; i++) forward(i / 2, i % 2);
+}
+
+static void backward_data_is_the_sum(void **state) {
+  (void)state;
+  for (int i = 0; i < 4 * SHAPES; i++) backward_data(i / 4, i % 2, i / 2 % 2);
+}
+
+static void backward_weights_adds_the_sum(void **state) {
+  (void)state;
+  for (int i = 0; i < 2 * SHAPES; i++) backward_weights(i / 2, i % 2);
+}
+
+/* The cut into chunks is the shape's, and a test above has several. */
+static void chunks_need_scratch(void **state) {
+  (void)state;
+  struct fixture f;
+  fixture_make(&f, SHAPES - 1, false);
+  assert_int_equal(f.b->conv_scratch(&f.g), 3 * f.ws * (ptrdiff_t)sizeof(real));
+  fixture_free(&f);
+}
+
+/* The same call twice, the same bits. */
+static void results_repeat(void **state) {
+  (void)state;
+  struct fixture f;
+  fixture_make(&f, SHAPES - 1, false);
+  real *zero = test_reals(f.ws), *first = device_from(zero, f.ws), *second = device_from(zero, f.ws);
+  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, first, f.scratch);
+  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, second, f.scratch);
+  real *expected = device_read(first, f.ws);
+  assert_same_bits(second, expected, f.ws);
+  free(expected), free(zero);
+  fixture_free(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum), cmocka_unit_test(backward_data_is_the_sum),
+                                     cmocka_unit_test(backward_weights_adds_the_sum), cmocka_unit_test(chunks_need_scratch),
+                                     cmocka_unit_test(results_repeat)};
+  return cmocka_run_group_tests_name("cuda conv", tests, NULL, NULL);
+}

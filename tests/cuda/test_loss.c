@@ -1,0 +1,73 @@
+/* The losses' twins: values and gradients with the reference's bits. */
+#include "cuda/device.h"
+
+static const struct { ptrdiff_t b, n, c; } shapes[] = {{1, 1, 1}, {2, 3, 5}, {3, 35, 9}, {2, 49, 260}, {40, 2, 16}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+enum kind { BYOL, RDEM, RDEM_STOPPED, RDEM_INSTANCE, RIEM, KINDS };
+
+/* Random rows; of tiny ones the squares sum to less than the guard, and some are zero. */
+static real *rows_of(ptrdiff_t rows, ptrdiff_t c, uint32_t stream, bool tiny) {
+  real *x = test_normal(rows * c, stream);
+  for (ptrdiff_t row = 0; tiny && row < rows; row++)
+    for (ptrdiff_t k = 0; k < c; k++) x[row * c + k] *= row % 3 == 0 ? (real)1e-8 : row % 3 == 1 ? 0 : 1;
+  return x;
+}
+
+static void run(const struct backend *b, enum kind kind, const struct loss *g, const real *r, const real *target, const int32_t *index,
+                double scale, double *value, real *dr, void *scratch) {
+  switch (kind) {
+  case BYOL: b->loss_byol(g, r, target, scale, value, dr, scratch); break;
+  case RDEM: b->loss_rdem(g, r, index, RDEM_STOPGRAD_NONE, scale, value, dr, scratch); break;
+  case RDEM_STOPPED: b->loss_rdem(g, r, index, RDEM_STOPGRAD_MATCH, scale, value, dr, scratch); break;
+  case RDEM_INSTANCE: b->loss_rdem_instance(g, r, target, index, scale, value, dr, scratch); break;
+  case RIEM: b->loss_riem(g, r, target, index, scale, value, dr, scratch); break;
+  case KINDS: break;
+  }
+}
+
+static void loss(int i, enum kind kind, bool tiny, double scale, bool gradient) {
+  const struct backend *gpu = device_backend(), *cpu = backend_reference();
+  struct loss g = {.b = shapes[i].b, .n = kind == BYOL ? 1 : shapes[i].n, .c = shapes[i].c};
+  ptrdiff_t rows = g.b * g.n, size = rows * g.c;
+  real *r = rows_of(rows, g.c, 1, tiny), *target = rows_of(rows, g.c, 2, tiny), *dr = test_normal(size, 3);
+  int32_t *index = calloc((size_t)rows, sizeof *index);
+  double *value = calloc((size_t)g.b, sizeof *value);
+  void *host_scratch = malloc(cpu->loss_scratch(&g));
+  assert_true(index && value && host_scratch);
+  struct philox stream = philox_stream(1, PHILOX_TEST, 2, 4, 0);
+  for (ptrdiff_t k = 0; k < rows; k++) index[k] = (int32_t)philox_below(&stream, (uint32_t)(kind == RDEM_INSTANCE ? g.b : g.n));
+
+  real *dev_r = device_from(r, size), *dev_target = device_from(target, size), *dev_dr = device_from(dr, size);
+  int32_t *dev_index = device_from_bytes(index, (size_t)rows * sizeof *index);
+  double *dev_value = device_doubles(g.b);
+  void *scratch = device_scratch(gpu->loss_scratch(&g));
+  run(cpu, kind, &g, r, target, index, scale, value, gradient ? dr : NULL, host_scratch);
+  run(gpu, kind, &g, dev_r, dev_target, dev_index, scale, dev_value, gradient ? dev_dr : NULL, scratch);
+  assert_same_bits(dev_value, value, g.b);
+  assert_same_bits(dev_dr, dr, size);
+  free(r), free(target), free(dr), free(index), free(value), free(host_scratch);
+  device_end();
+}
+
+static void values_and_gradients_have_the_same_bits(void **state) {
+  (void)state;
+  for (int i = 0; i < SHAPES; i++)
+    for (int kind = 0; kind < KINDS; kind++)
+      for (int tiny = 0; tiny < 2; tiny++) loss(i, (enum kind)kind, tiny, 0.75, true);
+}
+
+/* Without a gradient array, or with scale 0, only the value is computed. */
+static void values_alone_leave_gradients(void **state) {
+  (void)state;
+  for (int kind = 0; kind < KINDS; kind++) {
+    loss(1, (enum kind)kind, false, 0.75, false);
+    loss(1, (enum kind)kind, false, 0, true);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(values_and_gradients_have_the_same_bits),
+                                     cmocka_unit_test(values_alone_leave_gradients)};
+  return cmocka_run_group_tests_name("cuda loss", tests, NULL, NULL);
+}
