@@ -187,7 +187,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   if (!folder_create(d.out, err)) return false;
   add(&c, "out=%s/scenes", d.out);
   add(&c, "images=%lld", (long long)d.images);
-  add(&c, "val=500");
+  add(&c, "val=%lld", (long long)(d.images / 2)); /* 500: intervals of 4 % either way */
   if (!run_command(&c, err) || !train(&d, "teacher", NULL, err) || !train(&d, "ediy", "teacher", err)) return false;
   for (int i = 0; i < CANDIDATES; i++)
     if (!evaluate(&d, i, &knn[i], &linear[i], err)) return false;
