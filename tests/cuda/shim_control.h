@@ -24,6 +24,9 @@ void shim_seed(uint64_t seed);
 /* The line about the last launch that failed, "" if none has since the last call. */
 const char *shim_failure(void);
 
+/* Forgets a failure that no call of the runtime has asked for. */
+void shim_clear(void);
+
 /* Launches so far. */
 size_t shim_launches(void);
 

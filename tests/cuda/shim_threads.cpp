@@ -196,15 +196,8 @@ static bool release_block(const char *kernel) {
   return true;
 }
 
-extern char __start_shim_shared[] __attribute__((weak)), __stop_shim_shared[] __attribute__((weak));
-
-/* Byte by byte through a volatile pointer: AddressSanitizer would stop a memset that crosses the gaps between the arrays. */
-__attribute__((no_sanitize_address)) static void poison_shared(void) {
-  for (volatile char *p = __start_shim_shared; p && p < __stop_shim_shared; p++) *p = (char)0xff;
-}
-
 static bool run_block(const char *kernel) {
-  poison_shared();
+  shim_poison_shared();
   for (int t = 0; t < threads; t++) {
     fibre[t].state = READY;
     fibre[t].shuffles = 0;
@@ -261,4 +254,5 @@ void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t
   }
   free(order);
   shim_check_guards(kernel);
+  shim_free_shared();
 }
