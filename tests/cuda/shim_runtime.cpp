@@ -14,7 +14,7 @@ struct shim_stream {
   int unused;
 };
 
-struct shim_machine shim_machine = {1, 13000, 13000, 9, 0, 0, nullptr};
+struct shim_machine shim_machine = {1, 13000, 13000, 9, 0, (size_t)4 << 30, nullptr};
 static cudaError_t last_status = cudaSuccess;
 static char failure[512];
 
@@ -123,7 +123,7 @@ void shim_free_shared(void) {
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
-  if (shim_machine.memory && bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
+  if (bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
   *memory = allocate(&allocations, bytes, nullptr)->start;
   in_use += bytes;
   return cudaSuccess;
