@@ -19,6 +19,15 @@ template <bool BARRIER> __global__ static void reverse(float *x) {
 void sound_reverse(float *x) { LAUNCH(reverse<true>, dim3(1), dim3(FAULTY_SIZE), 0, stream(), x); }
 void faulty_missing_barrier(float *x) { LAUNCH(reverse<false>, dim3(1), dim3(FAULTY_SIZE), 0, stream(), x); }
 
+__global__ static void drifting_warps(float *x) {
+  SHARED(float, all, [FAULTY_SIZE]);
+  int t = (int)threadIdx.x;
+  all[t] = (float)__shfl_sync((unsigned)WHOLE_WARP, (double)x[t], t % WARP_THREADS);
+  float one = (float)__shfl_sync((unsigned)WHOLE_WARP, 1.0, 0);
+  x[t] = one * all[FAULTY_SIZE - 1 - t];
+}
+void faulty_drifting_warps(float *x) { LAUNCH(drifting_warps, dim3(1), dim3(FAULTY_SIZE), 0, stream(), x); }
+
 __global__ static void partial_barrier(float *x) {
   if (threadIdx.x < FAULTY_SIZE / 2) __syncthreads();
   x[threadIdx.x] = 0;

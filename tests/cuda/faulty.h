@@ -10,6 +10,7 @@ enum { FAULTY_SIZE = 64 };
 
 void sound_reverse(float *x);             /* reverses through shared memory, with the barrier: no mistake */
 void faulty_missing_barrier(float *x);    /* the same without */
+void faulty_drifting_warps(float *x);     /* one warp reads what another wrote before a shuffle, which is no barrier */
 void faulty_partial_barrier(float *x);    /* half of the threads reach a barrier */
 void faulty_different_barriers(float *x); /* each half reaches another one */
 void faulty_partial_shuffle(float *x);    /* half of a warp's lanes reach a shuffle of all */

@@ -3,7 +3,7 @@
  * reference; it never stands for a result of a GPU.
  *
  * Blocks run one after the other, in shuffled order. The threads of a block are fibres: each runs until it ends or waits at a barrier or a shuffle,
- * and whichever can go on is taken in shuffled order (Philox, new for every round). What one thread writes and another reads without
+ * and the order is shuffled (Philox): that of the warps, which drift apart as far as barriers let them, and that of the threads of a warp. What one thread writes and another reads without
  * a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
  *     - not all threads of a block reach a barrier, or they wait at different ones, or not all lanes of a mask reach a shuffle;
  *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);

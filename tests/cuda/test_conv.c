@@ -183,6 +183,32 @@ static void sums_are_chains_to_the_bit(void **state) {
   }
 }
 
+/* A NaN in x reaches the outputs whose windows hold it, one in the weights its output channel, and neither any other: nothing is read and multiplied
+ * by zero at the edges of a tile. */
+static void a_nan_stays_where_it_belongs(void **state) {
+  (void)state;
+  for (int i = 0; i < SHAPES; i++) {
+    struct fixture f;
+    fixture_make(&f, i, false);
+    f.x[f.xs / 2] = (real)NAN;
+    ptrdiff_t depth = f.ws / f.g.k, channel = f.g.k / 2;
+    real *dev_x = device_from(f.x, f.xs), *y = device_reals(f.ys), *expected = test_reals(f.ys);
+    conv_forward_plain(&f.g, f.x, f.w, expected);
+    f.b->conv_forward(&f.g, dev_x, f.dev_w, y, f.scratch);
+    real *got = device_read(y, f.ys);
+    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), isnan(expected[k]));
+    free(got);
+
+    for (ptrdiff_t k = 0; k < depth; k++) f.w[channel * depth + k] = (real)NAN;
+    real *dev_w = device_from(f.w, f.ws);
+    f.b->conv_forward(&f.g, f.dev_x, dev_w, y, f.scratch);
+    got = device_read(y, f.ys);
+    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), k % f.g.k == channel);
+    free(got), free(expected);
+    fixture_free(&f);
+  }
+}
+
 /* The cut into chunks is the shape's, and a test above has several. */
 static void chunks_need_scratch(void **state) {
   (void)state;
@@ -211,6 +237,7 @@ int main(void) {
                                      cmocka_unit_test(backward_data_is_the_sum),
                                      cmocka_unit_test(backward_weights_adds_the_sum),
                                      cmocka_unit_test(sums_are_chains_to_the_bit),
+                                     cmocka_unit_test(a_nan_stays_where_it_belongs),
                                      cmocka_unit_test(chunks_need_scratch),
                                      cmocka_unit_test(results_repeat)};
   return cmocka_run_group_tests_name("cuda conv", tests, NULL, NULL);

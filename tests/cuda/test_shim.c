@@ -24,15 +24,16 @@ static bool is_reversed(const real *x) {
 
 static void a_barrier_orders_and_its_absence_shows(void **state) {
   (void)state;
-  int wrong = 0;
+  int wrong = 0, drifted = 0;
   for (uint64_t seed = 0; seed < 8; seed++) {
     shim_seed(seed);
-    real *sound = run(sound_reverse), *faulty = run(faulty_missing_barrier);
+    real *sound = run(sound_reverse), *faulty = run(faulty_missing_barrier), *drifting = run(faulty_drifting_warps);
     assert_true(is_reversed(sound));
-    wrong += !is_reversed(faulty);
-    free(sound), free(faulty);
+    wrong += !is_reversed(faulty), drifted += !is_reversed(drifting);
+    free(sound), free(faulty), free(drifting);
     device_end();
   }
+  assert_true(drifted > 0);
   assert_int_equal(wrong, 8); /* each time: some thread of 64 reads before another writes but once in 2^32 orders */
 }
 

@@ -67,8 +67,11 @@ static void a_failed_launch_is_named_and_stays(void **state) {
   assert_non_null(strstr(err.text, "cuda: GPU 0: ema_update: unspecified launch failure; nothing after it was computed"));
   b->download(got, xi, sizeof got);
   assert_true(isnan(got[0]) && isnan(got[1]));
-  b->ema_update(2, 0.5, dev, xi);
+  shim_machine.refuse = "update";
+  b->lars_update(&(struct lars){0}, 2, false, 0.5, dev, xi, xi); /* another failure does not hide the first */
+  shim_machine.refuse = NULL;
   assert_false(backend_cuda_status(&err));
+  assert_non_null(strstr(err.text, "ema_update"));
   void *p;
   assert_false(b->reserve(8, &p, &err));
   assert_non_null(strstr(err.text, "ema_update"));
