@@ -65,8 +65,8 @@ $(BUILD)/f64/%.o: %.c
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=64 $(CFLAGS) -MMD -MP -c $< -o $@
 
-# The yardstick of the benchmark is fused multiply-adds.
-$(BUILD)/f32/ref/program/peak.o: CFLAGS += -ffp-contract=fast
+# Where fused multiply-adds are meant: the kernel of the convolutions, and the yardstick of the benchmark.
+$(BUILD)/f32/ref/op/panel.o $(BUILD)/f64/ref/op/panel.o $(BUILD)/f32/ref/program/peak.o: CFLAGS += -ffp-contract=fast
 
 $(BUILD)/libediy.a: $(LIB_OBJECTS)
 	@rm -f $@
@@ -242,6 +242,8 @@ CUDA_TWINS   := $(wildcard cuda/*.cu)
 CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
 CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
 NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC
+# What a program that links the library needs; the runtime is in it, so that it runs where only the driver is installed.
+CUDA_LDLIBS   = -L$(dir $(NVCC))../lib64 -lcudart_static -lstdc++ -lrt -ldl
 SHIM_CXXFLAGS = -std=c++17 $(OPT) -g -march=$(ARCH) -fPIC -ffp-contract=off -fno-exceptions -fno-rtti -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
                 -Wundef -Werror $(EXTRA_CFLAGS)
 PACKAGES += g++
@@ -275,11 +277,10 @@ $(BUILD)/cuda/libediy_cuda.a: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(CUDA_TWIN
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-# The runtime is linked in: a program built here runs where only the driver is installed.
 $(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -L$(dir $(NVCC))../lib64 -lcudart_static -lrt -ldl -o $@
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) $(CUDA_LDLIBS) -o $@
 
 .PHONY: cuda check-cuda
 ifeq ($(NVCC),)

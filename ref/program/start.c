@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EDIY_VERSION "0.1.0"
+#include "ediy.h"
 
 /* What the SkylakeX kernels need; on a processor without it they would end in an illegal instruction. */
 static bool has_avx512(void) {

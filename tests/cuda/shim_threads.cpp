@@ -149,24 +149,26 @@ static const short *some_order(void) {
   return reinterpret_cast<short *>(order_of[philox_below(&shuffle_stream, ORDERS)]);
 }
 
-/* Lets go on the lanes of a warp that wait at a shuffle, once all of the mask do. False when one of them has ended or waits at a barrier. */
+/* Lets go on the lanes of a warp that wait at a shuffle, once all of the mask do. A mask that can no longer come together, because a lane has
+ * ended or waits at a barrier, is reported, and false. */
 static bool release_shuffle(const char *kernel, int warp) {
-  unsigned waiting = 0, live = 0, mask = 0;
-  for (int lane = 0; lane < WARP && warp + lane < threads; lane++) {
-    struct fibre *f = &fibre[warp + lane];
-    live |= 1u << lane;
-    if (f->state == AT_SHUFFLE) waiting |= 1u << lane, mask = f->mask;
+  unsigned waiting = 0, lost = 0;
+  int lanes = threads - warp < WARP ? threads - warp : WARP;
+  for (int lane = 0; lane < lanes; lane++) {
+    enum fibre_state at = fibre[warp + lane].state;
+    if (at == AT_SHUFFLE) waiting |= 1u << lane;
+    if (at == AT_BARRIER || at == DONE) lost |= 1u << lane;
   }
-  for (int lane = 0; lane < WARP && warp + lane < threads; lane++) {
-    struct fibre *f = &fibre[warp + lane];
-    if (f->state != AT_SHUFFLE) continue;
-    if ((f->mask & live & ~waiting) != 0 || !(f->mask >> lane & 1)) {
+  for (int lane = 0; lane < lanes; lane++) {
+    unsigned mask = fibre[warp + lane].mask;
+    if (!(waiting >> lane & 1)) continue;
+    if ((mask & lost) != 0 || !(mask >> lane & 1)) {
       shim_note("kernel %s: a shuffle with mask %08x is reached by lanes %08x only of warp %d in block (%u, %u, %u)", kernel, mask, waiting,
                 warp / WARP, blockIdx.x, blockIdx.y, blockIdx.z);
       return false;
     }
   }
-  for (int lane = 0; lane < WARP && warp + lane < threads; lane++)
+  for (int lane = 0; lane < lanes; lane++)
     if (waiting >> lane & 1) fibre[warp + lane].state = READY;
   return true;
 }
@@ -174,10 +176,7 @@ static bool release_shuffle(const char *kernel, int warp) {
 /* Nobody can go on alone: opens a barrier that all threads have reached. False when it is not so. */
 static bool release_block(const char *kernel) {
   int at = 0, first = -1;
-  for (int warp = 0; warp < threads; warp += WARP)
-    if (!release_shuffle(kernel, warp)) return false;
   for (int t = 0; t < threads; t++) {
-    if (fibre[t].state == READY) return true; /* a shuffle went through */
     if (fibre[t].state != AT_BARRIER) continue;
     at++;
     if (first < 0) first = t;
@@ -196,36 +195,45 @@ static bool release_block(const char *kernel) {
   return true;
 }
 
-extern char __start_shim_shared[] __attribute__((weak)), __stop_shim_shared[] __attribute__((weak));
-
-/* Byte by byte through a volatile pointer: AddressSanitizer would stop a memset that crosses the gaps between the arrays. */
-__attribute__((no_sanitize_address)) static void poison_shared(void) {
-  for (volatile char *p = __start_shim_shared; p && p < __stop_shim_shared; p++) *p = (char)0xff;
+/* Runs a warp on its own, its threads in shuffled order, to the next barrier or to the end; or, in one round of four, to the next shuffle only. Warps
+ * so drift apart as far as barriers let them. */
+static bool run_warp(const char *kernel, int warp) {
+  for (bool moved = true; moved;) {
+    const short *order = some_order();
+    moved = false;
+    for (int i = 0; i < threads; i++) {
+      int t = order[i];
+      if (t / WARP != warp / WARP || fibre[t].state != READY) continue;
+      resume(t);
+      moved = true;
+    }
+    if (!release_shuffle(kernel, warp)) return false;
+    if (philox_below(&shuffle_stream, 4) == 0) break;
+  }
+  return true;
 }
 
 static bool run_block(const char *kernel) {
-  poison_shared();
+  shim_poison_shared();
   for (int t = 0; t < threads; t++) {
     fibre[t].state = READY;
     fibre[t].shuffles = 0;
     fibre[t].index = dim3((unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y, (unsigned)t / blockDim.x / blockDim.y);
   }
-  for (int done = 0; done < threads;) {
-    const short *order = some_order();
-    bool moved = false;
-    for (int i = 0; i < threads; i++) {
-      int t = order[i];
-      if (fibre[t].state != READY) continue;
-      resume(t);
-      moved = true;
-      done += fibre[t].state == DONE;
-    }
-    if (!moved && !release_block(kernel)) {
+  for (;;) {
+    bool done = true, sound = true;
+    const short *order = some_order(); /* the warps come in the order of their lowest thread in it */
+    for (int i = 0; i < threads && sound; i++)
+      if (order[i] % WARP == 0) sound = run_warp(kernel, order[i]);
+    for (int t = 0; t < threads; t++) done &= fibre[t].state == DONE;
+    if (done) return true;
+    bool waits = true;
+    for (int t = 0; t < threads; t++) waits &= fibre[t].state == AT_BARRIER || fibre[t].state == DONE;
+    if (!sound || (waits && !release_block(kernel))) {
       for (int t = 0; t < threads; t++) fibre[t].begun = false; /* they stand in the middle of a kernel: start anew */
       return false;
     }
   }
-  return true;
 }
 
 /* ---- a launch ------------------------------------------------------------------------------------------------------------------------- */
@@ -261,4 +269,5 @@ void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t
   }
   free(order);
   shim_check_guards(kernel);
+  shim_free_shared();
 }

@@ -56,7 +56,20 @@ static void average_has_the_same_bits(void **state) {
   }
 }
 
+/* Exact at both ends, where xi + (theta - xi) would lose theta beside a large xi. */
+static void average_is_exact_at_both_ends(void **state) {
+  (void)state;
+  const real theta[] = {1, -3}, xi[] = {(real)1e30, 5};
+  real *dev_theta = device_from(theta, 2), *dev_xi = device_from(xi, 2);
+  device_backend()->ema_update(2, 1, dev_theta, dev_xi);
+  assert_same_bits(dev_xi, xi, 2);
+  device_backend()->ema_update(2, 0, dev_theta, dev_xi);
+  assert_same_bits(dev_xi, theta, 2);
+  device_end();
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(updates_agree), cmocka_unit_test(average_has_the_same_bits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(updates_agree), cmocka_unit_test(average_has_the_same_bits),
+                                     cmocka_unit_test(average_is_exact_at_both_ends)};
   return cmocka_run_group_tests_name("cuda lars", tests, NULL, NULL);
 }
