@@ -97,6 +97,7 @@ static void resume(int t) {
   struct fibre *f = &fibre[t];
   current = t;
   threadIdx = f->index;
+  if (!f->stack && !(f->stack = static_cast<char *>(malloc(STACK)))) abort();
   leave_to_fibre(t);
   if (_setjmp(scheduler)) {
     arrive(MOST_THREADS);
@@ -104,7 +105,6 @@ static void resume(int t) {
   }
   if (f->begun) _longjmp(f->where, 1);
   f->begun = true;
-  if (!f->stack && !(f->stack = static_cast<char *>(malloc(STACK)))) abort();
   clear_stack(f->stack);
   getcontext(&f->context);
   f->context.uc_stack.ss_sp = f->stack;
