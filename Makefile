@@ -212,7 +212,11 @@ $(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(CUDA_REFERENCE) $(BUILD
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(shell pkg-config --libs openblas 2>/dev/null) $(CUDA_LDLIBS) -lpthread -lm -o $@
 
-.PHONY: cuda check-cuda cuda-bundle gpu-tests
+.PHONY: cuda check-cuda cuda-bundle gpu-tests lint-cuda
+lint: lint-cuda
+lint-cuda:
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
+
 ifeq ($(NVCC),)
 cuda check-cuda cuda-bundle:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
