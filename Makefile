@@ -27,7 +27,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
 
 # ---- sources -------------------------------------------------------------------------------------------------------------------------
-TWICE := ref/base/blas.c $(wildcard ref/op/*.c ref/model/*.c ref/eval/*.c) \
+TWICE := ref/base/blas.c $(wildcard ref/op/*.c ref/model/*.c ref/eval/*.c ref/api/twice/*.c) \
          $(wildcard ref/image/augment*.c ref/image/resize.c ref/image/colour.c ref/image/blur.c)
 ONCE  := $(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c ref/train/*.c ref/api/*.c))
 ORACLE_TWICE := $(wildcard oracle/twice/*.c)
@@ -102,6 +102,11 @@ $(BUILD)/tests/%: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
 
 tests: $(TESTS)
 
+DEMO ?= demo
+demo: deps ## install what is missing, build, and do everything once, into the folder DEMO (demo)
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/ediy demo out=$(DEMO)
+
 check: deps ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
@@ -135,16 +140,44 @@ check-valgrind: ## valgrind, over parsers and operations
 run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
+# Objects of the parsers alone, compiled for libFuzzer by clang; corpora grow in build-fuzz/corpus and begin with what seeds.c writes.
+check-kill: $(BUILD)/tests/train/test_trainer ## kill -9 a training run at 50 random moments and go on from each
+	@EDIY_TEST_KILLS=50 BUILD=$(BUILD) sh tests/run.sh $(BUILD)/tests/train/test_trainer
+
+# Speed, never asserted. BENCH=key=value... is handed to ediy bench; PEER names the PyTorch script to be measured beside it, turn by turn.
+BENCH ?= backbone=resnet50 size=224 batch=16
+ROUNDS ?= 3
+PYTHON ?= python3
+PEER ?= ../shared/peer/ediy_torch.py
+bench: all ## time a training step part by part (BENCH="key=value...")
+	@$(BUILD)/ediy bench $(BENCH) json=$(BUILD)/bench.json && echo "also as $(BUILD)/bench.json"
+bench-peer: all ## the same beside a PyTorch script (PEER), interleaved, with the ratio
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) PEER=$(PEER) ROUNDS=$(ROUNDS) sh tests/bench/peer.sh
+
 FUZZ_SECONDS ?= 600
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_FLAGS := -std=c17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DEDIY_REAL_BITS=32
-build-fuzz/%: tests/fuzz/fuzz_%.c $(wildcard ref/base/*.c ref/image/*.c)
-	@mkdir -p build-fuzz/corpus/$*
-	clang $(CPPFLAGS) $(FUZZ_FLAGS) $< $(filter-out ref/base/blas.c ref/image/augment%.c ref/image/resize.c ref/image/colour.c ref/image/blur.c,\
-	  $(wildcard ref/base/*.c ref/image/*.c)) $(LDLIBS) -o $@
-fuzz: $(addprefix build-fuzz/,$(FUZZERS)) ## libFuzzer on every parser, FUZZ_SECONDS (600) each
-	@for f in $(FUZZERS); do echo "== $$f"; build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -rss_limit_mb=4096 -timeout=20 \
-	  build-fuzz/corpus/$$f 2>build-fuzz/$$f.log || { tail -30 build-fuzz/$$f.log; exit 1; }; grep -E 'number_of_executed|new_units' build-fuzz/$$f.log; done
+FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_CFLAGS := -std=c17 -O1 -g $(WARN) -DEDIY_REAL_BITS=32 -fsanitize=fuzzer-no-link $(FUZZ_SANITIZE)
+FUZZ_OBJECTS := $(patsubst %.c,build-fuzz/%.o,$(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c)))
+build-fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)clang $(CPPFLAGS) $(FUZZ_CFLAGS) -MMD -MP -c $< -o $@
+build-fuzz/fuzz_%: build-fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
+	$(call say,LD)
+	$(Q)clang -fsanitize=fuzzer $(FUZZ_SANITIZE) $^ $(LDLIBS) -lz -o $@
+build-fuzz/seeds: build-fuzz/tests/fuzz/seeds.o $(FUZZ_OBJECTS)
+	$(call say,LD)
+	$(Q)clang $(FUZZ_SANITIZE) $^ $(LDLIBS) -o $@
+fuzz: $(addprefix build-fuzz/fuzz_,$(FUZZERS)) build-fuzz/seeds ## libFuzzer on every parser, FUZZ_SECONDS (600) each
+	@mkdir -p $(addprefix build-fuzz/corpus/,$(FUZZERS)) && build-fuzz/seeds build-fuzz/corpus
+	@for f in $(FUZZERS); do \
+	  build-fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -rss_limit_mb=4096 -timeout=20 \
+	    -artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f 2>build-fuzz/$$f.log || \
+	    { tail -30 build-fuzz/$$f.log; echo "fuzz: $$f: the input that did it is named above"; exit 1; }; \
+	  awk -v f=$$f '/number_of_executed_units/ {n = $$2} /new_units_added/ {print f ": " n " inputs, " $$2 " of them new ground, no finding"}' \
+	    build-fuzz/$$f.log; done
+-include $(shell find build-fuzz -name '*.d' 2>/dev/null)
 
 SOURCES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 lint: ## format, compiler warnings of clang, shell scripts
@@ -157,6 +190,47 @@ lint: ## format, compiler warnings of clang, shell scripts
 	@shellcheck .ci/run .ci/deps $$(git ls-files '*.sh')
 	@! git grep -nE '[[:space:]]+$$' -- '*.c' '*.h' '*.sh' '*.md' Makefile || { echo "lint: spaces at line ends"; exit 1; }
 	@echo "lint: clean"
+
+# ---- the library and its installation -------------------------------------------------------------------------------------------------------
+# Objects are compiled with hidden visibility: what ref/ediy.h marks EDIY_API is exported, and nothing else. There is no static library to
+# install: its inner names (fail, gemm_f32, ...) would be the caller's too.
+EDIY_VERSION := $(shell sed -n 's/^\#define EDIY_VERSION "\(.*\)"/\1/p' ref/ediy.h)
+SONAME := libediy.so.0
+SHARED := $(BUILD)/libediy.so.$(EDIY_VERSION)
+$(SHARED): $(LIB_OBJECTS) ref/api/libediy.map
+	$(call say,LD)
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script=ref/api/libediy.map -Wl,--as-needed \
+	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(LIB_OBJECTS) $(LDLIBS) -o $@
+all: $(SHARED)
+
+INSTALL ?= install
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
+INCLUDEDIR = $(DESTDIR)$(PREFIX)/include
+MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
+PROGRAMS = $(BUILD)/ediy $(if $(wildcard oracle/main.c),$(BUILD)/oracle)
+MANUALS = $(wildcard docs/man/*.1)
+.PHONY: uninstall
+install: $(PROGRAMS) $(SHARED) ## into PREFIX (/usr/local): programs, library, header, pkg-config file, manual; DESTDIR stages
+	$(INSTALL) -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(if $(MANUALS),$(MANDIR))
+	$(INSTALL) -m 755 $(PROGRAMS) $(BINDIR)
+	$(INSTALL) -m 755 $(SHARED) $(LIBDIR)
+	ln -sf $(notdir $(SHARED)) $(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(LIBDIR)/libediy.so
+	$(INSTALL) -m 644 ref/ediy.h $(INCLUDEDIR)
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy' \
+	  'Description: E-DIY: region matching, losses, training and features of self-supervised image networks' 'Version: $(EDIY_VERSION)' \
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy' >$(LIBDIR)/pkgconfig/ediy.pc
+	$(if $(MANUALS),$(INSTALL) -m 644 $(MANUALS) $(MANDIR))
+uninstall: ## remove what install put into PREFIX
+	rm -f $(BINDIR)/ediy $(BINDIR)/oracle $(LIBDIR)/libediy.so $(LIBDIR)/$(SONAME) $(LIBDIR)/$(notdir $(SHARED)) $(INCLUDEDIR)/ediy.h \
+	  $(LIBDIR)/pkgconfig/ediy.pc $(foreach m,$(MANUALS),$(MANDIR)/$(notdir $m))
+
+# Needs no part of PyTorch to build: the library is loaded into a Python that has it.
+PYTHON ?= python3
+check-torch: $(SHARED) $(BUILD)/ediy ## against PyTorch and torchvision, where PYTHON (python3) has them
+	@command -v $(PYTHON) >/dev/null || { echo "check-torch: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
+	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_torch.py $(SHARED) $(BUILD)/ediy
 
 # ---- cuda: the GPU backend -----------------------------------------------------------------------------------------------------------
 # The same sources twice: by nvcc into a library for GPUs, and by the C++ compiler, behind tests/cuda/shim.h, into one that `make check` runs on the

@@ -38,12 +38,15 @@ struct verdict {
 /* One tensor. f->pass, rule, where, candidate, expected, error, allowed: filled; the worst of what is over, or of all. */
 void compare_tensor(const struct tensor *expected, const struct tensor *candidate, const struct tolerance *allowed, struct finding *f);
 
-/* A whole case, computed with this precision (32 or 64). truth: null, or a run of the same case in double that was forced to the decisions d of
- * this run: a tensor that the file rejects, or cannot decide, is then held to it. Fails only for lack of memory; a mismatch is in the
+/* A whole case, computed with this precision (32 or 64). truth: null, or a run of the same case in double that was forced to the decisions
+ * d of this run: a tensor that the file rejects, or cannot decide, is then held to it. Fails only for lack of memory; a mismatch is in the
  * verdict. */
 MUST_CHECK bool compare_case(const struct case_run *run, int bits, const struct case_run *truth, const struct decisions *d,
                              struct verdict *v, struct error *err);
 void verdict_free(struct verdict *v);
+
+/* Adds a failure that is not of a tensor, at most once a verdict. */
+void verdict_fail(struct verdict *v, const char *what, const char *rule);
 
 /* One line: "grad_in.x[2, 0, 1] is 0.5, expected 0.25 (element): off by 1e-1, allowed 2e-6". */
 void finding_text(const struct finding *f, char *text, size_t size);

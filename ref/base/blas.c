@@ -7,10 +7,6 @@
 
 #include "base/size.h"
 
-#if EDIY_REAL_BITS == 32 /* once, not once a precision */
-void blas_prepare(void) {}
-#endif
-
 void gemm(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, double alpha, const real *a, ptrdiff_t lda,
           const real *b, ptrdiff_t ldb, double beta, real *c, ptrdiff_t ldc) {
   assert(m <= INT_MAX && n <= INT_MAX && k <= INT_MAX && lda <= INT_MAX && ldb <= INT_MAX && ldc <= INT_MAX);

@@ -10,10 +10,6 @@
 #define gemm REAL_NAME(gemm)
 #define gemm_rows REAL_NAME(gemm_rows)
 
-/* Tells OpenBLAS to use one thread a call. Every program, and the public interface, calls it once before any other thread of
- * ours exists; it is state of OpenBLAS, hence of the process. */
-void blas_prepare(void);
-
 /* C = alpha op(A) op(B) + beta C on one thread; row-major. op(A) is m x k (A is k x m if transpose_a), op(B) is k x n, C is
  * m x n; lda, ldb, ldc are the distances between rows as stored. With beta = 0, C may hold anything (NaN too) and is
  * overwritten. Any of m, n, k may be 0. */

@@ -6,8 +6,8 @@
  *     loss          = mean over pixels with a label of (ln sum_j exp(pixels[j]) - pixels[label])
  *
  * Bilinear interpolation is that of PyTorch's interpolate with align_corners = False: pixel i of `out` has its centre at
- * s = max((i + 1/2) in / out - 1/2, 0) among the cells, and takes (1 - (s - floor s)) of cell floor s and the rest of the next one, if there is
- * one.
+ * s = max((i + 1/2) in / out - 1/2, 0) among the cells, and takes (1 - (s - floor s)) of cell floor s and the rest of the next one, if
+ * there is one.
  */
 #ifndef EDIY_EVAL_DENSE_H
 #define EDIY_EVAL_DENSE_H
@@ -60,8 +60,9 @@ void dense_upsample_backward(const struct dense_shape *g, const real *dy, real *
 /* Scratch of the functions here, in doubles. */
 ptrdiff_t dense_scratch(const struct dense_shape *g);
 
-/* One image, on one thread: the sum of the cross-entropy over its labelled pixels, and dlogits = scale x its gradient. logits, dlogits: h x w x
- * classes; dlogits overwritten, may be the logits, may be null. label: height x width. The upsampled logits are made row by row. */
+/* One image, on one thread: the sum of the cross-entropy over its labelled pixels, and dlogits = scale x its gradient.
+ * logits, dlogits: h x w x classes; dlogits overwritten, may be the logits, may be null. label: height x width. The upsampled logits are
+ * made row by row. */
 double dense_loss(const struct dense_shape *g, const real *logits, const uint8_t *label, double scale, real *dlogits, double *scratch);
 
 /* Labelled pixels of one image. */

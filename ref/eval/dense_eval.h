@@ -1,7 +1,7 @@
-/* The protocol of dense evaluation (dense.h): the classifier is trained by SGD with Nesterov momentum and no weight decay from zero weights, on
- * batches of images in the order of a Philox shuffle, the loss of a batch being the mean over its labelled pixels; lr decays by a cosine to 0 over
- * all steps. The learning rate is chosen by mean IoU on the validation images; the classifier of the best one is scored on the test images.
- * It is not trained again with the validation images. Features are used as they are, images are not augmented.
+/* The protocol of dense evaluation (dense.h): the classifier is trained by SGD with Nesterov momentum and no weight decay from zero
+ * weights, on batches of images in the order of a Philox shuffle, the loss of a batch being the mean over its labelled pixels; lr decays
+ * by a cosine to 0 over all steps. The learning rate is chosen by mean IoU on the validation images; the classifier of the best one is
+ * scored on the test images. It is not trained again with the validation images. Features are used as they are, images are not augmented.
  *
  * method.md fixes what is evaluated, not these numbers: they are this project's own, chosen so that CamVid on a CPU takes minutes.
  */
@@ -46,9 +46,10 @@ struct dense_images {
 struct dense_eval_options dense_eval_defaults(void);
 
 /* d: features of a cell. iou: classes, overwritten by the intersection over union of each class on the test images (-1: does not occur);
- * weight (classes x d) and bias (classes), overwritten by the chosen classifier; all three may be null. progress (may be null) is called after
- * each epoch of epochs in all. Results do not depend on the number of threads. Fails for options out of range, no training or validation
- * images, a label out of range, no labelled pixel in the training images, a loss that diverged at every rate, and when memory is short. */
+ * weight (classes x d) and bias (classes), overwritten by the chosen classifier; all three may be null. progress (may be null) is called
+ * after each epoch of epochs in all. Results do not depend on the number of threads. Fails for options out of range, no training or
+ * validation images, a label out of range, no labelled pixel in the training images, a loss that diverged at every rate, and when memory
+ * is short. */
 MUST_CHECK bool dense_eval(const struct dense_shape *g, ptrdiff_t d, const struct dense_images *train,
                            const struct dense_images *validation, const struct dense_images *test, const struct dense_eval_options *o,
                            void (*progress)(void *context, int epoch, int epochs), void *context, struct dense_eval_result *result,

@@ -42,13 +42,39 @@ static double screening_error(ptrdiff_t d) {
   return n * REAL_ROUNDOFF / (1 - n * REAL_ROUNDOFF) + n * 0x1p-53 / (1 - n * 0x1p-53);
 }
 
+/* The k-th largest similarity of n candidates, which are put in another order (C. A. R. Hoare, "Algorithm 65: Find", CACM 4, 1961). A sort
+ * would take most of the time of the search at k = 200. */
+static double kth_largest(struct candidate *a, ptrdiff_t n, ptrdiff_t k) {
+  ptrdiff_t first = 0, last = n - 1;
+  while (first < last) {
+    double pivot = a[first + (last - first) / 2].similarity;
+    ptrdiff_t i = first, j = last;
+    while (i <= j) {
+      while (a[i].similarity > pivot) i++;
+      while (a[j].similarity < pivot) j--;
+      if (i > j) break;
+      struct candidate kept = a[i];
+      a[i++] = a[j], a[j--] = kept;
+    }
+    if (k - 1 <= j)
+      last = j;
+    else if (k - 1 >= i)
+      first = i;
+    else
+      break; /* between the two parts: equal to the pivot */
+  }
+  return a[k - 1].similarity;
+}
+
 /* Drops what can no longer be among the k nearest: with s the k-th largest screened similarity and e the screening error, k rows are
  * exactly as near as s - e or nearer, so that a row whose exact similarity reaches that has a screened one of s - 2 e at least. */
 static void prune(struct candidates *c, ptrdiff_t k, double error) {
   if (c->count < k) return;
-  qsort(c->at, (size_t)c->count, sizeof *c->at, nearer_first);
-  c->cutoff = c->at[k - 1].similarity - 2 * error;
-  while (c->at[c->count - 1].similarity < c->cutoff) c->count--;
+  c->cutoff = kth_largest(c->at, c->count, k) - 2 * error;
+  ptrdiff_t kept = 0;
+  for (ptrdiff_t i = 0; i < c->count; i++)
+    if (c->at[i].similarity >= c->cutoff) c->at[kept++] = c->at[i];
+  c->count = kept;
 }
 
 /* Offers the similarities s of rows first..first + rows - 1. False: no memory. */
@@ -56,7 +82,7 @@ static bool offer(struct candidates *c, ptrdiff_t k, double error, const real *s
   for (ptrdiff_t i = 0; i < rows; i++) {
     if ((double)s[i] < c->cutoff) continue;
     if (c->count == c->capacity) prune(c, k, error);
-    if (c->count > c->capacity / 2) { /* pruning freed little (many near ties): sorting again soon would be quadratic */
+    if (c->count > c->capacity / 2) { /* pruning freed little (many near ties): pruning again soon would be quadratic */
       ptrdiff_t capacity = 2 * c->capacity;
       struct candidate *at = realloc(c->at, (size_t)capacity * sizeof *at);
       if (!at) return false;

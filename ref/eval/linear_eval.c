@@ -90,8 +90,8 @@ static void gather(const struct linear_features *f, const real *x, const int32_t
   }
 }
 
-/* Trains `count` regressions side by side, on the same batches of the `images` images in subset (null: all of them). loss: one each, the mean
- * over the last epoch. */
+/* Trains `count` regressions side by side, on the same batches of the `images` images in subset (null: all of them). loss: one each, the
+ * mean over the last epoch. */
 static bool fit(const struct linear_features *f, const int32_t *subset, ptrdiff_t images, int classes, const struct linear_eval_options *o,
                 ptrdiff_t batch, struct regression *r, int count, double *loss, struct workspace *s,
                 void (*progress)(void *context, int epoch, int epochs), void *context, int first_epoch, int all_epochs, struct error *err) {

@@ -1,12 +1,12 @@
 /* Linear evaluation (method.md section 5; BYOL appendix C.1, and byol/eval_experiment.py of the official code): a softmax regression on the
  * pooled features of a frozen backbone.
  *
- * SGD with Nesterov momentum, no weight decay; lr = base batch / 256, from there by a cosine to 0 over all steps, no warm-up; weights start at
- * 0. Features are used as they are: neither standardised nor normalised. The base learning rate is chosen on held-out training images, drawn
- * by Philox; with it a regression from 0 on all training images is scored once on the test images.
+ * SGD with Nesterov momentum, no weight decay; lr = base batch / 256, from there by a cosine to 0 over all steps, no warm-up; weights
+ * start at 0. Features are used as they are: neither standardised nor normalised. The base learning rate is chosen on held-out training
+ * images, drawn by Philox; with it a regression from 0 on all training images is scored once on the test images.
  *
- * An epoch visits the images in the order of a Philox shuffle, the last batch may be smaller. Where there are fewer images than a batch, the
- * batch, also in the learning rate, is all of them. Nothing depends on the number of threads.
+ * An epoch visits the images in the order of a Philox shuffle, the last batch may be smaller. Where there are fewer images than a batch,
+ * the batch, also in the learning rate, is all of them. Nothing depends on the number of threads.
  *
  * Training images are cropped and flipped afresh every epoch, so that the features change: the caller gives them epoch by epoch. It may
  * compute them at each call, or return one of a few matrices it keeps.
@@ -50,8 +50,8 @@ struct linear_eval_result {
 #define linear_eval REAL_NAME(linear_eval)
 
 /* Where training features come from. epoch: 0, 1, ... asks for the features under the crops and flips of that epoch, LINEAR_EVAL_PLAIN for
- * those under evaluation preprocessing (for the held-out images and the training accuracy). *x: count x d, in data set order, valid until the
- * next call. The sweep asks for each epoch once, all rates side by side; the final regression asks for the epochs again. */
+ * those under evaluation preprocessing (for the held-out images and the training accuracy). *x: count x d, in data set order, valid until
+ * the next call. The sweep asks for each epoch once, all rates side by side; the final regression asks for the epochs again. */
 struct linear_features {
   ptrdiff_t count, d;
   const int32_t *label; /* count */
@@ -62,16 +62,16 @@ struct linear_features {
 /* The protocol's values: 80 epochs, batch 1024, momentum .9, base rates .4 .3 .2 .1 .05, a tenth held out, seed 0. */
 struct linear_eval_options linear_eval_defaults(void);
 
-/* order: n, overwritten by a permutation of 0..n-1 (Fisher-Yates from the last place down, PHILOX_EVAL), in its own stream for each epoch. */
+/* order: n, overwritten by a permutation of 0..n-1 (Fisher-Yates from the last place down, PHILOX_EVAL), of its own for each epoch. */
 void linear_eval_shuffle(uint64_t seed, int epoch, ptrdiff_t n, int32_t *order);
 
 /* order: n, overwritten: a permutation whose first elements, as many as the function returns, are the held-out images: round(share n), but
  * between 1 and n - 1. n >= 2. */
 ptrdiff_t linear_eval_split(uint64_t seed, double share, ptrdiff_t n, int32_t *order);
 
-/* test: test_count x train->d, test_label: test_count. weight (classes x d) and bias (classes), overwritten by the final regression, may be null.
- * progress (may be null) is called after each epoch of epochs in all, the sweep's among them. Fails for options out of range, a label out
- * of range, fewer than two training images, a regression that diverged at every rate, and what train->epoch reports. */
+/* test: test_count x train->d, test_label: test_count. weight (classes x d) and bias (classes), overwritten by the final regression, may
+ * be null. progress (may be null) is called after each epoch of epochs in all, the sweep's among them. Fails for options out of range, a
+ * label out of range, fewer than two training images, a regression that diverged at every rate, and what train->epoch reports. */
 MUST_CHECK bool linear_eval(const struct linear_features *train, ptrdiff_t test_count, const real *test, const int32_t *test_label,
                             int classes, const struct linear_eval_options *o, void (*progress)(void *context, int epoch, int epochs),
                             void *context, struct linear_eval_result *result, real *weight, real *bias, struct error *err);

@@ -52,7 +52,8 @@ struct backbone {
 /* What the choice comes to: keys first, then the configuration that the file carries. Fails where neither says what the architecture is. */
 MUST_CHECK bool backbone_resolve(const struct backbone_choice *choice, struct backbone *b, struct error *err);
 
-/* Resolves, and makes an extractor with the weights in it, for inputs of height x width (0: size x size). On failure nothing is left to free. */
+/* Resolves, and makes an extractor with the weights in it, for inputs of height x width (0: size x size). On failure nothing is
+ * left to free. */
 MUST_CHECK bool backbone_open(const struct backbone_choice *choice, int height, int width, struct backbone *b, struct extractor *e,
                               struct error *err);
 

@@ -12,7 +12,8 @@ static const double left = 54, right = 18, above = 30, below = 34, head = 40, fo
 
 struct axes {
   double x, y;                         /* top left corner of the plotted area */
-  double x_low, x_high, y_low, y_high; /* what it shows */
+  double x_low, x_high, y_low, y_high; /* what it shows; y in whole steps */
+  double y_step;
 };
 
 double chart_step(double range, int most) {
@@ -35,7 +36,7 @@ static void widen(double *low, double *high, double value) {
 
 /* The range of the data and of the chart's wishes, to whole steps; of x as it is. */
 static struct axes make_axes(const struct chart *c, double x, double y) {
-  struct axes a = {x, y, HUGE_VAL, -HUGE_VAL, HUGE_VAL, -HUGE_VAL};
+  struct axes a = {x, y, HUGE_VAL, -HUGE_VAL, HUGE_VAL, -HUGE_VAL, 1};
   if (c->low <= c->high) widen(&a.y_low, &a.y_high, c->low), widen(&a.y_low, &a.y_high, c->high);
   for (int s = 0; s < c->series_count; s++) {
     for (int i = 0; i < c->series[s].count; i++) {
@@ -51,7 +52,7 @@ static struct axes make_axes(const struct chart *c, double x, double y) {
     double middle = (a.y_low + a.y_high) / 2;
     a.y_low = middle - least, a.y_high = middle + least;
   }
-  double step = chart_step(a.y_high - a.y_low, MOST_TICKS);
+  double step = a.y_step = chart_step(a.y_high - a.y_low, MOST_TICKS);
   a.y_low = step * floor(a.y_low / step + 1e-9);
   a.y_high = step * ceil(a.y_high / step - 1e-9);
   return a;
@@ -64,7 +65,7 @@ static int digits_for(double step) {
 }
 
 static void draw_axes(struct sheet *s, const struct axes *a, const struct chart *c, const char *x_label) {
-  double step = chart_step(a->y_high - a->y_low, MOST_TICKS);
+  double step = a->y_step;
   int ticks = (int)lround((a->y_high - a->y_low) / step);
   for (int i = 0; i <= ticks; i++) {
     double value = a->y_low + i * step, y = at_y(a, value);

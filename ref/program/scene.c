@@ -35,6 +35,7 @@ struct scene {
   int objects;
   struct colour ground[2];
   double ground_scale;
+  double contrast, middle; /* of the whole picture: a value v becomes middle + contrast (v - 1/2) */
   struct direction ground_turn, light;
   uint32_t salt;
 };
@@ -60,29 +61,29 @@ static struct direction random_direction(struct philox *g) {
 
 static double clamp01(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 
-/* Any hue and saturation, moved along the grey axis to this luma. */
-static struct colour random_colour(struct philox *g, double luma) {
+/* Any hue, moved along the grey axis to this luma; vivid is the share of the colour that is left, the rest is grey. */
+static struct colour random_colour(struct philox *g, double luma, double vivid) {
   struct colour c = {philox_uniform(g), 0, 0};
   c.g = philox_uniform(g);
   c.b = philox_uniform(g);
-  double move = luma - (0.299 * c.r + 0.587 * c.g + 0.114 * c.b);
-  return (struct colour){clamp01(c.r + move), clamp01(c.g + move), clamp01(c.b + move)};
+  double own = 0.299 * c.r + 0.587 * c.g + 0.114 * c.b;
+  return (struct colour){clamp01(luma + vivid * (c.r - own)), clamp01(luma + vivid * (c.g - own)), clamp01(luma + vivid * (c.b - own))};
 }
 
 static struct colour mix(struct colour a, struct colour b, double t) {
   return (struct colour){a.r + t * (b.r - a.r), a.g + t * (b.g - a.g), a.b + t * (b.b - a.b)};
 }
 
-static void draw_object(struct philox *g, struct object *o, int label, double x, double y, double radius) {
+static void draw_object(struct philox *g, struct object *o, int label, double x, double y, double radius, double vivid) {
   *o = (struct object){.label = label, .shape = shape_of(label), .texture = texture_of(label), .x = x, .y = y, .radius = radius};
   o->shape_turn = random_direction(g);
   o->texture_turn = random_direction(g);
-  o->period = uniform(g, 0.10, 0.17);
-  if (o->radius < 0.2) o->period *= 0.7; /* a small object shows a few periods too */
+  o->period = uniform(g, 0.15, 0.25);    /* wide enough to survive the blur of a view */
+  if (o->radius < 0.2) o->period *= 0.5; /* a small object shows a few periods too */
   o->phase_u = philox_uniform(g);
   o->phase_v = philox_uniform(g);
   o->salt = philox_u32(g);
-  struct colour dark = random_colour(g, uniform(g, 0.08, 0.40)), light = random_colour(g, uniform(g, 0.60, 0.92));
+  struct colour dark = random_colour(g, uniform(g, 0.05, 0.35), vivid), light = random_colour(g, uniform(g, 0.65, 0.95), vivid);
   bool swap = philox_below(g, 2) == 1;
   o->figure = swap ? light : dark;
   o->ground = swap ? dark : light;
@@ -92,8 +93,11 @@ static void draw_object(struct philox *g, struct object *o, int label, double x,
 static struct scene compose(uint64_t seed, int split, uint32_t index, int label, int classes) {
   struct philox stream = philox_stream(seed, PHILOX_SCENES, (uint32_t)split, index, 0), *g = &stream;
   struct scene s = {.objects = 2 + (int)philox_below(g, MOST_OBJECTS - 1)};
-  s.ground[0] = random_colour(g, uniform(g, 0.2, 0.8));
-  s.ground[1] = mix(s.ground[0], random_colour(g, uniform(g, 0.2, 0.8)), 0.35);
+  double vivid = uniform(g, 0, 0.35);
+  s.contrast = uniform(g, 0.75, 1);
+  s.middle = uniform(g, 0.4, 0.6);
+  s.ground[0] = random_colour(g, uniform(g, 0.3, 0.7), vivid);
+  s.ground[1] = mix(s.ground[0], random_colour(g, uniform(g, 0.3, 0.7), vivid), 0.35);
   s.ground_scale = uniform(g, 3, 9);
   s.ground_turn = random_direction(g);
   s.light = random_direction(g);
@@ -102,9 +106,9 @@ static struct scene compose(uint64_t seed, int split, uint32_t index, int label,
   for (int i = 0; i < s.objects - 1; i++) { /* the others stand around, half hidden by the dominant one at most */
     struct direction d = random_direction(g);
     double r = uniform(g, 0.10, 0.16), away = radius + uniform(g, 0.3, 1.2) * r;
-    draw_object(g, &s.object[i], (int)philox_below(g, (uint32_t)classes), x + away * d.x, y + away * d.y, r);
+    draw_object(g, &s.object[i], (int)philox_below(g, (uint32_t)classes), x + away * d.x, y + away * d.y, r, vivid);
   }
-  draw_object(g, &s.object[s.objects - 1], label, x, y, radius);
+  draw_object(g, &s.object[s.objects - 1], label, x, y, radius, vivid);
   return s;
 }
 
@@ -145,9 +149,9 @@ void scene_draw(uint64_t seed, int split, uint32_t index, int label, int classes
       }
       double light = 1 + 0.3 * (s.light.x * (x - 0.5) + s.light.y * (y - 0.5));
       ptrdiff_t p = (ptrdiff_t)row * size + column;
-      rgb[3 * p] = byte(light * c.r);
-      rgb[3 * p + 1] = byte(light * c.g);
-      rgb[3 * p + 2] = byte(light * c.b);
+      rgb[3 * p] = byte(s.middle + s.contrast * (light * c.r - 0.5));
+      rgb[3 * p + 1] = byte(s.middle + s.contrast * (light * c.g - 0.5));
+      rgb[3 * p + 2] = byte(s.middle + s.contrast * (light * c.b - 0.5));
       map[p] = top;
     }
   }

@@ -8,9 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/blas.h"
-
-#define EDIY_VERSION "0.1.0"
+#include "ediy.h"
 
 /* What the SkylakeX kernels need; on a processor without it they would end in an illegal instruction. */
 static bool has_avx512(void) {
@@ -23,16 +21,24 @@ static bool has_avx512(void) {
 #endif
 }
 
-void start_up(char *const *arguments) {
-  /* OpenBLAS reads its variable when it is loaded, so only a new process can change it. The second variable stops a loop should the
-   * kernels still be the old ones. "Zen" is what it calls AVX2 on older AMD processors. */
+/* OpenBLAS takes its AVX2 kernels ("Zen" is their name on older AMD processors) although the processor has AVX-512. */
+static bool kernels_are_old(void) {
   const char *core = openblas_get_corename();
-  if (has_avx512() && (!strcmp(core, "Haswell") || !strcmp(core, "Zen")) && !getenv("OPENBLAS_CORETYPE") && !getenv("EDIY_RESTARTED") &&
-      !setenv("EDIY_RESTARTED", "1", 1) && !setenv("OPENBLAS_CORETYPE", "SkylakeX", 1)) {
+  return has_avx512() && (!strcmp(core, "Haswell") || !strcmp(core, "Zen"));
+}
+
+/* Sets a variable that the user has not set; true if it did. */
+static bool suggest(const char *variable, const char *value) { return !getenv(variable) && setenv(variable, value, 1) == 0; }
+
+void start_up(char *const *arguments) {
+  /* Both libraries read their variables when they are loaded, so only a new process can change them; a variable of our own keeps it at one. */
+  if (getenv("EDIY_RESTARTED")) return;
+  bool restart = suggest("OMP_WAIT_POLICY", "passive");
+  bool kernels = kernels_are_old() && suggest("OPENBLAS_CORETYPE", "SkylakeX");
+  if ((restart || kernels) && setenv("EDIY_RESTARTED", "1", 1) == 0) {
     execv("/proc/self/exe", arguments);
-    unsetenv("OPENBLAS_CORETYPE"); /* no /proc, say: go on with the slower kernels */
+    if (kernels) unsetenv("OPENBLAS_CORETYPE"); /* no /proc, say: go on as things are */
   }
-  blas_prepare();
 }
 
 void start_version(char *text, int size) {

@@ -25,6 +25,7 @@ static void print_share(const char *name, struct share s) {
 
 static void print_backbone(const struct backbone_choice *choice, const struct backbone *b) {
   printf("%s: %s, %s stem, input %d x %d\n", choice->weights, b->name, b->stem_name, b->size, b->size);
+  fflush(stdout); /* before the progress lines, which go elsewhere */
 }
 
 /* ---- knn and linear ---------------------------------------------------------------------------------------------------------------- */
@@ -32,7 +33,7 @@ static void print_backbone(const struct backbone_choice *choice, const struct ba
 struct eval {
   struct backbone_choice choice;
   char train[OPTION_TEXT_SIZE], test[OPTION_TEXT_SIZE];
-  int64_t resize, k, epochs, views, seed;
+  int64_t resize, k, epochs, classifier_batch, views, seed;
 };
 
 #define EVAL_OPTIONS                                                                                                                       \
@@ -51,6 +52,8 @@ static const struct option knn_keys[] = {
 static const struct option linear_keys[] = {
     EVAL_OPTIONS,
     {"epochs", OPTION_INT, offsetof(struct eval, epochs), "80", 1, 1e6, NULL, "of the classifier"},
+    {"classifier.batch", OPTION_INT, offsetof(struct eval, classifier_batch), "1024", 1, 1e6, NULL,
+     "images of one step of the classifier; with few images, fewer give it enough steps"},
     {"views", OPTION_INT, offsetof(struct eval, views), "8", 0, 1e4, NULL,
      "sets of random crops to train on; 0: fresh ones each epoch (slow, the protocol to the letter)"},
     {"seed", OPTION_INT, offsetof(struct eval, seed), "0", 0, 9007199254740992.0, NULL, "of crops, order and held-out images"},
@@ -81,74 +84,84 @@ static void eval_close(struct eval_data *d) {
   dataset_close(&d->train);
 }
 
-bool eval_knn(int count, char *const *arguments, struct evaluate_knn_result *result, struct evaluate_knn_options *o, struct error *err) {
+static void print_knn(const struct evaluate_knn_result *r, const struct evaluate_knn_options *o) {
+  printf("k-NN, T = %g, on %td training images of %d classes:\n", o->temperature, r->train, r->classes);
+  for (int i = 0; i < o->ks; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "k = %td", o->k[i]);
+    print_share(name, r->accuracy[i]);
+  }
+}
+
+/* The k asked for; else those of the defaults that the training images are enough for, or 1. */
+static void choose_k(struct evaluate_knn_options *o, int64_t asked, ptrdiff_t images) {
+  int ks = 0;
+  for (int i = 0; i < o->ks; i++)
+    if (o->k[i] <= images) o->k[ks++] = o->k[i];
+  o->ks = ks;
+  if (asked || !ks) {
+    o->k[0] = asked ? asked : 1;
+    o->ks = 1;
+  }
+}
+
+bool eval_knn(int count, char *const *arguments, struct share *accuracy, struct error *err) {
   struct eval *v = malloc(sizeof *v);
   struct eval_data d;
   struct terminal terminal = {0};
   bool good = v ? verb_options(&verb_knn, count, arguments, v, err) && eval_open(&verb_knn, v, &d, err) : fail(err, "eval knn: no memory");
   if (good) {
-    *o = evaluate_knn_defaults(d.backbone.size);
-    if (v->resize) o->resize = (int)v->resize;
-    int ks = 0;
-    for (int i = 0; i < o->ks; i++)
-      if (o->k[i] <= d.train.count) o->k[ks++] = o->k[i];
-    o->ks = ks;
-    if (v->k || !ks) o->k[0] = v->k ? v->k : 1, o->ks = 1;
+    struct evaluate_knn_options o = evaluate_knn_defaults(d.backbone.size);
+    struct evaluate_knn_result r;
+    if (v->resize) o.resize = (int)v->resize;
+    choose_k(&o, v->k, d.train.count);
     print_backbone(&v->choice, &d.backbone);
-    good = evaluate_knn(&d.extractor, &d.train, &d.test, o, result, show_progress, &terminal, err);
+    good = evaluate_knn(&d.extractor, &d.train, &d.test, &o, &r, show_progress, &terminal, err);
     terminal_end(&terminal);
     eval_close(&d);
+    if (good) print_knn(&r, &o);
+    if (good && accuracy) *accuracy = r.accuracy[0];
   }
   free(v);
   return good;
 }
 
-static bool run_knn(int count, char *const *arguments, struct error *err) {
-  struct evaluate_knn_result r;
-  struct evaluate_knn_options o;
-  if (!eval_knn(count, arguments, &r, &o, err)) return false;
-  printf("k-NN, T = %g, on %td training images of %d classes:\n", o.temperature, r.train, r.classes);
-  for (int i = 0; i < o.ks; i++) {
-    char name[32];
-    snprintf(name, sizeof name, "k = %td", o.k[i]);
-    print_share(name, r.accuracy[i]);
-  }
-  return true;
+static bool run_knn(int count, char *const *arguments, struct error *err) { return eval_knn(count, arguments, NULL, err); }
+
+static void print_linear(const struct linear_eval_result *r, const struct evaluate_linear_options *o) {
+  printf("linear classifier, %d epochs, base learning rate %g (best of %d on held-out training images):\n", o->fit.epochs, r->base_lr,
+         o->fit.rates);
+  print_share("test top-1", r->test);
+  print_share("test top-5", r->test5);
+  print_share("train top-1", r->train);
 }
 
-bool eval_linear(int count, char *const *arguments, struct linear_eval_result *result, struct evaluate_linear_options *o,
-                 struct error *err) {
+bool eval_linear(int count, char *const *arguments, struct share *accuracy, struct error *err) {
   struct eval *v = malloc(sizeof *v);
   struct eval_data d;
   struct terminal terminal = {0};
   bool good =
       v ? verb_options(&verb_linear, count, arguments, v, err) && eval_open(&verb_linear, v, &d, err) : fail(err, "eval linear: no memory");
   if (good) {
-    *o = evaluate_linear_defaults(d.backbone.size);
-    if (v->resize) o->resize = (int)v->resize;
-    o->views = (int)v->views;
-    o->fit.epochs = (int)v->epochs;
-    o->fit.seed = (uint64_t)v->seed;
+    struct evaluate_linear_options o = evaluate_linear_defaults(d.backbone.size);
+    struct linear_eval_result r;
+    if (v->resize) o.resize = (int)v->resize;
+    o.views = (int)v->views;
+    o.fit.epochs = (int)v->epochs;
+    o.fit.batch = (ptrdiff_t)v->classifier_batch;
+    o.fit.seed = (uint64_t)v->seed;
     print_backbone(&v->choice, &d.backbone);
-    good = evaluate_linear(&d.extractor, &d.train, &d.test, o, result, show_progress, &terminal, err);
+    good = evaluate_linear(&d.extractor, &d.train, &d.test, &o, &r, show_progress, &terminal, err);
     terminal_end(&terminal);
     eval_close(&d);
+    if (good) print_linear(&r, &o);
+    if (good && accuracy) *accuracy = r.test;
   }
   free(v);
   return good;
 }
 
-static bool run_linear(int count, char *const *arguments, struct error *err) {
-  struct linear_eval_result r;
-  struct evaluate_linear_options o;
-  if (!eval_linear(count, arguments, &r, &o, err)) return false;
-  printf("linear classifier, %d epochs, base learning rate %g (best of %d on held-out training images):\n", o.fit.epochs, r.base_lr,
-         o.fit.rates);
-  print_share("test top-1", r.test);
-  print_share("test top-5", r.test5);
-  print_share("train top-1", r.train);
-  return true;
-}
+static bool run_linear(int count, char *const *arguments, struct error *err) { return eval_linear(count, arguments, NULL, err); }
 
 /* ---- dense -------------------------------------------------------------------------------------------------------------------------- */
 

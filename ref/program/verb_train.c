@@ -10,18 +10,17 @@
 #include "train/config.h"
 #include "train/trainer.h"
 
-static volatile sig_atomic_t stop_wanted;
+static volatile sig_atomic_t stop_signal; /* its number; 0: none has come */
 
 /* The first signal asks for a clean end; the handler is then gone, and a second one ends the program at once. */
-static void want_stop(int signal_number) {
-  (void)signal_number;
-  stop_wanted = 1;
-}
+static void want_stop(int number) { stop_signal = number; }
 
+/* A signal that whoever started us has chosen to ignore (a job in the background of a script) stays ignored. */
 static void catch_signal(int number, struct sigaction *before) {
   struct sigaction action = {.sa_handler = want_stop, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
   sigemptyset(&action.sa_mask);
-  sigaction(number, &action, before);
+  sigaction(number, NULL, before);
+  if (before->sa_handler != SIG_IGN) sigaction(number, &action, NULL);
 }
 
 struct watch {
@@ -59,7 +58,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   good = good && (config_from_arguments(config, count, arguments, err) || fail_within(err, "train"));
   if (good) {
     struct watch watch = {.terminal = isatty(STDERR_FILENO)};
-    struct train_callbacks callbacks = {show_message, show_progress, &watch, &stop_wanted};
+    struct train_callbacks callbacks = {show_message, show_progress, &watch, &stop_signal};
     struct sigaction interrupt, terminate;
     catch_signal(SIGINT, &interrupt);
     catch_signal(SIGTERM, &terminate);
@@ -75,9 +74,9 @@ static bool run(int count, char *const *arguments, struct error *err) {
     printf("%s: stopped after step %" PRId64 " of %" PRId64 "; the same command with resume=auto goes on from there\n", config->out,
            result.step, result.steps);
   free(config);
-  if (good && stop_wanted) { /* whoever waits for us, a shell's loop say, learns that a signal ended the run */
+  if (good && stop_signal) { /* whoever waits for us, a shell's loop say, learns that a signal ended the run */
     fflush(stdout);
-    raise(SIGINT);
+    raise(stop_signal);
   }
   return good;
 }

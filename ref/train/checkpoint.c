@@ -262,7 +262,7 @@ static ptrdiff_t list(const char *folder, int64_t **steps) {
     (*steps)[count++] = step;
   }
   closedir(dir);
-  qsort(*steps, (size_t)count, sizeof **steps, newest_first);
+  if (count > 0) qsort(*steps, (size_t)count, sizeof **steps, newest_first);
   return count;
 }
 

@@ -17,7 +17,7 @@ static const char *const backbone_name[] = {"resnet18", "resnet34", "resnet50", 
 #define AT(field) offsetof(struct config, field)
 const struct option config_options[] = {
     {"preset", OPTION_TEXT, AT(preset), "", 0, 0, NULL,
-     "settings to start from: a name (ediy train --presets) or a file of key = value lines"},
+     "settings to start from: ediy-1000, ediy-300, ediy-100, byol-1000, byol-300, byol-100, tiny64, demo, sanity, or a file"},
     {"data", OPTION_TEXT, AT(data), "", 0, 0, NULL, "folder of images: flat, or one sub-folder a class"},
     {"out", OPTION_TEXT, AT(out), "", 0, 0, NULL, "folder of the run: log and checkpoints are written there"},
     {"teacher", OPTION_TEXT, AT(teacher), "", 0, 0, NULL,

@@ -1,5 +1,5 @@
-/* The evaluations of `ediy eval` and `ediy embed` on folders of images (method.md section 5): features of a frozen backbone (features.h), then
- * k-NN, a linear classifier, or a dense one (eval/). Nothing is printed; results are structs.
+/* The evaluations of `ediy eval` and `ediy embed` on folders of images (method.md section 5): features of a frozen backbone (features.h),
+ * then k-NN, a linear classifier, or a dense one (eval/). Nothing is printed; results are structs.
  */
 #ifndef EDIY_TRAIN_EVALUATE_H
 #define EDIY_TRAIN_EVALUATE_H
@@ -33,8 +33,9 @@ struct evaluate_knn_result {
 
 struct evaluate_linear_options {
   int resize;
-  int views; /* sets of crops and flips of the training images: epoch e trains on set e mod views. 0: a fresh one each epoch, the protocol to the
-                letter, at the price of 2 epochs passes of the backbone over the training images */
+  /* Sets of crops and flips of the training images: epoch e trains on set e mod views. 0: a fresh one each epoch, the protocol to the
+   * letter, at the price of running the backbone over the training images twice as often as there are epochs. */
+  int views;
   struct linear_eval_options fit;
 };
 
@@ -59,15 +60,15 @@ MUST_CHECK bool evaluate_linear(struct extractor *e, const struct dataset *train
                                 const struct evaluate_linear_options *o, struct linear_eval_result *result, evaluate_progress *progress,
                                 void *context, struct error *err);
 
-/* Folders root/images and root/labels: for images/NAME.jpg (or .png) the label map labels/NAME.png, whose grey level is the class. All images
- * have the size of the extractor's input, and are not resized; all label maps have one size, not necessarily the same. classes and
+/* Folders root/images and root/labels: for images/NAME.jpg (or .png) the label map labels/NAME.png, whose grey level is the class. All
+ * images have the size of the extractor's input, and are not resized; all label maps have one size, not necessarily the same. classes and
  * void_class as in dense_shape; iou: classes, may be null. */
 MUST_CHECK bool evaluate_dense(struct extractor *e, const char *train, const char *validation, const char *test, int classes,
                                int void_class, const struct dense_eval_options *o, struct evaluate_dense_result *result, double *iou,
                                evaluate_progress *progress, void *context, struct error *err);
 
-/* Writes the pooled features of every image under evaluation preprocessing to a safetensors file: "features" F32 count x channels, "label" I32
- * count (-1 in a flat folder), "name" U8: the paths relative to the folder, each followed by a newline; metadata "class_names" (one a
+/* Writes the pooled features of every image under evaluation preprocessing to a safetensors file: "features" F32 count x channels, "label"
+ * I32 count (-1 in a flat folder), "name" U8: the paths relative to the folder, each followed by a newline; metadata "class_names" (one a
  * line), "fingerprint" of the data set (dataset.h), "resize", "size". */
 MUST_CHECK bool evaluate_embed(struct extractor *e, const struct dataset *d, int resize, const char *path, evaluate_progress *progress,
                                void *context, struct error *err);

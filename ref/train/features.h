@@ -1,7 +1,7 @@
 /* Features of images under a frozen backbone: what every evaluation starts from, and what `ediy embed` writes.
  *
- * The backbone runs with its running statistics, so that the features of an image do not depend on the images beside it in a batch, nor on the
- * batch size beyond rounding. Files are read, decoded and preprocessed in parallel; results do not depend on the number of threads.
+ * The backbone runs with its running statistics, so that the features of an image do not depend on the images beside it in a batch, nor on
+ * the batch size beyond rounding. Files are read, decoded and preprocessed in parallel; results do not depend on the number of threads.
  * A file that cannot be read stops the extraction: an accuracy over other images would be another number.
  */
 #ifndef EDIY_TRAIN_FEATURES_H
@@ -52,8 +52,8 @@ struct extractor {
 /* The short side that goes with a crop of `size`: round(256 size / 224), as in the protocol for 224. */
 int features_resize(int size);
 
-/* The backbone of this architecture (its heads are left out) for batches of this many height x width images; all parameters zero. The number of
- * OpenMP threads must not grow while the extractor lives: its scratch is made for that of now. */
+/* The backbone of this architecture (its heads are left out) for batches of this many height x width images; all parameters zero. The
+ * number of OpenMP threads must not grow while the extractor lives: its scratch is made for that of now. */
 MUST_CHECK bool extractor_create(struct extractor *e, const struct backend *backend, const struct architecture *arch, ptrdiff_t batch,
                                  int height, int width, struct error *err);
 void extractor_free(struct extractor *e);
@@ -64,8 +64,8 @@ void extractor_take(struct extractor *e, const struct net *from_net, const float
 /* Reads the backbone from a file: its tensors are called prefix + PyTorch's names ("": an exported backbone). */
 MUST_CHECK bool extractor_load(struct extractor *e, const struct safetensors *file, const char *prefix, struct error *err);
 
-/* Features of count image files. pooled: count x channels; map: count x map_h x map_w x channels; both overwritten, either may be null. Image i is
- * sample i in Philox streams. Fails for a file that cannot be read or whose size does not fit the view, naming it. */
+/* Features of count image files. pooled: count x channels; map: count x map_h x map_w x channels; both overwritten, either may be null.
+ * Image i is sample i in Philox streams. Fails for a file that cannot be read or whose size does not fit the view, naming it. */
 MUST_CHECK bool extractor_run(struct extractor *e, ptrdiff_t count, char *const *path, const struct feature_view *view, float *pooled,
                               float *map, features_progress *progress, void *context, struct error *err);
 

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
-#include "base/blas.h"
 #include "bench/resnet50_convs.h"
 #include "op/conv.h"
 
@@ -96,7 +95,6 @@ static bool bench(int batch, double seconds, struct error *err) {
 }
 
 int main(int argc, char **argv) {
-  blas_prepare();
   int batch = argc > 1 ? atoi(argv[1]) : 8;
   double seconds = argc > 2 ? atof(argv[2]) : 0.1;
   struct error err = {0};

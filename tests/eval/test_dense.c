@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "support/cmocka.h"
 
 #include "support/support.h"
@@ -220,8 +219,8 @@ static void validation_chooses_the_rate_and_its_weights_are_handed_out(void **st
 
 static void one_step_by_hand(void **state) {
   (void)state;
-  /* One cell of feature 1 for four pixels, one of them void: the gradient is the mean over the other three, softmax - onehot = -+1/2, and from
-   * rest w = -lr (1 + mu) g. */
+  /* One cell of feature 1 for four pixels, one of them void: the gradient is the mean over the other three, softmax - onehot = -+1/2, and
+   * from rest w = -lr (1 + mu) g. */
   struct dense_shape g = {1, 1, 2, 2, 2, 9};
   real one = 1, w[2], b[2];
   uint8_t label[4] = {0, 0, 9, 0};
@@ -285,7 +284,6 @@ static void threads_do_not_matter(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(upsampling_keeps_constants_and_ramps),
                                      cmocka_unit_test(known_values_two_to_four),
                                      cmocka_unit_test(same_size_is_a_copy),

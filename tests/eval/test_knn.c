@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "op/unit.h"
 #include "support/cmocka.h"
 
@@ -227,7 +226,6 @@ static void wilson_intervals_are_the_published_ones(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(equals_brute_force_over_many_tiles),
                                      cmocka_unit_test(rows_in_rising_order_are_all_offered),
                                      cmocka_unit_test(equal_rows_tie_by_the_lowest),

@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "eval/softmax.h"
 #include "support/cmocka.h"
 
@@ -37,8 +36,8 @@ static void gradient_is_the_difference_quotient(void **state) {
   test_fill_normal(w, C * D, 2);
   test_fill_normal(b, C, 3);
   softmax_loss(&g, x, label, w, b, dw, db, logits, row_loss);
-  /* Central differences: step^2 / 6 of the third derivative (below 3^3 here, as |x| < 3) and rounding of the loss over the step; the logits are rounded to real,
-   * a few roundoff of at most 8. */
+  /* Central differences: step^2 / 6 of the third derivative (below 3^3 here, as |x| < 3) and rounding of the loss over the step; the
+   * logits are rounded to real, a few roundoff of at most 8. */
   double step = cbrt(REAL_ROUNDOFF), allowed = 27 * step * step / 6 + 32 * REAL_ROUNDOFF / step;
   for (int i = 0; i < C * D + C; i++) {
     real *p = i < C * D ? w + i : b + (i - C * D), kept = *p;
@@ -160,8 +159,8 @@ static void noise_is_not_learnt_beyond_chance(void **state) {
 
 static void held_out_images_choose_the_rate(void **state) {
   (void)state;
-  /* One rate far too small for one epoch to learn anything, one that learns: the second wins although it stands last. Features with an offset
-   * make the small rate's predictions all the same. */
+  /* One rate far too small for one epoch to learn anything, one that learns: the second wins although it stands last. Features with an
+   * offset make the small rate's predictions all the same. */
   struct toy train;
   toy_make(&train, 200, 4, 4, 0.1, 7);
   for (ptrdiff_t i = 0; i < 200 * 4; i++) train.x[i] += (real)(i % 4 == 0 ? 40 : 0);
@@ -177,8 +176,8 @@ static void held_out_images_choose_the_rate(void **state) {
 
 static void held_out_images_are_not_trained_on(void **state) {
   (void)state;
-  /* Every image has a feature of its own. What was trained on is known by heart; an image kept aside has only the biases to go by, and all such
-   * images get the same class. */
+  /* Every image has a feature of its own. What was trained on is known by heart; an image kept aside has only the biases to go by, and all
+   * such images get the same class. */
   enum { N = 40 };
   struct toy t = {.count = N, .d = N, .x = test_reals(N * N), .label = calloc(N, sizeof(int32_t)), .fail_at = -2};
   struct philox g = philox_stream(1, PHILOX_TEST, 3, 0, 0);
@@ -219,8 +218,8 @@ static void split_and_shuffle_are_permutations(void **state) {
 
 static void a_full_batch_step_is_the_case_by_hand(void **state) {
   (void)state;
-  /* One epoch of one batch: w = - lr (1 + mu) g, with lr = base n / 256 (fewer images than a batch: the batch is all of them). Two images, one
-   * feature: g = mean of (softmax - onehot) x = +-(1/2)(1 + 1)/2. */
+  /* One epoch of one batch: w = - lr (1 + mu) g, with lr = base n / 256 (fewer images than a batch: the batch is all of them). Two images,
+   * one feature: g = mean of (softmax - onehot) x = +-(1/2)(1 + 1)/2. */
   real x[2] = {1, -1}, weight[2], bias[2];
   int32_t label[2] = {0, 1};
   struct toy t = {.count = 2, .d = 1, .x = x, .label = label, .fail_at = -2};
@@ -292,7 +291,7 @@ static void threads_do_not_matter(void **state) {
   struct toy train;
   toy_make(&train, 700, 600, 300, 1, 10); /* more classes and features than a tile of the matrix product */
   struct linear_features f = toy_features(&train);
-  struct linear_eval_options o = {.epochs = 2, .batch = 350, .momentum = .9, .base_lr = {.1}, .rates = 1, .held_out = .1};
+  struct linear_eval_options o = {.epochs = 2, .batch = 300, .momentum = .9, .base_lr = {.1}, .rates = 1, .held_out = .1};
   struct linear_eval_result r[2];
   real *weight[2] = {test_reals(300 * 600), test_reals(300 * 600)};
   struct error err;
@@ -308,7 +307,6 @@ static void threads_do_not_matter(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(loss_of_zero_weights_is_ln_c),
                                      cmocka_unit_test(gradient_is_the_difference_quotient),
                                      cmocka_unit_test(huge_logits_stay_finite),

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "base/blas.h"
 #include "model/exchange.h"
 #include "model/init.h"
 #include "model/net.h"
@@ -211,7 +210,6 @@ static void impossible_shapes_are_refused(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_torchvisions),
                                      cmocka_unit_test(small_images_keep_their_cells),
                                      cmocka_unit_test(sharing_memory_changes_no_bit),

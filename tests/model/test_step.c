@@ -2,7 +2,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "model/init.h"
 #include "model/step.h"
 
@@ -264,7 +263,6 @@ static void drawn_regions_are_never_the_region_itself(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {
 #if EDIY_REAL_BITS == 64
     cmocka_unit_test(gradients_are_differences),

@@ -5,7 +5,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "base/size.h"
 #include "support/cmocka.h"
 #include "support/support.h"
@@ -313,7 +312,6 @@ static void impossible_shapes_are_refused(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(known_answers),
       cmocka_unit_test(plain_gradients_are_adjoint),

@@ -4,7 +4,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "support/cmocka.h"
 #include "support/support.h"
 
@@ -220,7 +219,6 @@ static void threads_change_no_bit(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(exact_on_integers),         cmocka_unit_test(without_bias),
       cmocka_unit_test(within_the_rounding_bound), cmocka_unit_test(bias_gradient_is_summed_in_double),

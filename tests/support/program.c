@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +25,14 @@ void program_enter(void) {
   snprintf(folder, sizeof folder, "%s/ediy-test-XXXXXX", tmp ? tmp : "/tmp");
   assert_non_null(getcwd(home, sizeof home));
   assert_non_null(mkdtemp(folder));
+  /* a folder with the program under the name `ediy` goes in front of the path */
+  char link[2 * PATH_MAX], path[4 * PATH_MAX];
+  snprintf(link, sizeof link, "%s.bin", folder);
+  assert_int_equal(mkdir(link, 0700), 0);
+  snprintf(path, sizeof path, "%s:%s", link, getenv("PATH"));
+  assert_int_equal(setenv("PATH", path, 1), 0);
+  snprintf(link, sizeof link, "%s.bin/ediy", folder);
+  assert_int_equal(symlink(program, link), 0);
   assert_int_equal(chdir(folder), 0);
 }
 
@@ -34,7 +43,10 @@ static int remove_one(const char *path, const struct stat *s, int type, struct F
 
 void program_leave(void) {
   assert_int_equal(chdir(home), 0);
+  char bin[PATH_MAX + 8];
+  snprintf(bin, sizeof bin, "%s.bin", folder);
   nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  nftw(bin, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static void slurp(const char *path, char *text, size_t size) {
@@ -47,9 +59,8 @@ static void slurp(const char *path, char *text, size_t size) {
 
 static const struct outcome *run(const char *command) {
   static struct outcome o;
-  char line[4 * PATH_MAX + 64];
-  /* a function of the shell stands for the program, so that a command may set variables, pipe and redirect */
-  snprintf(line, sizeof line, "ediy() { '%s' \"$@\"; }\n{ %s\n} >'%s.out' 2>'%s.err'", program, command, folder, folder);
+  char line[4 * PATH_MAX];
+  snprintf(line, sizeof line, "{ %s\n} >'%s.out' 2>'%s.err'", command, folder, folder);
   int status = system(line);
   o.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   snprintf(line, sizeof line, "%s.out", folder);

@@ -10,7 +10,8 @@ struct outcome {
   char out[65536], err[8192]; /* what it printed, cut to this much */
 };
 
-/* Enters a new empty folder below TMPDIR or /tmp; program_leave removes it with everything in it. Stops the test when there is no program. */
+/* Enters a new empty folder below TMPDIR or /tmp; program_leave removes it with everything in it. Stops the test when there is no
+ * program. */
 void program_enter(void);
 void program_leave(void);
 
@@ -20,8 +21,8 @@ const struct outcome *program_run(const char *format, ...) __attribute__((format
 /* Lines in a text. */
 int program_lines(const char *text);
 
-/* The command must fail as bad input does: exit status 2, nothing on standard output, one line on standard error that begins with "ediy: " and
- * holds the words. */
+/* The command must fail as bad input does: exit status 2, nothing on standard output, one line on standard error that begins with "ediy: "
+ * and holds the words. */
 #define assert_refused(words, ...) program_refused(words, __FILE__, __LINE__, __VA_ARGS__)
 void program_refused(const char *words, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
 

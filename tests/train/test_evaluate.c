@@ -1,10 +1,9 @@
-/* Evaluation on folders of images: features are those of the network whatever the batch, classes that look different are told apart even by a
- * network that was never trained, and what is wrong with a folder is named. */
+/* Evaluation on folders of images: features are those of the network whatever the batch, classes that look different are told apart even
+ * by a network that was never trained, and what is wrong with a folder is named. */
 #include "train/evaluate.h"
 
 #include <omp.h>
 
-#include "base/blas.h"
 #include "image/augment.h"
 #include "image/image.h"
 #include "model/init.h"
@@ -106,7 +105,7 @@ static void features_are_those_of_the_network_alone(void **state) {
         .net = &one.net, .plan = &one.plan, .backend = one.backend, .state = one.state, .workspace = one.workspace, .scratch = one.scratch};
     net_forward(&run, NET_EVAL, input);
     /* Another batch may cut the matrix products elsewhere: rounding of sums of at most 9 x 128 products through 12 layers, each of relative
-     * size 2^-24 sqrt(1152); 1e-4 of the largest is forty times their sum. */
+     * size 2^-24 sqrt(1152); 1e-4 of the largest is four times their sum. */
     double bound = 1e-4 * test_max_abs(net_value(&run, one.net.pooled), e.channels);
     assert_all_close(pooled + i * e.channels, net_value(&run, one.net.pooled), e.channels, bound);
     bound = 1e-4 * test_max_abs(net_value(&run, one.net.map), e.map_h * e.map_w * e.channels);
@@ -281,7 +280,6 @@ static void bad_files_stop_the_extraction_and_the_first_is_named(void **state) {
 }
 
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(features_are_those_of_the_network_alone),
                                      cmocka_unit_test(crops_depend_on_seed_epoch_and_image_only),
                                      cmocka_unit_test(colours_are_told_apart_by_knn),

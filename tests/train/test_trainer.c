@@ -8,7 +8,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "base/blas.h"
 #include "image/image.h"
 #include "support/cmocka.h"
 #include "support/support.h"
@@ -237,7 +236,7 @@ static void a_damaged_newest_checkpoint_is_passed_over(void **state) {
   assert_same_weights(checkpoint_of("d", STEPS), checkpoint_of("whole", STEPS));
 }
 
-/* A child process (this program with "child OUT") is killed at moments spread over the time of a run. Whatever it leaves must hold a whole
+/* A child process (this program with "child OUT") is killed at random moments of a run, whose length is learnt on the way. Whatever it leaves must hold a whole
  * newest checkpoint, or none at all, and the run that goes on from there must end in the same bits. */
 static void child(const char *out) {
   struct train_result r;
@@ -274,21 +273,28 @@ static void kill_leaves_a_whole_checkpoint(void **state) {
   run("k", "checkpoint.every=1");
   double length = seconds_now() - begun;
   struct philox g = philox_stream((uint64_t)time(NULL), PHILOX_TEST, 0, 0, 0);
+  int64_t before = -1;
   for (int i = 0; killed < kills && i < 20 * kills; i++) {
-    int status = kill_child_after("k2", length * (0.1 + 0.6 * philox_uniform(&g)));
+    int status = kill_child_after("k2", length * philox_uniform(&g));
     struct checkpoint c;
     struct error err;
     bool found;
     char out[FOLDER_PATH + 8];
     snprintf(out, sizeof out, "%s/k2", folder);
     if (!checkpoint_latest(out, &c, &found, NULL, NULL, &err)) fail_msg("%s", err.text);
+    int64_t after = found ? c.step : -1;
     if (found) checkpoint_close(&c);
+    assert_true(after >= before);
     if (WIFSIGNALED(status)) {
       killed++;
+      if (after == before) length *= 1.1; /* the machine is busier than before: let it come further */
+      before = after;
     } else {
       assert_int_equal(WEXITSTATUS(status), 0); /* it was done before the kill: compare, and begin a new one */
       assert_same_weights(checkpoint_of("k2", STEPS), checkpoint_of("whole", STEPS));
       folder_remove(out);
+      length *= 0.8;
+      before = -1;
     }
   }
   assert_int_equal(killed, kills);
@@ -354,6 +360,32 @@ static void a_loss_that_is_not_finite_is_located(void **state) {
   assert_same_weights(checkpoint_of("n2", step - 1), checkpoint_of("n", step - 1));
 }
 
+/* One broken image among 26: the run goes on without it; where none is allowed it stops, keeps its state, and goes on once the image is mended. */
+static void bad_images_are_told_and_too_many_stop_the_run(void **state) {
+  (void)state;
+  char command[3 * FOLDER_PATH], extra[FOLDER_PATH + 64];
+  snprintf(command, sizeof command, "cp -r '%s/data' '%s/data2'", folder, folder);
+  assert_int_equal(system(command), 0);
+  snprintf(extra, sizeof extra, "data=%s/data2 data.max_bad=1", folder);
+  run("b", extra);
+  folder_file(folder, "data2/03.png", "not an image", 12);
+  struct watcher w = {0};
+  struct train_result r;
+  struct error err;
+  if (!start("b1", extra, &w, &r, &err)) fail_msg("%s", err.text);
+  assert_int_equal(r.last.bad_files, 1);
+  assert_non_null(strstr(w.last_line, "03.png")); /* the last thing said, after data and network */
+
+  extra[strlen(extra) - 1] = '0';
+  assert_false(start("b2", extra, NULL, &r, &err));
+  if (!strstr(err.text, "1 images cannot be read, more than the 0 allowed") || !strstr(err.text, "the state before this step is in "))
+    fail_msg("message: %s", err.text);
+  snprintf(command, sizeof command, "cp '%s/data/03.png' '%s/data2/03.png'", folder, folder);
+  assert_int_equal(system(command), 0);
+  run("b2", extra);
+  assert_same_weights(checkpoint_of("b2", STEPS), checkpoint_of("b", STEPS));
+}
+
 static void too_little_memory_is_said_before_anything_is_written(void **state) {
   (void)state;
   refused("m", "backbone=resnet50 size=4096 stem=cifar", "this run needs ");
@@ -406,19 +438,24 @@ int main(int argc, char **argv) {
     setenv("OMP_WAIT_POLICY", "passive", 1);
     execv(argv[0], argv);
   }
-  blas_prepare();
   program = argv[0];
   if (argc == 4 && strcmp(argv[1], "child") == 0) {
     snprintf(folder, sizeof folder, "%s", argv[2]);
     child(argv[3]);
   }
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_run_trains_logs_and_exports),          cmocka_unit_test(threads_and_workers_change_no_bit),
-      cmocka_unit_test(accumulation_keeps_the_number_of_steps), cmocka_unit_test(two_halves_are_the_whole),
-      cmocka_unit_test(a_stop_asked_for_ends_after_the_step),   cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
-      cmocka_unit_test(kill_leaves_a_whole_checkpoint),         cmocka_unit_test(byol_then_ediy),
-      cmocka_unit_test(a_loss_that_is_not_finite_is_located),   cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
-      cmocka_unit_test(more_micro_batches_need_less_memory),    cmocka_unit_test(another_run_is_not_taken_up),
-      cmocka_unit_test(a_finished_run_has_nothing_to_do)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_run_trains_logs_and_exports),
+                                     cmocka_unit_test(threads_and_workers_change_no_bit),
+                                     cmocka_unit_test(accumulation_keeps_the_number_of_steps),
+                                     cmocka_unit_test(two_halves_are_the_whole),
+                                     cmocka_unit_test(a_stop_asked_for_ends_after_the_step),
+                                     cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
+                                     cmocka_unit_test(kill_leaves_a_whole_checkpoint),
+                                     cmocka_unit_test(byol_then_ediy),
+                                     cmocka_unit_test(a_loss_that_is_not_finite_is_located),
+                                     cmocka_unit_test(bad_images_are_told_and_too_many_stop_the_run),
+                                     cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
+                                     cmocka_unit_test(more_micro_batches_need_less_memory),
+                                     cmocka_unit_test(another_run_is_not_taken_up),
+                                     cmocka_unit_test(a_finished_run_has_nothing_to_do)};
   return cmocka_run_group_tests_name("trainer", tests, setup, teardown);
 }

@@ -1,0 +1,105 @@
+/* The outside program of test_install.c, compiled into the tests: every public function runs under whatever watches them
+ * (AddressSanitizer, valgrind, another compiler), which an installed library cannot. What more there is to say about arguments is said
+ * here. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define main outside_main
+int outside_main(int argc, char **argv);
+#include "install/outside.c"
+#undef main
+
+#include <omp.h>
+
+#include "support/cmocka.h"
+
+static void the_outside_program_finds_nothing_wrong(void **state) {
+  (void)state;
+  char folder[] = "/tmp/ediy-api-XXXXXX", command[64], name[] = "outside";
+  char *arguments[] = {name, folder, NULL};
+  assert_non_null(mkdtemp(folder));
+  assert_int_equal(outside_main(2, arguments), 0); /* exits, with a line, at the first thing that is wrong */
+  snprintf(command, sizeof command, "exec rm -r '%s'", folder);
+  assert_int_equal(system(command), 0);
+}
+
+/* A caller that gets more threads after it made a backbone must not run beyond the scratch that was made for fewer, nor lose them. */
+static void a_backbone_outlives_a_change_of_threads(void **state) {
+  (void)state;
+  enum { SIDE = 64, COUNT = 4, MANY = 16 };
+  const ediy_backbone_options options = {"small", "cifar", SIDE, SIDE, COUNT};
+  ediy_backbone *b;
+  static float input[COUNT * SIDE * SIDE * 3];
+  float few[COUNT * 128], many[COUNT * 128];
+  int before = omp_get_max_threads();
+  for (int i = 0; i < COUNT * SIDE * SIDE * 3; i++) input[i] = (float)(i % 17) - 8;
+  omp_set_num_threads(1);
+  assert_true(ediy_backbone_fresh(&b, 1, &options, &err) && ediy_backbone_inputs(b, COUNT, input, few, NULL, &err));
+  omp_set_num_threads(MANY);
+  assert_true(ediy_backbone_inputs(b, COUNT, input, many, NULL, &err));
+  assert_int_equal(omp_get_max_threads(), MANY);
+  assert_memory_equal(few, many, sizeof few);
+  ediy_backbone_close(b);
+  omp_set_num_threads(before);
+}
+
+#define assert_refused(call, part)                                                                                                         \
+  do {                                                                                                                                     \
+    err.text[0] = 0;                                                                                                                       \
+    assert_false(call);                                                                                                                    \
+    if (!strstr(err.text, part)) fail_msg("\"%s\" does not say \"%s\"", err.text, part);                                                   \
+  } while (0)
+
+static void wrong_arguments_are_named(void **state) {
+  (void)state;
+  ediy_backbone_options o = {0};
+  ediy_backbone *b;
+  ediy_view view;
+  uint8_t pixel[3] = {0};
+  ediy_image image = {1, 1, pixel}, endless = {1, 100000000, pixel};
+  float x[4], y[3 * 4 * 4];
+  double value[1];
+  int32_t index[4] = {0, 0, 0, -1};
+
+  assert_refused(ediy_backbone_fresh(&b, 1, NULL, &err), "options.architecture");
+  o.architecture = "resnet19";
+  assert_refused(ediy_backbone_fresh(&b, 1, &o, &err), "resnet18");
+  assert_null(b);
+  o.architecture = "small", o.size = 64, o.resize = 63;
+  assert_refused(ediy_backbone_fresh(&b, 1, &o, &err), "resize 63");
+  o.resize = -1;
+  assert_refused(ediy_backbone_fresh(&b, 1, &o, &err), "negative");
+  o.resize = 0, o.size = 2;
+  assert_refused(ediy_backbone_fresh(&b, 1, &o, &err), "size");
+  o.size = 32, o.batch = 1;
+  assert_true(ediy_backbone_fresh(&b, 1, &o, &err));
+  assert_refused(ediy_backbone_images(b, 1, &endless, y, NULL, &err), "image 0");
+  assert_refused(ediy_backbone_inputs(b, -1, x, y, NULL, &err), "-1");
+  assert_refused(ediy_backbone_save(b, "/nowhere/x.safetensors", &err), "/nowhere/x.safetensors");
+  assert_true(ediy_backbone_images(b, 0, &image, NULL, NULL, &err) && err.text[0] == 0);
+  ediy_backbone_close(b);
+
+  assert_refused(ediy_match_diversity_f32(1, 2, 2, (ediy_similarity)7, x, index, &err), "similarity 7");
+  assert_refused(ediy_match_diversity_f32(1, 2, 2, EDIY_COSINE, NULL, index, &err), "null");
+  assert_refused(ediy_loss_rdem_f32(2, 2, 1, x, index, false, 1, value, NULL, &err), "image 1, region 1");
+  assert_refused(ediy_loss_byol_f32(PTRDIFF_MAX / 4, 2, x, x, 1, value, NULL, &err), "too large");
+  assert_refused(ediy_augment_draw(2, 4, 8, 8, 0, 0, 0, &view, &err), "view 2");
+  assert_refused(ediy_augment_draw(0, 4, 0, 8, 0, 0, 0, &view, &err), "8 x 0");
+  assert_true(ediy_augment_draw(0, 4, 1, 1, 0, 0, 0, &view, &err));
+  view.sigma = 1, view.taps = 2;
+  assert_refused(ediy_augment_apply_f32(&view, &image, y, &err), "2 taps");
+  view.order[2] = 4, view.sigma = 0;
+  assert_refused(ediy_augment_apply_f32(&view, &image, y, &err), "step 2");
+  assert_refused(ediy_train(0, NULL, NULL, NULL, &err), "data");
+  assert_refused(ediy_image_read("/nowhere/x.png", &image, &err), "/nowhere/x.png");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_outside_program_finds_nothing_wrong),
+      cmocka_unit_test(a_backbone_outlives_a_change_of_threads),
+      cmocka_unit_test(wrong_arguments_are_named),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,155 @@
+/* What `make install` leaves is all that another program needs: it compiles, in C and in C++, links and runs against the installed header,
+ * library and pkg-config file alone. Runs in the root of the source tree, with what BUILD holds; a sanitizer's run-time cannot be loaded by
+ * programs that were built without it, so the programs are not run there. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ediy.h"
+#include "support/cmocka.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+static char folder[] = "/tmp/ediy-install-XXXXXX"; /* also PREFIX */
+static bool installed;
+
+/* Runs a shell command with what it prints in FOLDER/output; returns its status. */
+static int shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int shell(const char *format, ...) {
+  char command[4096], redirected[4200];
+  va_list arguments;
+  va_start(arguments, format);
+  int n = vsnprintf(command, sizeof command, format, arguments);
+  va_end(arguments);
+  assert_true(n > 0 && n < (int)sizeof command);
+  snprintf(redirected, sizeof redirected, "{ %s; } >%s/output 2>&1", command, folder);
+  return system(redirected);
+}
+
+static const char *output(void) {
+  static char text[1 << 16];
+  char path[64];
+  snprintf(path, sizeof path, "%s/output", folder);
+  FILE *f = fopen(path, "r");
+  assert_non_null(f);
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  fclose(f);
+  return text;
+}
+
+#define assert_runs(...)                                                                                                                   \
+  do {                                                                                                                                     \
+    if (shell(__VA_ARGS__) != 0) fail_msg("%s", output());                                                                                 \
+  } while (0)
+
+static int install(void **state) {
+  (void)state;
+  const char *build = getenv("BUILD");
+  /* What a make around this test was told is not for the one inside; all is built already. */
+  unsetenv("MAKEFLAGS");
+  unsetenv("MFLAGS");
+  if (!mkdtemp(folder) || SANITIZED || system("pkg-config --version >/dev/null 2>&1") != 0) return 0;
+  if (shell("make --no-print-directory BUILD='%s' PREFIX='%s' install", build ? build : "build", folder) != 0) {
+    print_error("%s", output());
+    return -1;
+  }
+  char path[256];
+  snprintf(path, sizeof path, "%s/lib/pkgconfig", folder);
+  setenv("PKG_CONFIG_PATH", path, 1);
+  snprintf(path, sizeof path, "%s/lib", folder);
+  setenv("LD_LIBRARY_PATH", path, 1);
+  installed = true;
+  return 0;
+}
+
+static int clean(void **state) {
+  (void)state;
+  return shell("exec rm -rf '%s'", folder) == 0 || access(folder, F_OK) != 0 ? 0 : -1;
+}
+
+static void need_installation(void) {
+  if (installed) return;
+  print_message("not run: %s\n", SANITIZED ? "built with a sanitizer" : "pkg-config is missing");
+  skip();
+}
+
+static void versions_agree(void **state) {
+  (void)state;
+  need_installation();
+  assert_runs("pkg-config --modversion ediy");
+  assert_string_equal(output(), EDIY_VERSION "\n");
+  assert_runs("'%s/bin/ediy' --version", folder);
+  assert_non_null(strstr(output(), EDIY_VERSION));
+}
+
+static void only_its_own_names_are_exported(void **state) {
+  (void)state;
+  need_installation();
+  assert_runs("nm -D --defined-only '%s/lib/libediy.so' | awk '{print $NF}' | grep -v '^ediy_' || true", folder);
+  assert_string_equal(output(), "");
+  /* Nor fewer: every name that the header declares is there. */
+  assert_runs("nm -D --defined-only '%s/lib/libediy.so' | awk '{print $NF}' | sort >'%s/have'", folder, folder);
+  assert_runs("grep '^EDIY_API' '%s/include/ediy.h' | sed 's/.*[ *]\\(ediy_[a-z0-9_]*\\)(.*/\\1/' | sort >'%s/want'", folder, folder);
+  assert_runs("test -s '%s/want' && diff '%s/want' '%s/have'", folder, folder, folder);
+}
+
+static void the_header_stands_alone(void **state) {
+  (void)state;
+  need_installation();
+  assert_runs(
+      "echo '#include <ediy.h>' | cc -std=c99 -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -I'%s/include' -fsyntax-only -x c -",
+      folder);
+}
+
+/* compiler: with its language. */
+static void outside(const char *compiler) {
+  assert_runs("%s -Wall -Wextra -Werror tests/install/outside.c $(pkg-config --cflags --libs ediy) -lm -o '%s/outside'", compiler, folder);
+  assert_runs("rm -rf '%s/files' && mkdir '%s/files' && '%s/outside' '%s/files'", folder, folder, folder, folder);
+  assert_string_equal(output(), ""); /* the library prints nothing */
+}
+
+static void a_c_program_runs(void **state) {
+  (void)state;
+  need_installation();
+  outside("cc -std=c11 -pedantic");
+}
+
+static void a_cxx_program_runs(void **state) {
+  (void)state;
+  need_installation();
+  if (system("c++ --version >/dev/null 2>&1") != 0) {
+    print_message("not run: no C++ compiler\n");
+    skip();
+  }
+  outside("c++ -std=c++11 -pedantic -x c++");
+}
+
+static void a_staged_installation_names_its_final_place(void **state) {
+  (void)state;
+  need_installation();
+  const char *build = getenv("BUILD");
+  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/stage' install", build ? build : "build", folder);
+  assert_runs("grep -x prefix=/opt/ediy '%s/stage/opt/ediy/lib/pkgconfig/ediy.pc'", folder);
+  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/stage' uninstall", build ? build : "build", folder);
+  assert_runs("find '%s/stage' ! -type d", folder);
+  assert_string_equal(output(), "");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(versions_agree),          cmocka_unit_test(only_its_own_names_are_exported),
+      cmocka_unit_test(the_header_stands_alone), cmocka_unit_test(a_c_program_runs),
+      cmocka_unit_test(a_cxx_program_runs),      cmocka_unit_test(a_staged_installation_names_its_final_place),
+  };
+  return cmocka_run_group_tests(tests, install, clean);
+}

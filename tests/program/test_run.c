@@ -1,0 +1,67 @@
+/* ediy train, eval, export from outside: interruption, results that do not depend on threads, weights that survive exchange. */
+#include <stdio.h>
+#include <string.h>
+
+#include "support/cmocka.h"
+#include "support/program.h"
+
+#define SMALL "backbone=small stem=cifar size=16 projector.hidden=16 projector.out=8"
+
+static int enter(void **state) {
+  (void)state;
+  program_enter();
+  return 0;
+}
+
+static int leave(void **state) {
+  (void)state;
+  program_leave();
+  return 0;
+}
+
+/* The first signal ends a run by that signal, with a checkpoint that resume=auto goes on from to the same weights. */
+static void a_signal_leaves_a_checkpoint_to_go_on_from(void **state) {
+  (void)state;
+  const char *train = "ediy train " SMALL " lambda1=0 lambda2=0 batch=8 epochs=12 warmup=1 workers=1 log.every=1 data=../s/train";
+  assert_runs("ediy scenes out=s images=32 val=8 classes=2 size=24 && mkdir cut whole");
+  const struct outcome *o = program_run("cd cut; %s out=run & child=$!\n"
+                                        "while ! grep -q '\"step\": 3' run/log.jsonl 2>/dev/null; do sleep 0.02; done\n"
+                                        "kill -TERM $child; wait $child",
+                                        train);
+  assert_int_equal(o->status, 128 + 15);
+  assert_non_null(strstr(o->out, "resume=auto"));
+  assert_runs("ls cut/run/checkpoint-*.safetensors && test ! -e cut/run/backbone.safetensors");
+  assert_runs("(cd cut && %s out=run resume=auto) && (cd whole && %s out=run resume=auto)", train, train);
+  assert_runs("cmp cut/run/backbone.safetensors whole/run/backbone.safetensors");
+}
+
+static void evaluation_does_not_depend_on_threads(void **state) {
+  (void)state;
+  const char *keys = "weights=random backbone=small stem=cifar size=16 train=e/train test=e/val";
+  assert_runs("ediy scenes out=e images=40 val=20 classes=4 size=24");
+  assert_runs("OMP_NUM_THREADS=1 ediy eval knn %s >one && OMP_NUM_THREADS=3 ediy eval knn %s >three && cmp one three", keys, keys);
+  assert_non_null(strstr(assert_runs("cat one")->out, "(")); /* hits of images */
+  assert_runs(
+      "OMP_NUM_THREADS=1 ediy eval linear %s epochs=3 views=1 >one && OMP_NUM_THREADS=3 ediy eval linear %s epochs=3 views=1 >three "
+      "&& cmp one three",
+      keys, keys);
+}
+
+static void weights_survive_export_and_import(void **state) {
+  (void)state;
+  assert_runs("ediy export weights=random backbone=small stem=cifar size=16 out=a.safetensors");
+  assert_runs("ediy import weights=a.safetensors out=b.safetensors");
+  assert_runs("ediy scenes out=x images=8 val=4 classes=2 size=24");
+  assert_runs("ediy embed weights=a.safetensors data=x/train out=fa && ediy embed weights=b.safetensors data=x/train out=fb && cmp fa fb");
+  /* features say nothing of an architecture, and a.safetensors is not a ResNet-50 */
+  assert_refused("architecture; give backbone=", "ediy import weights=fa out=c.safetensors");
+  assert_refused("a.safetensors", "ediy import weights=a.safetensors backbone=resnet50 out=c.safetensors");
+  assert_runs("test ! -e c.safetensors");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_signal_leaves_a_checkpoint_to_go_on_from),
+                                     cmocka_unit_test(evaluation_does_not_depend_on_threads),
+                                     cmocka_unit_test(weights_survive_export_and_import)};
+  return cmocka_run_group_tests_name("runs", tests, enter, leave);
+}
