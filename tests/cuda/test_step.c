@@ -191,14 +191,14 @@ static double distance(const real *a, const real *b, ptrdiff_t n) {
 
 static const struct result *expected, *got, *gauge; /* DRAWS of the last */
 
-/* Elements [offset, offset + n) of one of the arrays of a result: how far the moved steps are, and a spacing of floats at the largest element, because
- * rounding to the neighbour is always allowed. */
+/* Elements [offset, offset + n) of one of the arrays of a result. */
 struct part {
   real *(*array)(const struct result *, int);
   int k;
   ptrdiff_t offset, n;
 };
 
+/* How far the moved steps are, and a spacing of floats at the largest element, because rounding to the neighbour is always allowed. */
 static double allowed_of(const struct part *p) {
   const real *from = p->array(expected, p->k) + p->offset;
   double most = 0;
