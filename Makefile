@@ -277,20 +277,44 @@ $(BUILD)/cuda/libediy_cuda.a: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(CUDA_TWIN
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
+# Against a GPU the tests are linked with as much of the reference as they use, so that OpenBLAS and cmocka are all they need beside CUDA.
+CUDA_PACKAGES  := gcc g++ pkg-config libopenblas-openmp-dev libcmocka-dev
+CUDA_REFERENCE := $(call O32,$(addprefix ref/base/,arena.c blas.c error.c philox.c tensor.c) $(wildcard ref/op/*.c) \
+                  $(filter-out ref/model/exchange.c,$(wildcard ref/model/*.c)))
+GPU_TESTS := $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
+$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(CUDA_REFERENCE) $(BUILD)/cuda/libediy_cuda.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) $(CUDA_LDLIBS) -o $@
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(shell pkg-config --libs openblas 2>/dev/null) $(CUDA_LDLIBS) -lpthread -lm -o $@
 
-.PHONY: cuda check-cuda
+.PHONY: cuda check-cuda cuda-bundle gpu-tests lint-cuda
+lint: lint-cuda
+lint-cuda:
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
+
 ifeq ($(NVCC),)
-cuda check-cuda:
+cuda check-cuda cuda-bundle:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
 else
 cuda: $(BUILD)/cuda/libediy_cuda.a ## the CUDA backend for GPUs, as a library
-check-cuda: deps ## the tests of the CUDA backend on a GPU
-	@$(MAKE) --no-print-directory $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
-	@BUILD=$(BUILD)/gpu sh tests/run.sh $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
+gpu-tests: $(GPU_TESTS)
+check-cuda: ## the tests of the CUDA backend on a GPU
+	@sh .ci/deps $(CUDA_PACKAGES)
+	@$(MAKE) --no-print-directory gpu-tests
+	@BUILD=$(BUILD)/gpu sh tests/run.sh $(GPU_TESTS)
+
+# The same programs with the libraries they need, in one archive for a machine that has a GPU and its driver and nothing else:
+# tar xzf bundle.tar.gz && bundle/run
+BUNDLE := build-bundle/bundle
+cuda-bundle: ## the tests of check-cuda as an archive for a GPU machine without packages
+	@sh .ci/deps $(CUDA_PACKAGES)
+	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 gpu-tests
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/lib
+	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && strip $(BUNDLE)/tests/cuda/* && cp tests/run.sh $(BUNDLE)
+	@ldd $(BUNDLE)/tests/cuda/* | awk '$$2 == "=>" && $$3 ~ "/" && $$1 !~ /^(libc|libm|libdl|librt|libpthread)\./ {print $$3}' | sort -u | \
+	  xargs -I{} cp -L {} $(BUNDLE)/lib
+	@printf '%s\n' '#!/bin/sh' 'cd "$$(dirname "$$0")" && BUILD=. LD_LIBRARY_PATH=lib exec sh run.sh ./tests/cuda/test_*' >$(BUNDLE)/run
+	@chmod +x $(BUNDLE)/run && tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz
 endif
 
 clean: ## remove what was built

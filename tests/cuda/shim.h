@@ -2,9 +2,9 @@
  * would bring its own; only the tests do this. It finds wrong indices, races and missing barriers, and compares every number with the
  * reference; it never stands for a result of a GPU.
  *
- * Blocks run one after the other, in shuffled order. The threads of a block are fibres: each runs until it ends or waits at a barrier or a shuffle,
- * and the order is shuffled (Philox): that of the warps, which drift apart as far as barriers let them, and that of the threads of a warp. What one thread writes and another reads without
- * a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
+ * Blocks run one after the other, in shuffled order. The threads of a block are fibres: each runs until it ends or waits at a barrier or a
+ * shuffle. The order is shuffled (Philox): that of the warps, which drift apart as far as barriers let them, and that of the threads of a warp.
+ * What one thread writes and another reads without a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
  *     - not all threads of a block reach a barrier, or they wait at different ones, or not all lanes of a mask reach a shuffle;
  *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);
  *     - the grid or block is empty or larger than a GPU takes;
@@ -52,10 +52,6 @@ static inline double __shfl_sync(unsigned mask, double value, int from, int widt
 }
 static inline double __shfl_down_sync(unsigned mask, double value, unsigned distance, int width = 32) {
   int lane = shim_lane(), from = lane + (int)distance;
-  return shim_shuffle(mask, value, from / width == lane / width ? from : lane);
-}
-static inline double __shfl_xor_sync(unsigned mask, double value, int bits, int width = 32) {
-  int lane = shim_lane(), from = lane ^ bits;
   return shim_shuffle(mask, value, from / width == lane / width ? from : lane);
 }
 

@@ -27,9 +27,6 @@ const char *shim_failure(void);
 /* Forgets a failure that no call of the runtime has asked for. */
 void shim_clear(void);
 
-/* Launches so far. */
-size_t shim_launches(void);
-
 #ifdef __cplusplus
 }
 #endif

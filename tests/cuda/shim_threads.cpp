@@ -45,10 +45,8 @@ static jmp_buf scheduler;
 static void (*thread_body)(void *);
 static void *thread_context;
 static struct philox shuffle_stream = philox_stream(1, PHILOX_TEST, 0, 0, 0);
-static size_t launches;
 
 extern "C" void shim_seed(uint64_t seed) { shuffle_stream = philox_stream(seed, PHILOX_TEST, 0, 0, 0); }
-extern "C" size_t shim_launches(void) { return launches; }
 
 /* ---- switching ------------------------------------------------------------------------------------------------------------------------
  *
@@ -97,6 +95,7 @@ static void resume(int t) {
   struct fibre *f = &fibre[t];
   current = t;
   threadIdx = f->index;
+  if (!f->stack && !(f->stack = static_cast<char *>(malloc(STACK)))) abort();
   leave_to_fibre(t);
   if (_setjmp(scheduler)) {
     arrive(MOST_THREADS);
@@ -104,7 +103,6 @@ static void resume(int t) {
   }
   if (f->begun) _longjmp(f->where, 1);
   f->begun = true;
-  if (!f->stack && !(f->stack = static_cast<char *>(malloc(STACK)))) abort();
   clear_stack(f->stack);
   getcontext(&f->context);
   f->context.uc_stack.ss_sp = f->stack;
@@ -133,20 +131,20 @@ double shim_shuffle(unsigned mask, double value, int from) {
 
 /* ---- a block -------------------------------------------------------------------------------------------------------------------------- */
 
-static char order_of[ORDERS][MOST_THREADS * sizeof(short)];
-static int order_threads;
+static short order_of[ORDERS][MOST_THREADS];
+static int order_threads; /* the size of block that they are for */
 
 /* A number of shuffled orders of the threads, drawn once for a size of block; every round takes one of them. */
 static const short *some_order(void) {
   for (int o = 0; order_threads != threads && o < ORDERS; o++) {
-    short *order = reinterpret_cast<short *>(order_of[o]);
+    short *order = order_of[o];
     for (int i = 0; i < threads; i++) {
       int j = (int)philox_below(&shuffle_stream, (uint32_t)i + 1);
       order[i] = order[j], order[j] = (short)i;
     }
   }
   order_threads = threads;
-  return reinterpret_cast<short *>(order_of[philox_below(&shuffle_stream, ORDERS)]);
+  return order_of[philox_below(&shuffle_stream, ORDERS)];
 }
 
 /* Lets go on the lanes of a warp that wait at a shuffle, once all of the mask do. A mask that can no longer come together, because a lane has
@@ -222,7 +220,7 @@ static bool run_block(const char *kernel) {
   }
   for (;;) {
     bool done = true, sound = true;
-    const short *order = some_order(); /* the warps come in the order of their lowest thread in it */
+    const short *order = some_order(); /* a warp comes where its first thread stands */
     for (int i = 0; i < threads && sound; i++)
       if (order[i] % WARP == 0) sound = run_warp(kernel, order[i]);
     for (int t = 0; t < threads; t++) done &= fibre[t].state == DONE;
@@ -244,7 +242,6 @@ static bool is_dimension(struct dim3 d, unsigned x, unsigned y, unsigned z) {
 
 void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t, cudaStream_t stream, void (*body)(void *),
                  void *context) {
-  launches++;
   if (!stream) shim_note("kernel %s: launched on the default stream", kernel);
   if (!is_dimension(grid, 0x7fffffff, 65535, 65535) || !is_dimension(block, 1024, 1024, 64) || block.x * block.y * block.z > MOST_THREADS)
     shim_fail_launch(cudaErrorInvalidConfiguration, "kernel %s: a grid of %u x %u x %u blocks of %u x %u x %u threads cannot be launched",

@@ -26,7 +26,7 @@ static void update(ptrdiff_t n, enum fill fill, enum lars_variant variant, bool 
   for (ptrdiff_t i = 0; i < n && adapt; i++) {
     double d = fabs((double)g[i]) + fabs((double)w_before[i]),
            off = (double)(2 * n + 8) * 0x1p-53 * d; /* trust ratio below 1: d is more than its part */
-    m_bound[i] = off + 2 * FLT_EPSILON * 0.5 * fabs((double)m[i]) + FLT_TRUE_MIN;
+    m_bound[i] = off + FLT_EPSILON * fabs((double)m[i]) + FLT_TRUE_MIN;
     w_bound[i] = (variant == LARS_BYOL ? lr : 1) * m_bound[i] + FLT_EPSILON * fabs((double)w[i]) + FLT_TRUE_MIN;
   }
   assert_within(dev_m, m, m_bound, n); /* not adapted: no sum, no difference */

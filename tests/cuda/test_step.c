@@ -8,7 +8,6 @@
  * same ones. */
 #include <float.h>
 
-#include "base/blas.h"
 #include "model/init.h"
 #include "model/step.h"
 
@@ -192,14 +191,14 @@ static double distance(const real *a, const real *b, ptrdiff_t n) {
 
 static const struct result *expected, *got, *gauge; /* DRAWS of the last */
 
-/* Elements [offset, offset + n) of one of the arrays of a result: how far the moved steps are, and a spacing of floats at the largest element, because
- * rounding to the neighbour is always allowed. */
+/* Elements [offset, offset + n) of one of the arrays of a result. */
 struct part {
   real *(*array)(const struct result *, int);
   int k;
   ptrdiff_t offset, n;
 };
 
+/* How far the moved steps are, and a spacing of floats at the largest element, because rounding to the neighbour is always allowed. */
 static double allowed_of(const struct part *p) {
   const real *from = p->array(expected, p->k) + p->offset;
   double most = 0;
@@ -299,9 +298,22 @@ static void a_step_with_other_options_is_the_reference_s(void **state) {
   compare(&c);
 }
 
+/* Twice the same step, the same bits: nothing depends on the order that threads and blocks happen to run in. */
+static void a_step_repeats(void **state) {
+  (void)state;
+  struct model_config c = small_config();
+  struct result first = {0}, second = {0};
+  step(device_backend(), &c, &first);
+  step(device_backend(), &c, &second);
+  for (int i = 0; i < STATES; i++) assert_memory_equal(first.state[i], second.state[i], (size_t)first.state_size[i] * sizeof(real));
+  for (int i = 0; i < OUTPUTS; i++) assert_memory_equal(first.output[i], second.output[i], (size_t)first.output_size[i] * sizeof(real));
+  assert_memory_equal(&first.losses, &second.losses, sizeof first.losses);
+  result_free(&first), result_free(&second);
+  device_end();
+}
+
 int main(void) {
-  blas_prepare();
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_step_is_the_reference_s),
-                                     cmocka_unit_test(a_step_with_other_options_is_the_reference_s)};
+                                     cmocka_unit_test(a_step_with_other_options_is_the_reference_s), cmocka_unit_test(a_step_repeats)};
   return cmocka_run_group_tests_name("cuda step", tests, NULL, NULL);
 }
