@@ -69,6 +69,13 @@ static void sizes_that_cannot_be_are_named(void **state) {
   assert_refused("seed: '9007199254740993'", BYOL "data=s out=r seed=9007199254740993"); /* which a double would round into the range */
 }
 
+/* The first map of 100 images of 4096 x 4096 alone, 100 x 2048 x 2048 x 64 numbers, has 107 GB; all that one image takes is a few GB. */
+static void too_little_memory_names_a_batch(void **state) {
+  (void)state;
+  if (program_run("awk '/^MemAvailable/ {exit $2 < 100e6}' /proc/meminfo")->status == 0) skip(); /* this machine has them */
+  assert_refused(" GB) would fit", "ediy embed weights=random backbone=resnet50 size=4096 batch=100 data=s/val out=f");
+}
+
 /* A strip whose long side, resized, no int holds. The PNG is of zeros, 1 bit a pixel: small as a file. */
 static void an_endless_strip_is_named(void **state) {
   (void)state;
@@ -162,6 +169,7 @@ static void full_outputs_are_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(weights_that_are_no_numbers_are_refused),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),
+                                     cmocka_unit_test(too_little_memory_names_a_batch),
                                      cmocka_unit_test(an_endless_strip_is_named),
                                      cmocka_unit_test(names_of_any_kind_are_trained_on),
                                      cmocka_unit_test(one_class_is_no_classification),
