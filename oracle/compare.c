@@ -9,13 +9,13 @@
  * 2e-14 on operations, 1e-13 on backbones and 2e-11 on optimisation steps; five times that is added. (The expected values of steps are so
  * uncertain because ReLU and batch norm amplify over three optimiser steps.)
  *
- * Networks in float: some cases have tensors of which PyTorch's float run was off by more than 3e-4 (momentum buffers: 3e-3), the limits to which
- * the others were drawn: a ReLU or a winner of the max pool flipped in it. The file then says little, and a correct candidate may flip another
- * in any case. Such a
- * tensor, and one that the file rejects, is compared with a truth in double that has the candidate's decisions; its allowance is the same, but
- * at most ten times those limits. Each flip must lie within what float may be off by in the forward pass, ten times the largest number of
- * out.first, out.map or out.y, of the largest value of its layer; and there may be no more of them than values that close to zero among
- * normally distributed ones whose largest is five standard deviations: 2 * 0.4 * 5 * band of all.
+ * Networks in float: some cases have tensors of which PyTorch's float run was off by more than 3e-4 (momentum buffers: 3e-3), the limits
+ * to which the others were drawn: a ReLU or a winner of the max pool flipped in it. The file then says little, and a correct candidate may
+ * flip another in any case. Such a tensor, and one that the file rejects, is compared with a truth in double that has the candidate's
+ * decisions; its allowance is the same, but at most ten times those limits. Each flip must lie within what float may be off by in the
+ * forward pass, ten times the largest number of out.first, out.map or out.y, of the largest value of its layer; and there may be no more
+ * of them than values that close to zero among normally distributed ones whose largest is five standard deviations: 2 * 0.4 * 5 * band of
+ * all.
  *
  * Exact: small integers, whose sums are exact in any order (cases int_*), copies (maxpool's output, ReLU, flip), and indices.
  */
@@ -174,7 +174,8 @@ static bool must_be_exact(const struct case_file *c, const struct tensor *expect
 }
 
 /* A bias in front of a batch norm has a gradient of exactly zero, of which rounding leaves noise; it, and its momentum buffer, are
- * measured by the gradient of the weight beside it. name: without #digest. Returns that gradient's max, or 0 where the rule is not meant. */
+ * measured by the gradient of the weight beside it. name: without #digest. Returns that gradient's max, or 0 where the rule is not meant.
+ */
 static double cancelled_bias_scale(const struct case_run *run, const char *name) {
   static const char buffers[] = "out.momentum.", mode_key[] = "mode";
   const char *mode;

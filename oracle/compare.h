@@ -38,8 +38,8 @@ struct verdict {
 /* One tensor. f->pass, rule, where, candidate, expected, error, allowed: filled; the worst of what is over, or of all. */
 void compare_tensor(const struct tensor *expected, const struct tensor *candidate, const struct tolerance *allowed, struct finding *f);
 
-/* A whole case, computed with this precision (32 or 64). truth: null, or a run of the same case in double that was forced to the decisions d of
- * this run: a tensor that the file rejects, or cannot decide, is then held to it. Fails only for lack of memory; a mismatch is in the
+/* A whole case, computed with this precision (32 or 64). truth: null, or a run of the same case in double that was forced to the decisions
+ * d of this run: a tensor that the file rejects, or cannot decide, is then held to it. Fails only for lack of memory; a mismatch is in the
  * verdict. */
 MUST_CHECK bool compare_case(const struct case_run *run, int bits, const struct case_run *truth, const struct decisions *d,
                              struct verdict *v, struct error *err);

@@ -1,9 +1,9 @@
 /* Discrete decisions of a network, carried from a candidate's run into the truth's.
  *
  * Whether a ReLU is open changes a gradient by whole terms, yet hangs on the sign of a number that may lie within rounding of zero: two
- * correct float implementations decide a few of a million ReLUs differently, and then differ by per cents in a gradient. So the truth (a run
- * in double) is made to decide as the candidate did, and only then are gradients compared; that each decision it was made to change lies
- * within rounding is checked separately.
+ * correct float implementations decide a few of a million ReLUs differently, and then differ by per cents in a gradient. So the truth (a
+ * run in double) is made to decide as the candidate did, and only then are gradients compared; that each decision it was made to change
+ * lies within rounding is checked separately.
  *
  * Both runs are watched through the trace of the model (model/trace.h). Forcing leaves the truth's forward values as they are: a ReLU that
  * must be open, but is closed, gets the smallest normal double in place of 0; one that must be closed gets a gradient of 0 from above. In

@@ -251,7 +251,8 @@ static void digests_are_judged_by_every_number(void **state) {
 
 /* ---- indices ------------------------------------------------------------------------------------------------------------------------ */
 
-/* Max pool of one long row that ends in a tie: the winner's index, off by one, is off by 1.7e-6 of itself, which a number in float might be. */
+/* Max pool of one long row that ends in a tie: the winner's index, off by one, is off by 1.7e-6 of itself, which a number in float might
+ * be. */
 static void indices_are_exact(void **state) {
   (void)state;
   enum { W = 600000, Q = W / 2 };

@@ -1,5 +1,5 @@
-/* Decisions of a candidate are carried into the truth: gradients then flow the candidate's way, forward values stay, and what was changed is
- * counted and measured. The networks here are made-up events of the trace. */
+/* Decisions of a candidate are carried into the truth: gradients then flow the candidate's way, forward values stay, and what was changed
+ * is counted and measured. The networks here are made-up events of the trace. */
 #include "oracle/decisions.h"
 
 #include <float.h>
