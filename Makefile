@@ -81,7 +81,7 @@ $(BUILD)/liboracle.a: $(ORACLE_OBJECTS)
 $(BUILD)/ediy: $(call O32,$(EDIY_MAIN)) $(BUILD)/libediy.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
-$(BUILD)/oracle: $(BUILD)/f32/oracle/main.o $(BUILD)/liboracle.a $(BUILD)/libediy.a
+$(BUILD)/oracle: $(call O32,oracle/main.c ref/program/start.c) $(BUILD)/liboracle.a $(BUILD)/libediy.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
