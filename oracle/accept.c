@@ -65,7 +65,7 @@ static double accumulator_roundoff(const struct precision_class *p) { return uni
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, struct finding *f) {
   ptrdiff_t n = tensor_count(m->truth), worst = 0;
   double u_acc = accumulator_roundoff(p), u_out = unit_roundoff(&p->out), u_in = p->in.bits == p->acc.bits ? 0 : unit_roundoff(&p->in);
-  double worst_ratio = -1, worst_error = 0, worst_allowed = 0, beta, sd;
+  double worst_ratio = -1, worst_error = 0, worst_allowed = 0, beta, sd, own, own_sd;
   f->rule = NULL;
   f->error = f->allowed = 0;
   f->pass = false;
@@ -90,7 +90,9 @@ void accept_tensor(const struct yardstick *m, const struct precision_class *p, c
   if (!m->exact) {
     double floor = fmax(0.3, sqrt(m->chain) / 3 * rms(m, NULL, n)) * u_acc;
     if (!rule(f, "rms", rms(m, c, n), (n < RMS_FEW ? 6 : 3) * fmax(rms(m, m->r, n), floor))) return;
-    if (bias(m, c, n, &beta, &sd) && !rule(f, "bias", beta, 6 * sd + 6 * u_acc + 2 * u_in)) return;
+    if (bias(m, c, n, &beta, &sd) && bias(m, m->r, n, &own, &own_sd) && !rule(f, "bias", beta, 6 * sd + 6 * u_acc + 2 * u_in + 3 * own)) {
+      return;
+    }
   }
   f->pass = true;
 }

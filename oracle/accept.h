@@ -7,7 +7,7 @@
  *   exact       where every partial sum in any order is exact: c = y
  *   element     |e| <= u_out |y| + (4 sqrt(L) + 2) u_acc G + u_in min(2 G, 6 G2) + 4 denormals       for every element
  *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(y / G))       (6 in place of 3 below 64 elements)
- *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in, beta the factor of s in e (least squares with weights 1 / G^2), from 256
+ *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r|, beta the factor of s in e (least squares with weights 1 / G^2), from 256
  *               elements on; s = y, or y - start where the operation adds to what was there
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.

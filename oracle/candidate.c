@@ -16,12 +16,13 @@ static const char digest_mark[] = "#digest";
 /* Everything that is known of the case before a tensor is looked at. */
 struct bench {
   const struct case_file *original;
-  const struct case_file *work; /* the case whose truth is meant: decisions of the candidate forced, or inputs rounded */
-  struct variant forced;        /* where work is not the original */
+  const struct case_file *work;    /* the case whose truth is meant: decisions of the candidate forced, or inputs rounded */
+  struct variant forced;           /* where work is not the original */
+  struct variant rounded, lowered; /* work with inputs of the declared precision, and of the next lower one */
   const struct precision_class *p;
   double chain;
   const struct safetensors *candidate;
-  struct case_run truth, reference, gauge, gauge2;
+  struct case_run truth, reference, lower, gauge, gauge2;
   bool has_gauge, masked; /* masked: batch norm with ReLU */
   struct error *err;
 };
@@ -66,15 +67,15 @@ static bool prepare_work(struct bench *b) {
   struct error ignored;
   b->work = b->original;
   if (strcmp(op, "norm") == 0 && case_flag(b->original, "relu", &relu, &ignored) && relu && !force_relu(b)) return false;
-  if (strcmp(op, "maxpool") == 0 && !variant_make(&b->forced, b->original, variant_rounded, &b->p->in, b->err)) return false;
+  if ((strcmp(op, "maxpool") == 0 || strcmp(op, "relu") == 0) && !variant_make(&b->forced, b->original, variant_rounded, &b->p->in, b->err))
+    return false;
   if (b->forced.values) b->work = &b->forced.file;
   return true;
 }
 
-/* The reference in the declared precision: inputs rounded, outputs rounded. */
-static bool run_reference(struct bench *b, struct variant *rounded) {
-  return variant_make(rounded, b->work, variant_rounded, &b->p->in, b->err) && run_begin(&b->reference, &rounded->file, b->err) &&
-         case_compute(&b->reference, b->p->acc.bits > 24 ? 64 : 32);
+/* The reference on inputs of this format. */
+static bool run_rounded(struct bench *b, const struct number_format *in, int bits, struct variant *v, struct case_run *run) {
+  return variant_make(v, b->work, variant_rounded, in, b->err) && run_begin(run, &v->file, b->err) && case_compute(run, bits);
 }
 
 static bool reference_agrees(const struct case_file *c, struct error *err) {
@@ -92,20 +93,26 @@ static bool reference_agrees(const struct case_file *c, struct error *err) {
   return agrees;
 }
 
-static bool bench_open(struct bench *b, struct variant *rounded) {
+static bool bench_open(struct bench *b) {
   if (!reference_agrees(b->original, b->err) || !prepare_work(b)) return false;
   b->has_gauge = gauge_known(b->original->op);
-  return run_begin(&b->truth, b->work, b->err) && case_compute(&b->truth, 64) && run_begin(&b->gauge, b->work, b->err) &&
-         run_begin(&b->gauge2, b->work, b->err) &&
-         (!b->has_gauge || (run_reference(b, rounded) && gauge_compute(b->work, &b->gauge, &b->gauge2, b->err)));
+  if (!run_begin(&b->truth, b->work, b->err) || !case_compute(&b->truth, 64) || !run_begin(&b->gauge, b->work, b->err) ||
+      !run_begin(&b->gauge2, b->work, b->err)) {
+    return false;
+  }
+  return !b->has_gauge || (gauge_compute(b->work, &b->gauge, &b->gauge2, b->err) &&
+                           run_rounded(b, &b->p->in, b->p->acc.bits > 24 ? 64 : 32, &b->rounded, &b->reference) &&
+                           run_rounded(b, &b->p->lower, 32, &b->lowered, &b->lower));
 }
 
-static void bench_close(struct bench *b, struct variant *rounded) {
+static void bench_close(struct bench *b) {
   run_end(&b->truth);
   run_end(&b->reference);
+  run_end(&b->lower);
   run_end(&b->gauge);
   run_end(&b->gauge2);
-  variant_close(rounded);
+  variant_close(&b->rounded);
+  variant_close(&b->lowered);
   variant_close(&b->forced);
 }
 
@@ -115,6 +122,7 @@ static void bench_close(struct bench *b, struct variant *rounded) {
 struct measure {
   struct yardstick stick; /* gauge */
   double *y, *r, *g, *g2, *start;
+  double *lower;              /* the reference on inputs of the next lower precision */
   struct tolerance tolerance; /* relative */
   bool relative;
 };
@@ -125,6 +133,7 @@ static void measure_free(struct measure *m) {
   free(m->g);
   free(m->g2);
   free(m->start);
+  free(m->lower);
 }
 
 /* out.running_mean was in.running_mean before. */
@@ -149,19 +158,20 @@ static void measure_relative(const struct bench *b, const struct tensor *truth, 
 
 static bool measure_make(const struct bench *b, const struct tensor *truth, struct measure *m) {
   const struct tensor *r = run_result(&b->reference, truth->name), *g = run_result(&b->gauge, truth->name);
-  const struct tensor *g2 = run_result(&b->gauge2, truth->name);
+  const struct tensor *g2 = run_result(&b->gauge2, truth->name), *lower = run_result(&b->lower, truth->name);
   ptrdiff_t n = tensor_count(truth);
   *m = (struct measure){.y = values_of(truth)};
   if (!m->y) return fail(b->err, "%s: out of memory", b->original->name);
-  if (!b->has_gauge || !r || !g || !g2) {
+  if (!b->has_gauge || !r || !g || !g2 || !lower) {
     measure_relative(b, truth, m);
     return true;
   }
   m->r = values_of(r), m->g = values_of(g), m->g2 = values_of(g2), m->start = start_of(b, truth);
-  if (!m->r || !m->g || !m->g2) return fail(b->err, "%s: out of memory", b->original->name);
+  m->lower = values_of(lower);
+  if (!m->r || !m->g || !m->g2 || !m->lower) return fail(b->err, "%s: out of memory", b->original->name);
   bool rectified = b->masked && strcmp(truth->name, "out.y") == 0;
   for (ptrdiff_t i = 0; i < n; i++) {
-    if (rectified) m->y[i] = m->y[i] > 0 ? m->y[i] : 0, m->r[i] = m->r[i] > 0 ? m->r[i] : 0;
+    if (rectified) m->y[i] = fmax(m->y[i], 0), m->r[i] = fmax(m->r[i], 0), m->lower[i] = fmax(m->lower[i], 0);
     m->r[i] = number_round(&b->p->out, m->r[i]);
   }
   m->stick = (struct yardstick){.truth = truth, .y = m->y, .r = m->r, .g = m->g, .g2 = m->g2, .start = m->start};
@@ -215,17 +225,13 @@ static ptrdiff_t similarity_index(const char *decision, ptrdiff_t n, ptrdiff_t i
   return strcmp(decision, "s12") == 0 ? (image * n + j) * n + z : (image * n + z) * n + j;
 }
 
-/* Of exactly equal similarities the lowest index must win where they are equal in any arithmetic: of two regions that are the same, and where
- * every sum is exact. */
-static bool tie_is_certain(const struct bench *b, const char *decision, const char *similarity, ptrdiff_t image, ptrdiff_t z1,
-                           ptrdiff_t z2) {
-  bool first = strcmp(decision, "d1") == 0 || strcmp(decision, "s21") == 0; /* the view in which z lies */
-  const struct tensor *t = safetensors_find(&b->work->file, first ? "in.t1" : "in.t2");
+/* Of equal similarities the lowest index must win: where every sum is exact, and where the candidate's own similarities are equal. Elsewhere an
+ * order of summation may part even two regions that are the same. */
+static bool tie_is_certain(const struct bench *b, const char *similarity, ptrdiff_t at, ptrdiff_t top) {
   const struct tensor *s = run_result(&b->truth, similarity), *g = run_result(&b->gauge, similarity);
-  ptrdiff_t n = t->shape[1], c = t->shape[2];
-  bool same = true;
-  for (ptrdiff_t k = 0; same && k < c; k++) same = tensor_at(t, (image * n + z1) * c + k) == tensor_at(t, (image * n + z2) * c + k);
-  return same || gauge_exact(b->work, s, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits);
+  const struct tensor *own = safetensors_find(b->candidate, similarity);
+  if (gauge_exact(b->work, s, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits)) return true;
+  return own && is_float(own) && same_shape(own, s) && tensor_at(own, at) == tensor_at(own, top);
 }
 
 /* Indices of matched regions, one each of b x n. */
@@ -244,7 +250,7 @@ static bool match_within_rounding(const struct bench *b, const struct tensor *tr
       const struct tensor *s = run_result(&b->truth, name);
       gap = sign * (tensor_at(s, top) - tensor_at(s, at));
       allowed = element_allowed(b, name, top) + element_allowed(b, name, at);
-      bool tie = gap == 0 && tie_is_certain(b, decision, name, i / n, (ptrdiff_t)best, (ptrdiff_t)c[i]);
+      bool tie = gap == 0 && tie_is_certain(b, name, at, top);
       if (gap <= allowed && !tie) continue;
     }
     compare_index_text(truth, i, f->where, sizeof f->where);
@@ -294,11 +300,11 @@ static bool make_wrong(int kind, const struct bench *b, const struct tensor *t, 
     case WRONG_MEAN:
       if (!numbers) return false;
       if (t->ndim < 2) {
-        for (ptrdiff_t j = i > 0 ? n : 0; j < n; j++) mean += c[j] / (double)n;
-        wrong[i] = i > 0 ? wrong[0] : mean;
+        for (ptrdiff_t j = i > 0 ? n : 0; j < n; j++) mean += c[j];
+        wrong[i] = i > 0 ? wrong[0] : mean / (double)n;
       } else if (i < channels) {
-        for (ptrdiff_t j = i; j < n; j += channels) mean += c[j] * (double)channels / (double)n;
-        wrong[i] = mean;
+        for (ptrdiff_t j = i; j < n; j += channels) mean += c[j];
+        wrong[i] = mean / (double)(n / channels);
       } else {
         wrong[i] = wrong[i - channels];
       }
@@ -306,7 +312,7 @@ static bool make_wrong(int kind, const struct bench *b, const struct tensor *t, 
     case WRONG_BATCH: wrong[i] = c[(i + block) % n]; break;
     case WRONG_PRECISION:
       if (!numbers) return false;
-      wrong[i] = number_round(&b->p->lower, c[i]);
+      wrong[i] = number_round(&b->p->lower, m->lower ? m->lower[i] : c[i]);
       break;
     default:
       if (!numbers || !m->start) return false;
@@ -334,6 +340,7 @@ static bool audit(const struct bench *b, const struct tensor *truth, const struc
   *accepted = NULL;
   for (int kind = 0; ok && kind < WRONG_KINDS && !*accepted; kind++) {
     struct finding f = {0};
+    if (!make_wrong(kind, b, truth, m, y, wrong) || is_right(&b->p->out, wrong, c, y, n)) continue; /* of the truth itself */
     if (!make_wrong(kind, b, truth, m, c, wrong) || is_right(&b->p->out, wrong, c, y, n)) continue;
     judge(b, truth, m, wrong, &f);
     if (f.pass) *accepted = wrong_names[kind];
@@ -408,17 +415,16 @@ static void judge_extra(const struct bench *b, struct judged_file *j) {
 bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain, struct judged_file *j,
                      struct error *err) {
   struct safetensors candidate;
-  struct variant rounded = {0};
   *j = (struct judged_file){0};
   if (!safetensors_open(&candidate, path, err)) return false;
   struct bench b = {.original = c, .p = p, .chain = chain, .candidate = &candidate, .err = err};
   j->tensor = calloc((size_t)(c->file.count + candidate.count) + 1, sizeof *j->tensor);
-  bool ok = (j->tensor || fail(err, "%s: out of memory", c->name)) && bench_open(&b, &rounded) && judge_expected(&b, j);
+  bool ok = (j->tensor || fail(err, "%s: out of memory", c->name)) && bench_open(&b) && judge_expected(&b, j);
   if (ok) judge_extra(&b, j);
   for (int i = 0; ok && i < j->count; i++) {
     if (j->tensor[i].judgement > j->worst) j->worst = j->tensor[i].judgement;
   }
-  bench_close(&b, &rounded);
+  bench_close(&b);
   safetensors_close(&candidate);
   if (!ok) judged_free(j);
   return ok;
