@@ -145,6 +145,18 @@ static bool run_reference(struct session *s, const struct case_file *c, const ch
   return true;
 }
 
+/* As finding_text; of rules about a whole tensor, what they measured. */
+static void judged_text(const struct finding *f, char *text, size_t size) {
+  bool rms = strcmp(f->rule, "rms") == 0, bias = strcmp(f->rule, "bias") == 0;
+  if (!rms && !bias) {
+    finding_text(f, text, size);
+    return;
+  }
+  snprintf(text, size, "%s: %s is %.2g, allowed %.2g (%s); worst at %s: %.9g, expected %.9g", f->tensor,
+           rms ? "root mean square of error over gauge" : "its factor minus 1", f->error, f->allowed, f->rule, f->where, f->candidate,
+           f->expected);
+}
+
 static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {
   struct judged_file j;
   const struct finding *closest = NULL;
@@ -162,7 +174,7 @@ static bool run_candidate(struct session *s, const struct case_file *c, const ch
     if (t->judgement == JUDGED_VACUOUS) {
       printf("%s: %s: VACUOUS: right, but the rule (%s) would accept %s as well", c->name, f->tensor, f->rule, t->accepted);
     } else {
-      finding_text(f, text, sizeof text);
+      judged_text(f, text, sizeof text);
       printf("%s: %s", c->name, text);
     }
     again(s, path);
