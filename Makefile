@@ -81,7 +81,7 @@ $(BUILD)/liboracle.a: $(ORACLE_OBJECTS)
 $(BUILD)/ediy: $(call O32,$(EDIY_MAIN)) $(BUILD)/libediy.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
-$(BUILD)/oracle: $(BUILD)/f32/oracle/main.o $(BUILD)/liboracle.a $(BUILD)/libediy.a
+$(BUILD)/oracle: $(call O32,oracle/main.c ref/program/start.c) $(BUILD)/liboracle.a $(BUILD)/libediy.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
@@ -186,7 +186,7 @@ lint: ## format, compiler warnings of clang, shell scripts
 	@clang-format --dry-run --Werror $(SOURCES)
 	@for bits in 32 64; do for f in $(TWICE) $(ORACLE_TWICE) $(TEST_TWICE); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=$$bits -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done; done
-	@for f in $(ONCE) $(EDIY_MAIN) $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT); do \
+	@for f in $(ONCE) $(EDIY_MAIN) oracle/main.c $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
 	@shellcheck .ci/run .ci/deps $$(git ls-files '*.sh')
 	@! git grep -nE '[[:space:]]+$$' -- '*.c' '*.h' '*.sh' '*.md' Makefile || { echo "lint: spaces at line ends"; exit 1; }

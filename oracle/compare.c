@@ -57,8 +57,7 @@ static double max_abs(const struct tensor *t) {
   return most;
 }
 
-/* Flat index as [n, h, w, c]. */
-static void index_text(const struct tensor *t, ptrdiff_t flat, char *text, size_t size) {
+void compare_index_text(const struct tensor *t, ptrdiff_t flat, char *text, size_t size) {
   ptrdiff_t at[TENSOR_MAX_DIMS];
   for (int d = t->ndim - 1; d >= 0; d--) at[d] = flat % t->shape[d], flat /= t->shape[d];
   size_t used = (size_t)snprintf(text, size, "[");
@@ -98,7 +97,7 @@ void compare_tensor(const struct tensor *expected, const struct tensor *candidat
     squares += error * error;
     if (isfinite(y)) norm += (y / size) * (y / size);
   }
-  index_text(expected, worst, f->where, sizeof f->where);
+  compare_index_text(expected, worst, f->where, sizeof f->where);
   f->candidate = tensor_at(candidate, worst);
   f->expected = tensor_at(expected, worst);
   f->rule = exact ? "exact" : "element";
@@ -198,7 +197,7 @@ static double cancelled_bias_scale(const struct case_run *run, const char *name)
 /* The number of a tensor above which PyTorch's own float run cannot have decided as the truth did. */
 static double steady(const char *name) { return starts_with(name, "out.momentum.") ? steady_momentum_limit : steady_limit; }
 
-static struct tolerance tolerance_of(const struct case_run *run, int bits, const struct tensor *expected, const char *name) {
+struct tolerance compare_tolerance(const struct case_run *run, int bits, const struct tensor *expected, const char *name) {
   const struct case_file *c = run->file;
   if (must_be_exact(c, expected)) return (struct tolerance){.peak = 0, .l2 = INFINITY};
   struct tolerance t = {.peak = fmax(float_least, float_factor * measured(c, c->float32, name)),
@@ -220,7 +219,7 @@ static void judge(const struct case_run *run, int bits, const struct tensor *exp
   if (digest) name[strlen(name) - strlen(digest_mark)] = 0;
   const struct tensor *candidate = run_result(run, name);
   if (!candidate) return;
-  struct tolerance allowed = tolerance_of(run, bits, expected, name);
+  struct tolerance allowed = compare_tolerance(run, bits, expected, name);
   if (!digest) {
     compare_tensor(expected, candidate, &allowed, f);
     return;
@@ -264,7 +263,7 @@ static void judge_by_truth(const struct case_run *run, const struct case_run *tr
   if (ends_with(name, digest_mark)) name[strlen(name) - strlen(digest_mark)] = 0;
   const struct tensor *candidate = run_result(run, name), *expected = run_result(truth, name);
   if (!candidate || !expected) return;
-  struct tolerance allowed = tolerance_of(run, 32, expected, name);
+  struct tolerance allowed = compare_tolerance(run, 32, expected, name);
   allowed.peak = fmin(allowed.peak, float_factor * steady(name));
   allowed.l2 = fmin(allowed.l2, float_factor * steady(name));
   compare_tensor(expected, candidate, &allowed, f);

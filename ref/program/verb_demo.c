@@ -17,7 +17,7 @@ struct demo {
 
 static const struct option keys[] = {
     {"out", OPTION_TEXT, offsetof(struct demo, out), "", 0, 0, NULL, "folder to create"},
-    {"epochs", OPTION_INT, offsetof(struct demo, epochs), "24", 1, 1e6, NULL, "of each of the two trainings"},
+    {"epochs", OPTION_INT, offsetof(struct demo, epochs), "16", 1, 1e6, NULL, "of each of the two trainings"},
     {"images", OPTION_INT, offsetof(struct demo, images), "1000", 64, 1e6, NULL, "training images to draw"},
 };
 
@@ -68,29 +68,10 @@ static bool run_command(struct command *c, struct error *err) {
 
 /* ---- the steps ---------------------------------------------------------------------------------------------------------------------- */
 
-/* A small network that makes hundreds of images a second: 2 x 2 regions. */
-static void add_network(struct command *c) {
-  add(c, "backbone=small");
-  add(c, "stem=imagenet");
-  add(c, "size=64");
-}
-
-/* Chosen by trying, for about 750 steps: small batches give more of them, and need the larger rate and the quicker target. Crops of at
- * least 0.3 of the image show the object, not only the ground. */
-static void add_training(struct command *c, const struct demo *d) {
-  add(c, "batch=32");
-  add(c, "epochs=%lld", (long long)d->epochs);
-  add(c, "warmup=1");
-  add(c, "lr=4");
-  add(c, "tau0=0.99");
-  add(c, "augment.area=0.3");
-}
-
 static bool train(const struct demo *d, const char *run, const char *teacher, struct error *err) {
   struct command c = {.verb = &verb_train};
   add(&c, "preset=demo");
-  add_network(&c);
-  add_training(&c, d);
+  add(&c, "epochs=%lld", (long long)d->epochs);
   add(&c, "data=%s/scenes/train", d->out);
   add(&c, "out=%s/%s", d->out, run);
   if (teacher) {
@@ -109,7 +90,9 @@ static const char *const candidate_name[CANDIDATES] = {"random weights", "BYOL (
 static void add_evaluation(struct command *c, const struct demo *d, int i) {
   if (i == 0) {
     add(c, "weights=random");
-    add_network(c);
+    add(c, "backbone=small");
+    add(c, "stem=imagenet");
+    add(c, "size=96");
   } else {
     add(c, "weights=%s/%s/backbone.safetensors", d->out, candidate[i]);
   }
@@ -186,6 +169,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct command c = {.verb = &verb_scenes};
   if (!folder_create(d.out, err)) return false;
   add(&c, "out=%s/scenes", d.out);
+  add(&c, "size=96");
   add(&c, "images=%lld", (long long)d.images);
   add(&c, "val=%lld", (long long)(d.images / 2)); /* 500: intervals of 4 % either way */
   if (!run_command(&c, err) || !train(&d, "teacher", NULL, err) || !train(&d, "ediy", "teacher", err)) return false;

@@ -1,0 +1,162 @@
+#include "oracle/gauge.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "oracle/operations.h"
+#include "oracle/variant.h"
+
+static bool is(const char *a, const char *b) { return strcmp(a, b) == 0; }
+
+bool gauge_known(const char *op) {
+  static const char *const known[] = {"conv", "linear", "avgpool", "maxpool", "relu", "match", "norm", "loss"};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    if (is(op, known[i])) return true;
+  }
+  return false;
+}
+
+/* ---- measured ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The results of the case with other numbers in it, each put through `after`, in the run g. */
+static bool run_variant(const struct case_file *c, variant_rule *change, double (*after)(double), struct case_run *g) {
+  struct variant v;
+  struct case_run run;
+  bool ok = variant_make(&v, c, change, NULL, g->err);
+  if (!ok) {
+    variant_close(&v);
+    return false;
+  }
+  ok = run_begin(&run, &v.file, g->err) && case_compute(&run, 64);
+  for (int i = 0; ok && i < run.count; i++) {
+    const struct tensor *t = &run.result[i];
+    if (t->dtype != DTYPE_F64) continue;
+    double *to = run_output(g, DTYPE_F64, t->ndim, t->shape, "%s", t->name);
+    ok = to != NULL;
+    for (ptrdiff_t j = 0, n = tensor_count(t); ok && j < n; j++) to[j] = after(tensor_at(t, j));
+  }
+  run_end(&run);
+  variant_close(&v);
+  return ok;
+}
+
+/* Cosines divide by two norms, each known to about a unit roundoff; the cosine itself is added for them. */
+static double with_norms(double similarity) { return 2 * similarity; }
+
+bool gauge_compute(const struct case_file *c, struct case_run *g, struct case_run *g2, struct error *err) {
+  g->err = g2->err = err;
+  if (is(c->op, "norm")) return gauge_norm(g) && gauge_norm(g2);
+  if (is(c->op, "loss")) return gauge_loss(g) && gauge_loss(g2);
+  if (is(c->op, "maxpool") || is(c->op, "relu")) {
+    return run_variant(c, variant_absolute_gradient, fabs, g) && run_variant(c, variant_absolute_gradient, fabs, g2);
+  }
+  if (is(c->op, "match")) return run_variant(c, variant_absolute, with_norms, g) && run_variant(c, variant_absolute, with_norms, g2);
+  if (is(c->op, "avgpool")) return run_variant(c, variant_absolute, fabs, g) && run_variant(c, variant_absolute, fabs, g2);
+  return run_variant(c, variant_absolute, fabs, g) && run_variant(c, variant_square, sqrt, g2);
+}
+
+/* ---- sums ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* Size d of a tensor of the case; 1 if there is none. */
+static double size_of(const struct case_file *c, const char *name, int d) {
+  const struct tensor *t = safetensors_find(&c->file, name);
+  return t && d < t->ndim ? (double)t->shape[d] : 1;
+}
+
+/* Elements of a tensor of the case over all axes but the last. */
+static double rows_of(const struct case_file *c, const char *name) {
+  const struct tensor *t = safetensors_find(&c->file, name);
+  return t && t->ndim > 0 ? (double)tensor_count(t) / (double)t->shape[t->ndim - 1] : 1;
+}
+
+double gauge_terms(const struct case_file *c, const char *name) {
+  const char *w = "param.weight", *x = "in.x", *dy = "grad_out.y";
+  if (is(c->op, "conv")) {
+    double taps = size_of(c, w, 1) * size_of(c, w, 2);
+    return is(name, "out.y") ? taps * size_of(c, w, 3) : is(name, "grad_in.x") ? taps * size_of(c, w, 0) : rows_of(c, dy);
+  }
+  if (is(c->op, "linear")) { return is(name, "out.y") ? size_of(c, w, 1) : is(name, "grad_in.x") ? size_of(c, w, 0) : size_of(c, x, 0); }
+  if (is(c->op, "avgpool")) return is(name, "out.y") ? size_of(c, x, 1) * size_of(c, x, 2) : 1;
+  if (is(c->op, "maxpool")) return 4; /* windows that overlap in an element */
+  if (is(c->op, "match")) return size_of(c, "in.t1", 2);
+  if (is(c->op, "norm")) return rows_of(c, x);
+  if (is(c->op, "loss")) return fmax(size_of(c, "in.q1", 1), size_of(c, "in.r1", 2)) + rows_of(c, "in.r1");
+  return 1;
+}
+
+/* ---- exact sums ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_float(const struct tensor *t) { return t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64 || t->dtype == DTYPE_BF16; }
+
+/* The largest power of two that divides every element, as its exponent; 0 for a tensor of zeros. */
+static int quantum(const struct tensor *t) {
+  int least = 0;
+  bool any = false;
+  for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) {
+    double x = tensor_at(t, i);
+    int exponent;
+    if (x == 0 || !isfinite(x)) continue;
+    long long whole = (long long)ldexp(frexp(fabs(x), &exponent), 53);
+    int own = exponent - 53 + __builtin_ctzll((unsigned long long)whole);
+    if (!any || own < least) least = own;
+    any = true;
+  }
+  return least;
+}
+
+static double largest(const struct tensor *t) {
+  double most = 0;
+  for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) most = fmax(most, isfinite(tensor_at(t, i)) ? fabs(tensor_at(t, i)) : INFINITY);
+  return most;
+}
+
+/* Every element has at most so many significant bits. */
+static bool fits(const struct tensor *t, int bits) {
+  for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) {
+    double x = tensor_at(t, i);
+    int exponent;
+    if (x == 0) continue;
+    double m = ldexp(frexp(x, &exponent), bits);
+    if (!isfinite(x) || m != nearbyint(m)) return false;
+  }
+  return true;
+}
+
+bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, int in_bits, int acc_bits, int out_bits) {
+  /* Results that are sums of products of two tensors (or of one), with what is added to them. */
+  static const struct {
+    const char *op, *result, *a, *b, *added;
+  } sums[] = {
+      {"conv", "out.y", "in.x", "param.weight", NULL},
+      {"conv", "grad_in.x", "grad_out.y", "param.weight", NULL},
+      {"conv", "grad_param.weight", "grad_out.y", "in.x", NULL},
+      {"linear", "out.y", "in.x", "param.weight", "param.bias"},
+      {"linear", "grad_in.x", "grad_out.y", "param.weight", NULL},
+      {"linear", "grad_param.weight", "grad_out.y", "in.x", NULL},
+      {"linear", "grad_param.bias", "grad_out.y", NULL, NULL},
+      {"maxpool", "grad_in.x", "grad_out.y", NULL, NULL},
+      {"match", "out.sim11", "in.t1", "in.t1", NULL},
+      {"match", "out.sim22", "in.t2", "in.t2", NULL},
+      {"match", "out.sim12", "in.t1", "in.t2", NULL},
+  };
+  /* relu, and the forward pass of maxpool, copy. */
+  bool copy = is(c->op, "relu") || (is(c->op, "maxpool") && is(y->name, "out.y"));
+  const char *similarity;
+  struct error ignored;
+  if (is(c->op, "match") && (!case_text(c, "similarity", &similarity, &ignored) || !is(similarity, "dot"))) return false; /* norms divide */
+  for (int i = 0; i < c->file.count; i++) {
+    const struct tensor *t = &c->file.tensor[i];
+    if (!case_expected(t) && is_float(t) && !fits(t, in_bits)) return false;
+  }
+  if (!fits(y, out_bits)) return false;
+  for (size_t i = 0; !copy && i < sizeof sums / sizeof *sums; i++) {
+    if (!is(sums[i].op, c->op) || !is(sums[i].result, y->name)) continue;
+    const struct tensor *a = safetensors_find(&c->file, sums[i].a), *b = sums[i].b ? safetensors_find(&c->file, sums[i].b) : NULL;
+    const struct tensor *added = sums[i].added ? safetensors_find(&c->file, sums[i].added) : NULL;
+    if (!a || (sums[i].b && !b)) return false;
+    int unit = quantum(a) + (b ? quantum(b) : 0);
+    if (added && quantum(added) < unit) unit = quantum(added);
+    return largest(g) <= ldexp(1, unit + acc_bits);
+  }
+  return copy;
+}

@@ -1,0 +1,34 @@
+/* Gauges: for each element of a result, what its terms add up to in absolute value; and the other things that the acceptance rule needs
+ * to know about an operation.
+ *
+ * conv, linear, avgpool, maxpool, relu, match   measured: the reference itself, run on absolute values, which is the sum of |a| |b|
+ * norm, loss                                    derived (gauge_norm.c, gauge_loss.c)
+ *
+ * Other operations (heads, blocks, networks, steps, optimiser, evaluation, augmentation) have none today.
+ */
+#ifndef EDIY_ORACLE_GAUGE_H
+#define EDIY_ORACLE_GAUGE_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "oracle/run.h"
+
+/* Whether results of this operation have gauges. */
+bool gauge_known(const char *op);
+
+/* Leaves in g and g2, two runs that were begun on the case c, a result of every expected floating-point tensor of c under its name: G, and
+ * the root of the sum of squared terms (or G itself where inputs are not multiplied). */
+MUST_CHECK bool gauge_compute(const struct case_file *c, struct case_run *g, struct case_run *g2, struct error *err);
+
+/* Terms in the longest sum behind the result of this name. */
+double gauge_terms(const struct case_file *c, const char *name);
+
+/* True if every partial sum of this result, in any order, is exact in a format of so many bits, and its inputs and the result y are exact
+ * in formats of in_bits and out_bits: then a right kernel has the very bits of the truth. g: its gauge. */
+bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, int in_bits, int acc_bits, int out_bits);
+
+bool gauge_norm(struct case_run *g);
+bool gauge_loss(struct case_run *g);
+
+#endif

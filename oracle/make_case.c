@@ -1,0 +1,294 @@
+#include "oracle/make_case.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/philox.h"
+#include "op/conv.h"
+#include "op/pool.h"
+#include "oracle/operations.h"
+
+enum { MAX_INPUTS = 16, MAX_SIZE = 1 << 28, WHOLE = 3 };
+
+static const char *const op_names[] = {"conv", "linear", "norm", "relu", "maxpool", "avgpool", "match", "loss"};
+static const char *const fill_names[] = {"normal", "int", "tiny", "sparse", "onehot", "offset"};
+
+/* A case in memory: its inputs, and what says what they are. */
+struct making {
+  const struct make_options *o;
+  struct case_file file;
+  struct tensor input[MAX_INPUTS];
+  int by_name[MAX_INPUTS];
+  struct error *err;
+};
+
+/* ---- numbers --------------------------------------------------------------------------------------------------------------------------- */
+
+static double draw(struct philox *g, int fill) {
+  switch (fill) {
+  case FILL_INT: return (double)philox_below(g, 2 * WHOLE + 1) - WHOLE;
+  case FILL_TINY: return 1e-4 * philox_normal(g);
+  case FILL_SPARSE: return philox_below(g, 10) ? 0 : philox_normal(g);
+  case FILL_OFFSET: return 100 + 0.01 * philox_normal(g);
+  default: return philox_normal(g);
+  }
+}
+
+/* A new input of this name, all zeros. Null on failure. */
+static double *add_input(struct making *m, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name) {
+  struct tensor t = tensor_make(dtype, NULL, ndim, shape, "%s", name);
+  ptrdiff_t n = tensor_count(&t);
+  if (n < 1 || n > MAX_SIZE) {
+    fail(m->err, "case make: %s would have %td elements, at most %d are made", name, n, MAX_SIZE);
+    return NULL;
+  }
+  t.data = calloc((size_t)n, dtype_size(dtype));
+  if (!t.data) {
+    fail(m->err, "case make: out of memory for %s", name);
+    return NULL;
+  }
+  m->input[m->file.file.count++] = t;
+  return t.data;
+}
+
+/* The stream of a tensor is its name: one more tensor changes no other. */
+static struct philox stream_of(const struct making *m, const char *name) {
+  uint32_t hash = 0;
+  for (const char *s = name; *s; s++) hash = hash * 31 + (unsigned char)*s;
+  return philox_stream((uint64_t)m->o->seed, PHILOX_TEST, 2, hash, 0);
+}
+
+static bool add_numbers(struct making *m, int fill, double scale, double offset, int ndim, const ptrdiff_t *shape, const char *name) {
+  double *x = add_input(m, DTYPE_F64, ndim, shape, name);
+  struct philox g = stream_of(m, name);
+  if (!x) return false;
+  const struct tensor *t = &m->input[m->file.file.count - 1];
+  ptrdiff_t n = tensor_count(t);
+  for (ptrdiff_t i = 0; i < n; i++) x[i] = fill == FILL_ONEHOT ? 0 : (double)(float)(offset + scale * draw(&g, fill));
+  if (fill == FILL_ONEHOT) x[philox_below(&g, (uint32_t)n)] = 1;
+  return true;
+}
+
+static bool add_activation(struct making *m, int ndim, const ptrdiff_t *shape, const char *name) {
+  return add_numbers(m, m->o->fill, 1, 0, ndim, shape, name);
+}
+
+static bool add_gradient(struct making *m, int ndim, const ptrdiff_t *shape) {
+  int fill = m->o->fill == FILL_ONEHOT || m->o->fill == FILL_OFFSET ? FILL_NORMAL : m->o->fill;
+  return add_numbers(m, fill, 1, 0, ndim, shape, "grad_out.y");
+}
+
+/* fan_in scales normal weights so that outputs have the size of inputs. */
+static bool add_parameter(struct making *m, double fan_in, int ndim, const ptrdiff_t *shape, const char *name) {
+  bool whole = m->o->fill == FILL_INT;
+  return add_numbers(m, whole ? FILL_INT : FILL_NORMAL, whole ? 1 : 1 / sqrt(fan_in), 0, ndim, shape, name);
+}
+
+static bool add_indices(struct making *m, ptrdiff_t below, int ndim, const ptrdiff_t *shape, const char *name) {
+  int64_t *index = (int64_t *)(void *)add_input(m, DTYPE_I64, ndim, shape, name);
+  struct philox g = stream_of(m, name);
+  if (!index) return false;
+  for (ptrdiff_t i = 0, n = tensor_count(&m->input[m->file.file.count - 1]); i < n; i++) index[i] = philox_below(&g, (uint32_t)below);
+  return true;
+}
+
+/* ---- operations ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool build_conv(struct making *m) {
+  const struct make_options *o = m->o;
+  struct conv g;
+  if (!conv_make(&g, o->n, o->h, o->w, o->c, o->k, o->r, o->r, o->stride, o->pad, m->err)) return false;
+  ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, ws[] = {o->k, o->r, o->r, o->c}, ys[] = {o->n, g.p, g.q, o->k};
+  m->file.attributes = json_pack("{s:I,s:I}", "stride", (json_int_t)o->stride, "pad", (json_int_t)o->pad);
+  return add_activation(m, 4, xs, "in.x") && add_parameter(m, (double)(o->r * o->r * o->c), 4, ws, "param.weight") &&
+         add_gradient(m, 4, ys);
+}
+
+static bool build_linear(struct making *m) {
+  const struct make_options *o = m->o;
+  ptrdiff_t xs[] = {o->m, o->i}, ws[] = {o->o, o->i}, ys[] = {o->m, o->o};
+  m->file.attributes = json_pack("{s:b}", "bias", o->bias);
+  return add_activation(m, 2, xs, "in.x") && add_parameter(m, (double)o->i, 2, ws, "param.weight") &&
+         (!o->bias || add_parameter(m, 1, 1, ws, "param.bias")) && add_gradient(m, 2, ys);
+}
+
+static bool build_norm(struct making *m) {
+  const struct make_options *o = m->o;
+  ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, c = o->c;
+  int fill = o->fill == FILL_ONEHOT ? FILL_NORMAL : o->fill;
+  m->file.attributes = json_pack("{s:s,s:f,s:f,s:b,s:b}", "mode", o->train ? "train" : "eval", "eps", (double)(float)o->eps, "momentum",
+                                 (double)(float)o->momentum, "relu", o->relu, "residual", o->residual);
+  if (!add_activation(m, 4, xs, "in.x") || (o->residual && !add_numbers(m, FILL_NORMAL, 1, 0, 4, xs, "in.residual")) ||
+      !add_numbers(m, FILL_NORMAL, 0.25, 1, 1, &c, "param.gamma") || !add_numbers(m, FILL_NORMAL, 0.5, 0, 1, &c, "param.beta") ||
+      !add_numbers(m, fill == FILL_OFFSET ? FILL_OFFSET : FILL_NORMAL, 1, 0, 1, &c, "in.running_mean") ||
+      !add_numbers(m, FILL_NORMAL, 0.1, 1, 1, &c, "in.running_var")) {
+    return false;
+  }
+  double *var = m->input[m->file.file.count - 1].data;
+  for (ptrdiff_t k = 0; k < c; k++) var[k] = fmax(var[k], 0.25); /* a variance is positive */
+  return add_gradient(m, 4, xs);
+}
+
+static bool build_plain(struct making *m) {
+  const struct make_options *o = m->o;
+  ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, pooled[] = {o->n, maxpool_out(o->h), maxpool_out(o->w), o->c}, means[] = {o->n, o->c};
+  m->file.attributes = o->op == MAKE_MAXPOOL ? json_pack("{s:i,s:i,s:i}", "kernel", 3, "stride", 2, "pad", 1) : json_object();
+  return add_activation(m, 4, xs, "in.x") &&
+         (o->op == MAKE_AVGPOOL ? add_gradient(m, 2, means) : add_gradient(m, 4, o->op == MAKE_MAXPOOL ? pooled : xs));
+}
+
+static bool build_match(struct making *m) {
+  const struct make_options *o = m->o;
+  ptrdiff_t ts[] = {o->n, o->h * o->w, o->c};
+  m->file.attributes = json_pack("{s:s}", "similarity", o->dot ? "dot" : "cosine");
+  return add_activation(m, 3, ts, "in.t1") && add_activation(m, 3, ts, "in.t2");
+}
+
+static bool build_loss(struct making *m) {
+  static const char *const global[] = {"in.q1", "in.q2", "in.z1", "in.z2"}, *const region[] = {"in.r1", "in.r2", "in.g1", "in.g2"};
+  static const char *const index[] = {"in.d1", "in.d2", "in.s12", "in.s21"};
+  const struct make_options *o = m->o;
+  ptrdiff_t qs[] = {o->n, o->c}, rs[] = {o->n, o->h * o->w, o->c};
+  m->file.attributes = json_pack("{s:f,s:f,s:f,s:s,s:s}", "lambda1", (double)(float)o->lambda1, "lambda2", (double)(float)o->lambda2,
+                                 "lambda3", (double)(float)o->lambda3, "rdem_stopgrad", "none", "rdem_negative", "region");
+  bool ok = true;
+  for (int i = 0; ok && i < 4; i++) {
+    ok = add_activation(m, 2, qs, global[i]) && add_activation(m, 3, rs, region[i]) && add_indices(m, rs[1], 2, rs, index[i]);
+  }
+  return ok;
+}
+
+static bool build(struct making *m) {
+  switch (m->o->op) {
+  case MAKE_CONV: return build_conv(m);
+  case MAKE_LINEAR: return build_linear(m);
+  case MAKE_NORM: return build_norm(m);
+  case MAKE_MATCH: return build_match(m);
+  case MAKE_LOSS: return build_loss(m);
+  default: return build_plain(m);
+  }
+}
+
+/* ---- the file -------------------------------------------------------------------------------------------------------------------------- */
+
+/* safetensors_find searches by name. The inputs are few: by insertion. */
+static void sort_names(struct making *m) {
+  int count = m->file.file.count;
+  for (int i = 0; i < count; i++) {
+    int at = i;
+    while (at > 0 && strcmp(m->input[m->by_name[at - 1]].name, m->input[i].name) > 0) m->by_name[at] = m->by_name[at - 1], at--;
+    m->by_name[at] = i;
+  }
+  m->file.file.by_name = m->by_name;
+  m->file.file.tensor = m->input;
+}
+
+/* What the reference in float is off by, of the largest expected element: the "float32" of the format. */
+static json_t *float_errors(const struct case_run *truth, const struct case_run *single) {
+  json_t *errors = json_object();
+  for (int i = 0; i < truth->count; i++) {
+    const struct tensor *y = &truth->result[i], *c = run_result(single, y->name);
+    double most = 0, worst = 0;
+    if (y->dtype != DTYPE_F64 || !c) continue;
+    for (ptrdiff_t j = 0, n = tensor_count(y); j < n; j++) {
+      most = fmax(most, fabs(tensor_at(y, j)));
+      worst = fmax(worst, fabs(tensor_at(c, j) - tensor_at(y, j)));
+    }
+    json_object_set_new(errors, y->name, json_real(most > 0 ? worst / most : 0));
+  }
+  return errors;
+}
+
+/* A case whose indices the reference in float decides otherwise hangs on rounding, and is none. */
+static bool is_decided(const struct case_run *truth, const struct case_run *single, struct error *err) {
+  for (int i = 0; i < truth->count; i++) {
+    const struct tensor *y = &truth->result[i], *c = run_result(single, y->name);
+    if (y->dtype != DTYPE_I32 || !c) continue;
+    for (ptrdiff_t j = 0, n = tensor_count(y); j < n; j++) {
+      if (tensor_at(y, j) == tensor_at(c, j)) continue;
+      return fail(err,
+                  "case make: %s of these inputs hangs on rounding: float and double decide it otherwise; take another fill or seed, or "
+                  "more channels (c)",
+                  y->name);
+    }
+  }
+  return true;
+}
+
+/* The results, indices widened to I64 in memory of the run. */
+static bool collect(struct case_run *run, struct tensor *to, int *count) {
+  for (int i = 0; i < run->count; i++) {
+    struct tensor t = run->result[i];
+    if (t.dtype == DTYPE_I32) {
+      ptrdiff_t n = tensor_count(&t);
+      int64_t *wide = run_scratch(run, DTYPE_I64, n);
+      if (!wide) return false;
+      for (ptrdiff_t j = 0; j < n; j++) wide[j] = (int64_t)tensor_at(&t, j);
+      t.dtype = DTYPE_I64;
+      t.data = wide;
+    }
+    to[(*count)++] = t;
+  }
+  return true;
+}
+
+static bool write(struct making *m, struct case_run *truth, const struct case_run *single) {
+  char note[160];
+  int count = 0, inputs = m->file.file.count;
+  struct tensor *all = calloc((size_t)(inputs + truth->count), sizeof *all);
+  json_t *errors = float_errors(truth, single);
+  char *attributes = json_dumps(m->file.attributes, 0), *measured = errors ? json_dumps(errors, 0) : NULL;
+  snprintf(note, sizeof note, "fill %s, seed %lld", fill_names[m->o->fill], (long long)m->o->seed);
+  const char *metadata[] = {
+      "format", "ediy-case-1", "op",      m->file.op,     "attrs",  attributes,
+      "dtype",  "f64",         "layout",  m->file.layout, "source", "ediy oracle, reference in double; float32: its own",
+      "note",   note,          "float32", measured,       NULL};
+  bool ok = (all && attributes && measured) || fail(m->err, "case make: out of memory");
+  for (int i = 0; ok && i < inputs; i++) all[count++] = m->input[i];
+  ok = ok && collect(truth, all, &count) && safetensors_write(m->o->out, all, count, metadata, m->err);
+  free(all);
+  free(attributes);
+  free(measured);
+  json_decref(errors);
+  return ok;
+}
+
+bool make_case(const struct make_options *o, struct error *err) {
+  struct making m = {.o = o, .err = err};
+  struct case_run truth = {0}, single = {0};
+  char path[sizeof o->out];
+  snprintf(path, sizeof path, "%s", o->out);
+  m.file.file.path = path;
+  m.file.op = op_names[o->op];
+  m.file.layout = "NHWC,KRSC";
+  snprintf(m.file.name, sizeof m.file.name, "%s", m.file.op);
+  bool ok = build(&m) && (m.file.attributes || fail(err, "case make: out of memory"));
+  sort_names(&m);
+  ok = ok && run_begin(&truth, &m.file, err) && case_compute(&truth, 64) && run_begin(&single, &m.file, err) && case_compute(&single, 32) &&
+       is_decided(&truth, &single, err) && write(&m, &truth, &single);
+  run_end(&truth);
+  run_end(&single);
+  for (int i = 0; i < m.file.file.count; i++) free(m.input[i].data);
+  json_decref(m.file.attributes);
+  return ok;
+}
+
+/* ---- random ---------------------------------------------------------------------------------------------------------------------------- */
+
+static int64_t between(struct philox *g, int64_t least, int64_t most) { return least + philox_below(g, (uint32_t)(most - least + 1)); }
+
+void make_draw(struct make_options *o) {
+  static const int64_t kernels[] = {1, 3, 3, 5, 7};
+  struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, 3, 0, 0);
+  o->op = (int)between(&g, 0, MAKE_RANDOM - 1);
+  o->fill = (int)between(&g, 0, FILL_OFFSET);
+  if (o->op == MAKE_MATCH && (o->fill == FILL_SPARSE || o->fill == FILL_OFFSET)) o->fill = FILL_NORMAL; /* not decided in float */
+  o->n = between(&g, 1, 4), o->h = between(&g, 3, 14), o->w = between(&g, 3, 14), o->c = between(&g, 1, 40);
+  o->k = between(&g, 1, 40), o->r = kernels[between(&g, 0, 4)], o->stride = between(&g, 1, 2);
+  o->pad = o->r / 2;
+  o->m = between(&g, 1, 64), o->i = between(&g, 1, 300), o->o = between(&g, 1, 64);
+  o->bias = between(&g, 0, 1), o->train = between(&g, 0, 3) > 0, o->relu = between(&g, 0, 1), o->residual = between(&g, 0, 1);
+  o->dot = between(&g, 0, 1);
+}

@@ -1,0 +1,33 @@
+#include "oracle/precision.h"
+
+#include <float.h>
+#include <math.h>
+
+#define FP64                                                                                                                               \
+  { 53, -1074, DBL_MAX }
+#define FP32                                                                                                                               \
+  { 24, -149, FLT_MAX }
+#define TF32                                                                                                                               \
+  { 11, -136, 0x1.ffcp127 }
+#define BF16                                                                                                                               \
+  { 8, -133, 0x1.fep127 }
+#define FP16                                                                                                                               \
+  { 11, -24, 65504 }
+#define FP8                                                                                                                                \
+  { 4, -9, 448 } /* E4M3 of the OCP 8-bit floating point specification */
+
+const struct precision_class precision_classes[PRECISION_COUNT] = {
+    {"fp64", FP64, FP64, FP64, FP32}, {"fp32", FP32, FP32, FP32, TF32}, {"tf32", TF32, FP32, FP32, BF16},
+    {"bf16", BF16, FP32, BF16, FP8},  {"fp16", FP16, FP32, FP16, BF16},
+};
+
+double unit_roundoff(const struct number_format *f) { return ldexp(1, -f->bits); }
+
+double number_round(const struct number_format *f, double x) {
+  int exponent;
+  if (x == 0 || !isfinite(x)) return x;
+  frexp(x, &exponent); /* 0.5 <= |x| 2^-exponent < 1 */
+  int quantum = exponent - f->bits > f->least ? exponent - f->bits : f->least;
+  double y = ldexp(nearbyint(ldexp(x, -quantum)), quantum);
+  return fabs(y) > f->largest ? copysign(INFINITY, x) : y;
+}

@@ -1,0 +1,289 @@
+/* oracle case: golden cases through the reference, or a candidate's results against a case. */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "oracle/candidate.h"
+#include "oracle/check.h"
+#include "oracle/verb.h"
+
+struct case_options {
+  int backend, precision;
+  char candidate[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
+  int64_t chain;
+};
+
+static const struct option keys[] = {
+    {"backend", OPTION_CHOICE, offsetof(struct case_options, backend), "ref32", 0, 0, "ref32 | ref64", "what computes the case"},
+    {"candidate", OPTION_TEXT, offsetof(struct case_options, candidate), "", 0, 0, NULL, "judge these results in its place, safetensors"},
+    {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "fp32", 0, 0, "fp64 | fp32 | tf32 | bf16 | fp16",
+     "what the candidate declares to compute in"},
+    {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
+     "additions that the candidate makes one after the other, at most"},
+    {"json", OPTION_TEXT, offsetof(struct case_options, json), "", 0, 0, NULL, "write every finding to this file"},
+};
+enum { KEYS = sizeof keys / sizeof keys[0] };
+
+/* ---- files ----------------------------------------------------------------------------------------------------------------------------- */
+
+struct paths {
+  char **path;
+  int count, capacity;
+};
+
+static void paths_free(struct paths *p) {
+  for (int i = 0; i < p->count; i++) free(p->path[i]);
+  free(p->path);
+}
+
+static bool paths_add(struct paths *p, const char *path, struct error *err) {
+  if (p->count == p->capacity) {
+    int capacity = p->capacity ? 2 * p->capacity : 64;
+    char **grown = realloc(p->path, (size_t)capacity * sizeof *grown);
+    if (!grown) return fail(err, "case: out of memory");
+    p->path = grown;
+    p->capacity = capacity;
+  }
+  p->path[p->count] = strdup(path);
+  return p->path[p->count++] != NULL || fail(err, "case: out of memory");
+}
+
+static int path_order(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static bool is_case_name(const char *name) {
+  static const char ending[] = ".safetensors";
+  size_t n = strlen(name);
+  return n > strlen(ending) && strcmp(name + n - strlen(ending), ending) == 0;
+}
+
+/* A file, or every *.safetensors below a folder. Links to folders are not followed. */
+static bool collect(struct paths *p, const char *path, bool named, struct error *err) {
+  struct stat s;
+  if ((named ? stat(path, &s) : lstat(path, &s)) != 0) return fail(err, "%s: no such file or folder", path);
+  if (!S_ISDIR(s.st_mode)) return !(named || is_case_name(path)) || paths_add(p, path, err);
+  DIR *d = opendir(path);
+  if (!d) return fail(err, "%s: the folder cannot be read", path);
+  bool ok = true;
+  for (struct dirent *e; ok && (e = readdir(d));) {
+    char below[FILE_PATH_SIZE];
+    if (e->d_name[0] == '.') continue;
+    if (snprintf(below, sizeof below, "%s/%s", path, e->d_name) >= (int)sizeof below) {
+      ok = fail(err, "%s: a path below it is too long", path);
+    } else {
+      ok = collect(p, below, false, err);
+    }
+  }
+  closedir(d);
+  return ok;
+}
+
+/* ---- reports --------------------------------------------------------------------------------------------------------------------------- */
+
+struct session {
+  struct case_options options;
+  json_t *findings;
+  enum judgement worst;
+  int files, failed, tensors;
+};
+
+static const char *const judgement_names[] = {"pass", "vacuous", "incomplete", "mismatch", "unreadable"};
+
+/* A number that JSON can hold; others as text. */
+static json_t *json_of(double x) { return isfinite(x) ? json_real(x) : json_string(isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity"); }
+
+static void record(struct session *s, const char *path, const struct finding *f, enum judgement j, const char *judged_by,
+                   const char *accepted) {
+  if (s->findings == NULL) return;
+  json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "file", path, "tensor", f->tensor, "verdict", judgement_names[j], "rule", f->rule,
+                        "at", f->where, "judged_by", judged_by);
+  json_object_set_new(o, "value", json_of(f->candidate));
+  json_object_set_new(o, "expected", json_of(f->expected));
+  json_object_set_new(o, "error", json_of(f->error));
+  json_object_set_new(o, "allowed", json_of(f->allowed));
+  if (accepted) json_object_set_new(o, "would_accept", json_string(accepted));
+  json_array_append_new(s->findings, o);
+}
+
+static void again(const struct session *s, const char *path) {
+  const struct case_options *o = &s->options;
+  printf("; again: oracle case %s", path);
+  if (!o->candidate[0]) {
+    printf(" backend=%s\n", o->backend ? "ref64" : "ref32");
+    return;
+  }
+  printf(" candidate=%s precision=%s", o->candidate, precision_classes[o->precision].name);
+  if (o->chain != CHAIN_USUAL) printf(" chain=%lld", (long long)o->chain);
+  printf("\n");
+}
+
+static void worsen(struct session *s, enum judgement j) {
+  if (j > s->worst) s->worst = j;
+  if (j != JUDGED_PASS) s->failed++;
+}
+
+static bool run_reference(struct session *s, const struct case_file *c, const char *path, struct error *err) {
+  struct verdict v;
+  char text[600];
+  const char *backend = s->options.backend ? "ref64" : "ref32";
+  if (!case_check(c, s->options.backend ? 64 : 32, false, &v, err)) return false;
+  for (int i = 0; i < v.count; i++) {
+    const struct finding *f = &v.finding[i];
+    record(s, path, f, f->pass ? JUDGED_PASS : JUDGED_MISMATCH, "case", NULL);
+    if (f->pass) continue;
+    finding_text(f, text, sizeof text);
+    printf("%s: %s", c->name, text);
+    again(s, path);
+  }
+  if (v.failures == 0) printf("%s: pass, %d tensors (%s)\n", c->name, v.count, backend);
+  s->tensors += v.count;
+  worsen(s, v.failures ? JUDGED_MISMATCH : JUDGED_PASS);
+  verdict_free(&v);
+  return true;
+}
+
+/* As finding_text; of rules about a whole tensor, what they measured. */
+static void judged_text(const struct finding *f, char *text, size_t size) {
+  bool rms = strcmp(f->rule, "rms") == 0, bias = strcmp(f->rule, "bias") == 0;
+  if (!rms && !bias) {
+    finding_text(f, text, size);
+    return;
+  }
+  snprintf(text, size, "%s: %s is %.2g, allowed %.2g (%s); worst at %s: %.9g, expected %.9g", f->tensor,
+           rms ? "root mean square of error over gauge" : "its factor minus 1", f->error, f->allowed, f->rule, f->where, f->candidate,
+           f->expected);
+}
+
+static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {
+  struct judged_file j;
+  const struct finding *closest = NULL;
+  char text[600];
+  const struct precision_class *p = &precision_classes[s->options.precision];
+  if (!candidate_judge(c, s->options.candidate, p, (double)s->options.chain, &j, err)) return false;
+  for (int i = 0; i < j.count; i++) {
+    const struct judged *t = &j.tensor[i];
+    const struct finding *f = &t->finding;
+    record(s, path, f, t->judgement, t->gauge ? "gauge" : "relative", t->accepted);
+    if (t->judgement == JUDGED_PASS) {
+      if (f->allowed > 0 && (!closest || f->error / f->allowed > closest->error / closest->allowed)) closest = f;
+      continue;
+    }
+    if (t->judgement == JUDGED_VACUOUS) {
+      printf("%s: %s: VACUOUS: right, but the rule (%s) would accept %s as well", c->name, f->tensor, f->rule, t->accepted);
+    } else {
+      judged_text(f, text, sizeof text);
+      printf("%s: %s", c->name, text);
+    }
+    again(s, path);
+  }
+  if (j.worst == JUDGED_PASS) {
+    printf("%s: pass, %d tensors as %s", c->name, j.count, p->name);
+    if (closest)
+      printf("; closest to its limit: %s (%s), at %.2g of it", closest->tensor, closest->rule, closest->error / closest->allowed);
+    printf("\n");
+  }
+  s->tensors += j.count;
+  worsen(s, j.worst);
+  judged_free(&j);
+  return true;
+}
+
+static bool write_json(const struct session *s, struct error *err) {
+  json_t *root = json_pack("{s:s,s:s,s:i,s:i,s:i,s:O}", "format", "ediy-oracle-1", "verdict", judgement_names[s->worst], "files", s->files,
+                           "failed", s->failed, "tensors", s->tensors, "findings", s->findings);
+  char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+  bool ok = text ? file_replace(s->options.json, text, strlen(text), err) : fail(err, "%s: out of memory", s->options.json);
+  free(text);
+  json_decref(root);
+  return ok;
+}
+
+static enum oracle_exit exit_of(enum judgement worst) {
+  switch (worst) {
+  case JUDGED_PASS: return ORACLE_PASS;
+  case JUDGED_VACUOUS: return ORACLE_VACUOUS;
+  case JUDGED_INCOMPLETE: return ORACLE_INCOMPLETE;
+  case JUDGED_MISMATCH: return ORACLE_MISMATCH;
+  case JUDGED_UNREADABLE: break;
+  }
+  return ORACLE_BAD_INPUT;
+}
+
+/* One file; what cannot be judged is said on standard error, and the next file is taken. */
+static void run_file(struct session *s, const char *path) {
+  struct case_file c;
+  struct error err = {{0}};
+  bool ok = case_open(&c, path, &err);
+  if (ok) {
+    ok = s->options.candidate[0] ? run_candidate(s, &c, path, &err) : run_reference(s, &c, path, &err);
+    case_close(&c);
+  }
+  s->files++;
+  if (ok) return;
+  struct finding f = {.rule = err.text, .error = INFINITY};
+  record(s, path, &f, JUDGED_UNREADABLE, "none", NULL);
+  worsen(s, JUDGED_UNREADABLE);
+  fflush(stdout); /* lines in the order of the files where both go to one place */
+  fprintf(stderr, "oracle: %s\n", err.text);
+}
+
+/* ---- the verb -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Files and folders into p, key=value into the options. */
+static bool read_arguments(int count, char *const *arguments, struct session *s, struct paths *p, struct error *err) {
+  options_default(keys, KEYS, &s->options);
+  for (int i = 0; i < count; i++) {
+    const char *equals = strchr(arguments[i], '='), *slash = strchr(arguments[i], '/');
+    if (equals && (!slash || equals < slash)) { /* ./a=b is a file */
+      if (!options_argument(keys, KEYS, &s->options, arguments[i], err)) return fail_within(err, "case");
+    } else if (!collect(p, arguments[i], true, err)) {
+      return false;
+    }
+  }
+  if (p->count == 0) return fail(err, "case: no case file; usage: oracle case %s", oracle_verb_case.usage);
+  if (s->options.candidate[0] && p->count != 1) { return fail(err, "case: candidate= is judged against one case, not %d", p->count); }
+  return true;
+}
+
+static enum oracle_exit run(int count, char *const *arguments, struct error *err) {
+  struct session *s = calloc(1, sizeof *s);
+  struct paths paths = {0};
+  enum oracle_exit code = ORACLE_BAD_INPUT;
+  if (!s) return fail(err, "case: out of memory"), code;
+  if (read_arguments(count, arguments, s, &paths, err)) {
+    if (s->options.json[0]) s->findings = json_array();
+    qsort(paths.path, (size_t)paths.count, sizeof *paths.path, path_order);
+    for (int i = 0; i < paths.count; i++) run_file(s, paths.path[i]);
+    if (s->files > 1) printf("%d cases, %d tensors: %d failed\n", s->files, s->tensors, s->failed);
+    code = exit_of(s->worst);
+    if (s->options.json[0] && !write_json(s, err)) code = ORACLE_BAD_INPUT;
+  }
+  json_decref(s->findings);
+  paths_free(&paths);
+  free(s);
+  return code;
+}
+
+const struct oracle_verb oracle_verb_case = {
+    .name = "case",
+    .summary = "run golden cases through the reference, or judge a kernel's results of one",
+    .usage = "FILE|FOLDER... [backend=ref32|ref64] [json=FILE]   or   FILE candidate=FILE [precision=...] [chain=N]",
+    .about = "A case is one operation with its inputs and expected results. Without candidate= the reference computes\n"
+             "every case and each expected tensor is compared. With candidate=, a safetensors file with the tensors\n"
+             "out.*, grad_in.* and grad_param.* of the case as some kernel produced them is judged in place of it: F32,\n"
+             "F64 or BF16, indices I64 or I32, names and shapes of the case. precision is what the kernel declares: its\n"
+             "accumulators are float for tf32, bf16 and fp16. Each tensor that passes is checked once more: would zeros,\n"
+             "channel means, a permuted batch or the next lower precision pass as well, it is VACUOUS.\n"
+             "A line for each case that passes, or for each tensor that fails.\n"
+             "Exit status: 0 pass, 1 mismatch, 2 usage or input, 3 vacuous, 5 a tensor is missing or too many.",
+    .example = "oracle case make op=conv out=conv.safetensors\n"
+               "oracle case conv.safetensors backend=ref64\n"
+               "oracle case conv.safetensors json=findings.json\n"
+               "oracle case conv.safetensors candidate=conv.safetensors precision=fp64 || echo 'its inputs are no results: exit 5'",
+    .keys = keys,
+    .key_count = KEYS,
+    .run = run,
+};

@@ -1,0 +1,392 @@
+/* The program `oracle` as its users meet it: cases made and run, results of a kernel judged, exit codes and lines. */
+#define _GNU_SOURCE /* realpath */
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "oracle/operations.h"
+#include "oracle/variant.h"
+#include "support/cmocka.h"
+#include "support/program.h"
+
+enum { MISMATCH = 1, BAD_INPUT = 2, VACUOUS = 3, INCOMPLETE = 5 };
+
+static char document[PATH_MAX];
+
+static int enter(void **state) {
+  (void)state;
+  char built[PATH_MAX + 8], program[PATH_MAX], path[4 * PATH_MAX];
+  const char *build = getenv("BUILD");
+  snprintf(built, sizeof built, "%s/oracle", build ? build : "build");
+  if (!realpath(built, program)) return print_error("%s is not there: build it (make)\n", built), -1;
+  if (!realpath("docs/verify-your-kernel.md", document)) document[0] = 0;
+  program_enter();
+  *strrchr(program, '/') = 0;
+  snprintf(path, sizeof path, "%s:%s", program, getenv("PATH"));
+  return setenv("PATH", path, 1);
+}
+
+static int leave(void **state) {
+  (void)state;
+  program_leave();
+  return 0;
+}
+
+/* Exit status, and a part of what was printed on either stream. */
+static void expect(int status, const char *part, const struct outcome *o) {
+  if (o->status != status || !(strstr(o->out, part) || strstr(o->err, part))) {
+    fail_msg("exit %d, expected %d with \"%s\":\n%s%s", o->status, status, part, o->out, o->err);
+  }
+}
+
+/* ---- candidates ------------------------------------------------------------------------------------------------------------------------ */
+
+enum { MAX_TENSORS = 16 };
+
+/* Results to be spoiled and written: the expected tensors of a case as floats. */
+struct results {
+  struct tensor t[MAX_TENSORS];
+  int count;
+};
+
+static struct results right_results(const char *path) {
+  struct case_file c;
+  struct error err;
+  struct results r = {.count = 0};
+  if (!case_open(&c, path, &err)) fail_msg("%s", err.text);
+  for (int i = 0; i < c.file.count; i++) {
+    const struct tensor *t = &c.file.tensor[i];
+    if (!case_expected(t)) continue;
+    float *x = calloc((size_t)tensor_count(t), sizeof *x);
+    assert_true(x && r.count < MAX_TENSORS);
+    for (ptrdiff_t j = 0; j < tensor_count(t); j++) x[j] = (float)tensor_at(t, j);
+    r.t[r.count++] = tensor_make(DTYPE_F32, x, t->ndim, t->shape, "%s", t->name);
+  }
+  case_close(&c);
+  return r;
+}
+
+/* What the reference in float makes of inputs rounded to this format. */
+static struct results rounded_results(const char *path, enum precision precision) {
+  struct case_file c;
+  struct variant v;
+  struct case_run run;
+  struct error err;
+  struct results r = right_results(path);
+  if (!case_open(&c, path, &err) || !variant_make(&v, &c, variant_rounded, &precision_classes[precision].in, &err) ||
+      !run_begin(&run, &v.file, &err) || !case_compute(&run, 32)) {
+    fail_msg("%s", err.text);
+  }
+  for (int i = 0; i < r.count; i++) {
+    memcpy(r.t[i].data, run_result(&run, r.t[i].name)->data, (size_t)tensor_count(&r.t[i]) * sizeof(float));
+  }
+  run_end(&run);
+  variant_close(&v);
+  case_close(&c);
+  return r;
+}
+
+static float *values(struct results *r, const char *name, ptrdiff_t *count) {
+  for (int i = 0; i < r->count; i++) {
+    if (strcmp(r->t[i].name, name) != 0) continue;
+    *count = tensor_count(&r->t[i]);
+    return r->t[i].data;
+  }
+  fail_msg("no %s", name);
+  return NULL;
+}
+
+/* Writes the first count results, judges them, frees all. */
+static const struct outcome *judged(struct results *r, int count, const char *path, const char *keys) {
+  struct error err;
+  if (!safetensors_write("candidate.safetensors", r->t, count, NULL, &err)) fail_msg("%s", err.text);
+  for (int i = 0; i < r->count; i++) free(r->t[i].data);
+  return program_run("oracle case %s candidate=candidate.safetensors %s", path, keys);
+}
+
+static void make_conv(const char *keys) { expect(0, "written", program_run("oracle case make op=conv out=conv.safetensors %s", keys)); }
+
+static void right_results_pass(void **state) {
+  (void)state;
+  make_conv("");
+  struct results r = right_results("conv.safetensors");
+  expect(0, "conv: pass, 3 tensors as fp32", judged(&r, r.count, "conv.safetensors", ""));
+}
+
+static void a_nan_is_found_where_it_is(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  make_conv("n=2 h=8 w=8 c=16 k=16");
+  struct results r = right_results("conv.safetensors");
+  values(&r, "grad_in.x", &n)[((1 * 8 + 2) * 8 + 3) * 16 + 4] = NAN;
+  expect(MISMATCH, "conv: grad_in.x[1, 2, 3, 4] is nan, expected ", judged(&r, r.count, "conv.safetensors", ""));
+}
+
+static void one_element_is_found_where_it_is(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  float most = 0;
+  make_conv("n=2 h=8 w=8 c=16 k=16");
+  struct results r = right_results("conv.safetensors");
+  float *y = values(&r, "out.y", &n);
+  for (ptrdiff_t i = 0; i < n; i++) most = fmaxf(most, fabsf(y[i]));
+  y[((0 * 8 + 7) * 8 + 5) * 16 + 15] += 1e-3f * most;
+  const struct outcome *o = judged(&r, r.count, "conv.safetensors", "");
+  expect(MISMATCH, "conv: out.y[0, 7, 5, 15] is ", o);
+  expect(MISMATCH, "(element)", o);
+  expect(MISMATCH, "again: oracle case conv.safetensors candidate=candidate.safetensors precision=fp32", o);
+}
+
+/* A factor so small that every element, and the rms, is within rounding: y is a sum of 576 terms of both signs, of which |y| is a twentieth. */
+static void a_factor_is_found(void **state) {
+  (void)state;
+  static const struct {
+    float factor;
+    const char *rule;
+  } cases[] = {{1.00001f, "(rms)"}, {1.0000008f, "(bias)"}};
+  for (int k = 0; k < 2; k++) {
+    ptrdiff_t n = 0;
+    make_conv("c=64");
+    struct results r = right_results("conv.safetensors");
+    float *y = values(&r, "out.y", &n);
+    for (ptrdiff_t i = 0; i < n; i++) y[i] = (float)((double)y[i] * (double)cases[k].factor);
+    expect(MISMATCH, cases[k].rule, judged(&r, r.count, "conv.safetensors", ""));
+  }
+}
+
+static void lower_precision_is_found_unless_it_is_declared(void **state) {
+  (void)state;
+  make_conv("");
+  struct results r = rounded_results("conv.safetensors", PRECISION_TF32);
+  expect(MISMATCH, "conv: out.y[", judged(&r, r.count, "conv.safetensors", "precision=fp32"));
+  r = rounded_results("conv.safetensors", PRECISION_TF32);
+  expect(0, "pass, 3 tensors as tf32", judged(&r, r.count, "conv.safetensors", "precision=tf32"));
+}
+
+static void missing_and_extra_tensors_are_incomplete(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  make_conv("");
+  struct results r = right_results("conv.safetensors");
+  expect(INCOMPLETE, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
+  r = right_results("conv.safetensors");
+  float *more = calloc(1, sizeof *more);
+  assert_non_null(more);
+  r.t[r.count++] = tensor_make(DTYPE_F32, more, 0, (ptrdiff_t[]){1}, "out.loss");
+  expect(INCOMPLETE, "conv: out.loss: extra", judged(&r, r.count, "conv.safetensors", ""));
+  r = right_results("conv.safetensors"); /* a wrong tensor is worse than a missing one */
+  values(&r, r.t[0].name, &n)[0] = INFINITY;
+  expect(MISMATCH, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
+}
+
+static void other_shapes_orders_and_types_are_found(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  make_conv("c=8 k=6");
+  struct results r = right_results("conv.safetensors");
+  for (int i = 0; i < r.count; i++) {
+    if (strcmp(r.t[i].name, "out.y") != 0) continue;
+    ptrdiff_t channels = r.t[i].shape[3];
+    r.t[i].shape[3] = r.t[i].shape[1], r.t[i].shape[1] = channels; /* N C H W */
+  }
+  expect(MISMATCH, "conv: out.y has shape [2, 6, 8, 8], not [2, 8, 8, 6]", judged(&r, r.count, "conv.safetensors", ""));
+
+  r = right_results("conv.safetensors");
+  float *y = values(&r, "out.y", &n);
+  for (ptrdiff_t i = 0; i < n / 2; i++) {
+    float swap = y[i];
+    y[i] = y[i + n / 2], y[i + n / 2] = swap;
+  }
+  expect(MISMATCH, "conv: out.y[", judged(&r, r.count, "conv.safetensors", ""));
+
+  r = right_results("conv.safetensors");
+  r.t[0].dtype = DTYPE_I32;
+  expect(MISMATCH, "dtype", judged(&r, r.count, "conv.safetensors", ""));
+}
+
+/* Whole numbers: every order of every sum is exact, so the last bit counts. */
+static void whole_numbers_are_held_to_the_bit(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  make_conv("fill=int");
+  struct results r = right_results("conv.safetensors");
+  values(&r, "grad_param.weight", &n)[5] += 1e-5f;
+  expect(MISMATCH, "(exact)", judged(&r, r.count, "conv.safetensors", ""));
+}
+
+/* Inputs of 100 +- 0.01 are a few numbers in half precision: nothing can be told from the normalised ones. */
+static void what_cannot_be_told_is_vacuous(void **state) {
+  (void)state;
+  expect(0, "written", program_run("oracle case make op=norm fill=offset out=norm.safetensors"));
+  struct results r = rounded_results("norm.safetensors", PRECISION_FP16);
+  expect(VACUOUS, "VACUOUS", judged(&r, r.count, "norm.safetensors", "precision=fp16"));
+}
+
+static void indices_may_differ_only_within_rounding(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  expect(0, "written", program_run("oracle case make op=match out=match.safetensors"));
+  struct results r = right_results("match.safetensors");
+  for (int i = 0; i < r.count; i++) {
+    if (r.t[i].ndim != 2) continue;
+    int32_t *index = calloc((size_t)tensor_count(&r.t[i]), sizeof *index);
+    assert_non_null(index);
+    for (ptrdiff_t j = 0; j < tensor_count(&r.t[i]); j++) index[j] = (int32_t)((float *)r.t[i].data)[j];
+    free(r.t[i].data);
+    r.t[i].data = index, r.t[i].dtype = DTYPE_I32;
+  }
+  struct results wrong = r;
+  struct error err;
+  if (!safetensors_write("candidate.safetensors", r.t, r.count, NULL, &err)) fail_msg("%s", err.text);
+  expect(0, "pass, 7 tensors", program_run("oracle case match.safetensors candidate=candidate.safetensors"));
+  int32_t *s12 = (int32_t *)(void *)values(&wrong, "out.s12", &n);
+  s12[3] = (s12[3] + 1) % 64; /* h w = 64 regions */
+  expect(MISMATCH, "match: out.s12[0, 3] is ", judged(&wrong, wrong.count, "match.safetensors", ""));
+}
+
+/* ---- the program ----------------------------------------------------------------------------------------------------------------------- */
+
+static void every_operation_is_made_and_passes(void **state) {
+  (void)state;
+  expect(0, "",
+         program_run("for op in conv linear norm relu maxpool avgpool match loss; do\n"
+                     "for fill in normal int offset; do\n"
+                     "case $op-$fill in match-offset) continue ;; esac\n"
+                     "oracle case make op=$op fill=$fill out=made_$op-$fill.safetensors || exit 9; done; done\n"
+                     "for seed in 1 2 3 4 5 6; do\n"
+                     "oracle case make op=random seed=$seed out=made_random-$seed.safetensors || exit 9; done >made.txt"));
+  expect(0, "29 cases, ", program_run("mkdir -p all && mv made_* all && oracle case all"));
+  expect(0, ": 0 failed", program_run("oracle case all backend=ref64"));
+  expect(0, "",
+         program_run("oracle case make op=random seed=3 out=twice.safetensors && cmp twice.safetensors all/made_random-3.safetensors"));
+}
+
+static void findings_are_written_as_json(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  make_conv("");
+  struct results r = right_results("conv.safetensors");
+  values(&r, "out.y", &n)[0] = NAN;
+  expect(MISMATCH, "out.y", judged(&r, r.count, "conv.safetensors", "json=findings.json"));
+  json_t *j = json_load_file("findings.json", JSON_REJECT_DUPLICATES, NULL), *finding;
+  size_t i;
+  int wrong = 0;
+  assert_string_equal(json_string_value(json_object_get(j, "verdict")), "mismatch");
+  assert_int_equal(json_array_size(json_object_get(j, "findings")), 3);
+  json_array_foreach(json_object_get(j, "findings"), i, finding) {
+    if (strcmp(json_string_value(json_object_get(finding, "verdict")), "pass") == 0) continue;
+    wrong++;
+    assert_string_equal(json_string_value(json_object_get(finding, "tensor")), "out.y");
+    assert_string_equal(json_string_value(json_object_get(finding, "value")), "NaN");
+  }
+  assert_int_equal(wrong, 1);
+  json_decref(j);
+}
+
+static void a_case_that_is_wrong_is_no_case(void **state) {
+  (void)state;
+  make_conv("");
+  struct case_file c;
+  struct error err;
+  if (!case_open(&c, "conv.safetensors", &err)) fail_msg("%s", err.text);
+  const char *metadata[] = {"format", "ediy-case-1", "op", "conv", "attrs", "{\"stride\": 1, \"pad\": 1}", "layout", "NHWC,KRSC", NULL};
+  struct tensor t[8];
+  for (int i = 0; i < c.file.count; i++) t[i] = c.file.tensor[i];
+  for (int i = 0; i < c.file.count; i++) {
+    if (strcmp(t[i].name, "out.y") != 0) continue;
+    double *y = calloc((size_t)tensor_count(&t[i]), sizeof *y);
+    assert_non_null(y);
+    t[i].data = y; /* a case that expects zeros */
+  }
+  assert_true(safetensors_write("wrong.safetensors", t, c.file.count, metadata, &err));
+  for (int i = 0; i < c.file.count; i++) {
+    if (strcmp(t[i].name, "out.y") == 0) free(t[i].data);
+  }
+  case_close(&c);
+  expect(MISMATCH, "again: oracle case wrong.safetensors backend=ref64", program_run("oracle case wrong.safetensors backend=ref64"));
+  struct results r = right_results("conv.safetensors");
+  expect(BAD_INPUT, "the reference in double disagrees", judged(&r, r.count, "wrong.safetensors", ""));
+}
+
+static void bad_input_is_refused_in_one_line(void **state) {
+  (void)state;
+  static const char *const commands[][2] = {
+      {"oracle case", "no case file"},
+      {"oracle case nothing.safetensors", "nothing.safetensors: no such file"},
+      {"oracle case conv.safetensors backend=ref16", "backend"},
+      {"oracle case conv.safetensors precison=fp32", "precision"},
+      {"oracle case conv.safetensors candidate=nothing.safetensors", "nothing.safetensors"},
+      {"head -c 5000 conv.safetensors >cut.safetensors; oracle case cut.safetensors", "cut.safetensors"},
+      {"oracle case conv.safetensors candidate=cut.safetensors", "cut.safetensors"},
+      {"oracle case conv.safetensors conv.safetensors candidate=conv.safetensors", "one case"},
+      {"oracle case make op=conv", "out= is missing"},
+      {"oracle case make op=conv r=9 pad=0 out=x.safetensors", "kernel"},
+      {"oracle case make op=conv out=/nowhere/x.safetensors", "/nowhere/x.safetensors"},
+      {"oracle case make op=match fill=offset out=x.safetensors", "hangs on rounding"},
+      {"oracle kase", "unknown verb 'kase'"},
+  };
+  make_conv("");
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    const struct outcome *o = program_run("%s", commands[i][0]);
+    if (o->status != BAD_INPUT || o->out[0] || program_lines(o->err) != 1 || strncmp(o->err, "oracle: ", 8) != 0 ||
+        !strstr(o->err, commands[i][1])) {
+      fail_msg("%s: exit %d, expected 2 and one line with \"%s\":\n%s%s", commands[i][0], o->status, commands[i][1], o->out, o->err);
+    }
+  }
+}
+
+static void the_examples_of_the_help_work_as_printed(void **state) {
+  (void)state;
+  expect(0, "begin with", program_run("oracle"));
+  expect(0, "oracle 0.", program_run("oracle --version"));
+  expect(0, "",
+         program_run("mkdir help && cd help && oracle help case make | sed -n '/^example:/,$p' | tail -n +2 >make.sh && sh -e make.sh"));
+  expect(0, "exit 5", program_run("cd help && oracle case --help | sed -n '/^example:/,$p' | tail -n +2 >case.sh && sh -e case.sh"));
+}
+
+/* The first block of Python in docs/verify-your-kernel.md, and its commands. */
+static void the_python_of_the_document_works(void **state) {
+  (void)state;
+  const char *python = getenv("PYTHON") ? getenv("PYTHON") : "python3";
+  if (program_run("'%s' -c 'import torch, safetensors'", python)->status != 0) {
+    print_message("skipped: %s has no torch and safetensors; name one that has in PYTHON\n", python);
+    skip();
+  }
+  assert_true(document[0] != 0);
+  expect(0, "", program_run("sed -n '/^```python/,/^```/p' '%s' | sed '/^```/d' >kernel.py; test -s kernel.py", document));
+  make_conv("stride=2");
+  expect(0, "pass, 3 tensors as fp32",
+         program_run("'%s' kernel.py conv.safetensors out.safetensors && oracle case conv.safetensors candidate=out.safetensors", python));
+  expect(MISMATCH, "(element)",
+         program_run(
+             "sed 's/padding=attrs\\[\"pad\"\\]/padding=0/; s/nchw(x), /torch.nn.functional.pad(nchw(x), [1] * 4, mode=\"replicate\"), /' "
+             "kernel.py >wrong.py && '%s' wrong.py conv.safetensors out.safetensors && "
+             "oracle case conv.safetensors candidate=out.safetensors",
+             python));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(right_results_pass),
+      cmocka_unit_test(a_nan_is_found_where_it_is),
+      cmocka_unit_test(one_element_is_found_where_it_is),
+      cmocka_unit_test(a_factor_is_found),
+      cmocka_unit_test(lower_precision_is_found_unless_it_is_declared),
+      cmocka_unit_test(missing_and_extra_tensors_are_incomplete),
+      cmocka_unit_test(other_shapes_orders_and_types_are_found),
+      cmocka_unit_test(whole_numbers_are_held_to_the_bit),
+      cmocka_unit_test(what_cannot_be_told_is_vacuous),
+      cmocka_unit_test(indices_may_differ_only_within_rounding),
+      cmocka_unit_test(every_operation_is_made_and_passes),
+      cmocka_unit_test(findings_are_written_as_json),
+      cmocka_unit_test(a_case_that_is_wrong_is_no_case),
+      cmocka_unit_test(bad_input_is_refused_in_one_line),
+      cmocka_unit_test(the_examples_of_the_help_work_as_printed),
+      cmocka_unit_test(the_python_of_the_document_works),
+  };
+  return cmocka_run_group_tests(tests, enter, leave);
+}
