@@ -15,7 +15,7 @@
  *   the last addition. Rounding both inputs moves a sum by at most 2 u_in G, and hardly by more than six of its standard deviations.
  * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial sums
  *   grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is nothing.
- * - bias: what catches a factor of 1.00001. sd is that of the errors as they are. Inputs cut, not rounded, shrink a product by up to 2 u_in.
+ * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs cut, not rounded, shrink a product by up to 2 u_in.
  * Every comparison is written so that NaN fails it.
  */
 #ifndef EDIY_ORACLE_ACCEPT_H
@@ -34,6 +34,7 @@ struct yardstick {
   const double *start;          /* null, or what was there before */
   double chain;                 /* L */
   bool exact;
+  bool channels_share; /* errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation */
 };
 
 /* Judges c, one double for each element of the truth. f->tensor: kept. Rule, where, candidate, expected, error, allowed: of the rule that is

@@ -176,6 +176,7 @@ static bool measure_make(const struct bench *b, const struct tensor *truth, stru
   }
   m->stick = (struct yardstick){.truth = truth, .y = m->y, .r = m->r, .g = m->g, .g2 = m->g2, .start = m->start};
   m->stick.chain = fmin(gauge_terms(b->original, truth->name), b->chain);
+  m->stick.channels_share = strcmp(b->original->op, "norm") == 0 && truth->ndim > 1;
   m->stick.exact = gauge_exact(b->work, truth, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits);
   return true;
 }
