@@ -11,11 +11,14 @@
  *               elements on; s = y, or y - start where the operation adds to what was there
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
- * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the product and
+ * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the
+ *   product and
  *   the last addition. Rounding both inputs moves a sum by at most 2 u_in G, and hardly by more than six of its standard deviations.
- * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial sums
+ * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial
+ *   sums
  *   grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is nothing.
- * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs cut, not rounded, shrink a product by up to 2 u_in.
+ * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs
+ *   cut, not rounded, shrink a product by up to 2 u_in.
  * Every comparison is written so that NaN fails it.
  */
 #ifndef EDIY_ORACLE_ACCEPT_H
@@ -37,7 +40,8 @@ struct yardstick {
   bool channels_share; /* errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation */
 };
 
-/* Judges c, one double for each element of the truth. f->tensor: kept. Rule, where, candidate, expected, error, allowed: of the rule that is
+/* Judges c, one double for each element of the truth. f->tensor: kept. Rule, where, candidate, expected, error, allowed: of the rule that
+ * is
  * broken, or of the one that came closest to it; absolute for element and exact, in gauges for rms, a factor for bias. */
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, struct finding *f);
 

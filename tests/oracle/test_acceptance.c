@@ -1,6 +1,7 @@
 /* The acceptance rule on kernels that it has not seen: convolutions, forward and backward, written here as plain sums.
  *
- * Right ones, whatever the order of their sums, must pass; wrong ones must not. EDIY_TEST_SEEDS=N: that many seeds in place of a few. The numbers
+ * Right ones, whatever the order of their sums, must pass; wrong ones must not. EDIY_TEST_SEEDS=N: that many seeds in place of a few. The
+ * numbers
  * of docs/oracle.md are those printed here. */
 #include <math.h>
 #include <stdio.h>
@@ -31,7 +32,8 @@ static int remove_folder(void **state) {
   return rmdir(folder);
 }
 
-/* ---- orders of summation --------------------------------------------------------------------------------------------------------------- */
+/* ---- orders of summation
+ * --------------------------------------------------------------------------------------------------------------- */
 
 typedef float sum_of_products(const float *a, const float *b, int n);
 
@@ -84,7 +86,8 @@ static float in_double(const float *a, const float *b, int n) {
 static sum_of_products *const orders[] = {in_order, backwards, fused, pairwise, in_lanes, in_blocks, split, in_double};
 enum { ORDERS = sizeof orders / sizeof *orders };
 
-/* ---- kernels, right and wrong ---------------------------------------------------------------------------------------------------------- */
+/* ---- kernels, right and wrong
+ * ---------------------------------------------------------------------------------------------------------- */
 
 enum fault {
   RIGHT,
@@ -269,7 +272,8 @@ static void spoil(enum fault fault, float *y, ptrdiff_t n, ptrdiff_t first, ptrd
   }
 }
 
-/* ---- a run ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a run
+ * ----------------------------------------------------------------------------------------------------------------------------- */
 
 static float *floats(const struct case_file *c, const char *name) {
   const struct tensor *t = safetensors_find(&c->file, name);
@@ -301,7 +305,7 @@ static struct results run_kernel(const struct case_file *c, sum_of_products *sum
   const struct tensor *x = safetensors_find(&c->file, "in.x"), *w = safetensors_find(&c->file, "param.weight");
   struct kernel k = {.sum = sum, .fault = fault};
   struct results r;
-  ptrdiff_t stride, pad, most = 0;
+  ptrdiff_t stride = 0, pad = 0, most = 0;
   float *inputs[] = {floats(c, "in.x"), floats(c, "param.weight"), floats(c, "grad_out.y")};
   assert_true(case_integer(c, "stride", 1, 9, &stride, NULL) && case_integer(c, "pad", 0, 9, &pad, NULL));
   assert_true(
