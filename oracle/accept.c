@@ -59,8 +59,8 @@ static struct share share_of(const struct yardstick *m, const double *c, ptrdiff
   return sum;
 }
 
-/* beta, and its standard deviation from what the groups leave over: each element is a group, or each channel where the whole channel shares a
- * mean and a deviation. False where there is too little to tell. */
+/* beta, and its standard deviation from what the groups leave over: each element is a group, or each channel where the whole channel
+ * shares a mean and a deviation. False where there is too little to tell. */
 static bool bias(const struct yardstick *m, const double *c, ptrdiff_t n, double *beta, double *sd) {
   ptrdiff_t channels = m->truth->ndim > 0 ? m->truth->shape[m->truth->ndim - 1] : 1, counted = 0, ignored = 0;
   ptrdiff_t groups = m->channels_share ? channels : n;

@@ -52,8 +52,8 @@ static double mask_gradient(const struct tensor *t, ptrdiff_t i, double x, const
   return strcmp(t->name, "grad_out.y") == 0 && !(tensor_at(y, i) > 0) ? 0 : x;
 }
 
-/* Batch norm with ReLU: the case without it, whose upstream gradient the candidate's ReLU has masked already; its out.y is what the ReLU
- * saw. */
+/* Batch norm with ReLU: the case without it, whose upstream gradient the candidate's ReLU has masked already; its out.y is what the
+ * ReLU saw. */
 static bool force_relu(struct bench *b) {
   const struct tensor *expected = safetensors_find(&b->original->file, "out.y"), *y = safetensors_find(b->candidate, "out.y");
   if (!expected) return true;
@@ -117,8 +117,7 @@ static void bench_close(struct bench *b) {
   variant_close(&b->forced);
 }
 
-/* ---- one tensor of numbers
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- one tensor of numbers ----------------------------------------------------------------------------------------------------------- */
 
 /* All that one judgement needs; the arrays are owned. */
 struct measure {
@@ -193,8 +192,7 @@ static void judge_values(const struct bench *b, const struct tensor *truth, cons
   compare_tensor(&expected, &candidate, &m->tolerance, f);
 }
 
-/* ---- decisions
- * ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- decisions ----------------------------------------------------------------------------------------------------------------------- */
 
 /* What a similarity or a value of the truth may be off by in the candidate: the rule "element". */
 static double element_allowed(const struct bench *b, const char *name, ptrdiff_t i) {
@@ -230,8 +228,7 @@ static ptrdiff_t similarity_index(const char *decision, ptrdiff_t n, ptrdiff_t i
 }
 
 /* Of equal similarities the lowest index must win: where every sum is exact, and where the candidate's own similarities are equal.
- * Elsewhere an
- * order of summation may part even two regions that are the same. */
+ * Elsewhere an order of summation may part even two regions that are the same. */
 static bool tie_is_certain(const struct bench *b, const char *similarity, ptrdiff_t at, ptrdiff_t top) {
   const struct tensor *s = run_result(&b->truth, similarity), *g = run_result(&b->gauge, similarity);
   const struct tensor *own = safetensors_find(b->candidate, similarity);
@@ -288,8 +285,7 @@ static void judge(const struct bench *b, const struct tensor *truth, const struc
   }
 }
 
-/* ---- the audit
- * ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the audit ----------------------------------------------------------------------------------------------------------------------- */
 
 enum { WRONG_ZEROS, WRONG_MEAN, WRONG_BATCH, WRONG_PRECISION, WRONG_STALE, WRONG_KINDS };
 static const char *const wrong_names[WRONG_KINDS] = {"zeros", "the mean of each channel", "another order of the batch",
@@ -357,8 +353,7 @@ static bool audit(const struct bench *b, const struct tensor *truth, const struc
   return ok || fail(b->err, "%s: out of memory", b->original->name);
 }
 
-/* ---- a file
- * ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a file -------------------------------------------------------------------------------------------------------------------------- */
 
 static bool judge_tensor(const struct bench *b, const struct tensor *truth, const struct tensor *candidate, struct judged *j) {
   struct finding *f = &j->finding;

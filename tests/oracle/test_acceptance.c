@@ -32,8 +32,7 @@ static int remove_folder(void **state) {
   return rmdir(folder);
 }
 
-/* ---- orders of summation
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- orders of summation ------------------------------------------------------------------------------------------------------------- */
 
 typedef float sum_of_products(const float *a, const float *b, int n);
 
@@ -86,8 +85,7 @@ static float in_double(const float *a, const float *b, int n) {
 static sum_of_products *const orders[] = {in_order, backwards, fused, pairwise, in_lanes, in_blocks, split, in_double};
 enum { ORDERS = sizeof orders / sizeof *orders };
 
-/* ---- kernels, right and wrong
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- kernels, right and wrong -------------------------------------------------------------------------------------------------------- */
 
 enum fault {
   RIGHT,
@@ -272,8 +270,7 @@ static void spoil(enum fault fault, float *y, ptrdiff_t n, ptrdiff_t first, ptrd
   }
 }
 
-/* ---- a run
- * ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a run --------------------------------------------------------------------------------------------------------------------------- */
 
 static float *floats(const struct case_file *c, const char *name) {
   const struct tensor *t = safetensors_find(&c->file, name);

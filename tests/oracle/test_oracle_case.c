@@ -43,8 +43,7 @@ static void expect(int status, const char *part, const struct outcome *o) {
   }
 }
 
-/* ---- candidates
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- candidates ---------------------------------------------------------------------------------------------------------------------- */
 
 enum { MAX_TENSORS = 16 };
 
@@ -250,8 +249,7 @@ static void indices_may_differ_only_within_rounding(void **state) {
   expect(MISMATCH, "match: out.s12[0, 3] is ", judged(&wrong, wrong.count, "match.safetensors", ""));
 }
 
-/* ---- the program
- * ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the program --------------------------------------------------------------------------------------------------------------------- */
 
 static void every_operation_is_made_and_passes(void **state) {
   (void)state;
