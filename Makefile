@@ -65,8 +65,8 @@ $(BUILD)/f64/%.o: %.c
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=64 $(CFLAGS) -MMD -MP -c $< -o $@
 
-# The yardstick of the benchmark is fused multiply-adds.
-$(BUILD)/f32/ref/program/peak.o: CFLAGS += -ffp-contract=fast
+# Where fused multiply-adds are meant: the kernel of the convolutions, and the yardstick of the benchmark.
+$(BUILD)/f32/ref/op/panel.o $(BUILD)/f64/ref/op/panel.o $(BUILD)/f32/ref/program/peak.o: CFLAGS += -ffp-contract=fast
 
 $(BUILD)/libediy.a: $(LIB_OBJECTS)
 	@rm -f $@
@@ -123,9 +123,10 @@ check-asan: ## AddressSanitizer and UndefinedBehaviorSanitizer, over every test
 	  EXTRA_LDFLAGS="-fsanitize=address,undefined" all tests
 	@ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory BUILD=build-asan run-tests
 
-# libgomp is not built for ThreadSanitizer and would be reported: one OpenMP thread, and the loader's own POSIX threads under test.
+# libgomp is not built for ThreadSanitizer and would be reported: one OpenMP thread, and the loader's own POSIX threads under test. gcc's
+# maybe-uninitialized has false alarms in instrumented code.
 check-tsan: ## ThreadSanitizer, over the loader
-	@$(MAKE) --no-print-directory BUILD=build-tsan OPT=-O1 EXTRA_CFLAGS="-fsanitize=thread" EXTRA_LDFLAGS="-fsanitize=thread" build-tsan/tests/train/test_loader
+	@$(MAKE) --no-print-directory BUILD=build-tsan OPT=-O1 EXTRA_CFLAGS="-fsanitize=thread -Wno-maybe-uninitialized" EXTRA_LDFLAGS="-fsanitize=thread" build-tsan/tests/train/test_loader
 	@OMP_NUM_THREADS=1 BUILD=build-tsan sh tests/run.sh build-tsan/tests/train/test_loader
 
 # valgrind 3.19 knows AVX2, not AVX-512; OpenMP's threads wait forever under it, so one. The parsers and the small operations.
@@ -246,6 +247,8 @@ CUDA_TWINS   := $(wildcard cuda/*.cu)
 CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
 CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
 NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC
+# What a program that links the library needs; the runtime is in it, so that it runs where only the driver is installed.
+CUDA_LDLIBS   = -L$(dir $(NVCC))../lib64 -lcudart_static -lstdc++ -lrt -ldl
 SHIM_CXXFLAGS = -std=c++17 $(OPT) -g -march=$(ARCH) -fPIC -ffp-contract=off -fno-exceptions -fno-rtti -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
                 -Wundef -Werror $(EXTRA_CFLAGS)
 PACKAGES += g++
@@ -279,21 +282,44 @@ $(BUILD)/cuda/libediy_cuda.a: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(CUDA_TWIN
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-# The runtime is linked in: a program built here runs where only the driver is installed.
-$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
+# Against a GPU the tests are linked with as much of the reference as they use, so that OpenBLAS and cmocka are all they need beside CUDA.
+CUDA_PACKAGES  := gcc g++ pkg-config libopenblas-openmp-dev libcmocka-dev
+CUDA_REFERENCE := $(call O32,$(addprefix ref/base/,arena.c blas.c error.c philox.c tensor.c) $(wildcard ref/op/*.c) \
+                  $(filter-out ref/model/exchange.c,$(wildcard ref/model/*.c)))
+GPU_TESTS := $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
+$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(CUDA_REFERENCE) $(BUILD)/cuda/libediy_cuda.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -L$(dir $(NVCC))../lib64 -lcudart_static -lrt -ldl -o $@
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(shell pkg-config --libs openblas 2>/dev/null) $(CUDA_LDLIBS) -lpthread -lm -o $@
 
-.PHONY: cuda check-cuda
+.PHONY: cuda check-cuda cuda-bundle gpu-tests lint-cuda
+lint: lint-cuda
+lint-cuda:
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
+
 ifeq ($(NVCC),)
-cuda check-cuda:
+cuda check-cuda cuda-bundle:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
 else
 cuda: $(BUILD)/cuda/libediy_cuda.a ## the CUDA backend for GPUs, as a library
-check-cuda: deps ## the tests of the CUDA backend on a GPU
-	@$(MAKE) --no-print-directory $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
-	@BUILD=$(BUILD)/gpu sh tests/run.sh $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
+gpu-tests: $(GPU_TESTS)
+check-cuda: ## the tests of the CUDA backend on a GPU
+	@sh .ci/deps $(CUDA_PACKAGES)
+	@$(MAKE) --no-print-directory gpu-tests
+	@BUILD=$(BUILD)/gpu sh tests/run.sh $(GPU_TESTS)
+
+# The same programs with the libraries they need, in one archive for a machine that has a GPU and its driver and nothing else:
+# tar xzf bundle.tar.gz && bundle/run
+BUNDLE := build-bundle/bundle
+cuda-bundle: ## the tests of check-cuda as an archive for a GPU machine without packages
+	@sh .ci/deps $(CUDA_PACKAGES)
+	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 gpu-tests
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/lib
+	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && strip $(BUNDLE)/tests/cuda/* && cp tests/run.sh $(BUNDLE)
+	@ldd $(BUNDLE)/tests/cuda/* | awk '$$2 == "=>" && $$3 ~ "/" && $$1 !~ /^(libc|libm|libdl|librt|libpthread)\./ {print $$3}' | sort -u | \
+	  xargs -I{} cp -L {} $(BUNDLE)/lib
+	@printf '%s\n' '#!/bin/sh' 'cd "$$(dirname "$$0")" && BUILD=. LD_LIBRARY_PATH=lib exec sh run.sh ./tests/cuda/test_*' >$(BUNDLE)/run
+	@chmod +x $(BUNDLE)/run && tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz
 endif
 
 clean: ## remove what was built

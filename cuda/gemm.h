@@ -36,7 +36,8 @@ enum {
 };
 
 template <class P> __global__ static void __launch_bounds__(GEMM_THREADS) gemm(P p, const float *a, const float *b, float *c) {
-  __shared__ float slab_a[SLAB][TILE + 1], slab_b[SLAB][TILE + 1]; /* one more column: a column of a slab lies in different banks */
+  SHARED(float, slab_a, [SLAB][TILE + 1]); /* one more column: a column of a slab lies in different banks */
+  SHARED(float, slab_b, [SLAB][TILE + 1]);
   const int thread = (int)threadIdx.x, top = (int)blockIdx.x * TILE, left = (int)blockIdx.y * TILE;
   const int down = thread / ACROSS * EACH, right = thread % ACROSS * EACH;
   float sum[EACH][EACH] = {};

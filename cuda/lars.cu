@@ -14,7 +14,7 @@ enum { BLOCK_ELEMENTS = 1 << 13 };
 /* Sum over the threads of a block, the same tree every time: lanes of a warp pairwise by shuffles, then the first warp over the warps. Thread
  * 0 gets it. Called by all threads of a block of BLOCK_THREADS. */
 __device__ static double block_sum(double value) {
-  __shared__ double warp[BLOCK_THREADS / WARP_THREADS];
+  SHARED(double, warp, [BLOCK_THREADS / WARP_THREADS]);
   for (int distance = WARP_THREADS / 2; distance > 0; distance /= 2)
     value += __shfl_down_sync((unsigned)WHOLE_WARP, value, (unsigned)distance);
   if (threadIdx.x % WARP_THREADS == 0) warp[threadIdx.x / WARP_THREADS] = value;

@@ -6,6 +6,10 @@
  * (tests/cuda/shim.h, included ahead of everything), as they do the words of the language that are used here. A kernel with
  * template arguments takes one only: a comma would end the macro's argument.
  *
+ *     SHARED(type, name, dimensions)            as in SHARED(float, slab, [16][64]);
+ *
+ * declares an array in the shared memory of the block.
+ *
  * Kernels take shapes by value and pointers to device memory; a pointer to host memory, as a struct conv * is, means nothing there.
  */
 #ifndef EDIY_CUDA_LAUNCH_H
@@ -14,6 +18,7 @@
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
+#define SHARED(type, name, dimensions) __shared__ type name dimensions
 #endif
 
 #include <stddef.h>

@@ -26,7 +26,8 @@ __global__ static void row_inverses(ptrdiff_t rows, ptrdiff_t c, enum similarity
  * that duplicated rows tie exactly. The slabs hold rows divided by their length; columns stand for channels. */
 __global__ static void __launch_bounds__(SIDE *SIDE) similarities(ptrdiff_t n, ptrdiff_t c, const float *from, const float *to,
                                                                   const double *from_inverse, const double *to_inverse, float *sim) {
-  __shared__ double slab_from[SIDE][SIDE + 1], slab_to[SIDE][SIDE + 1];
+  SHARED(double, slab_from, [SIDE][SIDE + 1]);
+  SHARED(double, slab_to, [SIDE][SIDE + 1]);
   const int x = (int)threadIdx.x, y = (int)threadIdx.y;
   const ptrdiff_t first = (ptrdiff_t)blockIdx.x * n; /* row of region 0 of this image */
   const ptrdiff_t i = (ptrdiff_t)blockIdx.y * SIDE + y, j = (ptrdiff_t)blockIdx.z * SIDE + x;

@@ -119,8 +119,15 @@ static void range_text(const struct option *o, char *text, size_t size) {
     snprintf(text, size, "of at least %.15g", o->min);
   else if (isinf(o->min))
     snprintf(text, size, "of at most %.15g", o->max);
+  else if (o->type == OPTION_INT)
+    snprintf(text, size, "from %.0f to %.0f", o->min, o->max);
   else
     snprintf(text, size, "from %.15g to %.15g", o->min, o->max);
+}
+
+/* In whole numbers, where the range has bounds: as a double, 2^53 + 1 would be 2^53. */
+static bool is_outside(const struct option *o, long long n) {
+  return (o->min > -0x1p63 && n < (long long)ceil(o->min)) || (o->max < 0x1p63 && n > (long long)floor(o->max));
 }
 
 static bool fail_number(const struct option *o, const char *value, const char *kind, struct error *err) {
@@ -142,8 +149,7 @@ static bool set_value(const struct option *o, void *config, const char *value, s
   case OPTION_INT: {
     errno = 0;
     long long n = strtoll(value, &end, 10);
-    if (end == value || *end || errno == ERANGE || (double)n < o->min || (double)n > o->max)
-      return fail_number(o, value, "whole number", err);
+    if (end == value || *end || errno == ERANGE || is_outside(o, n)) return fail_number(o, value, "whole number", err);
     *(int64_t *)field(o, config) = n;
     return true;
   }

@@ -172,6 +172,9 @@ static bool parse(struct safetensors *f, const char *bytes, size_t size, struct 
   if (size < PREFIX) return fail(err, "%s: %zu bytes are too few for a safetensors file; it is truncated or something else", f->path, size);
   uint64_t length;
   memcpy(&length, bytes, sizeof length);
+  if (memcmp(bytes, "PK\3\4", 4) == 0)
+    return fail(err, "%s: a zip archive, such as torch.save writes; write it again by safetensors.torch.save_file(state_dict, FILE)",
+                f->path);
   if (length > HEADER_MAX)
     return fail(err, "%s: not a safetensors file (its header would have %" PRIu64 " bytes, the format allows %d)", f->path, length,
                 HEADER_MAX);

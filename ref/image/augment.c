@@ -2,6 +2,7 @@
 #include "image/augment.h"
 
 #include <assert.h>
+#include <limits.h>
 
 #include "base/size.h"
 
@@ -34,8 +35,13 @@ static int centre(int side, int size) {
   return (side - size) % 2 == 0 ? half : half + half % 2;
 }
 
+bool augment_eval_possible(int resize, int height, int width) {
+  int64_t longer = height > width ? height : width, shorter = height > width ? width : height;
+  return (int64_t)resize * longer / shorter <= INT_MAX;
+}
+
 void augment_eval(int resize, int size, const uint8_t *rgb, int height, int width, real *y, real *scratch) {
-  assert(1 <= size && size <= resize && height >= 1 && width >= 1);
+  assert(1 <= size && size <= resize && height >= 1 && width >= 1 && augment_eval_possible(resize, height, width));
   int h = height <= width ? resize : (int)((int64_t)resize * height / width);
   int w = width <= height ? resize : (int)((int64_t)resize * width / height);
   augment_resize_part(rgb, height, width, 0, 0, height, width, h, w, centre(h, size), centre(w, size), size, size, true, true, y, scratch);

@@ -44,6 +44,7 @@ struct view {
 #define augment_scratch REAL_NAME(augment_scratch)
 #define augment_apply REAL_NAME(augment_apply)
 #define augment_eval REAL_NAME(augment_eval)
+#define augment_eval_possible REAL_NAME(augment_eval_possible)
 #define augment_resize_scratch REAL_NAME(augment_resize_scratch)
 #define augment_resize REAL_NAME(augment_resize)
 #define augment_resize_part REAL_NAME(augment_resize_part)
@@ -85,8 +86,11 @@ ptrdiff_t augment_scratch(int height, int width, int size);
 void augment_apply(const struct view *v, const uint8_t *rgb, int height, int width, real *y, real *scratch);
 
 /* Evaluation: short side to `resize` (long side floor(resize long / short)), antialiased bicubic, centre crop to `size` <= `resize` at
- * round((H - size) / 2) (halves to even), clip, normalise. y: size x size x 3, overwritten. */
+ * round((H - size) / 2) (halves to even), clip, normalise. y: size x size x 3, overwritten. The long side must be possible. */
 void augment_eval(int resize, int size, const uint8_t *rgb, int height, int width, real *y, real *scratch);
+
+/* Whether the resized long side, floor(resize long / short), is a number of pixels that an int holds: a strip of 1 x 10^8 pixels has none. */
+bool augment_eval_possible(int resize, int height, int width);
 
 /* ---- the single steps ------------------------------------------------------------------------------------------------------------------
  * Images are height x width x 3, interleaved, in [0, 1]; all but the resize work in place. None rounds to 8 bits. */

@@ -1,5 +1,6 @@
 #include "model/exchange.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,21 @@ bool exchange_export(const struct net *net, const real *state, enum exchange_for
   return ok;
 }
 
+/* A weight that is no number spoils every result silently: a teacher's matches, say, are then all the first region. */
+static bool usable(const struct parameter *p, const real *x, const char *path, const char *name, struct error *err) {
+  static const char variance[] = "running_var";
+  size_t n = strlen(p->name), v = sizeof variance - 1;
+  bool square = n >= v && strcmp(p->name + n - v, variance) == 0;
+  for (ptrdiff_t i = 0; i < p->size; i++) {
+    if (!isfinite(x[i]))
+      return fail(err, "%s: tensor %s holds %g at element %td; use weights of an earlier step", path, name, (double)x[i], i);
+    if (square && x[i] < 0)
+      return fail(err, "%s: tensor %s holds %g at element %td, and no variance is negative; is the file damaged?", path, name, (double)x[i],
+                  i);
+  }
+  return true;
+}
+
 bool exchange_import(const struct net *net, const struct safetensors *file, const char *prefix, bool heads_too, real *state,
                      struct error *err) {
   ptrdiff_t largest = 1;
@@ -118,7 +134,7 @@ bool exchange_import(const struct net *net, const struct safetensors *file, cons
     snprintf(name, sizeof name, "%s%s", prefix, p->name);
     ptrdiff_t shape[4];
     int ndim = exchange_shape(p, shape);
-    ok = safetensors_load(file, name, REAL_DTYPE, ndim, shape, read, err);
+    ok = safetensors_load(file, name, REAL_DTYPE, ndim, shape, read, err) && usable(p, read, file->path, name, err);
     if (ok) exchange_unpack(p, read, state + p->offset);
   }
   free(read);

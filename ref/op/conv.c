@@ -1,8 +1,9 @@
 /* Convolution as matrix products.
  *
  * All three directions gather rows of a map through a moving window into a patch matrix (im2col), a tile of rows at a time, and
- * multiply each tile by a matrix with one single-threaded gemm. A tile writes elements that no other tile writes, and is cut by
- * the shape alone, so every result is the same for any number of threads.
+ * multiply each tile by a matrix on one thread: forward and backward data by weights that are laid out once a call (panel.h),
+ * backward weights with gemm. A tile writes elements that no other tile writes, and is cut by the shape alone, so every result is
+ * the same for any number of threads.
  */
 #include "op/conv.h"
 
@@ -12,9 +13,10 @@
 
 #include "base/blas.h"
 #include "base/size.h"
+#include "op/panel.h"
 
 enum {
-  TILE = 224,         /* rows of a patch matrix a gemm: halving them costs 10 % of the speed where weights are large */
+  TILE = 224,         /* rows of a patch matrix a product: halving them costs 10 % of the speed where weights are large */
   TILE_COLUMNS = 256, /* columns of the product, where there are fewer than ... */
   TILE_ROWS_FEW = 16, /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
   DW_TILE = 384,      /* the same for backward weights, where rows are the inner dimension: OpenBLAS reads and writes dw once for so many */
@@ -119,7 +121,8 @@ struct tiling {
 
 static struct tiling tiling_make(ptrdiff_t rows, ptrdiff_t columns) {
   ptrdiff_t down = size_ceil_div(rows, TILE), across = down < TILE_ROWS_FEW ? size_ceil_div(columns, TILE_COLUMNS) : 1;
-  struct tiling t = {.rows = size_ceil_div(rows, down), .columns = size_ceil_div(columns, across)};
+  struct tiling t = {.rows = size_ceil_div(rows, down),
+                     .columns = size_ceil_div(size_ceil_div(columns, across), PANEL_ALIGN) * PANEL_ALIGN};
   t.across = size_ceil_div(columns, t.columns);
   t.count = size_ceil_div(rows, t.rows) * t.across;
   return t;
@@ -145,6 +148,7 @@ static struct window window_on_x(const struct conv *g, ptrdiff_t r, ptrdiff_t s,
 static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 && g->stride == 1 && g->pad == 0; }
 
 static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
+static ptrdiff_t forward_packed(const struct conv *g) { return round_to_line(panel_size(g->r * g->s * g->c, g->k)); }
 static ptrdiff_t forward_slice(const struct conv *g) {
   return is_pointwise(g) ? 0 : round_to_line(forward_tiling(g).rows * g->r * g->s * g->c);
 }
@@ -154,12 +158,14 @@ void conv_forward(const struct conv *g, const real *x, const real *w, real *y, r
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
   struct tiling tiling = forward_tiling(g);
   ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
+  real *slices = scratch + forward_packed(g);
+  panel_pack(depth, g->k, w, 1, depth, 0, depth, scratch);
 #pragma omp parallel for schedule(dynamic)
   for (ptrdiff_t t = 0; t < tiling.count; t++) {
     ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
     ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
-    const real *patches = patch_rows(&v, x, from, to, scratch + omp_get_thread_num() * slice);
-    gemm(0, 1, to - from, ks, depth, 1, patches, depth, w + k * depth, depth, 0, y + from * g->k + k, g->k);
+    const real *patches = patch_rows(&v, x, from, to, slices + omp_get_thread_num() * slice);
+    panel_product(to - from, ks, depth, patches, depth, scratch, k, false, y + from * g->k + k, g->k);
   }
 }
 
@@ -194,14 +200,12 @@ static struct window window_on_dy(const struct conv *g, const struct phase *h, c
                          .taps_s = w->taps};
 }
 
-/* The weights that meet a phase, flipped and transposed to (taps_r taps_s K) x C. */
+/* The weights that meet a phase, flipped and transposed to (taps_r taps_s K) x C, in panels. */
 static void pack_weights(const struct conv *g, const struct phase *h, const struct phase *v, const real *w, real *packed) {
-  ptrdiff_t rows = h->taps * v->taps * g->k;
-#pragma omp parallel for schedule(static)
-  for (ptrdiff_t i = 0; i < rows; i++) {
-    ptrdiff_t k = i % g->k, tap_s = i / g->k % v->taps, tap_r = i / g->k / v->taps;
-    ptrdiff_t r = h->first_tap + (h->taps - 1 - tap_r) * g->stride, s = v->first_tap + (v->taps - 1 - tap_s) * g->stride;
-    memcpy(packed + i * g->c, w + ((k * g->r + r) * g->s + s) * g->c, (size_t)g->c * sizeof(real));
+  ptrdiff_t depth = h->taps * v->taps * g->k;
+  for (ptrdiff_t tap = 0; tap < h->taps * v->taps; tap++) {
+    ptrdiff_t r = h->first_tap + (h->taps - 1 - tap / v->taps) * g->stride, s = v->first_tap + (v->taps - 1 - tap % v->taps) * g->stride;
+    panel_pack(depth, g->c, w + (r * g->s + s) * g->c, g->r * g->s * g->c, 1, tap * g->k, g->k, packed);
   }
 }
 
@@ -232,8 +236,8 @@ static ptrdiff_t backward_data_slice(const struct conv *g) {
   struct tiling tiling = phase_tiling(g);
   return patches_size(g) + (g->stride > 1 ? round_to_line(tiling.rows * tiling.columns) : 0);
 }
-/* Scratch for all: reordered weights; those of a single tap are K x C as they are. */
-static ptrdiff_t packed_size(const struct conv *g) { return g->r * g->s == 1 ? 0 : round_to_line(phase_taps(g) * g->k * g->c); }
+/* Scratch for all: the weights of a phase in panels. */
+static ptrdiff_t packed_size(const struct conv *g) { return round_to_line(panel_size(phase_taps(g) * g->k, g->c)); }
 
 static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const real *dy, const real *w, real *dx, bool accumulate,
                                 real *scratch) {
@@ -242,11 +246,7 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
   ptrdiff_t depth = window_depth(&v), rows = g->n * v.out_rows * v.out_columns;
   if (depth == 0 && accumulate) return; /* these pixels went into no output */
 
-  const real *weights = w;
-  if (packed_size(g) > 0) {
-    pack_weights(g, &ph, &pw, w, scratch);
-    weights = scratch;
-  }
+  if (depth > 0) pack_weights(g, &ph, &pw, w, scratch);
   real *slices = scratch + packed_size(g);
   struct tiling tiling = phase_tiling(g);
   ptrdiff_t slice = backward_data_slice(g), tiles = size_ceil_div(rows, tiling.rows) * tiling.across;
@@ -262,9 +262,9 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
     }
     const real *patches = patch_rows(&v, dy, from, to, mine);
     if (g->stride == 1) {
-      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, accumulate, dx + from * g->c + c, g->c);
+      panel_product(to - from, cs, depth, patches, depth, scratch, c, accumulate, dx + from * g->c + c, g->c);
     } else {
-      gemm(0, 0, to - from, cs, depth, 1, patches, depth, weights + c, g->c, 0, out, cs);
+      panel_product(to - from, cs, depth, patches, depth, scratch, c, false, out, cs);
       scatter(g, a, b, &v, from, to, c, cs, out, accumulate, dx);
     }
   }
@@ -363,7 +363,7 @@ void conv_backward_weights(const struct conv *g, const real *x, const real *dy, 
 
 ptrdiff_t conv_scratch(const struct conv *g, int threads) {
   struct dw_cut cut = dw_cut_make(g);
-  ptrdiff_t forward = threads * forward_slice(g);
+  ptrdiff_t forward = forward_packed(g) + threads * forward_slice(g);
   ptrdiff_t data = packed_size(g) + threads * backward_data_slice(g);
   ptrdiff_t weights = partial_size(g, &cut) + threads * backward_weights_slice(&cut);
   return size_max(forward, size_max(data, weights));

@@ -41,15 +41,15 @@ MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w,
  * patches, and once the weights reordered for backward data or the partial dw (at most 2^24 reals). May be 0. */
 ptrdiff_t conv_scratch(const struct conv *g, int threads);
 
-/* The fast forms: im2col in tiles of positions (1x1 with stride 1 needs none) and one gemm a tile, tiles shared out to all OpenMP
+/* The fast forms: im2col in tiles of positions (1x1 with stride 1 needs none) and one product a tile, tiles shared out to all OpenMP
  * threads and cut by the shape only: the result is the same, bit for bit, for any number of threads.
  * scratch: conv_scratch(g, omp_get_max_threads()) reals, contents irrelevant before and after. No arguments may overlap. */
 
-/* y: overwritten. Each y is one sum over r, s, c, accumulated in real inside gemm. */
+/* y: overwritten. Each y is one sum over r, s, c, accumulated in real in blocks (panel.h). */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch);
 
 /* dx[n,h,w,c] = sum over k, r, s of dy[n,p,q,k] w[k,r,s,c], where p stride + r - pad = h and q stride + s - pad = w; one sum in real
- * inside gemm. dx: overwritten, or added to if accumulate. */
+ * in blocks (panel.h). dx: overwritten, or added to if accumulate. */
 void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch);
 
 /* dw[k,r,s,c] += sum over n, p, q of dy[n,p,q,k] x[n, p stride + r - pad, q stride + s - pad, c]. dw: accumulated. Positions are cut

@@ -37,8 +37,8 @@ ptrdiff_t norm_scratch(const struct norm *g);
 
 /* residual: null, or m x c added before the ReLU. running_mean, running_var (c): updated. y: overwritten; may not overlap x.
  * Saved for backward: mean (c), invstd = 1 / sqrt(v + eps) (c), as doubles, and y itself when relu (its sign is the mask). */
-void norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
-                        real *running_mean, real *running_var, real *y, double *mean, double *invstd, double *scratch);
+void norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta, real *running_mean,
+                        real *running_var, real *y, double *mean, double *invstd, double *scratch);
 
 void norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                        const real *running_mean, const real *running_var, real *y);

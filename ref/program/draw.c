@@ -174,7 +174,13 @@ void draw_arrow(struct sheet *s, double x0, double y0, double x1, double y1, dou
   }
 }
 
-void draw_photograph(struct sheet *s, double x, double y, double box_width, double box_height, const uint8_t *rgb, int height, int width) {
+/* Longest side of a picture that cairo takes over. Of a longer one every second, third, ... pixel is taken: on the sheet it is a line. */
+enum { LONGEST = 32767 };
+
+void draw_photograph(struct sheet *s, double x, double y, double box_width, double box_height, const uint8_t *rgb, int full_height,
+                     int full_width) {
+  int step_down = 1 + (full_height - 1) / LONGEST, step_across = 1 + (full_width - 1) / LONGEST;
+  int height = (full_height - 1) / step_down + 1, width = (full_width - 1) / step_across + 1;
   cairo_surface_t *photograph = cairo_image_surface_create(CAIRO_FORMAT_RGB24, width, height);
   unsigned char *data = cairo_image_surface_get_data(photograph);
   if (data) {
@@ -182,7 +188,7 @@ void draw_photograph(struct sheet *s, double x, double y, double box_width, doub
     cairo_surface_flush(photograph);
     for (int row = 0; row < height; row++) {
       for (int column = 0; column < width; column++) { /* cairo's pixel is a native 32-bit word, red in bits 16 to 23 */
-        const uint8_t *p = rgb + 3 * ((ptrdiff_t)row * width + column);
+        const uint8_t *p = rgb + 3 * ((ptrdiff_t)row * step_down * full_width + (ptrdiff_t)column * step_across);
         uint32_t word = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
         memcpy(data + (ptrdiff_t)row * stride + 4 * (ptrdiff_t)column, &word, sizeof word);
       }

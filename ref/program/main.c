@@ -52,7 +52,14 @@ static bool unknown_verb(int count, char *const *arguments, struct error *err) {
   return fail(err, "unknown verb '%s'; ediy help lists them", words);
 }
 
+static void print_version(void) {
+  char text[512];
+  start_version(text, sizeof text);
+  puts(text);
+}
+
 static bool dispatch(int count, char *const *arguments, struct error *err) {
+  if (count == 1 && !strcmp(arguments[0], "--version")) return print_version(), true;
   if (count == 0 || is_help(arguments[0])) {
     if (count < 2) return print_verbs(NULL), true;
     arguments++, count--; /* `ediy help VERB` is `ediy VERB --help` */
@@ -73,12 +80,6 @@ static bool dispatch(int count, char *const *arguments, struct error *err) {
 
 int main(int argc, char **argv) {
   start_up(argv);
-  if (argc == 2 && !strcmp(argv[1], "--version")) {
-    char text[512];
-    start_version(text, sizeof text);
-    puts(text);
-    return EXIT_SUCCESS;
-  }
   struct error err = {{0}};
   bool good = dispatch(argc - 1, argv + 1, &err);
   /* What a full disk or a closed pipe made of the output is a failure too. */

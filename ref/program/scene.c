@@ -78,8 +78,8 @@ static void draw_object(struct philox *g, struct object *o, int label, double x,
   *o = (struct object){.label = label, .shape = shape_of(label), .texture = texture_of(label), .x = x, .y = y, .radius = radius};
   o->shape_turn = random_direction(g);
   o->texture_turn = random_direction(g);
-  o->period = uniform(g, 0.10, 0.17);
-  if (o->radius < 0.2) o->period *= 0.7; /* a small object shows a few periods too */
+  o->period = uniform(g, 0.15, 0.25);    /* wide enough to survive the blur of a view */
+  if (o->radius < 0.2) o->period *= 0.5; /* a small object shows a few periods too */
   o->phase_u = philox_uniform(g);
   o->phase_v = philox_uniform(g);
   o->salt = philox_u32(g);
@@ -94,8 +94,8 @@ static struct scene compose(uint64_t seed, int split, uint32_t index, int label,
   struct philox stream = philox_stream(seed, PHILOX_SCENES, (uint32_t)split, index, 0), *g = &stream;
   struct scene s = {.objects = 2 + (int)philox_below(g, MOST_OBJECTS - 1)};
   double vivid = uniform(g, 0, 0.35);
-  s.contrast = uniform(g, 0.45, 1);
-  s.middle = uniform(g, 0.25, 0.75);
+  s.contrast = uniform(g, 0.75, 1);
+  s.middle = uniform(g, 0.4, 0.6);
   s.ground[0] = random_colour(g, uniform(g, 0.3, 0.7), vivid);
   s.ground[1] = mix(s.ground[0], random_colour(g, uniform(g, 0.3, 0.7), vivid), 0.35);
   s.ground_scale = uniform(g, 3, 9);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/file.h"
 #include "base/philox.h"
 #include "image/augment.h"
 #include "image/image.h"
@@ -56,7 +57,8 @@ static bool make_views(const struct bench *o, float *view[2], struct error *err)
   ptrdiff_t n = (ptrdiff_t)(o->batch * o->size * o->size * 3);
   for (int v = 0; v < 2; v++) {
     view[v] = malloc((size_t)n * sizeof *view[v]);
-    if (!view[v]) return fail(err, "bench: out of memory for the views; choose a smaller batch");
+    if (!view[v])
+      return fail(err, "bench: out of memory: two views of %.2f GB each; choose a smaller batch", (double)n * sizeof *view[v] / 1e9);
 #pragma omp parallel for schedule(static)
     for (ptrdiff_t i = 0; i < n; i += 4096) {
       struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, (uint32_t)v, (uint32_t)(i / 4096), 0);
@@ -168,12 +170,12 @@ static bool write_json(const struct bench *o, const struct figures *f, struct er
                           f->images, "images_per_s_min", (double)o->batch / f->step[o->steps - 1], "images_per_s_max",
                           (double)o->batch / f->step[0], "peak_memory_bytes", f->memory, "input_images_per_s", f->input, "parts", parts);
   char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
-  FILE *out = text ? fopen(o->json, "w") : NULL;
-  bool ok = out && fprintf(out, "%s\n", text) > 0;
-  if (out && fclose(out) != 0) ok = false;
+  size_t size = text ? strlen(text) + 1 : 0;
+  if (text) text[size - 1] = '\n'; /* the zero becomes the end of the last line */
+  bool ok = text ? file_replace(o->json, text, size, err) : fail(err, "%s: out of memory for the figures", o->json);
   free(text);
   json_decref(all);
-  return ok || fail(err, "%s: cannot be written; check that the folder is there and writable", o->json);
+  return ok;
 }
 
 static bool run(int count, char *const *arguments, struct error *err) {

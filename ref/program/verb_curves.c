@@ -25,9 +25,9 @@ static const struct {
     {"Loss", "Eq. 3", {"loss"}, {""}, 1, 0},
     {"BYOL loss", "Eq. 2, 0 to 8", {"byol"}, {""}, 0, 0},
     {"Region losses", "Eq. 5, 7", {"rdem", "riem"}, {"R-DEM", "R-IEM"}, 1, 0},
-    {"Spread of features", "0 is collapse", {"std_global", "std_local"}, {"global", "regions"}, 0, 0},
+    {"Spread of features", "", {"std_global", "std_local"}, {"global", "regions"}, 0, 0},
     {"Cosine of an image's regions", "1 is collapse", {"region_cosine"}, {""}, 0, 1},
-    {"Entropy of the matches", "nats", {"entropy_rdem", "entropy_riem"}, {"R-DEM", "R-IEM"}, 0, 0},
+    {"Match entropy", "nats", {"entropy_rdem", "entropy_riem"}, {"R-DEM", "R-IEM"}, 0, 0},
     {"Learning rate", "", {"lr"}, {""}, 0, 0},
     {"Decay of the target, tau", "", {"tau"}, {""}, 1, 0},
     {"Speed", "images/s", {"images_per_s"}, {""}, 0, 0},
@@ -119,10 +119,10 @@ static bool run(int count, char *const *arguments, struct error *err) {
   bool good = read_log(path, &table, err);
   if (good) {
     snprintf(title, sizeof title, "%.80s: %.0f steps", c.run, table.step[table.count - 1]);
-    good =
-        chart_write(c.out, title,
-                    "Means over the steps since the last record. Spread: the standard deviation of normalised features, 1/sqrt(d) at best.",
-                    "step", charts, make_charts(&table, charts), err);
+    good = chart_write(c.out, title,
+                       "Means over the steps since the last record. Spread: the standard deviation of normalised features, 1/sqrt(d) at "
+                       "best, 0 in collapse.",
+                       "step", charts, make_charts(&table, charts), err);
   }
   if (good) printf("%s: %d records of %s\n", c.out, table.count, path);
   table_free(&table);

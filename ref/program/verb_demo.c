@@ -68,29 +68,10 @@ static bool run_command(struct command *c, struct error *err) {
 
 /* ---- the steps ---------------------------------------------------------------------------------------------------------------------- */
 
-/* A small network on whole scenes, with 3 x 3 regions: more than one region, and still hundreds of images a second. */
-static void add_network(struct command *c) {
-  add(c, "backbone=small");
-  add(c, "stem=imagenet");
-  add(c, "size=96");
-}
-
-/* Chosen by trying, for about 500 steps: small batches give more of them, and need the larger rate and the quicker target. Crops of at
- * least 0.3 of the image show the object, not only the ground. */
-static void add_training(struct command *c, const struct demo *d) {
-  add(c, "batch=32");
-  add(c, "epochs=%lld", (long long)d->epochs);
-  add(c, "warmup=1");
-  add(c, "lr=4");
-  add(c, "tau0=0.99");
-  add(c, "augment.area=0.3");
-}
-
 static bool train(const struct demo *d, const char *run, const char *teacher, struct error *err) {
   struct command c = {.verb = &verb_train};
   add(&c, "preset=demo");
-  add_network(&c);
-  add_training(&c, d);
+  add(&c, "epochs=%lld", (long long)d->epochs);
   add(&c, "data=%s/scenes/train", d->out);
   add(&c, "out=%s/%s", d->out, run);
   if (teacher) {
@@ -109,7 +90,9 @@ static const char *const candidate_name[CANDIDATES] = {"random weights", "BYOL (
 static void add_evaluation(struct command *c, const struct demo *d, int i) {
   if (i == 0) {
     add(c, "weights=random");
-    add_network(c);
+    add(c, "backbone=small");
+    add(c, "stem=imagenet");
+    add(c, "size=96");
   } else {
     add(c, "weights=%s/%s/backbone.safetensors", d->out, candidate[i]);
   }
@@ -126,6 +109,7 @@ static bool evaluate(const struct demo *d, int i, struct share *knn, struct shar
   c.verb = &verb_linear;
   add_evaluation(&c, d, i);
   add(&c, "views=4");
+  add(&c, "classifier.batch=64");
   good = show(&c, err) && eval_linear(c.count, c.word, linear, err);
   command_free(&c);
   return good;
@@ -185,8 +169,9 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct command c = {.verb = &verb_scenes};
   if (!folder_create(d.out, err)) return false;
   add(&c, "out=%s/scenes", d.out);
-  add(&c, "images=%lld", (long long)d.images);
   add(&c, "size=96");
+  add(&c, "images=%lld", (long long)d.images);
+  add(&c, "val=%lld", (long long)(d.images / 2)); /* 500: intervals of 4 % either way */
   if (!run_command(&c, err) || !train(&d, "teacher", NULL, err) || !train(&d, "ediy", "teacher", err)) return false;
   for (int i = 0; i < CANDIDATES; i++)
     if (!evaluate(&d, i, &knn[i], &linear[i], err)) return false;

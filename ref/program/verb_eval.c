@@ -33,7 +33,7 @@ static void print_backbone(const struct backbone_choice *choice, const struct ba
 struct eval {
   struct backbone_choice choice;
   char train[OPTION_TEXT_SIZE], test[OPTION_TEXT_SIZE];
-  int64_t resize, k, epochs, views, seed;
+  int64_t resize, k, epochs, classifier_batch, views, seed;
 };
 
 #define EVAL_OPTIONS                                                                                                                       \
@@ -52,6 +52,8 @@ static const struct option knn_keys[] = {
 static const struct option linear_keys[] = {
     EVAL_OPTIONS,
     {"epochs", OPTION_INT, offsetof(struct eval, epochs), "80", 1, 1e6, NULL, "of the classifier"},
+    {"classifier.batch", OPTION_INT, offsetof(struct eval, classifier_batch), "1024", 1, 1e6, NULL,
+     "images of one step of the classifier; with few images, fewer give it enough steps"},
     {"views", OPTION_INT, offsetof(struct eval, views), "8", 0, 1e4, NULL,
      "sets of random crops to train on; 0: fresh ones each epoch (slow, the protocol to the letter)"},
     {"seed", OPTION_INT, offsetof(struct eval, seed), "0", 0, 9007199254740992.0, NULL, "of crops, order and held-out images"},
@@ -146,6 +148,7 @@ bool eval_linear(int count, char *const *arguments, struct share *accuracy, stru
     if (v->resize) o.resize = (int)v->resize;
     o.views = (int)v->views;
     o.fit.epochs = (int)v->epochs;
+    o.fit.batch = (ptrdiff_t)v->classifier_batch;
     o.fit.seed = (uint64_t)v->seed;
     print_backbone(&v->choice, &d.backbone);
     good = evaluate_linear(&d.extractor, &d.train, &d.test, &o, &r, show_progress, &terminal, err);

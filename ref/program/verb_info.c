@@ -7,6 +7,7 @@
 #include "base/safetensors.h"
 #include "image/image.h"
 #include "program/verb.h"
+#include "train/checkpoint.h"
 #include "train/dataset.h"
 
 static bool is_image(const char *path) {
@@ -16,7 +17,8 @@ static bool is_image(const char *path) {
   if (!f) return false;
   size_t n = fread(start, 1, sizeof start, f);
   fclose(f);
-  return n == sizeof start && (!memcmp(start, png, sizeof png) || !memcmp(start, jpeg, sizeof jpeg));
+  if (n == sizeof start && (!memcmp(start, png, sizeof png) || !memcmp(start, jpeg, sizeof jpeg))) return true;
+  return dataset_is_image(path); /* one in name only: the image reader says what is wrong with it */
 }
 
 static void print_size(double bytes) {
@@ -43,13 +45,17 @@ static void print_metadata(const char *key, const char *value) {
 static bool info_safetensors(const char *path, struct error *err) {
   struct safetensors f;
   if (!safetensors_open(&f, path, err)) return false;
+  const char *kind = safetensors_metadata(&f, "format");
+  if (checkpoint_is_one(&f) && !checkpoint_verify(&f, err)) {
+    safetensors_close(&f);
+    return false;
+  }
   ptrdiff_t elements = 0;
   double bytes = 0;
   for (int i = 0; i < f.count; i++) {
     elements += tensor_count(&f.tensor[i]);
     bytes += (double)tensor_count(&f.tensor[i]) * (double)dtype_size(f.tensor[i].dtype);
   }
-  const char *kind = safetensors_metadata(&f, "format");
   printf("%s: safetensors%s%s, %d tensors, %td elements, ", path, kind ? ", " : "", kind ? kind : "", f.count, elements);
   print_size(bytes);
   printf("\n");
@@ -87,11 +93,31 @@ static bool info_folder(const char *path, struct error *err) {
   return true;
 }
 
+static bool holds(const char *folder, const char *name) {
+  char path[CHECKPOINT_PATH];
+  struct stat s;
+  return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && stat(path, &s) == 0;
+}
+
+/* The newest checkpoint of a run and its configuration. */
+static bool info_run(const char *path, struct error *err) {
+  struct checkpoint c;
+  bool found;
+  if (!checkpoint_latest(path, &c, &found, NULL, NULL, err)) return false;
+  if (!found) return fail(err, "%s: a training run without a checkpoint; ediy show curves run=%s draws its log", path, path);
+  printf("%s: training run, at step %" PRId64 " in %s\n", path, c.step, c.file.path);
+  if (holds(path, "backbone.safetensors")) printf("  finished: %s/backbone.safetensors\n", path);
+  print_metadata("config", c.config);
+  checkpoint_close(&c);
+  return true;
+}
+
 static bool run(int count, char *const *arguments, struct error *err) {
   struct stat s;
   if (count != 1) return fail(err, "info: takes one file or folder; usage: ediy info %s", verb_info.usage);
   const char *path = arguments[0];
-  if (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) return info_folder(path, err);
+  if (stat(path, &s) == 0 && S_ISDIR(s.st_mode))
+    return holds(path, "config.txt") && holds(path, "log.jsonl") ? info_run(path, err) : info_folder(path, err);
   return is_image(path) ? info_image(path, err) : info_safetensors(path, err);
 }
 
@@ -100,7 +126,7 @@ const struct verb verb_info = {
     .summary = "say what a checkpoint, weights file, image or data set holds",
     .usage = "FILE | FOLDER",
     .about = "For safetensors files: metadata (kind, step, configuration) and every tensor with type and shape.\n"
-             "For images: their size. For folders: images a class.",
+             "For images: their size. For folders: images a class, or where a training run stands.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
                "ediy info scenes/train",
     .run = run,

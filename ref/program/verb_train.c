@@ -15,9 +15,14 @@ static volatile sig_atomic_t stop_signal; /* its number; 0: none has come */
 /* The first signal asks for a clean end; the handler is then gone, and a second one ends the program at once. */
 static void want_stop(int number) { stop_signal = number; }
 
+/* Ctrl-C; kill; a terminal or connection that is gone; whoever read our output is. */
+static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+enum { SIGNALS = sizeof caught / sizeof caught[0] };
+
 /* A signal that whoever started us has chosen to ignore (a job in the background of a script) stays ignored. */
 static void catch_signal(int number, struct sigaction *before) {
-  struct sigaction action = {.sa_handler = want_stop, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
+  /* a closed pipe is told again with every line, and must not end the program before its checkpoint */
+  struct sigaction action = {.sa_handler = want_stop, .sa_flags = number == SIGPIPE ? SA_RESTART : (int)(SA_RESTART | SA_RESETHAND)};
   sigemptyset(&action.sa_mask);
   sigaction(number, NULL, before);
   if (before->sa_handler != SIG_IGN) sigaction(number, &action, NULL);
@@ -59,15 +64,16 @@ static bool run(int count, char *const *arguments, struct error *err) {
   if (good) {
     struct watch watch = {.terminal = isatty(STDERR_FILENO)};
     struct train_callbacks callbacks = {show_message, show_progress, &watch, &stop_signal};
-    struct sigaction interrupt, terminate;
-    catch_signal(SIGINT, &interrupt);
-    catch_signal(SIGTERM, &terminate);
+    struct sigaction before[SIGNALS];
+    for (int i = 0; i < SIGNALS; i++) catch_signal(caught[i], &before[i]);
     good = train(config, &callbacks, &result, err);
-    sigaction(SIGINT, &interrupt, NULL);
-    sigaction(SIGTERM, &terminate, NULL);
+    for (int i = 0; i < SIGNALS; i++) sigaction(caught[i], &before[i], NULL);
     if (watch.line_open) fputc('\n', stderr);
   }
-  if (good && result.finished)
+  if (good && result.finished && result.last.step == 0)
+    printf("%s: all of its %" PRId64 " steps were done before; backbone in %s/backbone.safetensors\n", config->out, result.step,
+           config->out);
+  else if (good && result.finished)
     printf("%s: %" PRId64 " steps, loss %.4f; backbone in %s/backbone.safetensors\n", config->out, result.step, result.last.total,
            config->out);
   else if (good)

@@ -128,6 +128,11 @@ bool checkpoint_save(const char *path, struct model *m, int64_t step, const char
 
 /* ---- reading -------------------------------------------------------------------------------------------------------------------------- */
 
+bool checkpoint_is_one(const struct safetensors *f) {
+  const char *found = safetensors_metadata(f, "format");
+  return found && strcmp(found, format) == 0;
+}
+
 /* Metadata and hash of an open file. */
 static bool verify(struct checkpoint *c, struct error *err) {
   const char *path = c->file.path, *found = safetensors_metadata(&c->file, "format"), *value[HASHED_KEYS];
@@ -148,6 +153,11 @@ static bool verify(struct checkpoint *c, struct error *err) {
   if (errno || *end || c->step < 0) return fail(err, "%s: its metadata has step = %s, which is no number of steps", path, value[1]);
   c->config = value[2], c->data = value[3];
   return true;
+}
+
+bool checkpoint_verify(const struct safetensors *f, struct error *err) {
+  struct checkpoint c = {.file = *f}; /* looked at, not owned */
+  return verify(&c, err);
 }
 
 bool checkpoint_open(struct checkpoint *c, const char *path, struct error *err) {
@@ -203,8 +213,7 @@ bool checkpoint_load(const struct checkpoint *c, struct model *m, struct error *
 bool weights_load(const struct net *net, const char *path, bool heads_too, float *state, struct error *err) {
   struct safetensors file;
   if (!safetensors_open(&file, path, err)) return false;
-  const char *found = safetensors_metadata(&file, "format");
-  bool ours = found && strcmp(found, format) == 0;
+  bool ours = checkpoint_is_one(&file);
   safetensors_close(&file);
   if (ours) {
     struct checkpoint c;

@@ -42,6 +42,10 @@ size_t checkpoint_bytes(const struct model_f32 *m);
 MUST_CHECK bool checkpoint_open(struct checkpoint *c, const char *path, struct error *err);
 void checkpoint_close(struct checkpoint *c);
 
+/* Whether an open file says that it is a checkpoint of this program; and whether it is a whole one, as checkpoint_open says. */
+bool checkpoint_is_one(const struct safetensors *f);
+MUST_CHECK bool checkpoint_verify(const struct safetensors *f, struct error *err);
+
 /* Fills the model. Fails for another architecture with the first tensor that is missing, is not expected, or does not fit with both shapes; the
  * model is then unfit to be used. */
 MUST_CHECK bool checkpoint_load(const struct checkpoint *c, struct model_f32 *m, struct error *err);

@@ -14,7 +14,7 @@
 /* Deeper nesting than any data set has; reached through a link into a parent. */
 enum { MAX_DEPTH = 16 };
 
-static bool is_image(const char *name) {
+bool dataset_is_image(const char *name) {
   static const char *const ending[] = {".jpg", ".jpeg", ".png"};
   size_t n = strlen(name);
   for (size_t i = 0; i < sizeof ending / sizeof ending[0]; i++) {
@@ -66,10 +66,10 @@ static bool list(struct dataset *d, ptrdiff_t *capacity, const char *folder, int
     if (!path)
       ok = out_of_memory(d, err);
     else if (stat(path, &s) != 0) /* a broken link: of no interest unless it claims to be an image */
-      ok = !is_image(entry->d_name) || fail(err, "%s: %s; remove it or mend the link", path, strerror(errno));
+      ok = !dataset_is_image(entry->d_name) || fail(err, "%s: %s; remove it or mend the link", path, strerror(errno));
     else if (S_ISDIR(s.st_mode))
       ok = list(d, capacity, path, depth + 1, err);
-    else if (S_ISREG(s.st_mode) && is_image(entry->d_name)) {
+    else if (S_ISREG(s.st_mode) && dataset_is_image(entry->d_name)) {
       ok = add(d, capacity, path, err);
       path = NULL;
     }

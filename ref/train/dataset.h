@@ -22,6 +22,9 @@ struct dataset {
 MUST_CHECK bool dataset_open(struct dataset *d, const char *root, struct error *err);
 void dataset_close(struct dataset *d);
 
+/* Whether a file of this name is taken for an image: .jpg, .jpeg or .png, in letters of either case. */
+bool dataset_is_image(const char *name);
+
 /* Image i as the user knows it: its path relative to root. */
 const char *dataset_name(const struct dataset *d, ptrdiff_t i);
 

@@ -44,6 +44,11 @@ static int32_t *labels_of(const struct dataset *d, const struct dataset *train, 
     fail(err, "%s: images without class folders; evaluation needs one folder a class", d->root);
     return NULL;
   }
+  if (d == train && d->classes == 1) {
+    fail(err, "%s: one class only (%s), which every answer gets right; give one sub-folder for each of several classes", d->root,
+         d->class_name[0]);
+    return NULL;
+  }
   int32_t *label = take(sizeof *label, d->count, 1, err), *class = take(sizeof *class, d->classes, 1, err);
   bool ok = label && class;
   for (int c = 0; ok && c < d->classes; c++) {
@@ -151,11 +156,17 @@ bool evaluate_linear(struct extractor *e, const struct dataset *train, const str
 
 /* ---- embed ------------------------------------------------------------------------------------------------------------------------- */
 
-/* Lines of text, each with a newline; the caller frees. */
+/* Lines of text, each with a newline; the caller frees. Null, with the message set, also for a name that has a newline of its own. */
 static char *lines_of(ptrdiff_t count, const char *(*line)(const struct dataset *d, ptrdiff_t i), const struct dataset *d, size_t *size,
                       struct error *err) {
   *size = 0;
-  for (ptrdiff_t i = 0; i < count; i++) *size += strlen(line(d, i)) + 1;
+  for (ptrdiff_t i = 0; i < count; i++) {
+    if (strchr(line(d, i), '\n')) {
+      fail(err, "%s/%s: a line break in its name, where the list of names has one name a line; rename it", d->root, line(d, i));
+      return NULL;
+    }
+    *size += strlen(line(d, i)) + 1;
+  }
   char *text = take(1, (ptrdiff_t)*size + 1, 1, err), *end = text;
   for (ptrdiff_t i = 0; text && i < count; i++) {
     size_t length = strlen(line(d, i));

@@ -47,6 +47,10 @@ static bool read_labels(struct part *p, const char *root, struct dense_shape *g,
       const uint8_t *rgb = map.rgb + 3 * j;
       if (rgb[0] != rgb[1] || rgb[0] != rgb[2])
         ok = fail(err, "%s: a colour image; a label map is grey, its level the number of the class", path);
+      else if (rgb[0] >= g->classes && rgb[0] != g->void_class)
+        ok = fail(err,
+                  "%s: level %d at row %td, column %td is neither one of the %d classes (0 to %d) nor void; give classes= or void=", path,
+                  rgb[0], j / g->width, j % g->width, g->classes, g->classes - 1);
       p->label[i * pixels + j] = rgb[0];
     }
     image_free(&map);
@@ -101,8 +105,7 @@ bool evaluate_dense(struct extractor *e, const char *train, const char *validati
   struct dense_shape g = {.h = e->map_h, .w = e->map_w, .classes = classes, .void_class = void_class};
   bool ok = true;
   /* Every label map is read before the first image goes through the network: what is wrong with them shows at once. */
-  for (int i = 0; ok && i < 3; i++)
-    ok = part_list(&part[i], root[i], &g, err) && dense_labels_fit(&g, part[i].count, part[i].label, root[i], err);
+  for (int i = 0; ok && i < 3; i++) ok = part_list(&part[i], root[i], &g, err);
   for (int i = 0; ok && i < 3; i++) ok = part_features(&part[i], e, what[i], progress, context, err);
   if (ok) {
     struct dense_images images[3];

@@ -40,6 +40,36 @@ static size_t cut(struct extractor *e, char *base, ptrdiff_t input) {
   return used;
 }
 
+/* Network, plan and the bytes of the block, none of it taken yet. e->backend, batch, height and width are set. */
+static bool lay_out(struct extractor *e, const struct architecture *backbone, ptrdiff_t *input, struct error *err) {
+  if (!size_product(e->batch, e->height, e->width, 3, input))
+    return fail(err, "features: batch %td of %d x %d images is too large", e->batch, e->height, e->width);
+  if (!net_build(&e->net, backbone, e->batch, e->height, e->width, err) ||
+      !plan_make(&e->plan, &e->net, e->backend, 0, NULL, false, false, err))
+    return false;
+  const struct value *map = &e->net.value[e->net.map];
+  e->map_h = map->h, e->map_w = map->w, e->channels = map->c;
+  e->bytes = cut(e, NULL, *input);
+  return true;
+}
+
+/* Says how much memory is missing, and of the batch's halves, quarters, ... the first that would fit. Returns false. */
+static bool too_large(const struct extractor *e, const struct architecture *backbone, size_t available, struct error *err) {
+  for (ptrdiff_t batch = e->batch / 2; batch > 0; batch /= 2) {
+    struct extractor less = {.backend = e->backend, .batch = batch, .height = e->height, .width = e->width};
+    ptrdiff_t input;
+    bool fits = lay_out(&less, backbone, &input, NULL) && less.bytes <= available;
+    size_t bytes = less.bytes;
+    extractor_free(&less);
+    if (fits)
+      return fail(err,
+                  "features: %td images of %d x %d at a time need %.2f GB of memory, %.2f GB are available; batch=%td (%.2f GB) would fit",
+                  e->batch, e->width, e->height, (double)e->bytes / 1e9, (double)available / 1e9, batch, (double)bytes / 1e9);
+  }
+  return fail(err, "features: images of %d x %d need %.2f GB of memory, %.2f GB are available; choose a smaller size", e->width, e->height,
+              (double)e->bytes / 1e9, (double)available / 1e9);
+}
+
 bool extractor_create(struct extractor *e, const struct backend *backend, const struct architecture *arch, ptrdiff_t batch, int height,
                       int width, struct error *err) {
   *e = (struct extractor){.backend = backend, .batch = batch, .height = height, .width = width};
@@ -51,16 +81,10 @@ bool extractor_create(struct extractor *e, const struct backend *backend, const 
   struct architecture backbone = *arch;
   backbone.projector = backbone.predictor = backbone.local_projector = backbone.local_predictor = false;
   ptrdiff_t input = 0;
-  bool ok = size_product(batch, height, width, 3, &input) ||
-            fail(err, "features: batch %td of %d x %d images is too large", batch, height, width);
-  ok = ok && net_build(&e->net, &backbone, batch, height, width, err);
-  ok = ok && plan_make(&e->plan, &e->net, backend, 0, NULL, false, false, err);
-  if (ok) {
-    const struct value *map = &e->net.value[e->net.map];
-    e->map_h = map->h, e->map_w = map->w, e->channels = map->c;
-    e->bytes = cut(e, NULL, input);
-    ok = backend->reserve(e->bytes, &e->memory, err);
-  }
+  size_t available = memory_available(); /* 0: this system does not tell */
+  bool ok = lay_out(e, &backbone, &input, err);
+  if (ok && available > 0 && e->bytes > available) ok = too_large(e, &backbone, available, err);
+  ok = ok && backend->reserve(e->bytes, &e->memory, err);
   if (ok) {
     cut(e, e->memory, input);
     e->host = malloc((size_t)input * sizeof *e->host);
@@ -107,6 +131,11 @@ static bool preprocess(const struct extractor *e, const char *path, uint32_t sam
     if (ok) augment_normalise((ptrdiff_t)image.height * image.width, y);
     break;
   case PREPROCESS_EVAL:
+    if (!augment_eval_possible(view->resize, image.height, image.width)) {
+      ok = fail(err, "%s: %d x %d pixels are too long a strip to bring the short side to %d; crop it or remove it", path, image.width,
+                image.height, view->resize);
+      break;
+    }
     scratch = malloc((size_t)augment_scratch(image.height, image.width, size) * sizeof *scratch);
     if (scratch) augment_eval(view->resize, size, image.rgb, image.height, image.width, y, scratch);
     break;
@@ -119,7 +148,8 @@ static bool preprocess(const struct extractor *e, const char *path, uint32_t sam
     break;
   }
   }
-  if (view->form != PREPROCESS_AS_IS && !scratch) ok = fail(err, "%s: out of memory for %d x %d pixels", path, image.width, image.height);
+  if (ok && view->form != PREPROCESS_AS_IS && !scratch)
+    ok = fail(err, "%s: out of memory for %d x %d pixels", path, image.width, image.height);
   free(scratch);
   image_free(&image);
   return ok;
@@ -147,7 +177,9 @@ static bool load_batch(struct extractor *e, ptrdiff_t first, ptrdiff_t rows, cha
 bool extractor_run(struct extractor *e, ptrdiff_t count, char *const *path, const struct feature_view *view, float *pooled, float *map,
                    features_progress *progress, void *context, struct error *err) {
   assert(view->form == PREPROCESS_AS_IS || e->height == e->width);
-  assert(view->form != PREPROCESS_EVAL || view->resize >= e->height);
+  if (view->form == PREPROCESS_EVAL && view->resize < e->height)
+    return fail(err, "resize = %d is less than the %d pixels of the network's input, which are cut from its middle; give at least %d",
+                view->resize, e->height, e->height);
   struct net_run run = run_of(e);
   ptrdiff_t cells = e->map_h * e->map_w * e->channels, input = e->batch * e->height * e->width * 3;
   for (ptrdiff_t first = 0; first < count; first += e->batch) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/file.h"
@@ -117,6 +118,11 @@ static bool set_weights(struct run *r, struct error *err) {
     checkpoint_close(&from);
     return ok;
   }
+  /* From step 0 the log is begun anew and the result replaced: not those of a run whose checkpoints were removed to save space. */
+  char result[CHECKPOINT_PATH];
+  snprintf(result, sizeof result, "%s/backbone.safetensors", r->config->out);
+  if (access(result, F_OK) == 0)
+    return fail(err, "%s: the result of an earlier run without its checkpoints; choose another out, or remove it to begin anew", result);
   return model_initialise(&r->m, (uint64_t)r->config->seed, err) && (!r->m.config.teacher || load_teacher(r, err));
 }
 

@@ -2,15 +2,15 @@
  * would bring its own; only the tests do this. It finds wrong indices, races and missing barriers, and compares every number with the
  * reference; it never stands for a result of a GPU.
  *
- * Blocks run one after the other, in shuffled order. The threads of a block are fibres: each runs until it ends or waits at a barrier or a shuffle,
- * and whichever can go on is taken in shuffled order (Philox, new for every round). What one thread writes and another reads without
- * a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
+ * Blocks run one after the other, in shuffled order. The threads of a block are fibres: each runs until it ends or waits at a barrier or a
+ * shuffle. The order is shuffled (Philox): that of the warps, which drift apart as far as barriers let them, and that of the threads of a warp.
+ * What one thread writes and another reads without a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
  *     - not all threads of a block reach a barrier, or they wait at different ones, or not all lanes of a mask reach a shuffle;
  *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);
  *     - the grid or block is empty or larger than a GPU takes;
- *     - a kernel has written to the guard zones around an allocation.
- * __shared__ memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Blocks are called by
- * a plain function, so that AddressSanitizer sees reads outside allocations and outside shared arrays.
+ *     - a kernel has written to the guard zones around an allocation or a shared array.
+ * Shared memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Both come from malloc, so that
+ * AddressSanitizer sees reads outside of them.
  */
 #ifndef EDIY_TESTS_CUDA_SHIM_H
 #define EDIY_TESTS_CUDA_SHIM_H
@@ -23,8 +23,12 @@
 #define __device__
 #define __host__
 #define __launch_bounds__(threads)
-/* All shared variables lie in one section, so that it can be filled before a block. */
-#define __shared__ static __attribute__((section("shim_shared")))
+/* Every SHARED of a kernel is an allocation of its own, found by the address of a variable of its own. */
+#define SHARED(type, name, dimensions)                                                                                                     \
+  static char name##_site;                                                                                                                 \
+  typedef type name##_array dimensions;                                                                                                    \
+  name##_array &name = *static_cast<name##_array *>(shim_shared(&name##_site, sizeof(name##_array)))
+void *shim_shared(const char *site, size_t bytes);
 
 struct dim3 {
   unsigned x, y, z;
@@ -48,10 +52,6 @@ static inline double __shfl_sync(unsigned mask, double value, int from, int widt
 }
 static inline double __shfl_down_sync(unsigned mask, double value, unsigned distance, int width = 32) {
   int lane = shim_lane(), from = lane + (int)distance;
-  return shim_shuffle(mask, value, from / width == lane / width ? from : lane);
-}
-static inline double __shfl_xor_sync(unsigned mask, double value, int bits, int width = 32) {
-  int lane = shim_lane(), from = lane ^ bits;
   return shim_shuffle(mask, value, from / width == lane / width ? from : lane);
 }
 

@@ -9,11 +9,11 @@
 extern "C" {
 #endif
 
-/* The machine that the shim pretends to be. Starts as one GPU of compute capability 9.0 without a limit of memory. */
+/* The machine that the shim pretends to be. Starts as one GPU of compute capability 9.0 with 4 GiB. */
 struct shim_machine {
   int devices, driver, runtime; /* versions as CUDA writes them: 13000 is 13.0; driver 0: none installed */
   int major, minor;             /* compute capability */
-  size_t memory;                /* bytes in all; 0: no limit */
+  size_t memory;                /* bytes in all */
   const char *refuse;           /* the launch of this kernel fails; null: none does */
 };
 extern struct shim_machine shim_machine;
@@ -24,8 +24,8 @@ void shim_seed(uint64_t seed);
 /* The line about the last launch that failed, "" if none has since the last call. */
 const char *shim_failure(void);
 
-/* Launches so far. */
-size_t shim_launches(void);
+/* Forgets a failure that no call of the runtime has asked for. */
+void shim_clear(void);
 
 #ifdef __cplusplus
 }

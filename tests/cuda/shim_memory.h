@@ -12,4 +12,8 @@ bool shim_has_failed(void);
 /* Fails the launch when a guard zone has been written to. */
 void shim_check_guards(const char *kernel);
 
+/* Shared memory of the launch: filled before each block, freed after the last. */
+void shim_poison_shared(void);
+void shim_free_shared(void);
+
 #endif

@@ -14,7 +14,7 @@ struct shim_stream {
   int unused;
 };
 
-struct shim_machine shim_machine = {1, 13000, 13000, 9, 0, 0, nullptr};
+struct shim_machine shim_machine = {1, 13000, 13000, 9, 0, (size_t)4 << 30, nullptr};
 static cudaError_t last_status = cudaSuccess;
 static char failure[512];
 
@@ -30,6 +30,8 @@ void shim_fail_launch(cudaError_t status, const char *format, ...) {
 }
 
 bool shim_has_failed(void) { return last_status != cudaSuccess; }
+
+extern "C" void shim_clear(void) { last_status = cudaSuccess; }
 
 extern "C" const char *shim_failure(void) {
   static char told[sizeof failure];
@@ -53,9 +55,27 @@ struct allocation {
   struct allocation *next;
   unsigned char *start; /* of what the caller has */
   size_t bytes;
+  const char *site; /* of a shared array, else null */
 };
-static struct allocation *allocations;
+static struct allocation *allocations, *shared;
 static size_t in_use;
+
+static struct allocation *allocate(struct allocation **list, size_t bytes, const char *site) {
+  struct allocation *a = static_cast<struct allocation *>(malloc(sizeof *a));
+  unsigned char *block = static_cast<unsigned char *>(malloc(bytes + 2 * GUARD));
+  if (!a || !block) abort();
+  memset(block, GUARD_BYTE, bytes + 2 * GUARD);
+  memset(block + GUARD, FRESH_BYTE, bytes);
+  *a = {*list, block + GUARD, bytes, site};
+  return *list = a;
+}
+
+static void release(struct allocation **at) {
+  struct allocation *a = *at;
+  *at = a->next;
+  free(a->start - GUARD);
+  free(a);
+}
 
 static const struct allocation *allocation_of(const void *pointer, size_t bytes) {
   const unsigned char *p = static_cast<const unsigned char *>(pointer);
@@ -74,23 +94,38 @@ static bool is_guarded(const unsigned char *zone) {
   return true;
 }
 
+static void check_list(const char *kernel, const char *what, struct allocation *list) {
+  for (struct allocation *a = list; a; a = a->next)
+    if (!is_guarded(a->start - GUARD) || !is_guarded(a->start + a->bytes)) {
+      shim_note("kernel %s: wrote outside of %s of %zu bytes", kernel, what, a->bytes);
+      memset(a->start - GUARD, GUARD_BYTE, GUARD); /* the next kernel is not to blame */
+      memset(a->start + a->bytes, GUARD_BYTE, GUARD);
+    }
+}
+
 void shim_check_guards(const char *kernel) {
-  for (const struct allocation *a = allocations; a; a = a->next)
-    if (!is_guarded(a->start - GUARD) || !is_guarded(a->start + a->bytes))
-      shim_note("kernel %s: wrote outside of an allocation of %zu bytes", kernel, a->bytes);
+  check_list(kernel, "an allocation", allocations);
+  check_list(kernel, "a shared array", shared);
+}
+
+void *shim_shared(const char *site, size_t bytes) {
+  for (struct allocation *a = shared; a; a = a->next)
+    if (a->site == site) return a->start;
+  return allocate(&shared, bytes, site)->start;
+}
+
+void shim_poison_shared(void) {
+  for (struct allocation *a = shared; a; a = a->next) memset(a->start, FRESH_BYTE, a->bytes);
+}
+
+void shim_free_shared(void) {
+  while (shared) release(&shared);
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
-  if (shim_machine.memory && bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
-  struct allocation *a = static_cast<struct allocation *>(malloc(sizeof *a));
-  unsigned char *block = static_cast<unsigned char *>(malloc(bytes + 2 * GUARD));
-  if (!a || !block) abort();
-  memset(block, GUARD_BYTE, bytes + 2 * GUARD);
-  memset(block + GUARD, FRESH_BYTE, bytes);
-  *a = {allocations, block + GUARD, bytes};
-  allocations = a;
+  if (bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
+  *memory = allocate(&allocations, bytes, nullptr)->start;
   in_use += bytes;
-  *memory = a->start;
   return cudaSuccess;
 }
 
@@ -98,11 +133,8 @@ cudaError_t cudaFree(void *memory) {
   if (!memory) return cudaSuccess;
   for (struct allocation **at = &allocations; *at; at = &(*at)->next)
     if ((*at)->start == memory) {
-      struct allocation *a = *at;
-      *at = a->next;
-      in_use -= a->bytes;
-      free(a->start - GUARD);
-      free(a);
+      in_use -= (*at)->bytes;
+      release(at);
       return cudaSuccess;
     }
   return cudaErrorInvalidValue;

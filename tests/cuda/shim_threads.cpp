@@ -45,10 +45,8 @@ static jmp_buf scheduler;
 static void (*thread_body)(void *);
 static void *thread_context;
 static struct philox shuffle_stream = philox_stream(1, PHILOX_TEST, 0, 0, 0);
-static size_t launches;
 
 extern "C" void shim_seed(uint64_t seed) { shuffle_stream = philox_stream(seed, PHILOX_TEST, 0, 0, 0); }
-extern "C" size_t shim_launches(void) { return launches; }
 
 /* ---- switching ------------------------------------------------------------------------------------------------------------------------
  *
@@ -97,6 +95,7 @@ static void resume(int t) {
   struct fibre *f = &fibre[t];
   current = t;
   threadIdx = f->index;
+  if (!f->stack && !(f->stack = static_cast<char *>(malloc(STACK)))) abort();
   leave_to_fibre(t);
   if (_setjmp(scheduler)) {
     arrive(MOST_THREADS);
@@ -104,7 +103,6 @@ static void resume(int t) {
   }
   if (f->begun) _longjmp(f->where, 1);
   f->begun = true;
-  if (!f->stack && !(f->stack = static_cast<char *>(malloc(STACK)))) abort();
   clear_stack(f->stack);
   getcontext(&f->context);
   f->context.uc_stack.ss_sp = f->stack;
@@ -133,40 +131,42 @@ double shim_shuffle(unsigned mask, double value, int from) {
 
 /* ---- a block -------------------------------------------------------------------------------------------------------------------------- */
 
-static char order_of[ORDERS][MOST_THREADS * sizeof(short)];
-static int order_threads;
+static short order_of[ORDERS][MOST_THREADS];
+static int order_threads; /* the size of block that they are for */
 
 /* A number of shuffled orders of the threads, drawn once for a size of block; every round takes one of them. */
 static const short *some_order(void) {
   for (int o = 0; order_threads != threads && o < ORDERS; o++) {
-    short *order = reinterpret_cast<short *>(order_of[o]);
+    short *order = order_of[o];
     for (int i = 0; i < threads; i++) {
       int j = (int)philox_below(&shuffle_stream, (uint32_t)i + 1);
       order[i] = order[j], order[j] = (short)i;
     }
   }
   order_threads = threads;
-  return reinterpret_cast<short *>(order_of[philox_below(&shuffle_stream, ORDERS)]);
+  return order_of[philox_below(&shuffle_stream, ORDERS)];
 }
 
-/* Lets go on the lanes of a warp that wait at a shuffle, once all of the mask do. False when one of them has ended or waits at a barrier. */
+/* Lets go on the lanes of a warp that wait at a shuffle, once all of the mask do. A mask that can no longer come together, because a lane has
+ * ended or waits at a barrier, is reported, and false. */
 static bool release_shuffle(const char *kernel, int warp) {
-  unsigned waiting = 0, live = 0, mask = 0;
-  for (int lane = 0; lane < WARP && warp + lane < threads; lane++) {
-    struct fibre *f = &fibre[warp + lane];
-    live |= 1u << lane;
-    if (f->state == AT_SHUFFLE) waiting |= 1u << lane, mask = f->mask;
+  unsigned waiting = 0, lost = 0;
+  int lanes = threads - warp < WARP ? threads - warp : WARP;
+  for (int lane = 0; lane < lanes; lane++) {
+    enum fibre_state at = fibre[warp + lane].state;
+    if (at == AT_SHUFFLE) waiting |= 1u << lane;
+    if (at == AT_BARRIER || at == DONE) lost |= 1u << lane;
   }
-  for (int lane = 0; lane < WARP && warp + lane < threads; lane++) {
-    struct fibre *f = &fibre[warp + lane];
-    if (f->state != AT_SHUFFLE) continue;
-    if ((f->mask & live & ~waiting) != 0 || !(f->mask >> lane & 1)) {
+  for (int lane = 0; lane < lanes; lane++) {
+    unsigned mask = fibre[warp + lane].mask;
+    if (!(waiting >> lane & 1)) continue;
+    if ((mask & lost) != 0 || !(mask >> lane & 1)) {
       shim_note("kernel %s: a shuffle with mask %08x is reached by lanes %08x only of warp %d in block (%u, %u, %u)", kernel, mask, waiting,
                 warp / WARP, blockIdx.x, blockIdx.y, blockIdx.z);
       return false;
     }
   }
-  for (int lane = 0; lane < WARP && warp + lane < threads; lane++)
+  for (int lane = 0; lane < lanes; lane++)
     if (waiting >> lane & 1) fibre[warp + lane].state = READY;
   return true;
 }
@@ -174,10 +174,7 @@ static bool release_shuffle(const char *kernel, int warp) {
 /* Nobody can go on alone: opens a barrier that all threads have reached. False when it is not so. */
 static bool release_block(const char *kernel) {
   int at = 0, first = -1;
-  for (int warp = 0; warp < threads; warp += WARP)
-    if (!release_shuffle(kernel, warp)) return false;
   for (int t = 0; t < threads; t++) {
-    if (fibre[t].state == READY) return true; /* a shuffle went through */
     if (fibre[t].state != AT_BARRIER) continue;
     at++;
     if (first < 0) first = t;
@@ -196,36 +193,45 @@ static bool release_block(const char *kernel) {
   return true;
 }
 
-extern char __start_shim_shared[] __attribute__((weak)), __stop_shim_shared[] __attribute__((weak));
-
-/* Byte by byte through a volatile pointer: AddressSanitizer would stop a memset that crosses the gaps between the arrays. */
-__attribute__((no_sanitize_address)) static void poison_shared(void) {
-  for (volatile char *p = __start_shim_shared; p && p < __stop_shim_shared; p++) *p = (char)0xff;
+/* Runs a warp on its own, its threads in shuffled order, to the next barrier or to the end; or, in one round of four, to the next shuffle only. Warps
+ * so drift apart as far as barriers let them. */
+static bool run_warp(const char *kernel, int warp) {
+  for (bool moved = true; moved;) {
+    const short *order = some_order();
+    moved = false;
+    for (int i = 0; i < threads; i++) {
+      int t = order[i];
+      if (t / WARP != warp / WARP || fibre[t].state != READY) continue;
+      resume(t);
+      moved = true;
+    }
+    if (!release_shuffle(kernel, warp)) return false;
+    if (philox_below(&shuffle_stream, 4) == 0) break;
+  }
+  return true;
 }
 
 static bool run_block(const char *kernel) {
-  poison_shared();
+  shim_poison_shared();
   for (int t = 0; t < threads; t++) {
     fibre[t].state = READY;
     fibre[t].shuffles = 0;
     fibre[t].index = dim3((unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y, (unsigned)t / blockDim.x / blockDim.y);
   }
-  for (int done = 0; done < threads;) {
-    const short *order = some_order();
-    bool moved = false;
-    for (int i = 0; i < threads; i++) {
-      int t = order[i];
-      if (fibre[t].state != READY) continue;
-      resume(t);
-      moved = true;
-      done += fibre[t].state == DONE;
-    }
-    if (!moved && !release_block(kernel)) {
+  for (;;) {
+    bool done = true, sound = true;
+    const short *order = some_order(); /* a warp comes where its first thread stands */
+    for (int i = 0; i < threads && sound; i++)
+      if (order[i] % WARP == 0) sound = run_warp(kernel, order[i]);
+    for (int t = 0; t < threads; t++) done &= fibre[t].state == DONE;
+    if (done) return true;
+    bool waits = true;
+    for (int t = 0; t < threads; t++) waits &= fibre[t].state == AT_BARRIER || fibre[t].state == DONE;
+    if (!sound || (waits && !release_block(kernel))) {
       for (int t = 0; t < threads; t++) fibre[t].begun = false; /* they stand in the middle of a kernel: start anew */
       return false;
     }
   }
-  return true;
 }
 
 /* ---- a launch ------------------------------------------------------------------------------------------------------------------------- */
@@ -236,7 +242,6 @@ static bool is_dimension(struct dim3 d, unsigned x, unsigned y, unsigned z) {
 
 void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t, cudaStream_t stream, void (*body)(void *),
                  void *context) {
-  launches++;
   if (!stream) shim_note("kernel %s: launched on the default stream", kernel);
   if (!is_dimension(grid, 0x7fffffff, 65535, 65535) || !is_dimension(block, 1024, 1024, 64) || block.x * block.y * block.z > MOST_THREADS)
     shim_fail_launch(cudaErrorInvalidConfiguration, "kernel %s: a grid of %u x %u x %u blocks of %u x %u x %u threads cannot be launched",
@@ -261,4 +266,5 @@ void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t
   }
   free(order);
   shim_check_guards(kernel);
+  shim_free_shared();
 }

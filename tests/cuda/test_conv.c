@@ -1,4 +1,7 @@
-/* The convolution's twins against the plain forms: within the bound of a sum in float, exact for integers, nothing left unwritten. */
+/* The convolution's twins against the plain forms: within the bound of a sum in float, exact for integers, nothing left unwritten; and to the bit
+ * against chains of fused multiply-adds in the order that their contracts name. */
+#include <math.h>
+
 #include "cuda/products.h"
 
 static const struct {
@@ -112,6 +115,100 @@ static void backward_weights_adds_the_sum(void **state) {
   for (int i = 0; i < 2 * SHAPES; i++) backward_weights(i / 2, i % 2);
 }
 
+/* ---- to the bit: the chains that the contracts in conv.cu promise ----------------------------------------------------------------------- */
+
+static ptrdiff_t x_at(const struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c) {
+  return h >= 0 && h < g->h && w >= 0 && w < g->w ? ((n * g->h + h) * g->w + w) * g->c + c : -1;
+}
+
+/* Visits the products of the definition in the order n p q k, r s c. Those outside of the map are left out: a product with 0 changes no sum. */
+typedef void visit(void *context, ptrdiff_t y, ptrdiff_t x, ptrdiff_t w);
+static void products_in_order(const struct conv *g, visit *f, void *context) {
+  for (ptrdiff_t y = 0; y < g->n * g->p * g->q * g->k; y++) {
+    ptrdiff_t k = y % g->k, q = y / g->k % g->q, p = y / g->k / g->q % g->p, n = y / g->k / g->q / g->p;
+    for (ptrdiff_t tap = 0; tap < g->r * g->s * g->c; tap++) {
+      ptrdiff_t c = tap % g->c, s = tap / g->c % g->s, r = tap / g->c / g->s;
+      ptrdiff_t x = x_at(g, n, p * g->stride + r - g->pad, q * g->stride + s - g->pad, c);
+      if (x >= 0) f(context, y, x, k * g->r * g->s * g->c + tap);
+    }
+  }
+}
+
+struct chain {
+  const real *a, *b;
+  real *sum;
+};
+static void add_to_y(void *context, ptrdiff_t y, ptrdiff_t x, ptrdiff_t w) {
+  struct chain *c = context;
+  c->sum[y] = fmaf(c->a[x], c->b[w], c->sum[y]);
+}
+static void add_to_dw(void *context, ptrdiff_t y, ptrdiff_t x, ptrdiff_t w) {
+  struct chain *c = context;
+  c->sum[w] = fmaf(c->a[y], c->b[x], c->sum[w]);
+}
+
+/* dx[x] = sum over r, s, k in that order. */
+static void chains_of_dx(const struct conv *g, const real *dy, const real *w, real *dx) {
+  for (ptrdiff_t x = 0; x < g->n * g->h * g->w * g->c; x++) {
+    ptrdiff_t c = x % g->c, v = x / g->c % g->w, h = x / g->c / g->w % g->h, n = x / g->c / g->w / g->h;
+    for (ptrdiff_t tap = 0; tap < g->r * g->s * g->k; tap++) {
+      ptrdiff_t k = tap % g->k, s = tap / g->k % g->s, r = tap / g->k / g->s, above = h + g->pad - r, before = v + g->pad - s;
+      if (above < 0 || before < 0 || above % g->stride || before % g->stride || above / g->stride >= g->p || before / g->stride >= g->q)
+        continue;
+      real from = dy[((n * g->p + above / g->stride) * g->q + before / g->stride) * g->k + k];
+      dx[x] = fmaf(from, w[((k * g->r + r) * g->s + s) * g->c + c], dx[x]);
+    }
+  }
+}
+
+/* The last shape is left out: its dw is joined from chunks. */
+static void sums_are_chains_to_the_bit(void **state) {
+  (void)state;
+  for (int i = 0; i < SHAPES - 1; i++) {
+    struct fixture f;
+    fixture_make(&f, i, false);
+    real *y = test_reals(f.ys), *dx = test_reals(f.xs), *dw = test_reals(f.ws), *zero = test_reals(f.ws);
+    real *dev_y = device_reals(f.ys), *dev_dx = device_reals(f.xs), *dev_dw = device_from(zero, f.ws);
+    products_in_order(&f.g, add_to_y, &(struct chain){f.x, f.w, y});
+    f.b->conv_forward(&f.g, f.dev_x, f.dev_w, dev_y, f.scratch);
+    assert_same_bits(dev_y, y, f.ys);
+    chains_of_dx(&f.g, f.dy, f.w, dx);
+    f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dev_dx, false, f.scratch);
+    assert_same_bits(dev_dx, dx, f.xs);
+    products_in_order(&f.g, add_to_dw, &(struct chain){f.dy, f.x, dw});
+    f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dev_dw, f.scratch);
+    assert_same_bits(dev_dw, dw, f.ws);
+    free(y), free(dx), free(dw), free(zero);
+    fixture_free(&f);
+  }
+}
+
+/* A NaN in x reaches the outputs whose windows hold it, one in the weights its output channel, and neither any other: nothing is read and multiplied
+ * by zero at the edges of a tile. */
+static void a_nan_stays_where_it_belongs(void **state) {
+  (void)state;
+  for (int i = 0; i < SHAPES; i++) {
+    struct fixture f;
+    fixture_make(&f, i, false);
+    f.x[f.xs / 2] = (real)NAN;
+    ptrdiff_t depth = f.ws / f.g.k, channel = f.g.k / 2;
+    real *dev_x = device_from(f.x, f.xs), *y = device_reals(f.ys), *expected = test_reals(f.ys);
+    conv_forward_plain(&f.g, f.x, f.w, expected);
+    f.b->conv_forward(&f.g, dev_x, f.dev_w, y, f.scratch);
+    real *got = device_read(y, f.ys);
+    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), isnan(expected[k]));
+    free(got);
+
+    for (ptrdiff_t k = 0; k < depth; k++) f.w[channel * depth + k] = (real)NAN;
+    real *dev_w = device_from(f.w, f.ws);
+    f.b->conv_forward(&f.g, f.dev_x, dev_w, y, f.scratch);
+    got = device_read(y, f.ys);
+    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), k % f.g.k == channel);
+    free(got), free(expected);
+    fixture_free(&f);
+  }
+}
+
 /* The cut into chunks is the shape's, and a test above has several. */
 static void chunks_need_scratch(void **state) {
   (void)state;
@@ -136,8 +233,12 @@ static void results_repeat(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum), cmocka_unit_test(backward_data_is_the_sum),
-                                     cmocka_unit_test(backward_weights_adds_the_sum), cmocka_unit_test(chunks_need_scratch),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum),
+                                     cmocka_unit_test(backward_data_is_the_sum),
+                                     cmocka_unit_test(backward_weights_adds_the_sum),
+                                     cmocka_unit_test(sums_are_chains_to_the_bit),
+                                     cmocka_unit_test(a_nan_stays_where_it_belongs),
+                                     cmocka_unit_test(chunks_need_scratch),
                                      cmocka_unit_test(results_repeat)};
   return cmocka_run_group_tests_name("cuda conv", tests, NULL, NULL);
 }

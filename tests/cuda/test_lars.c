@@ -26,7 +26,7 @@ static void update(ptrdiff_t n, enum fill fill, enum lars_variant variant, bool 
   for (ptrdiff_t i = 0; i < n && adapt; i++) {
     double d = fabs((double)g[i]) + fabs((double)w_before[i]),
            off = (double)(2 * n + 8) * 0x1p-53 * d; /* trust ratio below 1: d is more than its part */
-    m_bound[i] = off + 2 * FLT_EPSILON * 0.5 * fabs((double)m[i]) + FLT_TRUE_MIN;
+    m_bound[i] = off + FLT_EPSILON * fabs((double)m[i]) + FLT_TRUE_MIN;
     w_bound[i] = (variant == LARS_BYOL ? lr : 1) * m_bound[i] + FLT_EPSILON * fabs((double)w[i]) + FLT_TRUE_MIN;
   }
   assert_within(dev_m, m, m_bound, n); /* not adapted: no sum, no difference */
@@ -56,7 +56,20 @@ static void average_has_the_same_bits(void **state) {
   }
 }
 
+/* Exact at both ends, where xi + (theta - xi) would lose theta beside a large xi. */
+static void average_is_exact_at_both_ends(void **state) {
+  (void)state;
+  const real theta[] = {1, -3}, xi[] = {(real)1e30, 5};
+  real *dev_theta = device_from(theta, 2), *dev_xi = device_from(xi, 2);
+  device_backend()->ema_update(2, 1, dev_theta, dev_xi);
+  assert_same_bits(dev_xi, xi, 2);
+  device_backend()->ema_update(2, 0, dev_theta, dev_xi);
+  assert_same_bits(dev_xi, theta, 2);
+  device_end();
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(updates_agree), cmocka_unit_test(average_has_the_same_bits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(updates_agree), cmocka_unit_test(average_has_the_same_bits),
+                                     cmocka_unit_test(average_is_exact_at_both_ends)};
   return cmocka_run_group_tests_name("cuda lars", tests, NULL, NULL);
 }

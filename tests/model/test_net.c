@@ -57,7 +57,7 @@ static void pass(const struct net *net, bool keep_all, int poison, real *map, re
   struct plan plan;
   struct error err = {0};
   if (!plan_make(&plan, net, b, 1, &net->map, true, keep_all, &err)) fail_msg("%s", err.text);
-  void *memory, *scratch;
+  void *memory, *scratch = NULL;
   real *weights = test_reals(net->state_size);
   assert_true(b->reserve(plan.workspace, &memory, &err) && b->reserve(plan.scratch, &scratch, &err));
   assert_true(init_state(b, net, 3, 0, weights, &err));

@@ -302,7 +302,7 @@ static struct results run_kernel(const struct case_file *c, sum_of_products *sum
   const struct tensor *x = safetensors_find(&c->file, "in.x"), *w = safetensors_find(&c->file, "param.weight");
   struct kernel k = {.sum = sum, .fault = fault};
   struct results r;
-  ptrdiff_t stride = 0, pad = 0, most = 0;
+  ptrdiff_t stride = 1, pad = 0, most = 0;
   float *inputs[] = {floats(c, "in.x"), floats(c, "param.weight"), floats(c, "grad_out.y")};
   assert_true(case_integer(c, "stride", 1, 9, &stride, NULL) && case_integer(c, "pad", 0, 9, &pad, NULL));
   assert_true(

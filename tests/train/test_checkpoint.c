@@ -1,6 +1,7 @@
 /* A checkpoint reads back to the bit; a damaged one is told from a good one, whatever the damage; the newest whole one is found. */
 #include "train/checkpoint.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "model/init.h"
@@ -28,6 +29,8 @@ static void make(struct model *m, bool teacher, ptrdiff_t hidden, uint32_t strea
     for (int i = 0; i < b[k]->net.parameters; i++) {
       const struct parameter *p = &b[k]->net.parameter[i];
       test_fill_normal(b[k]->state + p->offset, p->size, stream + (uint32_t)(100 * k + i));
+      for (ptrdiff_t j = 0; p->role == ROLE_STATISTIC && j < p->size; j++) /* no variance is negative */
+        b[k]->state[p->offset + j] = (real)fabs(b[k]->state[p->offset + j]);
       if (k == 0 && p->role != ROLE_STATISTIC) test_fill_normal(m->momentum + p->offset, p->size, stream + (uint32_t)(300 + i));
     }
 }

@@ -243,7 +243,7 @@ static void colours_are_segmented(void **state) {
   assert_non_null(strstr(err.text, what))
   uint8_t level[16 * 24] = {7};
   write_grey("dense/val/labels/3.png", 16, 24, level);
-  FAILS_WITH("label 7 at row 0, column 0");
+  FAILS_WITH("dense/val/labels/3.png: level 7 at row 0, column 0");
   write_grey("dense/val/labels/3.png", 12, 24, level);
   FAILS_WITH("24 x 12 pixels");
   write_image("dense/val/labels/3.png", 0, 16, 24, 1);

@@ -1,0 +1,87 @@
+/* What can go wrong with a GPU is one line that says what to do. The shim plays the machine; against a real one this program is not built
+ * (test_device has what can be asked of any). */
+#include "cuda/device.h"
+#include "cuda/shim_control.h"
+
+static const struct shim_machine sound = {.devices = 1, .driver = 13000, .runtime = 13000, .major = 9, .memory = (size_t)4 << 30};
+
+static void is_refused(struct shim_machine machine, int device, const char *words) {
+  struct error err = {0};
+  shim_machine = machine;
+  assert_null(backend_cuda(device, &err));
+  if (!strstr(err.text, words) || strncmp(err.text, "cuda: ", 6) != 0 || strchr(err.text, '\n'))
+    fail_msg("'%s' does not say '%s'", err.text, words);
+  shim_machine = sound;
+}
+
+static void a_machine_without_a_usable_gpu_is_refused(void **state) {
+  (void)state;
+  struct shim_machine m = sound;
+  m.driver = 0;
+  is_refused(m, 0, "this machine has no NVIDIA driver");
+  m.driver = 12040;
+  is_refused(m, 0, "the NVIDIA driver is for CUDA 12.4, and this program needs 13.0");
+  m = sound, m.devices = 0;
+  is_refused(m, 0, "no GPU is visible");
+  m = sound, m.devices = 2;
+  is_refused(m, 2, "there is no GPU 2: 2 visible, counted from 0");
+  is_refused(m, -1, "there is no GPU -1");
+  m = sound, m.major = 7, m.minor = 5;
+  is_refused(m, 0, "compute capability 7.5");
+}
+
+static void one_gpu_a_process(void **state) {
+  (void)state;
+  struct error err = {0};
+  const struct backend *b = backend_cuda(0, &err);
+  assert_true(b && b == backend_cuda(0, &err));
+  assert_null(backend_cuda(1, &err));
+  assert_non_null(strstr(err.text, "GPU 0 is open"));
+}
+
+/* Too little memory is no failure of the device: a smaller request goes through. */
+static void too_little_memory_says_how_much(void **state) {
+  (void)state;
+  const struct backend *b = device_backend();
+  struct error err = {0};
+  void *p;
+  shim_machine.memory = (size_t)1 << 30;
+  assert_false(b->reserve((size_t)5 << 29, &p, &err));
+  assert_non_null(strstr(err.text, "GPU 0 has 1.00 of its 1.00 GiB free, and 2.50 GiB are needed; choose a smaller batch"));
+  assert_true(b->reserve(1000, &p, &err));
+  b->release(p, 1000);
+  shim_machine = sound;
+  assert_true(backend_cuda_status(&err));
+}
+
+/* The last test: a failure stays until the process ends. */
+static void a_failed_launch_is_named_and_stays(void **state) {
+  (void)state;
+  const struct backend *b = device_backend();
+  struct error err = {0};
+  real theta[] = {1, 2}, got[] = {0, 0}, *dev = device_from(theta, 2), *xi = device_from(theta, 2);
+  shim_machine.refuse = "average";
+  b->ema_update(2, 0.5, dev, xi);
+  shim_machine.refuse = NULL;
+  assert_false(backend_cuda_status(&err));
+  assert_non_null(strstr(err.text, "cuda: GPU 0: ema_update: unspecified launch failure; nothing after it was computed"));
+  b->download(got, xi, sizeof got);
+  assert_true(isnan(got[0]) && isnan(got[1]));
+  shim_machine.refuse = "update";
+  b->lars_update(&(struct lars){0}, 2, false, 0.5, dev, xi, xi); /* another failure does not hide the first */
+  shim_machine.refuse = NULL;
+  assert_false(backend_cuda_status(&err));
+  assert_non_null(strstr(err.text, "ema_update"));
+  void *p;
+  assert_false(b->reserve(8, &p, &err));
+  assert_non_null(strstr(err.text, "ema_update"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_machine_without_a_usable_gpu_is_refused),
+
+                                     cmocka_unit_test(one_gpu_a_process), cmocka_unit_test(too_little_memory_says_how_much),
+
+                                     cmocka_unit_test(a_failed_launch_is_named_and_stays)};
+  return cmocka_run_group_tests_name("cuda errors on the shim", tests, NULL, NULL);
+}

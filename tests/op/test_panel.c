@@ -1,0 +1,116 @@
+/* The product that convolutions are made of: exact on integers, within its bound elsewhere, and independent of the tile. */
+#include "op/panel.h"
+
+#include <string.h>
+
+#include "support/cmocka.h"
+#include "support/support.h"
+
+/* Rows below, at and above the kernel's 6 or 12; columns around a panel of 8 to 32; depths around a block of 256. */
+static const struct {
+  ptrdiff_t rows, columns, depth;
+} shapes[] = {{1, 1, 1}, {5, 7, 3}, {6, 16, 9}, {13, 33, 27}, {12, 32, 256}, {25, 70, 257}, {40, 65, 520}, {7, 8, 511}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+/* C = A B by the definition, in double. */
+static void define(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, const real *b, const real *start, real *c) {
+  for (ptrdiff_t i = 0; i < rows; i++)
+    for (ptrdiff_t j = 0; j < columns; j++) {
+      double sum = start ? (double)start[i * columns + j] : 0;
+      for (ptrdiff_t k = 0; k < depth; k++) sum += (double)a[i * depth + k] * (double)b[k * columns + j];
+      c[i * columns + j] = (real)sum;
+    }
+}
+
+struct factors {
+  real *a, *b, *panels, *c, *expected;
+};
+
+static struct factors make(int s, bool integers, bool transposed) {
+  ptrdiff_t rows = shapes[s].rows, columns = shapes[s].columns, depth = shapes[s].depth;
+  struct factors f = {test_reals(rows * depth), test_reals(depth * columns), test_reals(panel_size(depth, columns)),
+                      test_reals(rows * columns), test_reals(rows * columns)};
+  if (integers)
+    test_fill_int(f.a, rows * depth, 4, 1), test_fill_int(f.b, depth * columns, 4, 2);
+  else
+    test_fill_normal(f.a, rows * depth, 1), test_fill_normal(f.b, depth * columns, 2);
+  memset(f.panels, 0xff, (size_t)panel_size(depth, columns) * sizeof(real)); /* NaN: what is not laid out would show */
+  if (transposed) {
+    real *t = test_reals(depth * columns);
+    for (ptrdiff_t k = 0; k < depth; k++)
+      for (ptrdiff_t j = 0; j < columns; j++) t[j * depth + k] = f.b[k * columns + j];
+    panel_pack(depth, columns, t, 1, depth, 0, depth, f.panels);
+    free(t);
+  } else { /* in two parts */
+    ptrdiff_t first = depth / 3;
+    panel_pack(depth, columns, f.b, columns, 1, 0, first, f.panels);
+    panel_pack(depth, columns, f.b + first * columns, columns, 1, first, depth - first, f.panels);
+  }
+  return f;
+}
+
+static void release(struct factors *f) { free(f->a), free(f->b), free(f->panels), free(f->c), free(f->expected); }
+
+static void exact_on_integers(void **state) {
+  (void)state;
+  for (int s = 0; s < SHAPES; s++)
+    for (int transposed = 0; transposed < 2; transposed++) {
+      ptrdiff_t rows = shapes[s].rows, columns = shapes[s].columns, depth = shapes[s].depth;
+      struct factors f = make(s, true, transposed);
+      memset(f.c, 0xff, (size_t)(rows * columns) * sizeof(real));
+      panel_product(rows, columns, depth, f.a, depth, f.panels, 0, false, f.c, columns);
+      define(rows, columns, depth, f.a, f.b, NULL, f.expected);
+      assert_all_equal(f.c, f.expected, rows * columns);
+
+      real *start = test_reals(rows * columns);
+      test_fill_int(start, rows * columns, 9, 3);
+      memcpy(f.c, start, (size_t)(rows * columns) * sizeof(real));
+      panel_product(rows, columns, depth, f.a, depth, f.panels, 0, true, f.c, columns);
+      define(rows, columns, depth, f.a, f.b, start, f.expected);
+      assert_all_equal(f.c, f.expected, rows * columns);
+      free(start);
+      release(&f);
+    }
+}
+
+/* A chain of at most 256 fused multiply-adds, then one addition a block: |e| <= (256 + blocks) u sum |a b|, and the sum of 520 products of normal
+ * numbers is below 520 * 16 in size. */
+static void within_the_bound_elsewhere(void **state) {
+  (void)state;
+  for (int s = 0; s < SHAPES; s++) {
+    ptrdiff_t rows = shapes[s].rows, columns = shapes[s].columns, depth = shapes[s].depth;
+    struct factors f = make(s, false, true);
+    panel_product(rows, columns, depth, f.a, depth, f.panels, 0, false, f.c, columns);
+    define(rows, columns, depth, f.a, f.b, NULL, f.expected);
+    double gauge = 0;
+    for (ptrdiff_t i = 0; i < rows; i++)
+      for (ptrdiff_t j = 0; j < columns; j++) {
+        double sum = 0;
+        for (ptrdiff_t k = 0; k < depth; k++) sum += fabs((double)f.a[i * depth + k] * (double)f.b[k * columns + j]);
+        gauge = fmax(gauge, sum);
+      }
+    double chain = (double)(depth < 256 ? depth : 256) + (double)(depth / 256);
+    assert_all_close(f.c, f.expected, rows * columns, (chain + 1) * REAL_ROUNDOFF * gauge);
+    release(&f);
+  }
+}
+
+/* A row computed alone, from the columns behind PANEL_ALIGN alone, has the bits it has in the whole product. */
+static void an_element_does_not_depend_on_its_tile(void **state) {
+  (void)state;
+  ptrdiff_t rows = shapes[6].rows, columns = shapes[6].columns, depth = shapes[6].depth;
+  struct factors f = make(6, false, true);
+  panel_product(rows, columns, depth, f.a, depth, f.panels, 0, false, f.c, columns);
+  for (ptrdiff_t i = 0; i < rows; i++) {
+    real alone[1];
+    panel_product(1, columns - PANEL_ALIGN, depth, f.a + i * depth, depth, f.panels, PANEL_ALIGN, false, alone, columns);
+    assert_memory_equal(alone, f.c + i * columns + PANEL_ALIGN, sizeof alone);
+  }
+  release(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(exact_on_integers), cmocka_unit_test(within_the_bound_elsewhere),
+                                     cmocka_unit_test(an_element_does_not_depend_on_its_tile)};
+  return cmocka_run_group_tests_name("panel " REAL_SUFFIX, tests, NULL, NULL);
+}

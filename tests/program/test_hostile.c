@@ -1,0 +1,182 @@
+/* What a hostile or unlucky user does to the program: one line that names the file, key or value, exit status 2, nothing half written. */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/safetensors.h"
+#include "image/image.h"
+#include "support/cmocka.h"
+#include "support/program.h"
+
+#define SMALL "backbone=small stem=cifar size=16"
+#define TRAIN "ediy train " SMALL " projector.hidden=16 projector.out=8 batch=8 warmup=0 workers=1 log.every=1 "
+#define BYOL TRAIN "lambda1=0 lambda2=0 "
+
+static int enter(void **state) {
+  (void)state;
+  program_enter();
+  assert_runs("ediy scenes out=s images=32 val=8 classes=2 size=24");
+  assert_runs("ediy export weights=random " SMALL " out=w.safetensors");
+  return 0;
+}
+
+static int leave(void **state) {
+  (void)state;
+  program_leave();
+  return 0;
+}
+
+/* Copies w.safetensors with one number of one tensor replaced. */
+static void spoil(const char *name, float value, const char *to) {
+  struct error err;
+  struct safetensors f;
+  if (!safetensors_open(&f, "w.safetensors", &err)) fail_msg("%s", err.text);
+  const struct tensor *t = safetensors_find(&f, name);
+  assert_non_null(t);
+  long at = (long)((const char *)t->data - (const char *)f.map) + 4;
+  safetensors_close(&f);
+  assert_runs("cp w.safetensors %s", to);
+  FILE *file = fopen(to, "r+b");
+  assert_non_null(file);
+  assert_int_equal(fseek(file, at, SEEK_SET), 0);
+  assert_int_equal(fwrite(&value, sizeof value, 1, file), 1);
+  assert_int_equal(fclose(file), 0);
+}
+
+/* A teacher with one NaN matches every region with the first, and no loss shows it. */
+static void weights_that_are_no_numbers_are_refused(void **state) {
+  (void)state;
+  spoil("layer1.0.conv1.weight", NAN, "nan.safetensors");
+  spoil("bn1.bias", -INFINITY, "inf.safetensors");
+  spoil("layer2.0.bn1.running_var", -1, "negative.safetensors");
+  assert_runs("mkdir quiet"); /* a run that fails early has told of its data: standard error is more than a line */
+  const struct outcome *o = program_run(TRAIN "epochs=1 data=s/train out=r teacher=nan.safetensors");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "nan.safetensors: tensor layer1.0.conv1.weight holds nan at element 1"));
+  assert_runs("test ! -e r");
+  assert_refused("inf.safetensors: tensor bn1.bias holds -inf", "ediy embed weights=inf.safetensors data=s/val out=f");
+  assert_refused("negative.safetensors: tensor layer2.0.bn1.running_var holds -1",
+                 "ediy import weights=negative.safetensors " SMALL " out=f");
+  assert_runs("test ! -e f");
+}
+
+static void sizes_that_cannot_be_are_named(void **state) {
+  (void)state;
+  assert_refused("resize = 8", "ediy embed weights=w.safetensors data=s/val resize=8 out=f");
+  assert_int_equal(program_run("ediy eval knn weights=w.safetensors train=s/train test=s/val resize=8")->status, 2);
+  assert_refused("seed: '9007199254740994' is not a whole number from 0 to 9007199254740992", BYOL "data=s out=r seed=9007199254740994");
+  assert_refused("seed: '9007199254740993'", BYOL "data=s out=r seed=9007199254740993"); /* which a double would round into the range */
+}
+
+/* The first map of 100 images of 4096 x 4096 alone, 100 x 2048 x 2048 x 64 numbers, has 107 GB; all that one image takes is a few GB. */
+static void too_little_memory_names_a_batch(void **state) {
+  (void)state;
+  if (program_run("awk '/^MemAvailable/ {exit $2 < 100e6}' /proc/meminfo")->status == 0) skip(); /* this machine has them */
+  assert_refused(" GB) would fit", "ediy embed weights=random backbone=resnet50 size=4096 batch=100 data=s/val out=f");
+}
+
+/* A strip whose long side, resized, no int holds. The PNG is of zeros, 1 bit a pixel: small as a file. */
+static void an_endless_strip_is_named(void **state) {
+  (void)state;
+  assert_runs("mkdir strip");
+  struct error err;
+  enum { LONG = 400000 };
+  static uint8_t row[LONG * 3];
+  struct image strip = {.height = 1, .width = LONG, .rgb = row};
+  if (!image_write_png("strip/long.png", &strip, &err)) fail_msg("%s", err.text);
+  assert_refused("strip/long.png", "ediy embed weights=w.safetensors data=strip resize=8192 out=f");
+  assert_runs("ediy embed weights=w.safetensors data=strip out=f && rm f");
+  assert_runs("ediy show views data=strip size=16 out=v.png && rm v.png");
+}
+
+static void names_of_any_kind_are_trained_on(void **state) {
+  (void)state;
+  assert_runs("mkdir -p 'any thing/\xc3\xa4 \xc3\xb6' && n=0; for f in s/train/*/*.png; do n=$((n+1)); cp $f \"any thing/\xc3\xa4 "
+              "\xc3\xb6/$n a\n.png\"; done");
+  assert_runs(BYOL "epochs=1 'data=any thing' 'out=the run'");
+  assert_refused("a line break in its name", "ediy embed weights=w.safetensors 'data=any thing' out=f");
+}
+
+static void one_class_is_no_classification(void **state) {
+  (void)state;
+  assert_runs("mkdir -p one/c && cp s/val/00*/*.png one/c");
+  const struct outcome *o = program_run("ediy eval knn weights=w.safetensors train=one test=one");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "one: one class only (c)"));
+  assert_int_equal(program_run("ediy eval linear weights=w.safetensors train=one test=one")->status, 2);
+}
+
+static void a_label_out_of_range_names_its_map(void **state) {
+  (void)state;
+  const struct outcome *o =
+      program_run("ediy eval dense weights=w.safetensors size=24 classes=1 train=s/dense/train val=s/dense/val test=s/dense/val");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "s/dense/train/labels/"));
+  assert_non_null(strstr(o->err, ".png: level "));
+}
+
+static void info_says_what_is_wrong_with_a_file(void **state) {
+  (void)state;
+  assert_runs(BYOL "epochs=1 data=s/train out=seen");
+  assert_non_null(strstr(assert_runs("ediy info seen")->out, "at step 4"));
+  assert_runs("cp seen/checkpoint-00000004.safetensors c && printf x | dd of=c bs=1 seek=20000 conv=notrunc status=none");
+  assert_refused("c: damaged: SHA-256", "ediy info c");
+  assert_runs("printf text >text.JPG && : >none.png && printf 'PK\\003\\004 and more of it' >state.pth");
+  assert_refused("text.JPG: neither JPEG nor PNG", "ediy info text.JPG");
+  assert_refused("none.png: the file is empty", "ediy info none.png");
+  assert_refused("safetensors.torch.save_file", "ediy info state.pth");
+}
+
+static void results_without_checkpoints_are_kept(void **state) {
+  (void)state;
+  assert_runs(BYOL "epochs=1 data=s/train out=kept && cp kept/log.jsonl log && cp kept/backbone.safetensors result");
+  assert_non_null(strstr(assert_runs(BYOL "epochs=1 data=s/train out=kept")->out, "4 steps were done before"));
+  assert_runs("rm kept/checkpoint-*");
+  const struct outcome *o = program_run(BYOL "epochs=1 data=s/train out=kept seed=2");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "kept/backbone.safetensors"));
+  assert_runs("cmp kept/log.jsonl log && cmp kept/backbone.safetensors result");
+}
+
+/* A lost terminal (SIGHUP) and a closed pipe behind the progress lines end a run as Ctrl-C does: with a checkpoint of the step at hand. */
+static void a_lost_terminal_or_pipe_leaves_a_checkpoint(void **state) {
+  (void)state;
+  const struct outcome *o = program_run(BYOL "epochs=500 checkpoint.every=1000000 data=s/train out=hup & child=$!\n"
+                                             "while ! grep -q '\"step\": 3' hup/log.jsonl 2>/dev/null; do sleep 0.02; done\n"
+                                             "kill -HUP $child; wait $child");
+  assert_int_equal(o->status, 128 + 1);
+  assert_runs("ls hup/checkpoint-*.safetensors");
+  /* the reader ends once a step is logged, and is waited for; only then do lines find no reader */
+  assert_runs(BYOL "epochs=60 checkpoint.every=1000000 data=s/train out=pipe 2>&1 >/dev/null | head -n 3 >/dev/null; "
+                   "ls pipe/checkpoint-*.safetensors");
+}
+
+static void full_outputs_are_named(void **state) {
+  (void)state;
+  assert_refused("standard output", "ediy --version >/dev/full");
+  assert_refused("no/b.json", "ediy bench backbone=small size=32 batch=2 steps=1 warmup=0 json=no/b.json >/dev/null");
+  /* a file may have 512 bytes: whatever is larger is refused, and nothing of it stays */
+  assert_refused("b.json", "trap '' XFSZ; ulimit -f 1; ediy bench backbone=small size=32 batch=2 steps=1 warmup=0 json=b.json >/dev/null");
+  assert_refused("f.safetensors", "trap '' XFSZ; ulimit -f 1; ediy embed weights=w.safetensors data=s/val out=f.safetensors");
+  assert_refused("e.safetensors", "trap '' XFSZ; ulimit -f 1; ediy export weights=w.safetensors out=e.safetensors");
+  assert_refused("x.partial/", "trap '' XFSZ; ulimit -f 1; ediy scenes out=x images=4 val=4 size=64");
+  assert_refused("v.png", "trap '' XFSZ; ulimit -f 1; ediy show views data=s/val size=16 out=v.png");
+  assert_runs("test ! -e b.json -a ! -e f.safetensors -a ! -e e.safetensors -a ! -e x -a ! -e x.partial -a ! -e v.png && "
+              "! ls *.tmp 2>/dev/null");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(weights_that_are_no_numbers_are_refused),
+                                     cmocka_unit_test(sizes_that_cannot_be_are_named),
+                                     cmocka_unit_test(too_little_memory_names_a_batch),
+                                     cmocka_unit_test(an_endless_strip_is_named),
+                                     cmocka_unit_test(names_of_any_kind_are_trained_on),
+                                     cmocka_unit_test(one_class_is_no_classification),
+                                     cmocka_unit_test(a_label_out_of_range_names_its_map),
+                                     cmocka_unit_test(info_says_what_is_wrong_with_a_file),
+                                     cmocka_unit_test(results_without_checkpoints_are_kept),
+                                     cmocka_unit_test(a_lost_terminal_or_pipe_leaves_a_checkpoint),
+                                     cmocka_unit_test(full_outputs_are_named)};
+  return cmocka_run_group_tests_name("hostile users", tests, enter, leave);
+}
