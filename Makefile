@@ -233,6 +233,11 @@ check-torch: $(SHARED) $(BUILD)/ediy ## against PyTorch and torchvision, where P
 	@command -v $(PYTHON) >/dev/null || { echo "check-torch: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
 	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_torch.py $(SHARED) $(BUILD)/ediy
 
+.PHONY: check-oracle
+check-oracle: $(BUILD)/oracle ## the oracle on PyTorch's operations, right and spoiled, where PYTHON (python3) has it
+	@command -v $(PYTHON) >/dev/null || { echo "check-oracle: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
+	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_oracle.py $(BUILD)/oracle
+
 # ---- cuda: the GPU backend -----------------------------------------------------------------------------------------------------------
 # The same sources twice: by nvcc into a library for GPUs, and by the C++ compiler, behind tests/cuda/shim.h, into one that `make check` runs on the
 # CPU. The tests are C and are linked with either. -fmad=false is -ffp-contract=off of the reference: fmaf stands where it is meant.

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-enum { RMS_FEW = 64, BIAS_LEAST = 256 };
+enum { RMS_FEW = 64, BIAS_LEAST = 256, GROUPS_LEAST = 8 };
 
 /* Where the candidate differs most, for whichever rule speaks. */
 static void locate(const struct yardstick *m, const double *c, ptrdiff_t i, struct finding *f) {
@@ -41,21 +41,40 @@ static double rms(const struct yardstick *m, const double *x, ptrdiff_t n) {
   return counted > 0 ? sqrt(squares / (double)counted) : 0;
 }
 
-/* False if there is nothing that a factor could act on. */
-static bool bias(const struct yardstick *m, const double *c, ptrdiff_t n, double *beta, double *sd) {
-  double ez = 0, sz = 0, squares = 0;
-  ptrdiff_t counted = 0;
-  for (ptrdiff_t i = 0; i < n; i++) {
+/* Sums for the factor in the errors of one group of elements, whose errors may depend on each other. */
+struct share {
+  double ez, sz;
+};
+
+static struct share share_of(const struct yardstick *m, const double *c, ptrdiff_t first, ptrdiff_t step, ptrdiff_t end,
+                             ptrdiff_t *counted) {
+  struct share sum = {0, 0};
+  for (ptrdiff_t i = first; i < end; i += step) {
     if (!(m->g[i] > 0) || !isfinite(m->y[i])) continue;
-    double s = m->start ? m->y[i] - m->start[i] : m->y[i], z = s / m->g[i] / m->g[i], e = c[i] - m->y[i];
-    ez += e * z;
-    sz += s * z;
-    squares += e * z * (e * z);
-    counted++;
+    double s = m->start ? m->y[i] - m->start[i] : m->y[i], z = s / m->g[i] / m->g[i];
+    sum.ez += (c[i] - m->y[i]) * z;
+    sum.sz += s * z;
+    ++*counted;
   }
-  if (counted < BIAS_LEAST || !(sz > 0)) return false;
-  *beta = fabs(ez / sz);
-  *sd = sqrt(squares) / sz;
+  return sum;
+}
+
+/* beta, and its standard deviation from what the groups leave over: each element is a group, or each channel where the whole channel
+ * shares a mean and a deviation. False where there is too little to tell. */
+static bool bias(const struct yardstick *m, const double *c, ptrdiff_t n, double *beta, double *sd) {
+  ptrdiff_t channels = m->truth->ndim > 0 ? m->truth->shape[m->truth->ndim - 1] : 1, counted = 0, ignored = 0;
+  ptrdiff_t groups = m->channels_share ? channels : n;
+  struct share all = share_of(m, c, 0, 1, n, &counted);
+  if (counted < BIAS_LEAST || groups < GROUPS_LEAST || !(all.sz > 0)) return false;
+  *beta = all.ez / all.sz;
+  double squares = 0;
+  for (ptrdiff_t k = 0; k < groups; k++) {
+    struct share own = share_of(m, c, k, groups, n, &ignored);
+    double left = own.ez - *beta * own.sz;
+    squares += left * left;
+  }
+  *sd = sqrt(squares * (double)groups / (double)(groups - 1)) / all.sz;
+  *beta = fabs(*beta);
   return true;
 }
 

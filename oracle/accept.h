@@ -7,15 +7,18 @@
  *   exact       where every partial sum in any order is exact: c = y
  *   element     |e| <= u_out |y| + (4 sqrt(L) + 2) u_acc G + u_in min(2 G, 6 G2) + 4 denormals       for every element
  *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(y / G))       (6 in place of 3 below 64 elements)
- *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r|, beta the factor of s in e (least squares with weights 1 / G^2), from 256
- *               elements on; s = y, or y - start where the operation adds to what was there
+ *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r|, beta the factor of s in e (least squares with weights
+ *               1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
- * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the product and
- *   the last addition. Rounding both inputs moves a sum by at most 2 u_in G, and hardly by more than six of its standard deviations.
- * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial sums
- *   grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is nothing.
- * - bias: what catches a factor of 1.00001. sd is that of the errors as they are. Inputs cut, not rounded, shrink a product by up to 2 u_in.
+ * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the
+ *   product and the last addition. Rounding both inputs moves a sum by at most 2 u_in G, and hardly by more than six of its standard
+ *   deviations.
+ * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial
+ *   sums grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is
+ *   nothing.
+ * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs
+ *   cut, not rounded, shrink a product by up to 2 u_in.
  * Every comparison is written so that NaN fails it.
  */
 #ifndef EDIY_ORACLE_ACCEPT_H
@@ -34,10 +37,11 @@ struct yardstick {
   const double *start;          /* null, or what was there before */
   double chain;                 /* L */
   bool exact;
+  bool channels_share; /* errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation */
 };
 
-/* Judges c, one double for each element of the truth. f->tensor: kept. Rule, where, candidate, expected, error, allowed: of the rule that is
- * broken, or of the one that came closest to it; absolute for element and exact, in gauges for rms, a factor for bias. */
+/* Judges c, one double for each element of the truth. f->tensor: kept. Rule, where, candidate, expected, error, allowed: of the rule that
+ * is broken, or of the one that came closest to it; absolute for element and exact, in gauges for rms, a factor for bias. */
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, struct finding *f);
 
 #endif

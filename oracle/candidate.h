@@ -1,6 +1,7 @@
 /* Somebody else's results of a case, as a safetensors file, judged.
  *
- * The truth is the reference in double, computed anew from the inputs of the case (and refused as a truth where it disagrees with what the case
+ * The truth is the reference in double, computed anew from the inputs of the case (and refused as a truth where it disagrees with what
+ * the case
  * expects). A float tensor of an operation with a gauge is judged by the acceptance rule (accept.h), of any other operation by the relative
  * rule of compare.c, widened by the unit roundoff of the declared precision. Decisions are judged first and then forced into the truth:
  *
@@ -37,7 +38,8 @@ struct judged_file {
 
 enum { CHAIN_USUAL = 1024 }; /* additions one after the other that no kernel has to declare */
 
-/* chain: additions that the kernel makes one after the other, at most; never more than the sum has. Returns false when there is nothing to judge: a file that cannot
+/* chain: additions that the kernel makes one after the other, at most; never more than the sum has. Returns false when there is nothing
+ * to judge: a file that cannot
  * be read, a case that the reference disagrees with. j: judged_free when true was returned. */
 MUST_CHECK bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain,
                                 struct judged_file *j, struct error *err);

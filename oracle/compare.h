@@ -51,7 +51,8 @@ void verdict_fail(struct verdict *v, const char *what, const char *rule);
 /* Flat index of t as text: "[2, 0, 1]". */
 void compare_index_text(const struct tensor *t, ptrdiff_t flat, char *text, size_t size);
 
-/* What a result of a run may be off by at this precision (32 or 64), where there is no gauge: see compare.c. name: of expected, without #digest. */
+/* What a result of a run may be off by at this precision (32 or 64), where there is no gauge: see compare.c. name: of expected, without
+ * #digest. */
 struct tolerance compare_tolerance(const struct case_run *run, int bits, const struct tensor *expected, const char *name);
 
 /* One line: "grad_in.x[2, 0, 1] is 0.5, expected 0.25 (element): off by 1e-1, allowed 2e-6". */

@@ -24,7 +24,7 @@ struct making {
   struct error *err;
 };
 
-/* ---- numbers --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------------------------------------------------- */
 
 static double draw(struct philox *g, int fill) {
   switch (fill) {
@@ -94,7 +94,7 @@ static bool add_indices(struct making *m, ptrdiff_t below, int ndim, const ptrdi
   return true;
 }
 
-/* ---- operations ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- operations ---------------------------------------------------------------------------------------------------------------------- */
 
 static bool build_conv(struct making *m) {
   const struct make_options *o = m->o;
@@ -171,7 +171,7 @@ static bool build(struct making *m) {
   }
 }
 
-/* ---- the file -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------------------------------------------------ */
 
 /* safetensors_find searches by name. The inputs are few: by insertion. */
 static void sort_names(struct making *m) {
@@ -275,7 +275,7 @@ bool make_case(const struct make_options *o, struct error *err) {
   return ok;
 }
 
-/* ---- random ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- random -------------------------------------------------------------------------------------------------------------------------- */
 
 static int64_t between(struct philox *g, int64_t least, int64_t most) { return least + philox_below(g, (uint32_t)(most - least + 1)); }
 

@@ -9,7 +9,8 @@
 
 enum make_op { MAKE_CONV, MAKE_LINEAR, MAKE_NORM, MAKE_RELU, MAKE_MAXPOOL, MAKE_AVGPOOL, MAKE_MATCH, MAKE_LOSS, MAKE_RANDOM };
 
-/* What the inputs look like. INT: whole numbers from -3 to 3; TINY: normal, times 1e-4; SPARSE: nine zeros in ten; ONEHOT: a single 1 in in.x;
+/* What the inputs look like. INT: whole numbers from -3 to 3; TINY: normal, times 1e-4; SPARSE: nine zeros in ten; ONEHOT: a single 1 in
+ * in.x;
  * OFFSET: mean 100, deviation 0.01. Parameters are INT with INT, else normal; upstream gradients are normal with ONEHOT and OFFSET. */
 enum make_fill { FILL_NORMAL, FILL_INT, FILL_TINY, FILL_SPARSE, FILL_ONEHOT, FILL_OFFSET };
 

@@ -10,8 +10,8 @@ struct number_format {
   double largest;
 };
 
-/* Inputs of a case are exact in float. A tf32, bf16 or fp16 kernel rounds them to its input format, multiplies exactly, accumulates in float
- * and rounds its outputs to its output format. */
+/* Inputs of a case are exact in float. A tf32, bf16 or fp16 kernel rounds them to its input format, multiplies exactly, accumulates in
+ * float and rounds its outputs to its output format. */
 struct precision_class {
   const char *name;
   struct number_format in, acc, out;

@@ -28,7 +28,7 @@ static const struct option keys[] = {
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
 
-/* ---- files ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------------------------------------------------------- */
 
 struct paths {
   char **path;
@@ -81,7 +81,7 @@ static bool collect(struct paths *p, const char *path, bool named, struct error 
   return ok;
 }
 
-/* ---- reports --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- reports ------------------------------------------------------------------------------------------------------------------------- */
 
 struct session {
   struct case_options options;
@@ -230,7 +230,7 @@ static void run_file(struct session *s, const char *path) {
   fprintf(stderr, "oracle: %s\n", err.text);
 }
 
-/* ---- the verb -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the verb ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Files and folders into p, key=value into the options. */
 static bool read_arguments(int count, char *const *arguments, struct session *s, struct paths *p, struct error *err) {

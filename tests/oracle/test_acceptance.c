@@ -1,6 +1,7 @@
 /* The acceptance rule on kernels that it has not seen: convolutions, forward and backward, written here as plain sums.
  *
- * Right ones, whatever the order of their sums, must pass; wrong ones must not. EDIY_TEST_SEEDS=N: that many seeds in place of a few. The numbers
+ * Right ones, whatever the order of their sums, must pass; wrong ones must not. EDIY_TEST_SEEDS=N: that many seeds in place of a few. The
+ * numbers
  * of docs/oracle.md are those printed here. */
 #include <math.h>
 #include <stdio.h>
@@ -31,7 +32,7 @@ static int remove_folder(void **state) {
   return rmdir(folder);
 }
 
-/* ---- orders of summation --------------------------------------------------------------------------------------------------------------- */
+/* ---- orders of summation ------------------------------------------------------------------------------------------------------------- */
 
 typedef float sum_of_products(const float *a, const float *b, int n);
 
@@ -84,7 +85,7 @@ static float in_double(const float *a, const float *b, int n) {
 static sum_of_products *const orders[] = {in_order, backwards, fused, pairwise, in_lanes, in_blocks, split, in_double};
 enum { ORDERS = sizeof orders / sizeof *orders };
 
-/* ---- kernels, right and wrong ---------------------------------------------------------------------------------------------------------- */
+/* ---- kernels, right and wrong -------------------------------------------------------------------------------------------------------- */
 
 enum fault {
   RIGHT,
@@ -269,7 +270,7 @@ static void spoil(enum fault fault, float *y, ptrdiff_t n, ptrdiff_t first, ptrd
   }
 }
 
-/* ---- a run ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a run --------------------------------------------------------------------------------------------------------------------------- */
 
 static float *floats(const struct case_file *c, const char *name) {
   const struct tensor *t = safetensors_find(&c->file, name);

@@ -43,7 +43,7 @@ static void expect(int status, const char *part, const struct outcome *o) {
   }
 }
 
-/* ---- candidates ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- candidates ---------------------------------------------------------------------------------------------------------------------- */
 
 enum { MAX_TENSORS = 16 };
 
@@ -141,7 +141,8 @@ static void one_element_is_found_where_it_is(void **state) {
   expect(MISMATCH, "again: oracle case conv.safetensors candidate=candidate.safetensors precision=fp32", o);
 }
 
-/* A factor so small that every element, and the rms, is within rounding: y is a sum of 576 terms of both signs, of which |y| is a twentieth. */
+/* A factor so small that every element, and the rms, is within rounding: y is a sum of 576 terms of both signs, of which |y| is a
+ * twentieth. */
 static void a_factor_is_found(void **state) {
   (void)state;
   static const struct {
@@ -248,7 +249,7 @@ static void indices_may_differ_only_within_rounding(void **state) {
   expect(MISMATCH, "match: out.s12[0, 3] is ", judged(&wrong, wrong.count, "match.safetensors", ""));
 }
 
-/* ---- the program ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the program --------------------------------------------------------------------------------------------------------------------- */
 
 static void every_operation_is_made_and_passes(void **state) {
   (void)state;

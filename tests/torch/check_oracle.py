@@ -1,9 +1,9 @@
 """Holds the oracle to PyTorch: its operations, in float, are right kernels and must pass; spoiled, they must not.
 
-    check_oracle.py ORACLE [SEEDS]        build/oracle 2
+    check_oracle.py ORACLE [SEEDS]        build/oracle 3; `make check-oracle` does it
 
-Every operation of `oracle case make` with three fills and SEEDS seeds. A fault is an option or a line that is commonly wrong; where it
-changes no bit of a tensor, it is not counted for that tensor.
+Every operation of `oracle case make` with four fills and SEEDS seeds. A fault is an option or a line that is commonly wrong; where it
+changes no bit, it is not counted.
 """
 
 import json
@@ -21,7 +21,7 @@ except ImportError as missing:
     print(f"check_oracle: not run: {missing}\n\n0 passed, 0 failed, 1 skipped")
     sys.exit(0)
 
-oracle, seeds = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 2
+oracle, seeds = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3
 
 
 def load(path):
@@ -65,7 +65,7 @@ def norm(a, t, fault):
     v = x("in.x")
     gamma = x("param.gamma")
     g = gamma.roll(1) if fault == "gamma off by one" else gamma
-    if fault in ("unbiased", "one-pass variance", "statistics constant", "eps outside"):
+    if fault in ("unbiased", "one-pass variance", "statistics constant", "eps outside", "no eps"):
         mu, s = v.mean((0, 1, 2)), v.var((0, 1, 2), unbiased=fault == "unbiased")
         if fault == "one-pass variance":
             s = (v * v).mean((0, 1, 2)) - mu * mu
@@ -73,7 +73,7 @@ def norm(a, t, fault):
             mu, s = mu.detach(), s.detach()
         root = torch.sqrt(s) + eps if fault == "eps outside" else torch.sqrt(s + eps)
         y = g * (v - mu) / root + x("param.beta")
-        F.batch_norm(v.detach().movedim(3, 1), mean, var, None, None, True, m, eps)
+        F.batch_norm(v.detach().movedim(3, 1), mean, var, None, None, True, m, a["eps"])
     else:
         y = F.batch_norm(v.movedim(3, 1), mean, var, g, x("param.beta"), True, m, eps).movedim(1, 3)
     if fault == "biased running variance":
@@ -177,6 +177,9 @@ faults = {
     loss: ["no normalisation", "no projection", "factor 1/2", "one direction", "sum for mean", "region off by one"],
 }  # fmt: skip
 
+# Right to within rounding: a mean that is not large, and a variance of 1e-4 beside a running one of 1.
+harmless = {("one-pass variance", fill) for fill in ("normal", "int", "sparse")} | {("biased running variance", "offset")}
+
 
 def judge(case, results):
     save_file({k: v.detach().contiguous().clone() for k, v in results.items()}, "candidate.safetensors")
@@ -206,6 +209,8 @@ with tempfile.TemporaryDirectory() as folder:
                         alarms += 1
                         print(f"false alarm: {kernel.__name__} {fill} {seed}: {name}: {f['rule']}")
                 for fault in names:
+                    if (fault, fill) in harmless:
+                        continue
                     bad = kernel(a, t, fault)
                     _, found = judge("c.safetensors", bad)
                     changed = [k for k in bad if bad[k].shape != good[k].shape or not torch.equal(bad[k], good[k])]
@@ -216,3 +221,5 @@ with tempfile.TemporaryDirectory() as folder:
 for s in survivors:
     print(f"survived: {s}")
 print(f"right: {right} tensors, {alarms} false alarms, {vacuous} vacuous; wrong: {wrong} kernels, {killed} rejected")
+print(f"\n{right - alarms + killed} passed, {alarms + wrong - killed} failed, 0 skipped")
+sys.exit(alarms + wrong > killed)
