@@ -169,7 +169,6 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct command c = {.verb = &verb_scenes};
   if (!folder_create(d.out, err)) return false;
   add(&c, "out=%s/scenes", d.out);
-  add(&c, "size=96");
   add(&c, "images=%lld", (long long)d.images);
   add(&c, "val=%lld", (long long)(d.images / 2)); /* 500: intervals of 4 % either way */
   if (!run_command(&c, err) || !train(&d, "teacher", NULL, err) || !train(&d, "ediy", "teacher", err)) return false;

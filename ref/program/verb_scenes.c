@@ -22,7 +22,7 @@ static const struct option keys[] = {
     {"images", OPTION_INT, offsetof(struct scenes, images), "1000", 1, 1e6, NULL, "training images"},
     {"val", OPTION_INT, offsetof(struct scenes, val), "200", 1, 1e6, NULL, "validation images"},
     {"classes", OPTION_INT, offsetof(struct scenes, classes), "10", 2, SCENE_CLASSES, NULL, "classes, shared out evenly"},
-    {"size", OPTION_INT, offsetof(struct scenes, size), "64", 16, 1024, NULL, "side of an image, pixels"},
+    {"size", OPTION_INT, offsetof(struct scenes, size), "96", 16, 1024, NULL, "side of an image, pixels"},
     {"seed", OPTION_INT, offsetof(struct scenes, seed), "1", 0, 9007199254740992.0, NULL, "the same seed draws the same images"},
 };
 
