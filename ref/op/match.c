@@ -93,20 +93,8 @@ static int32_t first_smallest(ptrdiff_t n, const double *value, real sign) {
   return (int32_t)best;
 }
 
-/* Row j of the sums holds sim(from[j], to[z]) over z. */
-void match_diversity(const struct match *g, const real *t, int32_t *d, double *scratch) {
-  assert(g->n <= INT32_MAX);
-  ptrdiff_t workers = worker_count(g);
-#pragma omp parallel for schedule(static) if (workers > 1)
-  for (ptrdiff_t k = 0; k < workers; k++)
-    for (ptrdiff_t b = k; b < g->b; b += workers) {
-      struct work w = work_of(g, k, scratch);
-      image_similarity(g, t + b * g->n * g->c, t + b * g->n * g->c, w);
-      for (ptrdiff_t j = 0; j < g->n; j++) d[b * g->n + j] = first_smallest(g->n, w.sum + j * g->n, 1);
-    }
-}
-
-void match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, double *scratch) {
+/* For each region j of from, the region z of to with the smallest sign * sim(from[j], to[z]): row j of the sums holds them all. */
+static void match_best(const struct match *g, const real *from, const real *to, real sign, int32_t *best, double *scratch) {
   assert(g->n <= INT32_MAX);
   ptrdiff_t workers = worker_count(g);
 #pragma omp parallel for schedule(static) if (workers > 1)
@@ -114,6 +102,13 @@ void match_invariance(const struct match *g, const real *from, const real *to, i
     for (ptrdiff_t b = k; b < g->b; b += workers) {
       struct work w = work_of(g, k, scratch);
       image_similarity(g, from + b * g->n * g->c, to + b * g->n * g->c, w);
-      for (ptrdiff_t j = 0; j < g->n; j++) s[b * g->n + j] = first_smallest(g->n, w.sum + j * g->n, -1);
+      for (ptrdiff_t j = 0; j < g->n; j++) best[b * g->n + j] = first_smallest(g->n, w.sum + j * g->n, sign);
     }
+}
+
+/* sim is symmetric, to the bit: the most different of t[z] to t[j] is the most different t[j] finds. */
+void match_diversity(const struct match *g, const real *t, int32_t *d, double *scratch) { match_best(g, t, t, 1, d, scratch); }
+
+void match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, double *scratch) {
+  match_best(g, from, to, -1, s, scratch);
 }
