@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+const char *verb_program = "ediy";
+
 bool verb_options(const struct verb *v, int count, char *const *arguments, void *config, struct error *err) {
   options_default(v->keys, v->key_count, config);
   for (int i = 0; i < count; i++) {

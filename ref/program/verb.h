@@ -21,6 +21,9 @@ struct verb {
   bool (*run)(int count, char *const *arguments, struct error *err);
 };
 
+/* How the user called the program ("build/ediy"), for commands that are printed to be typed. */
+extern const char *verb_program;
+
 extern const struct verb verb_demo, verb_scenes, verb_train, verb_knn, verb_linear, verb_dense, verb_embed, verb_views, verb_matches,
     verb_curves, verb_info, verb_export, verb_import, verb_bench;
 

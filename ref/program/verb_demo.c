@@ -43,7 +43,7 @@ static void add(struct command *c, const char *format, ...) {
 
 /* As one would type it. */
 static bool show(const struct command *c, struct error *err) {
-  printf("\n$ ediy %s", c->verb->name);
+  printf("\n$ %s %s", verb_program, c->verb->name);
   for (int i = 0; i < c->count; i++) {
     if (!c->word[i]) return fail(err, "demo: no memory");
     const char *quote = strpbrk(c->word[i], " '\"$&|;<>()*?[]#~\\") ? "\"" : "";
@@ -154,9 +154,9 @@ static bool report(const struct demo *d, const struct share *knn, const struct s
          "  %s/ediy          the run: configuration, log, checkpoints, backbone.safetensors\n",
          d->out, d->out, d->out, d->out, d->out);
   printf("\nThat took %.1f minutes. With your own images (JPEG and PNG files in a folder PHOTOS):\n"
-         "  ediy train preset=demo lambda1=0 lambda2=0 data=PHOTOS out=teacher\n"
-         "  ediy train preset=demo teacher=teacher/backbone.safetensors data=PHOTOS out=run\n",
-         minutes);
+         "  %s train preset=demo lambda1=0 lambda2=0 data=PHOTOS out=teacher\n"
+         "  %s train preset=demo teacher=teacher/backbone.safetensors data=PHOTOS out=run\n",
+         minutes, verb_program, verb_program);
   return true;
 }
 
