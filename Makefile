@@ -130,7 +130,7 @@ check-tsan: ## ThreadSanitizer, over the loader
 	@OMP_NUM_THREADS=1 BUILD=build-tsan sh tests/run.sh build-tsan/tests/train/test_loader
 
 # valgrind 3.19 knows AVX2, not AVX-512; OpenMP's threads wait forever under it, so one. The parsers and the small operations.
-VALGRIND_TESTS = base/test_safetensors base/test_file base/test_options image/test_decode_f32 op/test_conv_f32 op/test_norm_f32 op/test_loss_f32 model/test_net_f32
+VALGRIND_TESTS = base/test_safetensors base/test_file base/test_options image/test_png_f32 image/test_jpeg_f32 op/test_conv_f32 op/test_panel_f32 op/test_norm_f32 op/test_loss_f32 model/test_net_f32
 check-valgrind: ## valgrind, over parsers and operations
 	@$(MAKE) --no-print-directory BUILD=build-valgrind ARCH=x86-64-v3 OPT=-O1 tests
 	@for t in $(VALGRIND_TESTS); do echo "== $$t"; \
