@@ -126,7 +126,7 @@ static bool run_steps(struct case_run *run, struct model *m, const struct schedu
   ptrdiff_t shape[6] = {s->steps, s->accumulation, o->batch, o->height, o->width, 3}, teacher_size = m->teacher.net.state_size;
   ptrdiff_t view_size = o->batch * o->height * o->width * 3, index_size = o->batch * m->cells;
   struct given given;
-  struct record record;
+  struct record record = {0}; /* gcc -O1 cannot see that a step fills it */
   const real *views[2];
   real *teacher_before = run_scratch(run, REAL_DTYPE, teacher_size);
   if (!(views[0] = case_images(run, source, "view1", "view1", 6, shape)) ||
