@@ -19,6 +19,6 @@ struct oracle_verb {
   enum oracle_exit (*run)(int count, char *const *arguments, struct error *err);
 };
 
-extern const struct oracle_verb oracle_verb_case, oracle_verb_make;
+extern const struct oracle_verb oracle_verb_case, oracle_verb_make, oracle_verb_report;
 
 #endif
