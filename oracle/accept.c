@@ -4,12 +4,8 @@
 
 enum { RMS_FEW = 64, BIAS_LEAST = 256, GROUPS_LEAST = 8 };
 
-/* Where the candidate differs most, for whichever rule speaks. */
-static void locate(const struct yardstick *m, const double *c, ptrdiff_t i, struct finding *f) {
-  compare_index_text(m->truth, i, f->where, sizeof f->where);
-  f->candidate = c[i];
-  f->expected = m->y[i];
-}
+/* Elements are taken in parts of a fixed size, so that sums do not depend on the number of threads; a batch of parts at a time. */
+enum { PART = 1 << 13, BATCH = 64 };
 
 /* Takes the rule over into f if it is broken, or comes closer to it than the rules before. Returns whether it holds. */
 static bool rule(struct finding *f, const char *name, double error, double allowed) {
@@ -28,90 +24,189 @@ static bool same_class(double a, double b) {
   return isnan(a) ? isnan(b) != 0 : a == b;
 }
 
-/* Root of the mean of squares of (x - y) / g, over the elements that have a gauge; x null: of y / g. */
-static double rms(const struct yardstick *m, const double *x, ptrdiff_t n) {
-  double squares = 0;
-  ptrdiff_t counted = 0;
-  for (ptrdiff_t i = 0; i < n; i++) {
-    if (!(m->g[i] > 0) || !isfinite(m->y[i])) continue;
-    double e = (x ? x[i] - m->y[i] : m->y[i]) / m->g[i];
-    squares += e * e;
-    counted++;
-  }
-  return counted > 0 ? sqrt(squares / (double)counted) : 0;
-}
+/* ---- what an element may be off by ----------------------------------------------------------------------------------------------------- */
 
-/* Sums for the factor in the errors of one group of elements, whose errors may depend on each other. */
-struct share {
-  double ez, sz;
+/* allowed = out size + acc G + in min(2 G, 6 G2) + least */
+struct allowance {
+  double out, acc, in, least;
 };
-
-static struct share share_of(const struct yardstick *m, const double *c, ptrdiff_t first, ptrdiff_t step, ptrdiff_t end,
-                             ptrdiff_t *counted) {
-  struct share sum = {0, 0};
-  for (ptrdiff_t i = first; i < end; i += step) {
-    if (!(m->g[i] > 0) || !isfinite(m->y[i])) continue;
-    double s = m->start ? m->y[i] - m->start[i] : m->y[i], z = s / m->g[i] / m->g[i];
-    sum.ez += (c[i] - m->y[i]) * z;
-    sum.sz += s * z;
-    ++*counted;
-  }
-  return sum;
-}
-
-/* beta, and its standard deviation from what the groups leave over: each element is a group, or each channel where the whole channel
- * shares a mean and a deviation. False where there is too little to tell. */
-static bool bias(const struct yardstick *m, const double *c, ptrdiff_t n, double *beta, double *sd) {
-  ptrdiff_t channels = m->truth->ndim > 0 ? m->truth->shape[m->truth->ndim - 1] : 1, counted = 0, ignored = 0;
-  ptrdiff_t groups = m->channels_share ? channels : n;
-  struct share all = share_of(m, c, 0, 1, n, &counted);
-  if (counted < BIAS_LEAST || groups < GROUPS_LEAST || !(all.sz > 0)) return false;
-  *beta = all.ez / all.sz;
-  double squares = 0;
-  for (ptrdiff_t k = 0; k < groups; k++) {
-    struct share own = share_of(m, c, k, groups, n, &ignored);
-    double left = own.ez - *beta * own.sz;
-    squares += left * left;
-  }
-  *sd = sqrt(squares * (double)groups / (double)(groups - 1)) / all.sz;
-  *beta = fabs(*beta);
-  return true;
-}
 
 /* The candidate's own roundoff, and in double as much again for the truth's, which is of the same kind. */
 static double accumulator_roundoff(const struct precision_class *p) { return unit_roundoff(&p->acc) * (p->acc.bits == 53 ? 4 : 1); }
 
-void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, struct finding *f) {
-  ptrdiff_t n = tensor_count(m->truth), worst = 0;
-  double u_acc = accumulator_roundoff(p), u_out = unit_roundoff(&p->out), u_in = p->in.bits == p->acc.bits ? 0 : unit_roundoff(&p->in);
-  double worst_ratio = -1, worst_error = 0, worst_allowed = 0, beta, sd, own, own_sd;
+static double input_roundoff(const struct precision_class *p) { return p->in.bits == p->acc.bits ? 0 : unit_roundoff(&p->in); }
+
+static struct allowance allowance_of(const struct yardstick *m, const struct precision_class *p) {
+  if (m->exact) return (struct allowance){0, 0, 0, 0};
+  return (struct allowance){.out = unit_roundoff(&p->out),
+                            .acc = (4 * sqrt(m->chain) + 2) * accumulator_roundoff(p),
+                            .in = input_roundoff(p),
+                            .least = 4 * ldexp(1, p->out.least)};
+}
+
+static double allowed_at(const struct yardstick *m, const struct allowance *a, ptrdiff_t i) {
+  double size = m->sizes ? m->sizes[i] : fabs(m->y[i]), allowed = a->out * size + a->acc * m->g[i] + a->least;
+  return a->in > 0 ? allowed + a->in * fmin(2 * m->g[i], 6 * m->g2[i]) : allowed;
+}
+
+double accept_allowed(const struct yardstick *m, const struct precision_class *p, ptrdiff_t i) {
+  struct allowance a = allowance_of(m, p);
+  return allowed_at(m, &a, i);
+}
+
+/* ---- one pass over the elements -------------------------------------------------------------------------------------------------------- */
+
+/* Of a part: its worst element, and sums over the elements that have a gauge. */
+struct part {
+  ptrdiff_t worst, counted;
+  double ratio;          /* error / allowed of the worst; below 0 if there is none */
+  double error, allowed; /* of it */
+  bool other_class;      /* the worst is not finite where it should be, or the other way round */
+  double ee, rr, yy;     /* squares of (c - y) / G, (r - y) / G, y / G */
+  double ez, rz, sz;     /* bias: z = s / G^2 times c - y, r - y, s */
+};
+
+static double increment(const struct yardstick *m, ptrdiff_t i) { return m->start ? m->y[i] - m->start[i] : m->y[i]; }
+
+static struct part look_at(const struct yardstick *m, const struct allowance *a, const double *c, ptrdiff_t first, ptrdiff_t end) {
+  struct part s = {.ratio = -1};
+  for (ptrdiff_t i = first; i < end; i++) {
+    double y = m->y[i], e = c[i] - y, size = fabs(e);
+    if (!(size < INFINITY)) { /* one of them is not finite */
+      if (same_class(c[i], y)) {
+        if (s.ratio < 0) s.worst = i, s.ratio = 0; /* right, and the worst so far */
+        continue;
+      }
+      s.worst = i, s.other_class = true;
+      return s;
+    }
+    double allowed = allowed_at(m, a, i), ratio = size > 0 ? size / allowed : 0;
+    if (ratio > s.ratio) s.worst = i, s.ratio = ratio, s.error = size, s.allowed = allowed;
+    if (!(m->g[i] > 0)) continue;
+    double inverse = 1 / m->g[i], step = increment(m, i), z = step * inverse * inverse, r = m->r[i] - y;
+    s.counted++;
+    s.ee += e * inverse * e * inverse;
+    s.rr += r * inverse * r * inverse;
+    s.yy += y * inverse * y * inverse;
+    s.ez += e * z;
+    s.rz += r * z;
+    s.sz += step * z;
+  }
+  return s;
+}
+
+static void join(struct part *all, const struct part *s) {
+  if (s->other_class || s->ratio > all->ratio) {
+    all->worst = s->worst, all->ratio = s->ratio, all->error = s->error, all->allowed = s->allowed;
+    all->other_class = s->other_class;
+  }
+  all->counted += s->counted;
+  all->ee += s->ee, all->rr += s->rr, all->yy += s->yy;
+  all->ez += s->ez, all->rz += s->rz, all->sz += s->sz;
+}
+
+/* All parts in order. quick: up to the first that holds an element that is over. */
+static struct part look_at_all(const struct yardstick *m, const struct allowance *a, const double *c, ptrdiff_t n, bool quick) {
+  struct part all = {.ratio = -1}, s[BATCH];
+  for (ptrdiff_t base = 0; base < n; base += (ptrdiff_t)PART * BATCH) {
+    ptrdiff_t parts = (n - base + PART - 1) / PART, look = parts < BATCH ? parts : BATCH;
+    if (quick && base == 0) { /* a wrong tensor shows in its first part more often than not */
+      s[0] = look_at(m, a, c, 0, n < PART ? n : PART);
+      if (s[0].other_class || !(s[0].ratio <= 1)) return s[0];
+    }
+#pragma omp parallel for schedule(static) if (look > 1)
+    for (ptrdiff_t k = quick && base == 0 ? 1 : 0; k < look; k++) {
+      ptrdiff_t first = base + k * PART;
+      s[k] = look_at(m, a, c, first, first + PART < n ? first + PART : n);
+    }
+    for (ptrdiff_t k = 0; k < look; k++) {
+      join(&all, &s[k]);
+      if (all.other_class || (quick && !(all.ratio <= 1))) return all;
+    }
+  }
+  return all;
+}
+
+/* ---- bias ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* Sum of squares of what the factor beta leaves over of the errors, each element on its own. */
+static double left_over(const struct yardstick *m, const double *c, ptrdiff_t n, double beta) {
+  double sums[BATCH], left = 0;
+  for (ptrdiff_t base = 0; base < n; base += (ptrdiff_t)PART * BATCH) {
+    ptrdiff_t parts = (n - base + PART - 1) / PART, look = parts < BATCH ? parts : BATCH;
+#pragma omp parallel for schedule(static) if (look > 1)
+    for (ptrdiff_t k = 0; k < look; k++) {
+      ptrdiff_t first = base + k * PART, end = first + PART < n ? first + PART : n;
+      sums[k] = 0;
+      for (ptrdiff_t i = first; i < end; i++) {
+        if (!(m->g[i] > 0) || !isfinite(m->y[i])) continue;
+        double step = increment(m, i), e = (c[i] - m->y[i] - beta * step) * step / (m->g[i] * m->g[i]);
+        sums[k] += e * e;
+      }
+    }
+    for (ptrdiff_t k = 0; k < look; k++) left += sums[k];
+  }
+  return left;
+}
+
+/* The same where all elements of a channel depend on each other: the sum over a channel counts as one. Channels in blocks, whose elements
+ * lie side by side. */
+static double left_over_of_channels(const struct yardstick *m, const double *c, ptrdiff_t n, ptrdiff_t channels, double beta) {
+  enum { BLOCK = 64 };
+  double left = 0;
+  for (ptrdiff_t channel = 0; channel < channels; channel += BLOCK) {
+    ptrdiff_t width = channels - channel < BLOCK ? channels - channel : BLOCK;
+    double sum[BLOCK] = {0};
+    for (ptrdiff_t row = channel; row < n; row += channels) {
+      for (ptrdiff_t k = 0; k < width; k++) {
+        ptrdiff_t i = row + k;
+        if (!(m->g[i] > 0) || !isfinite(m->y[i])) continue;
+        double step = increment(m, i);
+        sum[k] += (c[i] - m->y[i] - beta * step) * step / (m->g[i] * m->g[i]);
+      }
+    }
+    for (ptrdiff_t k = 0; k < width; k++) left += sum[k] * sum[k];
+  }
+  return left;
+}
+
+/* The rule "bias": the factor in the errors, against its standard deviation from what the groups leave over: each element is a group, or
+ * each channel where the whole channel shares a mean and a deviation. Holds where there is too little to tell. */
+static bool unbiased(const struct yardstick *m, const struct precision_class *p, const double *c, ptrdiff_t n, const struct part *all,
+                     struct finding *f) {
+  ptrdiff_t channels = m->truth->ndim > 0 ? m->truth->shape[m->truth->ndim - 1] : 1;
+  ptrdiff_t groups = m->channels_share ? channels : n;
+  if (all->counted < BIAS_LEAST || groups < GROUPS_LEAST || !(all->sz > 0)) return true;
+  double beta = all->ez / all->sz, own = all->rz / all->sz, u_acc = accumulator_roundoff(p);
+  double left = m->channels_share ? left_over_of_channels(m, c, n, channels, beta) : left_over(m, c, n, beta);
+  double sd = sqrt(left * (double)groups / (double)(groups - 1)) / all->sz;
+  return rule(f, "bias", fabs(beta), 6 * sd + 6 * u_acc + 2 * input_roundoff(p) + 3 * fabs(own) + m->common * u_acc);
+}
+
+/* ---- the rule -------------------------------------------------------------------------------------------------------------------------- */
+
+void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, bool quick, struct finding *f) {
+  ptrdiff_t n = tensor_count(m->truth);
+  struct allowance a = allowance_of(m, p);
+  struct part all = look_at_all(m, &a, c, n, quick);
   f->rule = NULL;
   f->error = f->allowed = 0;
-  f->pass = false;
-  for (ptrdiff_t i = 0; i < n; i++) {
-    double y = m->y[i], e = fabs(c[i] - y), allowed = 0;
-    if (!same_class(c[i], y)) {
-      locate(m, c, i, f);
-      f->rule = "not finite";
-      f->error = INFINITY;
-      return;
-    }
-    if (!isfinite(y)) continue;
-    if (!m->exact) {
-      allowed = u_out * fabs(y) + (4 * sqrt(m->chain) + 2) * u_acc * m->g[i] + u_in * fmin(2 * m->g[i], 6 * m->g2[i]) +
-                4 * ldexp(1, p->out.least);
-    }
-    double ratio = e == 0 ? 0 : e / allowed;
-    if (ratio > worst_ratio) worst = i, worst_ratio = ratio, worst_error = e, worst_allowed = allowed;
+  f->pass = n == 0;
+  if (n == 0) return;
+  compare_index_text(m->truth, all.worst, f->where, sizeof f->where);
+  f->candidate = c[all.worst];
+  f->expected = m->y[all.worst];
+  if (all.other_class) {
+    f->rule = "not finite";
+    f->error = INFINITY;
+    return;
   }
-  locate(m, c, worst, f);
-  if (!rule(f, m->exact ? "exact" : "element", worst_error, worst_allowed)) return;
+  if (!rule(f, m->exact ? "exact" : "element", all.error, all.allowed)) return;
   if (!m->exact) {
-    double floor = fmax(0.3, sqrt(m->chain) / 3 * rms(m, NULL, n)) * u_acc;
-    if (!rule(f, "rms", rms(m, c, n), (n < RMS_FEW ? 6 : 3) * fmax(rms(m, m->r, n), floor))) return;
-    if (bias(m, c, n, &beta, &sd) && bias(m, m->r, n, &own, &own_sd) && !rule(f, "bias", beta, 6 * sd + 6 * u_acc + 2 * u_in + 3 * own)) {
-      return;
-    }
+    double counted = all.counted > 0 ? (double)all.counted : 1;
+    double floor = fmax(0.3, sqrt(m->chain) / 3 * sqrt(all.yy / counted)) * accumulator_roundoff(p);
+    double allowed = (n < RMS_FEW ? 6 : 3) * fmax(sqrt(all.rr / counted), floor);
+    if (!rule(f, "rms", sqrt(all.ee / counted), allowed) || !unbiased(m, p, c, n, &all, f)) return;
   }
   f->pass = true;
 }

@@ -7,8 +7,8 @@
  *   exact       where every partial sum in any order is exact: c = y
  *   element     |e| <= u_out |y| + (4 sqrt(L) + 2) u_acc G + u_in min(2 G, 6 G2) + 4 denormals       for every element
  *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(y / G))       (6 in place of 3 below 64 elements)
- *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r|, beta the factor of s in e (least squares with weights
- *               1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there
+ *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + common u_acc, beta the factor of s in e (least squares
+ *               with weights 1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
  * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the
@@ -19,6 +19,9 @@
  *   nothing.
  * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs
  *   cut, not rounded, shrink a product by up to 2 u_in.
+ * - A tensor that several operations contribute to (a gradient with several consumers, a gradient that is accumulated): y, r, G and L are
+ *   sums over them, and in place of |y| stand the sizes of what was rounded on the way, as each contribution may be stored before it is
+ *   added.
  * Every comparison is written so that NaN fails it.
  */
 #ifndef EDIY_ORACLE_ACCEPT_H
@@ -35,13 +38,19 @@ struct yardstick {
   const struct tensor *truth;   /* shape and name */
   const double *y, *r, *g, *g2; /* one for each element; g2 may be g */
   const double *start;          /* null, or what was there before */
+  const double *sizes;          /* null for |y|, or what is rounded to the output format on the way to y, added up */
   double chain;                 /* L */
+  double common;                /* roundoffs that one factor of the whole increment may be off by: norms (gauge_optimise.c); 0: none */
   bool exact;
   bool channels_share; /* errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation */
 };
 
 /* Judges c, one double for each element of the truth. f->tensor: kept. Rule, where, candidate, expected, error, allowed: of the rule that
- * is broken, or of the one that came closest to it; absolute for element and exact, in gauges for rms, a factor for bias. */
-void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, struct finding *f);
+ * is broken, or of the one that came closest to it; absolute for element and exact, in gauges for rms, a factor for bias. The result does
+ * not depend on the number of threads. quick: stops at the first part that breaks a rule, so that the worst element may lie behind it. */
+void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, bool quick, struct finding *f);
+
+/* What element i may be off by: the rules "element" and "exact". */
+double accept_allowed(const struct yardstick *m, const struct precision_class *p, ptrdiff_t i);
 
 #endif

@@ -1,9 +1,12 @@
 #include "oracle/gauge.h"
 
+#include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "oracle/operations.h"
+#include "oracle/values.h"
 #include "oracle/variant.h"
 
 static bool is(const char *a, const char *b) { return strcmp(a, b) == 0; }
@@ -43,16 +46,40 @@ static bool run_variant(const struct case_file *c, variant_rule *change, double 
 /* Cosines divide by two norms, each known to about a unit roundoff; the cosine itself is added for them. */
 static double with_norms(double similarity) { return 2 * similarity; }
 
-bool gauge_compute(const struct case_file *c, struct case_run *g, struct case_run *g2, struct error *err) {
-  g->err = g2->err = err;
-  if (is(c->op, "norm")) return gauge_norm(g) && gauge_norm(g2);
-  if (is(c->op, "loss")) return gauge_loss(g) && gauge_loss(g2);
+static bool measured(const struct case_file *c, struct case_run *g, struct case_run *g2) {
   if (is(c->op, "maxpool") || is(c->op, "relu")) {
-    return run_variant(c, variant_absolute_gradient, fabs, g) && run_variant(c, variant_absolute_gradient, fabs, g2);
+    return run_variant(c, variant_absolute_gradient, fabs, g) && (!g2 || run_variant(c, variant_absolute_gradient, fabs, g2));
   }
-  if (is(c->op, "match")) return run_variant(c, variant_absolute, with_norms, g) && run_variant(c, variant_absolute, with_norms, g2);
-  if (is(c->op, "avgpool")) return run_variant(c, variant_absolute, fabs, g) && run_variant(c, variant_absolute, fabs, g2);
-  return run_variant(c, variant_absolute, fabs, g) && run_variant(c, variant_square, sqrt, g2);
+  double (*after)(double) = is(c->op, "match") ? with_norms : fabs;
+  if (is(c->op, "match") || is(c->op, "avgpool")) {
+    return run_variant(c, variant_absolute, after, g) && (!g2 || run_variant(c, variant_absolute, after, g2));
+  }
+  return run_variant(c, variant_absolute, fabs, g) && (!g2 || run_variant(c, variant_square, sqrt, g2));
+}
+
+bool gauge_compute(const struct case_file *c, double chain, struct case_run *g, struct case_run *g2, struct error *err) {
+  (void)chain;
+  g->err = err;
+  if (g2) g2->err = err;
+  if (is(c->op, "norm")) return gauge_norm(g) && (!g2 || gauge_norm(g2));
+  if (is(c->op, "loss")) return gauge_loss(g) && (!g2 || gauge_loss(g2));
+  return measured(c, g, g2);
+}
+
+bool gauge_start(const struct case_file *c, const struct tensor *result, double **start, struct error *err) {
+  static const char running[] = "out.running_";
+  char name[TENSOR_MAX_NAME];
+  *start = NULL;
+  if (strncmp(result->name, running, strlen(running)) != 0) return true;
+  snprintf(name, sizeof name, "in.%s", result->name + strlen("out."));
+  const struct tensor *t = safetensors_find(&c->file, name);
+  if (!t || !tensor_same_shape(t, result)) return true;
+  return (*start = tensor_values(t)) || fail(err, "%s: out of memory", c->name);
+}
+
+double gauge_common(const struct case_file *c, const char *name, double chain) {
+  (void)c, (void)name, (void)chain;
+  return 0;
 }
 
 /* ---- sums ---------------------------------------------------------------------------------------------------------------------------- */
@@ -86,22 +113,34 @@ double gauge_terms(const struct case_file *c, const char *name) {
 
 /* ---- exact sums ---------------------------------------------------------------------------------------------------------------------- */
 
-static bool is_float(const struct tensor *t) { return t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64 || t->dtype == DTYPE_BF16; }
+/* The largest power of two that divides x, as its exponent. x: finite, not 0. */
+static int quantum_of(double x) {
+  int exponent;
+  long long whole = (long long)ldexp(frexp(fabs(x), &exponent), 53);
+  return exponent - 53 + __builtin_ctzll((unsigned long long)whole);
+}
 
-/* The largest power of two that divides every element, as its exponent; 0 for a tensor of zeros. */
-static int quantum(const struct tensor *t) {
-  int least = 0;
+/* The largest power of two that divides every element, as its exponent; 0 for a tensor of zeros. Stops where it is below `least`. */
+static int quantum(const struct tensor *t, int least) {
+  int unit = 0;
   bool any = false;
-  for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) {
+  for (ptrdiff_t i = 0, n = tensor_count(t); i < n && !(any && unit < least); i++) {
     double x = tensor_at(t, i);
-    int exponent;
     if (x == 0 || !isfinite(x)) continue;
-    long long whole = (long long)ldexp(frexp(fabs(x), &exponent), 53);
-    int own = exponent - 53 + __builtin_ctzll((unsigned long long)whole);
-    if (!any || own < least) least = own;
+    int own = quantum_of(x);
+    if (!any || own < unit) unit = own;
     any = true;
   }
-  return least;
+  return unit;
+}
+
+/* That of its first element that is not 0: no less than the whole tensor's. */
+static int first_quantum(const struct tensor *t) {
+  for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) {
+    double x = tensor_at(t, i);
+    if (x != 0 && isfinite(x)) return quantum_of(x);
+  }
+  return 0;
 }
 
 static double largest(const struct tensor *t) {
@@ -112,10 +151,11 @@ static double largest(const struct tensor *t) {
 
 /* Every element has at most so many significant bits. */
 static bool fits(const struct tensor *t, int bits) {
+  if (bits >= 53 || (bits >= 24 && t->dtype != DTYPE_F64)) return true;
   for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) {
     double x = tensor_at(t, i);
     int exponent;
-    if (x == 0) continue;
+    if (x == 0 || (bits == 24 && fabs(x) > FLT_MIN && (double)(float)x == x)) continue;
     double m = ldexp(frexp(x, &exponent), bits);
     if (!isfinite(x) || m != nearbyint(m)) return false;
   }
@@ -146,7 +186,7 @@ bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct
   if (is(c->op, "match") && (!case_text(c, "similarity", &similarity, &ignored) || !is(similarity, "dot"))) return false; /* norms divide */
   for (int i = 0; i < c->file.count; i++) {
     const struct tensor *t = &c->file.tensor[i];
-    if (!case_expected(t) && is_float(t) && !fits(t, in_bits)) return false;
+    if (!case_expected(t) && tensor_is_float(t) && !fits(t, in_bits)) return false;
   }
   if (!fits(y, out_bits)) return false;
   for (size_t i = 0; !copy && i < sizeof sums / sizeof *sums; i++) {
@@ -154,8 +194,13 @@ bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct
     const struct tensor *a = safetensors_find(&c->file, sums[i].a), *b = sums[i].b ? safetensors_find(&c->file, sums[i].b) : NULL;
     const struct tensor *added = sums[i].added ? safetensors_find(&c->file, sums[i].added) : NULL;
     if (!a || (sums[i].b && !b)) return false;
-    int unit = quantum(a) + (b ? quantum(b) : 0);
-    if (added && quantum(added) < unit) unit = quantum(added);
+    int least; /* the unit that the sums need at least */
+    frexp(largest(g), &least);
+    least -= acc_bits + 1;
+    int unit = quantum(a, least - (b ? first_quantum(b) : 0));
+    if (unit + (b ? first_quantum(b) : 0) < least) return false;
+    if (b) unit += quantum(b, least - unit);
+    if (added && quantum(added, unit) < unit) unit = quantum(added, unit);
     return largest(g) <= ldexp(1, unit + acc_bits);
   }
   return copy;

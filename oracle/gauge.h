@@ -18,11 +18,18 @@
 bool gauge_known(const char *op);
 
 /* Leaves in g and g2, two runs that were begun on the case c, a result of every expected floating-point tensor of c under its name: G, and
- * the root of the sum of squared terms (or G itself where inputs are not multiplied). */
-MUST_CHECK bool gauge_compute(const struct case_file *c, struct case_run *g, struct case_run *g2, struct error *err);
+ * the root of the sum of squared terms (or G itself where inputs are not multiplied). g2 may be null. chain: the longest that is declared. */
+MUST_CHECK bool gauge_compute(const struct case_file *c, double chain, struct case_run *g, struct case_run *g2, struct error *err);
 
 /* Terms in the longest sum behind the result of this name. */
 double gauge_terms(const struct case_file *c, const char *name);
+
+/* What the result of this name was before the operation added to it, as doubles in new memory (free() by the caller): running statistics.
+ * *start is null where the operation does not add. */
+MUST_CHECK bool gauge_start(const struct case_file *c, const struct tensor *result, double **start, struct error *err);
+
+/* Roundoffs by which one factor of the whole increment may be off: yardstick.common (accept.h). */
+double gauge_common(const struct case_file *c, const char *name, double chain);
 
 /* True if every partial sum of this result, in any order, is exact in a format of so many bits, and its inputs and the result y are exact
  * in formats of in_bits and out_bits: then a right kernel has the very bits of the truth. g: its gauge. */

@@ -2,6 +2,8 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
 
 #define FP64                                                                                                                               \
   { 53, -1074, DBL_MAX }
@@ -25,7 +27,16 @@ double unit_roundoff(const struct number_format *f) { return ldexp(1, -f->bits);
 
 double number_round(const struct number_format *f, double x) {
   int exponent;
-  if (x == 0 || !isfinite(x)) return x;
+  if (x == 0 || !isfinite(x) || f->bits == 53) return x;
+  if (fabs(x) >= 0x1p-100 && fabs(x) < 0x1p120 &&
+      f->least < -130) { /* a normal number of the format: cut and round the significand's bits */
+    uint64_t bits, last = (uint64_t)1 << (53 - f->bits);
+    memcpy(&bits, &x, sizeof bits);
+    bits += last / 2 - 1 + ((bits / last) & 1);
+    bits &= ~(last - 1);
+    memcpy(&x, &bits, sizeof x);
+    return x;
+  }
   frexp(x, &exponent); /* 0.5 <= |x| 2^-exponent < 1 */
   int quantum = exponent - f->bits > f->least ? exponent - f->bits : f->least;
   double y = ldexp(nearbyint(ldexp(x, -quantum)), quantum);

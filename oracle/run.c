@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "oracle/values.h"
 
 enum {
   BLOCK_ALIGN = 64, /* a cache line, and an AVX-512 vector */
   GUARD_BYTES = 256,
   GUARD_VALUE = 0xa5,
+  WORTH_THREADS = 1 << 15,
   POISON_VALUE = 0xff /* every float and double of such bytes is NaN, every integer is -1 */
 };
 
@@ -101,11 +103,36 @@ static const struct tensor *find_given(struct case_run *run, const char *name) {
   return t;
 }
 
+/* All elements of t in this dtype at once, where no element can fail: the same type, and float and double. */
+static bool load_plain(const struct tensor *t, enum dtype dtype, void *data) {
+  ptrdiff_t count = tensor_count(t);
+  if (t->dtype == dtype) {
+    memcpy(data, t->data, (size_t)count * dtype_size(dtype));
+    return true;
+  }
+  if (dtype == DTYPE_F64) {
+    tensor_load(t, data);
+    return true;
+  }
+  if (dtype != DTYPE_F32 || t->dtype != DTYPE_F64) return false;
+  const char *from = t->data;
+  float *to = data;
+#pragma omp parallel for simd schedule(static) if (parallel : count > WORTH_THREADS)
+  for (ptrdiff_t i = 0; i < count; i++) {
+    double x;
+    memcpy(&x, from + (size_t)i * sizeof x, sizeof x); /* in a mapped file it may start at any byte */
+    to[i] = (float)x;
+  }
+  return true;
+}
+
 static const void *load(struct case_run *run, const struct tensor *t, enum dtype dtype) {
   ptrdiff_t count = tensor_count(t);
   struct run_block *b = block_new(run, dtype, count);
   if (!b) return NULL;
   unsigned char *data = block_data(b);
+  b->input = t;
+  if (load_plain(t, dtype, data)) return data;
   for (ptrdiff_t i = 0; i < count; i++) {
     if (!convert(t, i, dtype, data + (size_t)i * dtype_size(dtype))) {
       fail(run->err, "%s: tensor %s: element %td is %.17g, not a number of type %s", run->file->file.path, t->name, i, tensor_at(t, i),
@@ -113,7 +140,6 @@ static const void *load(struct case_run *run, const struct tensor *t, enum dtype
       return NULL;
     }
   }
-  b->input = t;
   return data;
 }
 
@@ -188,6 +214,18 @@ bool run_has(const struct case_run *run, const char *name, ...) {
   return safetensors_find(&run->file->file, key) != NULL;
 }
 
+bool run_wants(const struct case_run *run, const char *name, ...) {
+  FORMAT_NAME(key, name);
+  if (run->everything) return true;
+  char digest[TENSOR_MAX_NAME + sizeof "#digest"];
+  snprintf(digest, sizeof digest, "%s#digest", key);
+  if (safetensors_find(&run->file->file, key) || safetensors_find(&run->file->file, digest)) return true;
+  for (int i = 0; i < run->file->file.count; i++) {
+    if (case_expected(&run->file->file.tensor[i])) return false;
+  }
+  return true;
+}
+
 /* ---- results ----------------------------------------------------------------------------------------------------------------------- */
 
 static void *output(struct case_run *run, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name) {
@@ -250,11 +288,15 @@ static bool guard_intact(const unsigned char *guard) {
 static bool input_intact(const struct run_block *b) {
   const unsigned char *data = block_data(b);
   size_t element = dtype_size(b->dtype);
-  for (ptrdiff_t i = 0, count = tensor_count(b->input); i < count; i++) {
+  ptrdiff_t count = tensor_count(b->input);
+  bool same = true;
+  if (b->dtype == b->input->dtype) return memcmp(data, b->input->data, (size_t)count * element) == 0;
+#pragma omp parallel for schedule(static) reduction(&& : same) if (count > WORTH_THREADS)
+  for (ptrdiff_t i = 0; i < count; i++) {
     double again;
-    if (!convert(b->input, i, b->dtype, &again) || memcmp(&again, data + (size_t)i * element, element) != 0) return false;
+    same = same && convert(b->input, i, b->dtype, &again) && memcmp(&again, data + (size_t)i * element, element) == 0;
   }
-  return true;
+  return same;
 }
 
 /* What the block holds, for a message. */

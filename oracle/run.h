@@ -26,6 +26,7 @@ struct case_run {
   struct tensor *result; /* count; data inside blocks */
   int count, capacity;
   bool *read;                /* one for each tensor of the file */
+  bool everything;           /* compute all results, whatever the case expects */
   const struct trace *trace; /* who watches the networks; null: nobody */
 };
 
@@ -51,6 +52,10 @@ const int32_t *run_indices(struct case_run *run, ptrdiff_t below, int ndim, ptrd
 
 /* True if the file has a tensor of this name. */
 bool run_has(const struct case_run *run, const char *name, ...) __attribute__((format(printf, 2, 3)));
+
+/* True if this result has to be computed: the case expects it, or expects nothing at all (one that is being made). A runner may leave out
+ * what is not wanted, with the work for it. */
+bool run_wants(const struct case_run *run, const char *name, ...) __attribute__((format(printf, 2, 3)));
 
 /* A new result of this name: poisoned, or all zeros for what is accumulated into. */
 void *run_output(struct case_run *run, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name, ...)

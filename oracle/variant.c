@@ -16,8 +16,9 @@ bool variant_make(struct variant *v, const struct case_file *original, variant_r
     const struct tensor *from = &original->file.tensor[t];
     if (case_expected(from) || (from->dtype != DTYPE_F32 && from->dtype != DTYPE_F64 && from->dtype != DTYPE_BF16)) continue;
     ptrdiff_t n = tensor_count(from);
-    double *x = calloc((size_t)n, sizeof *x);
+    double *x = malloc((size_t)n * sizeof *x);
     if (!x) return fail(err, "%s: out of memory for %td elements", original->name, n);
+#pragma omp parallel for schedule(static) if (n > 1 << 14)
     for (ptrdiff_t i = 0; i < n; i++) x[i] = rule(from, i, tensor_at(from, i), context);
     to->data = v->values[t] = x;
     to->dtype = DTYPE_F64;

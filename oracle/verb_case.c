@@ -90,8 +90,6 @@ struct session {
   int files, failed, tensors;
 };
 
-static const char *const judgement_names[] = {"pass", "vacuous", "incomplete", "mismatch", "unreadable"};
-
 /* A number that JSON can hold; others as text. */
 static json_t *json_of(double x) { return isfinite(x) ? json_real(x) : json_string(isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity"); }
 
@@ -143,18 +141,6 @@ static bool run_reference(struct session *s, const struct case_file *c, const ch
   worsen(s, v.failures ? JUDGED_MISMATCH : JUDGED_PASS);
   verdict_free(&v);
   return true;
-}
-
-/* As finding_text; of rules about a whole tensor, what they measured. */
-static void judged_text(const struct finding *f, char *text, size_t size) {
-  bool rms = strcmp(f->rule, "rms") == 0, bias = strcmp(f->rule, "bias") == 0;
-  if (!rms && !bias) {
-    finding_text(f, text, size);
-    return;
-  }
-  snprintf(text, size, "%s: %s is %.2g, allowed %.2g (%s); worst at %s: %.9g, expected %.9g", f->tensor,
-           rms ? "root mean square of error over gauge" : "its factor minus 1", f->error, f->allowed, f->rule, f->where, f->candidate,
-           f->expected);
 }
 
 static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {

@@ -25,17 +25,17 @@ bool REAL_NAME(case_conv)(struct case_run *run) {
   }
   ptrdiff_t ys[4] = {g.n, g.p, g.q, g.k};
   real *scratch = run_scratch(run, REAL_DTYPE, conv_scratch(&g, omp_get_max_threads()));
-  real *y = run_output(run, REAL_DTYPE, 4, ys, "out.y");
-  if (!scratch || !y) return false;
-  conv_forward(&g, x, w, y, scratch);
+  real *y = NULL, *dx = NULL, *dw = NULL;
+  if (!scratch || (run_wants(run, "out.y") && !(y = run_output(run, REAL_DTYPE, 4, ys, "out.y")))) return false;
+  if (y) conv_forward(&g, x, w, y, scratch);
   if (!run_has(run, "grad_out.y")) return true;
-  real *dx, *dw;
-  if (!(dy = run_input(run, REAL_DTYPE, 4, ys, "grad_out.y")) || !(dx = run_output(run, REAL_DTYPE, 4, xs, "grad_in.x")) ||
-      !(dw = run_accumulator(run, REAL_DTYPE, 4, ws, "grad_param.weight"))) {
+  if (!(dy = run_input(run, REAL_DTYPE, 4, ys, "grad_out.y")) ||
+      (run_wants(run, "grad_in.x") && !(dx = run_output(run, REAL_DTYPE, 4, xs, "grad_in.x"))) ||
+      (run_wants(run, "grad_param.weight") && !(dw = run_accumulator(run, REAL_DTYPE, 4, ws, "grad_param.weight")))) {
     return false;
   }
-  conv_backward_data(&g, dy, w, dx, false, scratch);
-  conv_backward_weights(&g, x, dy, dw, scratch);
+  if (dx) conv_backward_data(&g, dy, w, dx, false, scratch);
+  if (dw) conv_backward_weights(&g, x, dy, dw, scratch);
   return true;
 }
 
@@ -50,19 +50,20 @@ bool REAL_NAME(case_linear)(struct case_run *run) {
   }
   struct linear g = {.m = xs[0], .i = xs[1], .o = ws[0]};
   ptrdiff_t ys[2] = {g.m, g.o};
-  real *y = run_output(run, REAL_DTYPE, 2, ys, "out.y");
-  if (!y) return false;
-  linear_forward(&g, x, w, b, y);
+  real *y = NULL, *dx = NULL, *dw = NULL, *db = NULL, *scratch = NULL;
+  bool weights = run_wants(run, "grad_param.weight") || run_wants(run, "grad_param.bias");
+  if (run_wants(run, "out.y") && !(y = run_output(run, REAL_DTYPE, 2, ys, "out.y"))) return false;
+  if (y) linear_forward(&g, x, w, b, y);
   if (!run_has(run, "grad_out.y")) return true;
-  real *dx, *dw, *db = NULL, *scratch;
-  if (!(dy = run_input(run, REAL_DTYPE, 2, ys, "grad_out.y")) || !(dx = run_output(run, REAL_DTYPE, 2, xs, "grad_in.x")) ||
-      !(dw = run_accumulator(run, REAL_DTYPE, 2, ws, "grad_param.weight")) ||
-      (bias && !(db = run_accumulator(run, REAL_DTYPE, 1, ws, "grad_param.bias"))) ||
-      !(scratch = run_scratch(run, REAL_DTYPE, linear_scratch(&g)))) {
+  if (!(dy = run_input(run, REAL_DTYPE, 2, ys, "grad_out.y")) ||
+      (run_wants(run, "grad_in.x") && !(dx = run_output(run, REAL_DTYPE, 2, xs, "grad_in.x"))) ||
+      (weights && (!(dw = run_accumulator(run, REAL_DTYPE, 2, ws, "grad_param.weight")) ||
+                   (bias && !(db = run_accumulator(run, REAL_DTYPE, 1, ws, "grad_param.bias"))) ||
+                   !(scratch = run_scratch(run, REAL_DTYPE, linear_scratch(&g)))))) {
     return false;
   }
-  linear_backward_data(&g, dy, w, dx, false);
-  linear_backward_weights(&g, x, dy, dw, db, scratch);
+  if (dx) linear_backward_data(&g, dy, w, dx, false);
+  if (dw) linear_backward_weights(&g, x, dy, dw, db, scratch);
   return true;
 }
 

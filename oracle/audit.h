@@ -1,0 +1,17 @@
+/* The vacuity audit: a rule that has accepted a right tensor must reject wrong ones made of it. */
+#ifndef EDIY_ORACLE_AUDIT_H
+#define EDIY_ORACLE_AUDIT_H
+
+#include "oracle/measure.h"
+
+/* Whether the rule accepts c. context: the caller's. */
+typedef bool audit_rule(const void *context, const double *c);
+
+/* The first wrong tensor that the rule accepts, in words, or null in *accepted: zeros, the mean of each channel, another order of the batch,
+ * the next lower precision, what was there before. A wrong tensor that is right to the last bit of the output (of a constant tensor the mean,
+ * of small integers any precision) proves nothing and is left out. c: has passed. numbers: false for indices, of which only zeros and the
+ * order of the batch mean something. */
+MUST_CHECK bool audit(const struct measure *m, bool numbers, audit_rule *rule, const void *context, const double *c, const char **accepted,
+                      struct error *err);
+
+#endif
