@@ -10,17 +10,14 @@
 #include "op/pool.h"
 #include "oracle/operations.h"
 
-enum { MAX_INPUTS = 16, MAX_SIZE = 1 << 28, WHOLE = 3 };
+enum { MAX_SIZE = 1 << 28, WHOLE = 3 };
 
-static const char *const op_names[] = {"conv", "linear", "norm", "relu", "maxpool", "avgpool", "match", "loss"};
+static const char *const op_names[] = {"conv", "linear", "norm", "relu", "maxpool", "avgpool", "match", "loss", "lars", "ema"};
 static const char *const fill_names[] = {"normal", "int", "tiny", "sparse", "onehot", "offset"};
 
-/* A case in memory: its inputs, and what says what they are. */
 struct making {
   const struct make_options *o;
-  struct case_file file;
-  struct tensor input[MAX_INPUTS];
-  int by_name[MAX_INPUTS];
+  struct made_case *made;
   struct error *err;
 };
 
@@ -49,7 +46,7 @@ static double *add_input(struct making *m, enum dtype dtype, int ndim, const ptr
     fail(m->err, "case make: out of memory for %s", name);
     return NULL;
   }
-  m->input[m->file.file.count++] = t;
+  m->made->input[m->made->file.file.count++] = t;
   return t.data;
 }
 
@@ -64,7 +61,7 @@ static bool add_numbers(struct making *m, int fill, double scale, double offset,
   double *x = add_input(m, DTYPE_F64, ndim, shape, name);
   struct philox g = stream_of(m, name);
   if (!x) return false;
-  const struct tensor *t = &m->input[m->file.file.count - 1];
+  const struct tensor *t = &m->made->input[m->made->file.file.count - 1];
   ptrdiff_t n = tensor_count(t);
   for (ptrdiff_t i = 0; i < n; i++) x[i] = fill == FILL_ONEHOT ? 0 : (double)(float)(offset + scale * draw(&g, fill));
   if (fill == FILL_ONEHOT) x[philox_below(&g, (uint32_t)n)] = 1;
@@ -90,7 +87,8 @@ static bool add_indices(struct making *m, ptrdiff_t below, int ndim, const ptrdi
   int64_t *index = (int64_t *)(void *)add_input(m, DTYPE_I64, ndim, shape, name);
   struct philox g = stream_of(m, name);
   if (!index) return false;
-  for (ptrdiff_t i = 0, n = tensor_count(&m->input[m->file.file.count - 1]); i < n; i++) index[i] = philox_below(&g, (uint32_t)below);
+  for (ptrdiff_t i = 0, n = tensor_count(&m->made->input[m->made->file.file.count - 1]); i < n; i++)
+    index[i] = philox_below(&g, (uint32_t)below);
   return true;
 }
 
@@ -101,7 +99,7 @@ static bool build_conv(struct making *m) {
   struct conv g;
   if (!conv_make(&g, o->n, o->h, o->w, o->c, o->k, o->r, o->r, o->stride, o->pad, m->err)) return false;
   ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, ws[] = {o->k, o->r, o->r, o->c}, ys[] = {o->n, g.p, g.q, o->k};
-  m->file.attributes = json_pack("{s:I,s:I}", "stride", (json_int_t)o->stride, "pad", (json_int_t)o->pad);
+  m->made->file.attributes = json_pack("{s:I,s:I}", "stride", (json_int_t)o->stride, "pad", (json_int_t)o->pad);
   return add_activation(m, 4, xs, "in.x") && add_parameter(m, (double)(o->r * o->r * o->c), 4, ws, "param.weight") &&
          add_gradient(m, 4, ys);
 }
@@ -109,7 +107,7 @@ static bool build_conv(struct making *m) {
 static bool build_linear(struct making *m) {
   const struct make_options *o = m->o;
   ptrdiff_t xs[] = {o->m, o->i}, ws[] = {o->o, o->i}, ys[] = {o->m, o->o};
-  m->file.attributes = json_pack("{s:b}", "bias", o->bias);
+  m->made->file.attributes = json_pack("{s:b}", "bias", o->bias);
   return add_activation(m, 2, xs, "in.x") && add_parameter(m, (double)o->i, 2, ws, "param.weight") &&
          (!o->bias || add_parameter(m, 1, 1, ws, "param.bias")) && add_gradient(m, 2, ys);
 }
@@ -118,15 +116,15 @@ static bool build_norm(struct making *m) {
   const struct make_options *o = m->o;
   ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, c = o->c;
   int fill = o->fill == FILL_ONEHOT ? FILL_NORMAL : o->fill;
-  m->file.attributes = json_pack("{s:s,s:f,s:f,s:b,s:b}", "mode", o->train ? "train" : "eval", "eps", (double)(float)o->eps, "momentum",
-                                 (double)(float)o->momentum, "relu", o->relu, "residual", o->residual);
+  m->made->file.attributes = json_pack("{s:s,s:f,s:f,s:b,s:b}", "mode", o->train ? "train" : "eval", "eps", (double)(float)o->eps,
+                                       "momentum", (double)(float)o->momentum, "relu", o->relu, "residual", o->residual);
   if (!add_activation(m, 4, xs, "in.x") || (o->residual && !add_numbers(m, FILL_NORMAL, 1, 0, 4, xs, "in.residual")) ||
       !add_numbers(m, FILL_NORMAL, 0.25, 1, 1, &c, "param.gamma") || !add_numbers(m, FILL_NORMAL, 0.5, 0, 1, &c, "param.beta") ||
       !add_numbers(m, fill == FILL_OFFSET ? FILL_OFFSET : FILL_NORMAL, 1, 0, 1, &c, "in.running_mean") ||
       !add_numbers(m, FILL_NORMAL, 0.1, 1, 1, &c, "in.running_var")) {
     return false;
   }
-  double *var = m->input[m->file.file.count - 1].data;
+  double *var = m->made->input[m->made->file.file.count - 1].data;
   for (ptrdiff_t k = 0; k < c; k++) var[k] = fmax(var[k], 0.25); /* a variance is positive */
   return add_gradient(m, 4, xs);
 }
@@ -134,7 +132,7 @@ static bool build_norm(struct making *m) {
 static bool build_plain(struct making *m) {
   const struct make_options *o = m->o;
   ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, pooled[] = {o->n, maxpool_out(o->h), maxpool_out(o->w), o->c}, means[] = {o->n, o->c};
-  m->file.attributes = o->op == MAKE_MAXPOOL ? json_pack("{s:i,s:i,s:i}", "kernel", 3, "stride", 2, "pad", 1) : json_object();
+  m->made->file.attributes = o->op == MAKE_MAXPOOL ? json_pack("{s:i,s:i,s:i}", "kernel", 3, "stride", 2, "pad", 1) : json_object();
   return add_activation(m, 4, xs, "in.x") &&
          (o->op == MAKE_AVGPOOL ? add_gradient(m, 2, means) : add_gradient(m, 4, o->op == MAKE_MAXPOOL ? pooled : xs));
 }
@@ -142,7 +140,7 @@ static bool build_plain(struct making *m) {
 static bool build_match(struct making *m) {
   const struct make_options *o = m->o;
   ptrdiff_t ts[] = {o->n, o->h * o->w, o->c};
-  m->file.attributes = json_pack("{s:s}", "similarity", o->dot ? "dot" : "cosine");
+  m->made->file.attributes = json_pack("{s:s}", "similarity", o->dot ? "dot" : "cosine");
   return add_activation(m, 3, ts, "in.t1") && add_activation(m, 3, ts, "in.t2");
 }
 
@@ -151,13 +149,36 @@ static bool build_loss(struct making *m) {
   static const char *const index[] = {"in.d1", "in.d2", "in.s12", "in.s21"};
   const struct make_options *o = m->o;
   ptrdiff_t qs[] = {o->n, o->c}, rs[] = {o->n, o->h * o->w, o->c};
-  m->file.attributes = json_pack("{s:f,s:f,s:f,s:s,s:s}", "lambda1", (double)(float)o->lambda1, "lambda2", (double)(float)o->lambda2,
-                                 "lambda3", (double)(float)o->lambda3, "rdem_stopgrad", "none", "rdem_negative", "region");
+  m->made->file.attributes = json_pack("{s:f,s:f,s:f,s:s,s:s}", "lambda1", (double)(float)o->lambda1, "lambda2", (double)(float)o->lambda2,
+                                       "lambda3", (double)(float)o->lambda3, "rdem_stopgrad", "none", "rdem_negative", "region");
   bool ok = true;
   for (int i = 0; ok && i < 4; i++) {
     ok = add_activation(m, 2, qs, global[i]) && add_activation(m, 3, rs, region[i]) && add_indices(m, rs[1], 2, rs, index[i]);
   }
   return ok;
+}
+
+/* A weight and a vector, in the names of the format. */
+static bool build_lars(struct making *m) {
+  const struct make_options *o = m->o;
+  ptrdiff_t ws[] = {o->k, o->r, o->r, o->c}, one = 1;
+  int fill = o->fill == FILL_OFFSET || o->fill == FILL_ONEHOT ? FILL_NORMAL : o->fill;
+  m->made->file.attributes =
+      json_pack("{s:s,s:f,s:f,s:f,s:i}", "variant", o->openselfsup ? "openselfsup" : "byol", "trust", (double)(float)o->trust, "momentum",
+                (double)(float)o->mu, "weight_decay", (double)(float)o->decay, "steps", 1);
+  return add_numbers(m, FILL_INT, 0, o->lr, 1, &one, "in.lr") && add_parameter(m, (double)(o->r * o->r * o->c), 4, ws, "param.weight.0") &&
+         add_parameter(m, 1, 1, ws, "param.vector.0") && add_numbers(m, fill, 0.01, 0, 4, ws, "in.grad.0.weight.0") &&
+         add_numbers(m, fill, 0.01, 0, 1, ws, "in.grad.0.vector.0") &&
+         add_numbers(m, FILL_NORMAL, 0.001, 0, 4, ws, "in.momentum.weight.0") &&
+         add_numbers(m, FILL_NORMAL, 0.001, 0, 1, ws, "in.momentum.vector.0");
+}
+
+static bool build_ema(struct making *m) {
+  const struct make_options *o = m->o;
+  ptrdiff_t ws[] = {o->k, o->r, o->r, o->c}, one = 1;
+  m->made->file.attributes = json_object();
+  return add_numbers(m, FILL_INT, 0, o->tau, 1, &one, "in.tau") && add_activation(m, 4, ws, "in.target.0") &&
+         add_activation(m, 4, ws, "in.online.0.0");
 }
 
 static bool build(struct making *m) {
@@ -167,23 +188,44 @@ static bool build(struct making *m) {
   case MAKE_NORM: return build_norm(m);
   case MAKE_MATCH: return build_match(m);
   case MAKE_LOSS: return build_loss(m);
+  case MAKE_LARS: return build_lars(m);
+  case MAKE_EMA: return build_ema(m);
   default: return build_plain(m);
   }
 }
 
-/* ---- the file ------------------------------------------------------------------------------------------------------------------------ */
-
 /* safetensors_find searches by name. The inputs are few: by insertion. */
 static void sort_names(struct making *m) {
-  int count = m->file.file.count;
+  int count = m->made->file.file.count;
   for (int i = 0; i < count; i++) {
     int at = i;
-    while (at > 0 && strcmp(m->input[m->by_name[at - 1]].name, m->input[i].name) > 0) m->by_name[at] = m->by_name[at - 1], at--;
-    m->by_name[at] = i;
+    while (at > 0 && strcmp(m->made->input[m->made->by_name[at - 1]].name, m->made->input[i].name) > 0)
+      m->made->by_name[at] = m->made->by_name[at - 1], at--;
+    m->made->by_name[at] = i;
   }
-  m->file.file.by_name = m->by_name;
-  m->file.file.tensor = m->input;
+  m->made->file.file.by_name = m->made->by_name;
+  m->made->file.file.tensor = m->made->input;
 }
+
+bool make_inputs(struct made_case *made, const struct make_options *o, struct error *err) {
+  struct making m = {.o = o, .made = made, .err = err};
+  *made = (struct made_case){.file = {.op = op_names[o->op], .layout = "NHWC,KRSC"}};
+  snprintf(made->path, sizeof made->path, "%s", o->out);
+  snprintf(made->file.name, sizeof made->file.name, "%s", made->file.op);
+  made->file.file.path = made->path;
+  bool ok = build(&m) && (made->file.attributes || fail(err, "case make: out of memory"));
+  if (ok) sort_names(&m);
+  if (!ok) made_case_free(made);
+  return ok;
+}
+
+void made_case_free(struct made_case *m) {
+  for (int i = 0; i < m->file.file.count; i++) free(m->input[i].data);
+  json_decref(m->file.attributes);
+  m->file = (struct case_file){0};
+}
+
+/* ---- the file ------------------------------------------------------------------------------------------------------------------------ */
 
 /* What the reference in float is off by, of the largest expected element: the "float32" of the format. */
 static json_t *float_errors(const struct case_run *truth, const struct case_run *single) {
@@ -236,17 +278,22 @@ static bool collect(struct case_run *run, struct tensor *to, int *count) {
 
 static bool write(struct making *m, struct case_run *truth, const struct case_run *single) {
   char note[160];
-  int count = 0, inputs = m->file.file.count;
+  int count = 0, inputs = m->made->file.file.count;
   struct tensor *all = calloc((size_t)(inputs + truth->count), sizeof *all);
   json_t *errors = float_errors(truth, single);
-  char *attributes = json_dumps(m->file.attributes, 0), *measured = errors ? json_dumps(errors, 0) : NULL;
+  char *attributes = json_dumps(m->made->file.attributes, 0), *measured = errors ? json_dumps(errors, 0) : NULL;
   snprintf(note, sizeof note, "fill %s, seed %lld", fill_names[m->o->fill], (long long)m->o->seed);
-  const char *metadata[] = {
-      "format", "ediy-case-1", "op",      m->file.op,     "attrs",  attributes,
-      "dtype",  "f64",         "layout",  m->file.layout, "source", "ediy oracle, reference in double; float32: its own",
-      "note",   note,          "float32", measured,       NULL};
+  const char *metadata[] = {"format",  "ediy-case-1",
+                            "op",      m->made->file.op,
+                            "attrs",   attributes,
+                            "dtype",   "f64",
+                            "layout",  m->made->file.layout,
+                            "source",  "ediy oracle, reference in double; float32: its own",
+                            "note",    note,
+                            "float32", measured,
+                            NULL};
   bool ok = (all && attributes && measured) || fail(m->err, "case make: out of memory");
-  for (int i = 0; ok && i < inputs; i++) all[count++] = m->input[i];
+  for (int i = 0; ok && i < inputs; i++) all[count++] = m->made->input[i];
   ok = ok && collect(truth, all, &count) && safetensors_write(m->o->out, all, count, metadata, m->err);
   free(all);
   free(attributes);
@@ -256,22 +303,16 @@ static bool write(struct making *m, struct case_run *truth, const struct case_ru
 }
 
 bool make_case(const struct make_options *o, struct error *err) {
-  struct making m = {.o = o, .err = err};
+  struct made_case *made = malloc(sizeof *made);
+  struct making m = {.o = o, .made = made, .err = err};
   struct case_run truth = {0}, single = {0};
-  char path[sizeof o->out];
-  snprintf(path, sizeof path, "%s", o->out);
-  m.file.file.path = path;
-  m.file.op = op_names[o->op];
-  m.file.layout = "NHWC,KRSC";
-  snprintf(m.file.name, sizeof m.file.name, "%s", m.file.op);
-  bool ok = build(&m) && (m.file.attributes || fail(err, "case make: out of memory"));
-  sort_names(&m);
-  ok = ok && run_begin(&truth, &m.file, err) && case_compute(&truth, 64) && run_begin(&single, &m.file, err) && case_compute(&single, 32) &&
-       is_decided(&truth, &single, err) && write(&m, &truth, &single);
+  bool begun = made ? make_inputs(made, o, err) : fail(err, "case make: out of memory");
+  bool ok = begun && run_begin(&truth, &made->file, err) && case_compute(&truth, 64) && run_begin(&single, &made->file, err) &&
+            case_compute(&single, 32) && is_decided(&truth, &single, err) && write(&m, &truth, &single);
   run_end(&truth);
   run_end(&single);
-  for (int i = 0; i < m.file.file.count; i++) free(m.input[i].data);
-  json_decref(m.file.attributes);
+  if (begun) made_case_free(made);
+  free(made);
   return ok;
 }
 
@@ -282,7 +323,8 @@ static int64_t between(struct philox *g, int64_t least, int64_t most) { return l
 void make_draw(struct make_options *o) {
   static const int64_t kernels[] = {1, 3, 3, 5, 7};
   struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, 3, 0, 0);
-  o->op = (int)between(&g, 0, MAKE_RANDOM - 1);
+  int64_t op = between(&g, 0, MAKE_RANDOM - 1); /* drawn in any case: what follows does not depend on it */
+  if (o->op == MAKE_RANDOM) o->op = (int)op;
   o->fill = (int)between(&g, 0, FILL_OFFSET);
   if (o->op == MAKE_MATCH && (o->fill == FILL_SPARSE || o->fill == FILL_OFFSET)) o->fill = FILL_NORMAL; /* not decided in float */
   o->n = between(&g, 1, 4), o->h = between(&g, 3, 14), o->w = between(&g, 3, 14), o->c = between(&g, 1, 40);
@@ -290,5 +332,5 @@ void make_draw(struct make_options *o) {
   o->pad = o->r / 2;
   o->m = between(&g, 1, 64), o->i = between(&g, 1, 300), o->o = between(&g, 1, 64);
   o->bias = between(&g, 0, 1), o->train = between(&g, 0, 3) > 0, o->relu = between(&g, 0, 1), o->residual = between(&g, 0, 1);
-  o->dot = between(&g, 0, 1);
+  o->dot = between(&g, 0, 1), o->openselfsup = between(&g, 0, 1);
 }

@@ -6,8 +6,21 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "oracle/case.h"
 
-enum make_op { MAKE_CONV, MAKE_LINEAR, MAKE_NORM, MAKE_RELU, MAKE_MAXPOOL, MAKE_AVGPOOL, MAKE_MATCH, MAKE_LOSS, MAKE_RANDOM };
+enum make_op {
+  MAKE_CONV,
+  MAKE_LINEAR,
+  MAKE_NORM,
+  MAKE_RELU,
+  MAKE_MAXPOOL,
+  MAKE_AVGPOOL,
+  MAKE_MATCH,
+  MAKE_LOSS,
+  MAKE_LARS,
+  MAKE_EMA,
+  MAKE_RANDOM
+};
 
 /* What the inputs look like. INT: whole numbers from -3 to 3; TINY: normal, times 1e-4; SPARSE: nine zeros in ten; ONEHOT: a single 1 in
  * in.x;
@@ -22,14 +35,29 @@ struct make_options {
   int64_t m, i, o;           /* linear: rows, inputs, outputs */
   bool bias, train, relu, residual, dot;
   double eps, momentum, lambda1, lambda2, lambda3;
+  bool openselfsup;                 /* lars: its variant */
+  double lr, trust, mu, decay, tau; /* lars, ema: a weight k x r x r x c and a vector of k */
   int64_t seed;
   char out[4096];
 };
 
-/* RANDOM: op, sizes, fill and switches are drawn from the seed and left in o. */
+/* Sizes, fill and switches are drawn from the seed, and with RANDOM the operation, and left in o. */
 void make_draw(struct make_options *o);
 
-/* Writes the case o->out, whole or not at all. Every number that goes in is exact in float. */
+/* The inputs of a case, without results: every number that goes in is exact in float. */
+enum { MAKE_MAX_INPUTS = 16 };
+
+struct made_case {
+  struct case_file file; /* may be run like any case; points into this struct, which must not be copied */
+  struct tensor input[MAKE_MAX_INPUTS];
+  int by_name[MAKE_MAX_INPUTS];
+  char path[sizeof((struct make_options *)0)->out];
+};
+
+MUST_CHECK bool make_inputs(struct made_case *m, const struct make_options *o, struct error *err);
+void made_case_free(struct made_case *m);
+
+/* Writes the case o->out with its results, whole or not at all. */
 MUST_CHECK bool make_case(const struct make_options *o, struct error *err);
 
 #endif

@@ -8,7 +8,8 @@
 
 #define AT(field) offsetof(struct make_options, field)
 static const struct option keys[] = {
-    {"op", OPTION_CHOICE, AT(op), "conv", 0, 0, "conv | linear | norm | relu | maxpool | avgpool | match | loss | random", "operation"},
+    {"op", OPTION_CHOICE, AT(op), "conv", 0, 0, "conv | linear | norm | relu | maxpool | avgpool | match | loss | lars | ema | random",
+     "operation"},
     {"out", OPTION_TEXT, AT(out), "", 0, 0, NULL, "file to write, safetensors"},
     {"fill", OPTION_CHOICE, AT(fill), "normal", 0, 0, "normal | int | tiny | sparse | onehot | offset", "what the inputs look like"},
     {"seed", OPTION_INT, AT(seed), "1", 0, 1e15, NULL, "of the numbers, and of everything with op=random"},
@@ -16,7 +17,7 @@ static const struct option keys[] = {
     {"h", OPTION_INT, AT(h), "8", 1, 1e6, NULL, "rows; match, loss: h w regions"},
     {"w", OPTION_INT, AT(w), "8", 1, 1e6, NULL, "columns"},
     {"c", OPTION_INT, AT(c), "16", 1, 1e6, NULL, "channels"},
-    {"k", OPTION_INT, AT(k), "16", 1, 1e6, NULL, "conv: output channels"},
+    {"k", OPTION_INT, AT(k), "16", 1, 1e6, NULL, "conv: output channels; lars, ema: a weight of k x r x r x c"},
     {"r", OPTION_INT, AT(r), "3", 1, 1e3, NULL, "conv: rows and columns of the kernel"},
     {"stride", OPTION_INT, AT(stride), "1", 1, 1e3, NULL, "conv"},
     {"pad", OPTION_INT, AT(pad), "1", 0, 1e3, NULL, "conv: zeros on every side"},
@@ -33,6 +34,12 @@ static const struct option keys[] = {
     {"lambda1", OPTION_REAL, AT(lambda1), "1", -1e6, 1e6, NULL, "loss: weight of R-DEM"},
     {"lambda2", OPTION_REAL, AT(lambda2), "1", -1e6, 1e6, NULL, "loss: weight of R-IEM"},
     {"lambda3", OPTION_REAL, AT(lambda3), "1", -1e6, 1e6, NULL, "loss: weight of BYOL"},
+    {"openselfsup", OPTION_BOOL, AT(openselfsup), "no", 0, 0, NULL, "lars: that variant, not BYOL's"},
+    {"lr", OPTION_REAL, AT(lr), "0.2", 0, 1e6, NULL, "lars; rounded to float, as those below"},
+    {"trust", OPTION_REAL, AT(trust), "1e-3", 0, 1e6, NULL, "lars"},
+    {"mu", OPTION_REAL, AT(mu), "0.9", 0, 1, NULL, "lars: momentum"},
+    {"decay", OPTION_REAL, AT(decay), "1e-4", 0, 1e6, NULL, "lars: weight decay"},
+    {"tau", OPTION_REAL, AT(tau), "0.99", 0, 1, NULL, "ema"},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
 

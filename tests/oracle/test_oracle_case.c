@@ -254,13 +254,13 @@ static void indices_may_differ_only_within_rounding(void **state) {
 static void every_operation_is_made_and_passes(void **state) {
   (void)state;
   expect(0, "",
-         program_run("for op in conv linear norm relu maxpool avgpool match loss; do\n"
+         program_run("for op in conv linear norm relu maxpool avgpool match loss lars ema; do\n"
                      "for fill in normal int offset; do\n"
                      "case $op-$fill in match-offset) continue ;; esac\n"
                      "oracle case make op=$op fill=$fill out=made_$op-$fill.safetensors || exit 9; done; done\n"
                      "for seed in 1 2 3 4 5 6; do\n"
                      "oracle case make op=random seed=$seed out=made_random-$seed.safetensors || exit 9; done >made.txt"));
-  expect(0, "29 cases, ", program_run("mkdir -p all && mv made_* all && oracle case all"));
+  expect(0, "35 cases, ", program_run("mkdir -p all && mv made_* all && oracle case all"));
   expect(0, ": 0 failed", program_run("oracle case all backend=ref64"));
   expect(0, "",
          program_run("oracle case make op=random seed=3 out=twice.safetensors && cmp twice.safetensors all/made_random-3.safetensors"));
