@@ -262,6 +262,41 @@ static void drawn_regions_are_never_the_region_itself(void **state) {
   assert_true(a[0] == 0 && c[0] == 0 && other[0] == 0);
 }
 
+static int downloads;
+static void counted_download(void *to_host, const void *from, size_t bytes) {
+  downloads++;
+  memcpy(to_host, from, bytes);
+}
+
+/* Over the images in their order, view 1 first; a batch beyond what the step fetches at once. */
+static void losses_are_means_fetched_in_few_pieces(void **state) {
+  (void)state;
+  enum { MANY = 1030, SMALL = 8 };
+  struct backend counted = *backend_reference();
+  counted.download = counted_download;
+  struct model_config c = small_config();
+  c.regions = c.teacher = false;
+  c.batch = MANY, c.height = c.width = SMALL, c.arch.base_width = 1;
+  struct model m;
+  struct error err = {0};
+  if (!model_create(&m, &c, &counted, &err) || !model_initialise(&m, 11, &err)) fail_msg("%s", err.text);
+  real *view[2];
+  for (int v = 0; v < 2; v++) {
+    view[v] = test_reals(MANY * SMALL * SMALL * 3);
+    test_fill_normal(view[v], MANY * SMALL * SMALL * 3, 20 + (uint32_t)v);
+  }
+  const real *const views[2] = {view[0], view[1]};
+  downloads = 0;
+  struct losses l = model_accumulate(&m, views, 1, NULL, NULL);
+  double sum = 0;
+  for (int v = 0; v < 2; v++)
+    for (int i = 0; i < MANY; i++) sum += m.byol[v][i];
+  assert_true(l.byol == sum / MANY && l.total == l.byol && l.byol > 0);
+  assert_int_equal(downloads, 4);
+  model_free(&m);
+  free(view[0]), free(view[1]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
 #if EDIY_REAL_BITS == 64
@@ -271,7 +306,8 @@ int main(void) {
     cmocka_unit_test(zero_lambda_leaves_exact_zeros),
     cmocka_unit_test(target_follows_and_statistics_do_not),
     cmocka_unit_test(the_trace_sees_every_layer),
-    cmocka_unit_test(drawn_regions_are_never_the_region_itself)
+    cmocka_unit_test(drawn_regions_are_never_the_region_itself),
+    cmocka_unit_test(losses_are_means_fetched_in_few_pieces)
   };
   return cmocka_run_group_tests_name("step " REAL_SUFFIX, tests, NULL, NULL);
 }
