@@ -9,8 +9,9 @@
  *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);
  *     - the grid or block is empty or larger than a GPU takes;
  *     - a kernel has written to the guard zones around an allocation or a shared array.
- * Shared memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Both come from malloc, so that
- * AddressSanitizer sees reads outside of them.
+ * A host that reads or writes device memory outside of these functions ends with a segmentation fault.
+ * Shared memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Under
+ * AddressSanitizer both come from malloc, so that it sees reads outside of them.
  */
 #ifndef EDIY_TESTS_CUDA_SHIM_H
 #define EDIY_TESTS_CUDA_SHIM_H

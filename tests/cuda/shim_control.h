@@ -9,12 +9,14 @@
 extern "C" {
 #endif
 
-/* The machine that the shim pretends to be. Starts as one GPU of compute capability 9.0 with 4 GiB. */
+/* The machine that the shim pretends to be. Starts as one GPU of compute capability 9.0 with 4 GiB; in the environment, for a program under
+ * test, EDIY_SHIM_DEVICES, EDIY_SHIM_MEMORY, EDIY_SHIM_REFUSE and EDIY_SHIM_AFTER say otherwise. */
 struct shim_machine {
   int devices, driver, runtime; /* versions as CUDA writes them: 13000 is 13.0; driver 0: none installed */
   int major, minor;             /* compute capability */
   size_t memory;                /* bytes in all */
   const char *refuse;           /* the launch of this kernel fails; null: none does */
+  int after;                    /* so many launches of it go well first */
 };
 extern struct shim_machine shim_machine;
 

@@ -9,6 +9,10 @@ void shim_fail_launch(cudaError_t status, const char *format, ...) __attribute__
 #define shim_note(...) shim_fail_launch(cudaErrorLaunchFailure, __VA_ARGS__)
 bool shim_has_failed(void);
 
+/* Device memory is out of bounds but between these two: the host may not touch it. */
+void shim_open_memory(void);
+void shim_close_memory(void);
+
 /* Fails the launch when a guard zone has been written to. */
 void shim_check_guards(const char *kernel);
 

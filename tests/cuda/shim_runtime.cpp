@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 extern "C" {
 #include "cuda/shim_control.h"
@@ -14,7 +15,19 @@ struct shim_stream {
   int unused;
 };
 
-struct shim_machine shim_machine = {1, 13000, 13000, 9, 0, (size_t)4 << 30, nullptr};
+static double in_environment(const char *name, double otherwise) {
+  const char *value = getenv(name);
+  return value ? atof(value) : otherwise;
+}
+
+struct shim_machine shim_machine = {(int)in_environment("EDIY_SHIM_DEVICES", 1),
+                                    13000,
+                                    13000,
+                                    9,
+                                    0,
+                                    (size_t)in_environment("EDIY_SHIM_MEMORY", 0x1p32),
+                                    getenv("EDIY_SHIM_REFUSE"),
+                                    (int)in_environment("EDIY_SHIM_AFTER", 0)};
 static cudaError_t last_status = cudaSuccess;
 static char failure[512];
 
@@ -42,12 +55,24 @@ extern "C" const char *shim_failure(void) {
 
 /* ---- memory ---------------------------------------------------------------------------------------------------------------------------
  *
- * Every allocation is one malloc with a guard zone on either side, in a list. Under AddressSanitizer a zone would hide a near miss from
- * it, so there malloc's own is used. */
+ * Every allocation is pages of its own with a guard zone on either side, in a list. Under AddressSanitizer a zone would hide a near miss from
+ * it, so there it is one malloc, and malloc's own zones are used. */
 #if defined __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 enum { GUARD = 0 };
+static unsigned char *take_pages(size_t bytes) { return static_cast<unsigned char *>(malloc(bytes ? bytes : 1)); }
+static void give_pages(unsigned char *block, size_t) { free(block); }
+static void close_pages(unsigned char *block, size_t bytes) { ASAN_POISON_MEMORY_REGION(block, bytes); }
+static void open_pages(unsigned char *block, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(block, bytes); }
 #else
 enum { GUARD = 256 };
+static unsigned char *take_pages(size_t bytes) {
+  void *block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return block == MAP_FAILED ? nullptr : static_cast<unsigned char *>(block);
+}
+static void give_pages(unsigned char *block, size_t bytes) { munmap(block, bytes); }
+static void close_pages(unsigned char *block, size_t bytes) { mprotect(block, bytes, PROT_NONE); }
+static void open_pages(unsigned char *block, size_t bytes) { mprotect(block, bytes, PROT_READ | PROT_WRITE); }
 #endif
 enum { GUARD_BYTE = 0xa5, FRESH_BYTE = 0xff };
 
@@ -62,7 +87,7 @@ static size_t in_use;
 
 static struct allocation *allocate(struct allocation **list, size_t bytes, const char *site) {
   struct allocation *a = static_cast<struct allocation *>(malloc(sizeof *a));
-  unsigned char *block = static_cast<unsigned char *>(malloc(bytes + 2 * GUARD));
+  unsigned char *block = take_pages(bytes + 2 * GUARD);
   if (!a || !block) abort();
   memset(block, GUARD_BYTE, bytes + 2 * GUARD);
   memset(block + GUARD, FRESH_BYTE, bytes);
@@ -73,8 +98,17 @@ static struct allocation *allocate(struct allocation **list, size_t bytes, const
 static void release(struct allocation **at) {
   struct allocation *a = *at;
   *at = a->next;
-  free(a->start - GUARD);
+  open_pages(a->start - GUARD, a->bytes + 2 * GUARD);
+  give_pages(a->start - GUARD, a->bytes + 2 * GUARD);
   free(a);
+}
+
+void shim_open_memory(void) {
+  for (struct allocation *a = allocations; a; a = a->next) open_pages(a->start - GUARD, a->bytes + 2 * GUARD);
+}
+
+void shim_close_memory(void) {
+  for (struct allocation *a = allocations; a; a = a->next) close_pages(a->start - GUARD, a->bytes + 2 * GUARD);
 }
 
 static const struct allocation *allocation_of(const void *pointer, size_t bytes) {
@@ -126,6 +160,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
   if (bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
   *memory = allocate(&allocations, bytes, nullptr)->start;
   in_use += bytes;
+  shim_close_memory();
   return cudaSuccess;
 }
 
@@ -150,13 +185,17 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
   if (last_status != cudaSuccess) return last_status;
   bool to_device = allocation_of(to, bytes), from_device = allocation_of(from, bytes);
   if (to_device != (kind != cudaMemcpyDeviceToHost) || from_device != (kind != cudaMemcpyHostToDevice)) return cudaErrorInvalidValue;
+  shim_open_memory();
   memmove(to, from, bytes);
+  shim_close_memory();
   return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
   if (!allocation_of(to, bytes)) return cudaErrorInvalidValue;
+  shim_open_memory();
   memset(to, value, bytes);
+  shim_close_memory();
   return cudaSuccess;
 }
 

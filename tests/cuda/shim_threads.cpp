@@ -246,7 +246,7 @@ void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t
   if (!is_dimension(grid, 0x7fffffff, 65535, 65535) || !is_dimension(block, 1024, 1024, 64) || block.x * block.y * block.z > MOST_THREADS)
     shim_fail_launch(cudaErrorInvalidConfiguration, "kernel %s: a grid of %u x %u x %u blocks of %u x %u x %u threads cannot be launched",
                      kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z);
-  if (shim_machine.refuse && strcmp(shim_machine.refuse, kernel) == 0)
+  if (shim_machine.refuse && strcmp(shim_machine.refuse, kernel) == 0 && shim_machine.after-- <= 0)
     shim_fail_launch(cudaErrorLaunchFailure, "kernel %s: refused by the test", kernel);
   if (shim_has_failed()) return;
 
@@ -260,11 +260,13 @@ void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t
     size_t j = philox_below(&shuffle_stream, (uint32_t)i + 1);
     order[i] = order[j], order[j] = (uint32_t)i;
   }
+  shim_open_memory();
   for (size_t i = 0; i < blocks; i++) {
     blockIdx = dim3(order[i] % grid.x, order[i] / grid.x % grid.y, order[i] / grid.x / grid.y);
     if (!run_block(kernel)) break;
   }
   free(order);
   shim_check_guards(kernel);
+  shim_close_memory();
   shim_free_shared();
 }

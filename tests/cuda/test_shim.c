@@ -1,4 +1,8 @@
 /* The shim finds mistakes: kernels that are wrong on purpose come out wrong or are reported. The launches that fail say so on standard error. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "cuda/device.h"
 #include "cuda/faulty.h"
 #include "cuda/shim_control.h"
@@ -89,9 +93,35 @@ static void a_sound_kernel_runs_after_a_failure(void **state) {
   device_end();
 }
 
+/* As the host of a real GPU must not: in a process of its own, which does not come to its end. */
+static void a_host_that_touches_device_memory_ends(void **state) {
+  (void)state;
+  real x[FAULTY_SIZE];
+  numbered(x);
+  volatile real *dev = device_from(x, FAULTY_SIZE);
+  for (int write = 0; write < 2; write++) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+      signal(SIGSEGV, SIG_DFL); /* not cmocka's */
+      if (write)
+        dev[1] = 5;
+      else
+        (void)dev[1];
+      _exit(0);
+    }
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+  device_end();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_barrier_orders_and_its_absence_shows),
-                                     cmocka_unit_test(unwritten_shared_memory_is_not_a_number), cmocka_unit_test(blocks_come_in_no_order),
-                                     cmocka_unit_test(mistakes_are_reported), cmocka_unit_test(a_sound_kernel_runs_after_a_failure)};
+                                     cmocka_unit_test(unwritten_shared_memory_is_not_a_number),
+                                     cmocka_unit_test(blocks_come_in_no_order),
+                                     cmocka_unit_test(mistakes_are_reported),
+                                     cmocka_unit_test(a_sound_kernel_runs_after_a_failure),
+                                     cmocka_unit_test(a_host_that_touches_device_memory_ends)};
   return cmocka_run_group_tests_name("cuda shim", tests, NULL, NULL);
 }
