@@ -44,7 +44,7 @@ ORACLE_OBJECTS := $(call O32,$(ORACLE_TWICE) $(ORACLE_ONCE)) $(call O64,$(ORACLE
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%_f32,$(TEST_TWICE)) $(patsubst tests/%.c,$(BUILD)/tests/%_f64,$(TEST_TWICE)) \
          $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_ONCE))
 
-.PHONY: all help deps demo check tests lint clean
+.PHONY: all help deps demo check tests lint clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -78,12 +78,29 @@ $(BUILD)/liboracle.a: $(ORACLE_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-$(BUILD)/ediy: $(call O32,$(EDIY_MAIN)) $(BUILD)/libediy.a
+# The pick of a backend with CUDA in it. In front of the library it takes the place of the library's own.
+$(BUILD)/f32/ref/train/backends_cuda.o: ref/train/backends.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=32 -DEDIY_CUDA $(CFLAGS) -MMD -MP -c $< -o $@
+# make CUDA=1: programs with the CUDA backend. The file makes another choice than the last link's a reason to link again.
+CUDA ?=
+WITH_CUDA := $(if $(filter-out 0 no,$(CUDA)),yes)
+$(BUILD)/with-cuda: FORCE
+	@mkdir -p $(@D)
+	@echo '$(WITH_CUDA)' | cmp -s - $@ || echo '$(WITH_CUDA)' >$@
+FORCE:
+PICK_CUDA    = $(if $(WITH_CUDA),$(BUILD)/f32/ref/train/backends_cuda.o)
+PROGRAM_CUDA = $(if $(WITH_CUDA),$(BUILD)/cuda/libediy_cuda.a)
+link_program = $(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) $(if $(WITH_CUDA),$(CUDA_LDLIBS)) -o $@
+EDIY_OBJECTS   := $(call O32,$(EDIY_MAIN))
+ORACLE_MAIN    := $(call O32,oracle/main.c ref/program/start.c)
+$(BUILD)/ediy: $(EDIY_OBJECTS) $(PICK_CUDA) $(PROGRAM_CUDA) $(BUILD)/libediy.a $(BUILD)/with-cuda
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
-$(BUILD)/oracle: $(call O32,oracle/main.c ref/program/start.c) $(BUILD)/liboracle.a $(BUILD)/libediy.a
+	$(link_program)
+$(BUILD)/oracle: $(ORACLE_MAIN) $(PICK_CUDA) $(BUILD)/liboracle.a $(PROGRAM_CUDA) $(BUILD)/libediy.a $(BUILD)/with-cuda
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(link_program)
 
 # ---- tests ---------------------------------------------------------------------------------------------------------------------------
 TEST_LIBS = $(call O32,$(TEST_SUPPORT)) $(BUILD)/liboracle.a $(BUILD)/libediy.a
@@ -267,10 +284,15 @@ $(BUILD)/shim/libediy_cuda.a: $(SHIM_OBJECTS)
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-$(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+$(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,$(TEST_SUPPORT)) $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+# The program with the shim's GPU, for tests of whole runs.
+$(BUILD)/shim/ediy: $(EDIY_OBJECTS) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+$(BUILD)/tests/cuda/test_shim_program: | $(BUILD)/shim/ediy
 SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
 TESTS += $(SHIM_TESTS)
 tests: $(SHIM_TESTS)
@@ -283,15 +305,11 @@ $(BUILD)/cuda/libediy_cuda.a: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(CUDA_TWIN
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-# Against a GPU the tests are linked with as much of the reference as they use, so that OpenBLAS and cmocka are all they need beside CUDA.
-CUDA_PACKAGES  := gcc g++ pkg-config libopenblas-openmp-dev libcmocka-dev
-CUDA_REFERENCE := $(call O32,$(addprefix ref/base/,arena.c blas.c error.c philox.c tensor.c) $(wildcard ref/op/*.c) \
-                  $(filter-out ref/model/exchange.c,$(wildcard ref/model/*.c)))
 GPU_TESTS := $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
-$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(CUDA_REFERENCE) $(BUILD)/cuda/libediy_cuda.a
+$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(shell pkg-config --libs openblas 2>/dev/null) $(CUDA_LDLIBS) -lpthread -lm -o $@
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) $(CUDA_LDLIBS) -o $@
 
 .PHONY: cuda check-cuda cuda-bundle gpu-tests lint-cuda
 lint: lint-cuda
@@ -299,13 +317,14 @@ lint-cuda:
 	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
 
 ifeq ($(NVCC),)
+$(if $(WITH_CUDA),$(error CUDA=1 needs nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda))
 cuda check-cuda cuda-bundle:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
 else
 cuda: $(BUILD)/cuda/libediy_cuda.a ## the CUDA backend for GPUs, as a library
 gpu-tests: $(GPU_TESTS)
 check-cuda: ## the tests of the CUDA backend on a GPU
-	@sh .ci/deps $(CUDA_PACKAGES)
+	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
 	@BUILD=$(BUILD)/gpu sh tests/run.sh $(GPU_TESTS)
 
@@ -313,7 +332,7 @@ check-cuda: ## the tests of the CUDA backend on a GPU
 # tar xzf bundle.tar.gz && bundle/run
 BUNDLE := build-bundle/bundle
 cuda-bundle: ## the tests of check-cuda as an archive for a GPU machine without packages
-	@sh .ci/deps $(CUDA_PACKAGES)
+	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 gpu-tests
 	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/lib
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && strip $(BUNDLE)/tests/cuda/* && cp tests/run.sh $(BUNDLE)

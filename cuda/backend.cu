@@ -77,6 +77,12 @@ static void cuda_copy(void *to, const void *from, size_t bytes) {
 
 static void cuda_zero(void *to, size_t bytes) { keep_status(cudaMemsetAsync(to, 0, bytes, state.stream), "zero"); }
 
+static size_t cuda_available(void) {
+  size_t available = 0, total = 0;
+  keep_status(cudaMemGetInfo(&available, &total), "asking for free memory");
+  return available;
+}
+
 /* ---- opening -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Versions are thousands for the major number and tens for the minor one. */
@@ -118,6 +124,7 @@ static void fill(struct backend *table) {
   b.name = "cuda", b.activation_size = sizeof(real);
   b.reserve = cuda_reserve, b.release = cuda_release;
   b.upload = cuda_upload, b.download = cuda_download, b.copy = cuda_copy, b.zero = cuda_zero;
+  b.available = cuda_available, b.status = backend_cuda_status;
 
   b.conv_scratch = cuda_conv_scratch, b.norm_scratch = cuda_norm_scratch, b.linear_scratch = cuda_linear_scratch;
   b.match_scratch = cuda_match_scratch, b.loss_scratch = cuda_loss_scratch;

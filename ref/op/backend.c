@@ -22,6 +22,7 @@ static void host_release(void *memory, size_t bytes) {
 
 static void host_copy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
 static void host_zero(void *to, size_t bytes) { memset(to, 0, bytes); }
+static bool host_status(struct error *err) { return (void)err, true; }
 
 static size_t reals(ptrdiff_t n) { return arena_bytes(n, sizeof(real)); }
 static size_t doubles(ptrdiff_t n) { return arena_bytes(n, sizeof(double)); }
@@ -83,6 +84,8 @@ const struct backend *backend_reference(void) {
                                        .download = host_copy,
                                        .copy = host_copy,
                                        .zero = host_zero,
+                                       .available = memory_available,
+                                       .status = host_status,
                                        .conv_scratch = host_conv_scratch,
                                        .norm_scratch = host_norm_scratch,
                                        .linear_scratch = host_linear_scratch,

@@ -32,6 +32,11 @@ struct backend {
   void (*download)(void *to_host, const void *from, size_t bytes);
   void (*copy)(void *to, const void *from, size_t bytes);
   void (*zero)(void *to, size_t bytes);
+  size_t (*available)(void); /* bytes that reserve has left to give; 0: this system does not tell */
+
+  /* Waits for the operations so far and says whether all went well, which they themselves cannot: look before a result is saved. After a
+   * failure download gives NaN (-1 for an index), and status the first failure, for good. The reference does not fail. */
+  bool (*status)(struct error *err);
 
   /* Bytes of scratch that an operation of this shape needs. */
   size_t (*conv_scratch)(const struct conv *g);

@@ -1,4 +1,5 @@
-/* A backend that times another: every operation is passed on, its time, arithmetic and bytes are added up by part. The model runs on it unchanged. */
+/* A backend that times another: every operation is passed on and waited for, its time, arithmetic and bytes are added up by part. The model runs on
+ * it unchanged. */
 #ifndef EDIY_PROGRAM_PROFILE_H
 #define EDIY_PROGRAM_PROFILE_H
 

@@ -112,6 +112,7 @@ bool checkpoint_save(const char *path, struct model *m, int64_t step, const char
       tensor[t++] = tensor_make(REAL_DTYPE, at, ndim, shape, "%s.%s", part[k].prefix, p->name);
       at += p->size;
     }
+  ok = ok && m->backend->status(err); /* were these numbers all computed, and all fetched? */
   if (ok) {
     char steps[32], digest[SHA256_HEX_SIZE];
     snprintf(steps, sizeof steps, "%" PRId64, step);

@@ -81,7 +81,7 @@ bool extractor_create(struct extractor *e, const struct backend *backend, const 
   struct architecture backbone = *arch;
   backbone.projector = backbone.predictor = backbone.local_projector = backbone.local_predictor = false;
   ptrdiff_t input = 0;
-  size_t available = memory_available(); /* 0: this system does not tell */
+  size_t available = backend->available();
   bool ok = lay_out(e, &backbone, &input, err);
   if (ok && available > 0 && e->bytes > available) ok = too_large(e, &backbone, available, err);
   ok = ok && backend->reserve(e->bytes, &e->memory, err);
@@ -192,5 +192,5 @@ bool extractor_run(struct extractor *e, ptrdiff_t count, char *const *path, cons
     if (map) e->backend->download(map + first * cells, net_value(&run, e->net.map), (size_t)(rows * cells) * sizeof *map);
     if (progress) progress(context, first + rows, count);
   }
-  return true;
+  return e->backend->status(err);
 }

@@ -3,9 +3,12 @@
 
 #include "base/arena.h"
 #include "train/run.h"
-#include "train/watch.h"
 
-/* Parts of it whose size does not depend on the micro-batch. */
+static void add(size_t *sum, size_t bytes) {
+  if (__builtin_add_overflow(*sum, bytes, sum)) *sum = SIZE_MAX;
+}
+
+/* Host memory whose size does not depend on the micro-batch. */
 static bool fixed_bytes(struct model_config m, size_t *bytes, struct error *err) {
   struct model small;
   m.batch = 2, m.height = m.width = 64; /* the sizes of the states depend on neither; what is reserved here is never touched */
@@ -15,42 +18,60 @@ static bool fixed_bytes(struct model_config m, size_t *bytes, struct error *err)
   return true;
 }
 
-bool train_memory(const struct config *config, size_t *bytes, struct error *err) {
+static bool run_memory(const struct config *config, const struct backend *b, struct need *n, struct error *err) {
   struct model_config m = config_model(config);
   struct loader_options l = run_loader_options(config, 0);
-  size_t networks, gathered, loader = loader_bytes(&l), views = 2 * run_view_bytes(config);
-  if (!model_memory(&m, backend_reference(), &networks, err) || !fixed_bytes(m, &gathered, err)) return false;
-  const size_t part[] = {networks, gathered, loader, views};
-  *bytes = 0;
-  for (int i = 0; i < 4; i++)
-    if (__builtin_add_overflow(*bytes, part[i], bytes)) *bytes = SIZE_MAX;
+  size_t networks, gathered;
+  if (!model_memory(&m, b, &networks, err) || !fixed_bytes(m, &gathered, err)) return false;
+  *n = (struct need){.host = gathered};
+  size_t *of_backend = b == backend_reference() ? &n->host : &n->device;
+  add(&n->host, loader_bytes(&l));
+  add(of_backend, networks);
+  add(of_backend, 2 * run_view_bytes(config));
   return true;
 }
 
+bool train_memory(const struct config *config, size_t *bytes, struct error *err) {
+  struct need n;
+  if (!run_memory(config, backend_reference(), &n, err)) return false;
+  *bytes = n.host;
+  return true;
+}
+
+/* 0 available: the system does not tell. */
+static bool fits(size_t needed, size_t available) { return available == 0 || needed <= available; }
+
 /* The smallest accumulate above the present one with which the run fits; 0 if there is none. */
-static int64_t fitting(const struct config *config, size_t available, size_t *bytes) {
+static int64_t fitting(const struct config *config, const struct backend *b, const struct need *available, struct need *less) {
   struct config smaller = *config;
   for (int64_t a = config->accumulate + 1; a <= config->batch / 2; a++) {
     smaller.accumulate = a;
-    if (config->batch % a == 0 && train_memory(&smaller, bytes, NULL) && *bytes <= available) return a;
+    if (config->batch % a == 0 && run_memory(&smaller, b, less, NULL) && fits(less->host, available->host) &&
+        fits(less->device, available->device))
+      return a;
   }
   return 0;
 }
 
-bool run_check_memory(const struct config *config, size_t *needed, size_t *left, struct error *err) {
-  if (!train_memory(config, needed, err)) return false;
-  size_t available = memory_available();
-  *left = available > *needed ? available - *needed : 0;
-  if (available == 0) *left = SIZE_MAX; /* this system does not tell */
-  if (available == 0 || *needed <= available) return true;
-  size_t less;
-  int64_t a = fitting(config, available, &less);
+bool run_check_memory(const struct config *config, const struct backend *b, struct need *needed, size_t *left, struct error *err) {
+  if (!run_memory(config, b, needed, err)) return false;
+  const struct need available = {memory_available(), b->available()};
+  *left = available.host > needed->host ? available.host - needed->host : 0;
+  if (available.host == 0) *left = SIZE_MAX;
+  bool host_fits = fits(needed->host, available.host);
+  if (host_fits && fits(needed->device, available.device)) return true;
+
+  double gb = 1e-9 * (double)(host_fits ? needed->device : needed->host);
+  double there = 1e-9 * (double)(host_fits ? available.device : available.host);
+  const char *memory = host_fits ? "GPU memory" : "memory";
+  struct need less;
+  int64_t a = fitting(config, b, &available, &less);
   if (a == 0)
-    return fail(
-        err, "this run needs %.2f GB of memory, %.2f GB are available, and no smaller micro-batch helps; choose a smaller backbone or size",
-        (double)*needed / 1e9, (double)available / 1e9);
+    return fail(err,
+                "this run needs %.2f GB of %s, %.2f GB are available, and no smaller micro-batch helps; choose a smaller backbone or size",
+                gb, memory, there);
   return fail(err,
-              "this run needs %.2f GB of memory, %.2f GB are available; accumulate=%" PRId64 " (micro-batches of %" PRId64
+              "this run needs %.2f GB of %s, %.2f GB are available; accumulate=%" PRId64 " (micro-batches of %" PRId64
               " images, %.2f GB) would fit",
-              (double)*needed / 1e9, (double)available / 1e9, a, config->batch / a, (double)less / 1e9);
+              gb, memory, there, a, config->batch / a, 1e-9 * (double)(host_fits ? less.device : less.host));
 }

@@ -41,7 +41,13 @@ void run_say(const struct run *r, const char *format, ...) __attribute__((format
 struct loader_options run_loader_options(const struct config *c, size_t cache_bytes);
 size_t run_view_bytes(const struct config *c); /* of one view of a micro-batch */
 
-/* Does the run fit? *needed, and what is *left of the available memory besides. */
-MUST_CHECK bool run_check_memory(const struct config *config, size_t *needed, size_t *left, struct error *err);
+/* Bytes of memory besides the program. device: of a backend whose memory is its own; the reference's is the host's and counted there. */
+struct need {
+  size_t host, device;
+};
+
+/* Does the run fit? *needed, and what is *left of the host's available memory besides. */
+MUST_CHECK bool run_check_memory(const struct config *config, const struct backend *b, struct need *needed, size_t *left,
+                                 struct error *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/size.h"
+#include "train/backends.h"
 #include "train/run.h"
 
 void run_say(const struct run *r, const char *format, ...) {
@@ -156,17 +157,19 @@ static bool open_output(struct run *r, struct error *err) {
 
 bool run_start(struct run *r, struct error *err) {
   const struct config *c = r->config;
-  size_t needed, left;
+  struct need needed;
+  size_t left;
   r->saved = -1;
   if (!config_check(c, err)) return false;
   if (!(r->config_text = options_format(config_options, config_option_count, c))) return fail(err, "out of memory for the configuration");
-  if (!open_data(r, err) || !run_check_memory(c, &needed, &left, err)) return false;
+  const struct backend *b = backend_open((enum backend_choice)c->backend, err);
+  if (!b || !open_data(r, err) || !run_check_memory(c, b, &needed, &left, err)) return false;
   struct model_config m = config_model(c);
-  if (!model_create(&r->m, &m, backend_reference(), err)) return false;
+  if (!model_create(&r->m, &m, b, err)) return false;
   ptrdiff_t weights = 0;
   for (int i = 0; i < r->m.online.net.parameters; i++) weights += r->m.online.net.parameter[i].size;
   run_say(r, "network: %.1f million weights, %td regions of %td channels a view; %.2f GB of memory", (double)weights / 1e6, r->m.cells,
-          net_channels(&m.arch), (double)needed / 1e9);
+          net_channels(&m.arch), (double)(needed.host + needed.device) / 1e9);
   if (!set_weights(r, err) || !take_buffers(r, err) || !open_output(r, err)) return false;
   /* The cache is a convenience: at most half of what is left, lest others be swapped out. */
   size_t cache = size_min((ptrdiff_t)(c->cache * 1000000), (ptrdiff_t)(left / 2));

@@ -114,10 +114,17 @@ static void copy_diagnostics(struct record *to, const struct record *from) {
 
 static bool stop_asked(const struct run *r) { return r->callbacks->stop && *r->callbacks->stop; }
 
+/* The backend has failed, and the state with it. Returns false. */
+static bool backend_lost(const struct run *r, const struct error *why, struct error *err) {
+  if (r->saved < 0) return fail(err, "%.900s (there is none in %.100s yet)", why->text, r->config->out);
+  return fail(err, "%.900s (step %" PRId64 ")", why->text, r->saved);
+}
+
 /* After a step that failed: the state before it is kept. Returns false. */
 static bool give_up(struct run *r, struct error *err) {
   struct error why = *err, second;
   char path[CHECKPOINT_PATH];
+  if (!r->m.backend->status(&second)) return backend_lost(r, &second, err);
   checkpoint_path(r->config->out, r->step, path);
   if (save(r, &second)) return fail(err, "%.700s; the state before this step is in %s", why.text, path);
   return fail(err, "%.500s; and the state before this step could not be kept: %.400s", why.text, second.text);
@@ -140,6 +147,7 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
       watch_diagnose(&r->watch, &step);
     else
       copy_diagnostics(&step, last);
+    if (!r->m.backend->status(err)) return give_up(r, err);
     double seconds = now() - begun;
     pace = pace > 0 ? 0.9 * pace + 0.1 * seconds : seconds;
     step.images_per_s = (double)c->batch / pace;
@@ -172,7 +180,7 @@ static bool export_backbone(struct run *r, struct error *err) {
   if (!host) return fail(err, "%s: out of memory: %.2f GB for the weights", path, (double)bytes / 1e9);
   r->m.backend->download(host, r->m.online.state, bytes);
   const char *const metadata[] = {"format", "pt", "step", steps, "config", r->config_text, NULL};
-  bool ok = exchange_export(net, host, EXCHANGE_TORCHVISION, metadata, path, err);
+  bool ok = r->m.backend->status(err) && exchange_export(net, host, EXCHANGE_TORCHVISION, metadata, path, err);
   free(host);
   return ok;
 }

@@ -7,7 +7,7 @@
  *     backbone.safetensors        at the end: the online backbone as torchvision has it
  *
  * The bits of every checkpoint depend on the configuration and the data only: not on the number of threads or workers, nor on where the run was
- * interrupted.
+ * interrupted. (backend=cuda rounds otherwise than the reference; a run begun on one goes on on the other.)
  */
 #ifndef EDIY_TRAIN_TRAINER_H
 #define EDIY_TRAIN_TRAINER_H
@@ -38,7 +38,7 @@ struct train_result {
  * first layer and tensor that was not, and the checkpoint of the step before is kept. */
 MUST_CHECK bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err);
 
-/* Bytes of memory the run needs besides the program: networks, loader, cache. */
+/* Bytes of memory the run needs besides the program, on the reference backend: networks, loader. */
 MUST_CHECK bool train_memory(const struct config *config, size_t *bytes, struct error *err);
 
 #endif

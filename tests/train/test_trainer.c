@@ -394,6 +394,16 @@ static void too_little_memory_is_said_before_anything_is_written(void **state) {
   assert_int_equal(access(path, F_OK), -1);
 }
 
+/* The library has no other backend; a program may have been linked with one (tests/cuda). */
+static void another_backend_is_refused_before_anything_is_written(void **state) {
+  (void)state;
+  refused("g", "backend=cuda", "backend=cuda: this program was built without CUDA; build it with make CUDA=1");
+  refused("g", "backend=gpu", "backend");
+  char path[FOLDER_PATH + 8];
+  snprintf(path, sizeof path, "%s/g", folder);
+  assert_int_equal(access(path, F_OK), -1);
+}
+
 static void more_micro_batches_need_less_memory(void **state) {
   (void)state;
   static struct config c;
@@ -454,6 +464,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(a_loss_that_is_not_finite_is_located),
                                      cmocka_unit_test(bad_images_are_told_and_too_many_stop_the_run),
                                      cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
+                                     cmocka_unit_test(another_backend_is_refused_before_anything_is_written),
                                      cmocka_unit_test(more_micro_batches_need_less_memory),
                                      cmocka_unit_test(another_run_is_not_taken_up),
                                      cmocka_unit_test(a_finished_run_has_nothing_to_do)};

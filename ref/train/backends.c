@@ -1,0 +1,18 @@
+/* Compiled twice. In the library without EDIY_CUDA; programs that are linked with the CUDA backend put the other object in front of the
+ * library (Makefile), whose own is then left out. */
+#include "train/backends.h"
+
+#ifdef EDIY_CUDA
+#include "cuda/backend.h"
+
+static const struct backend *open_cuda(struct error *err) { return backend_cuda(0, err); }
+#else
+static const struct backend *open_cuda(struct error *err) {
+  fail(err, "backend=cuda: this program was built without CUDA; build it with make CUDA=1, which needs nvcc, or use backend=reference");
+  return NULL;
+}
+#endif
+
+const struct backend *backend_open(enum backend_choice choice, struct error *err) {
+  return choice == BACKEND_CUDA ? open_cuda(err) : backend_reference();
+}

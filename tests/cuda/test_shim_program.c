@@ -1,0 +1,93 @@
+/* `ediy` with backend=cuda from outside, on the shim's GPU: what it says, what it leaves, and how it ends when the GPU fails. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/cmocka.h"
+#include "support/program.h"
+
+#define KEYS                                                                                                                               \
+  "data=s/train backbone=small stem=cifar size=16 batch=2 epochs=1 warmup=0 lambda1=0 lambda2=0 projector.hidden=8 projector.out=4 "       \
+  "log.every=1 checkpoint.every=1 workers=1"
+#define TRAIN "ediy train " KEYS
+
+static int enter(void **state) {
+  (void)state;
+  const char *build = getenv("BUILD");
+  char program[4096];
+  snprintf(program, sizeof program, "%s/shim/ediy", build ? build : "build");
+  setenv("EDIY", program, 1);
+  program_enter();
+  assert_runs("ediy scenes out=s images=8 val=4 classes=2 size=24");
+  return 0;
+}
+
+static int leave(void **state) {
+  (void)state;
+  program_leave();
+  return 0;
+}
+
+/* Exit status 2, nothing on standard output, and as the last line of standard error, after those of the shim and of the run, one with these
+ * words. */
+static void ends_with(const char *words, const char *command) {
+  const struct outcome *o = program_run("%s", command);
+  size_t n = strlen(o->err);
+  const char *last = o->err + (n ? n - 1 : 0);
+  while (last > o->err && last[-1] != '\n') last--;
+  if (o->status != 2 || o->out[0] || strncmp(last, "ediy: ", 6) != 0 || !strstr(last, words))
+    fail_msg("%s\nexit status %d, printed \"%s\", ends with \"%s\"; expected 2, nothing, \"%s\"", command, o->status, o->out, last, words);
+}
+
+static void a_bench_has_every_part(void **state) {
+  (void)state;
+  const struct outcome *o = assert_runs("ediy bench backend=cuda backbone=small size=32 batch=2 steps=1 warmup=0 method=byol json=b.json");
+  assert_non_null(strstr(o->out, "backend cuda"));
+  assert_null(strstr(o->out, "this machine")); /* the processor's peak says nothing of a GPU */
+  static const char *const parts[] = {"conv forward", "norm backward", "pooling",       "heads backward",
+                                      "losses",       "optimiser",     "moving average"};
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    if (!strstr(o->out, parts[i])) fail_msg("no %s in\n%s", parts[i], o->out);
+  assert_runs("grep -q '\"backend\": \"cuda\"' b.json");
+}
+
+static void a_machine_without_a_gpu_is_refused(void **state) {
+  (void)state;
+  ends_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 " TRAIN " out=none backend=cuda");
+  ends_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 ediy bench backend=cuda");
+  assert_runs("test ! -e none");
+}
+
+/* Before anything is written; with the micro-batches that would fit, which then do. */
+static void too_little_gpu_memory_names_what_fits(void **state) {
+  (void)state;
+  ends_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
+            "EDIY_SHIM_MEMORY=5400000 " TRAIN " out=small batch=8 backend=cuda stop=1");
+  assert_runs("test ! -e small");
+  assert_runs("EDIY_SHIM_MEMORY=5400000 " TRAIN " out=small batch=8 accumulate=4 backend=cuda stop=1");
+}
+
+/* In the middle of step 3, and while the optimiser of step 2 is at work: what was saved before is whole, and the run goes on from it to the
+ * end. */
+static void a_failing_gpu_leaves_the_last_checkpoint(void **state) {
+  (void)state;
+  ends_with("cuda: GPU 0: loss_byol: unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
+            "EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=lost backend=cuda");
+  assert_runs("test -e lost/checkpoint-00000002.safetensors && test ! -e lost/checkpoint-00000003.safetensors");
+  assert_int_equal(program_lines(assert_runs("cat lost/log.jsonl")->out), 2);
+  assert_runs("grep null lost/log.jsonl && exit 1; true");
+  assert_runs(TRAIN " out=lost");
+  assert_runs("test -e lost/backbone.safetensors");
+
+  ends_with("cuda: GPU 0: ema_update: unspecified launch failure; nothing after it was computed: go on from the last checkpoint (there is "
+            "none in first yet)",
+            "EDIY_SHIM_REFUSE=average " TRAIN " out=first backend=cuda");
+  assert_runs("test ! -e first/checkpoint-00000001.safetensors && test ! -e first/checkpoint-00000000.safetensors");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_bench_has_every_part), cmocka_unit_test(a_machine_without_a_gpu_is_refused),
+                                     cmocka_unit_test(too_little_gpu_memory_names_what_fits),
+                                     cmocka_unit_test(a_failing_gpu_leaves_the_last_checkpoint)};
+  return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, leave);
+}
