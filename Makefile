@@ -31,7 +31,7 @@ TWICE := ref/base/blas.c $(wildcard ref/op/*.c ref/model/*.c ref/eval/*.c ref/ap
          $(wildcard ref/image/augment*.c ref/image/resize.c ref/image/colour.c ref/image/blur.c)
 ONCE  := $(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c ref/train/*.c ref/api/*.c))
 ORACLE_TWICE := $(wildcard oracle/twice/*.c)
-ORACLE_ONCE  := $(filter-out oracle/main.c,$(wildcard oracle/*.c))
+ORACLE_ONCE  := $(filter-out oracle/main.c,$(wildcard oracle/*.c oracle/mutants/*.c))
 EDIY_MAIN    := $(wildcard ref/program/*.c)
 TEST_TWICE := $(wildcard tests/op/test_*.c tests/model/test_*.c tests/eval/test_*.c tests/image/test_*.c)
 TEST_ONCE  := $(wildcard tests/base/test_*.c tests/train/test_*.c tests/program/test_*.c tests/oracle/test_*.c)
