@@ -30,7 +30,7 @@ static void print_verbs(void) {
   printf("oracle: is this kernel right, and which tensor went wrong?\n\n"
          "usage: oracle VERB [FILE...] [key=value...]     oracle VERB --help     oracle --version\n\n");
   for (int i = VERBS - 1; i >= 0; i--) printf("  %-12s %s\n", verbs[i]->name, verbs[i]->summary);
-  printf("\nexit status: 0 pass, 1 mismatch, 2 usage or input, 3 vacuous, 5 incomplete\n\nbegin with:\n"
+  printf("\nexit status: 0 pass, 1 mismatch, 2 usage or input, 3 vacuous, 4 nondeterministic, 5 incomplete\n\nbegin with:\n"
          "  oracle case make op=conv out=conv.safetensors\n  oracle case conv.safetensors\n");
 }
 

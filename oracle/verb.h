@@ -6,7 +6,14 @@
 #include "base/error.h"
 #include "base/options.h"
 
-enum oracle_exit { ORACLE_PASS = 0, ORACLE_MISMATCH = 1, ORACLE_BAD_INPUT = 2, ORACLE_VACUOUS = 3, ORACLE_INCOMPLETE = 5 };
+enum oracle_exit {
+  ORACLE_PASS = 0,
+  ORACLE_MISMATCH = 1,
+  ORACLE_BAD_INPUT = 2,
+  ORACLE_VACUOUS = 3,
+  ORACLE_NONDETERMINISTIC = 4,
+  ORACLE_INCOMPLETE = 5
+};
 
 struct oracle_verb {
   const char *name; /* "case", or two words: "case make" */

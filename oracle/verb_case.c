@@ -7,21 +7,24 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "oracle/backend_case.h"
+#include "oracle/backends.h"
 #include "oracle/candidate.h"
 #include "oracle/check.h"
 #include "oracle/verb.h"
 
 struct case_options {
-  int backend, precision;
-  char candidate[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
+  int precision;
+  char backend[OPTION_TEXT_SIZE], candidate[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
   int64_t chain;
 };
 
 static const struct option keys[] = {
-    {"backend", OPTION_CHOICE, offsetof(struct case_options, backend), "ref32", 0, 0, "ref32 | ref64", "what computes the case"},
+    {"backend", OPTION_TEXT, offsetof(struct case_options, backend), "ref32", 0, 0, NULL,
+     "what computes the case: ref32, ref64, or a table of operations (reference, plain, ...)"},
     {"candidate", OPTION_TEXT, offsetof(struct case_options, candidate), "", 0, 0, NULL, "judge these results in its place, safetensors"},
     {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "fp32", 0, 0, "fp64 | fp32 | tf32 | bf16 | fp16",
-     "what the candidate declares to compute in"},
+     "what the candidate or the backend declares to compute in"},
     {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
      "additions that the candidate makes one after the other, at most"},
     {"json", OPTION_TEXT, offsetof(struct case_options, json), "", 0, 0, NULL, "write every finding to this file"},
@@ -85,8 +88,10 @@ static bool collect(struct paths *p, const char *path, bool named, struct error 
 
 struct session {
   struct case_options options;
+  const struct backend *table; /* null: the functions of ref/, or a candidate's file */
   json_t *findings;
   enum judgement worst;
+  bool unsteady; /* a backend gave other bits for the same inputs */
   int files, failed, tensors;
 };
 
@@ -109,11 +114,12 @@ static void record(struct session *s, const char *path, const struct finding *f,
 static void again(const struct session *s, const char *path) {
   const struct case_options *o = &s->options;
   printf("; again: oracle case %s", path);
-  if (!o->candidate[0]) {
-    printf(" backend=%s\n", o->backend ? "ref64" : "ref32");
+  printf(o->candidate[0] ? " candidate=%s" : " backend=%s", o->candidate[0] ? o->candidate : o->backend);
+  if (!o->candidate[0] && !s->table) {
+    printf("\n");
     return;
   }
-  printf(" candidate=%s precision=%s", o->candidate, precision_classes[o->precision].name);
+  printf(" precision=%s", precision_classes[o->precision].name);
   if (o->chain != CHAIN_USUAL) printf(" chain=%lld", (long long)o->chain);
   printf("\n");
 }
@@ -126,8 +132,8 @@ static void worsen(struct session *s, enum judgement j) {
 static bool run_reference(struct session *s, const struct case_file *c, const char *path, struct error *err) {
   struct verdict v;
   char text[600];
-  const char *backend = s->options.backend ? "ref64" : "ref32";
-  if (!case_check(c, s->options.backend ? 64 : 32, false, &v, err)) return false;
+  const char *by = s->options.backend;
+  if (!case_check(c, strcmp(by, "ref64") == 0 ? 64 : 32, false, &v, err)) return false;
   for (int i = 0; i < v.count; i++) {
     const struct finding *f = &v.finding[i];
     record(s, path, f, f->pass ? JUDGED_PASS : JUDGED_MISMATCH, "case", NULL);
@@ -136,21 +142,18 @@ static bool run_reference(struct session *s, const struct case_file *c, const ch
     printf("%s: %s", c->name, text);
     again(s, path);
   }
-  if (v.failures == 0) printf("%s: pass, %d tensors (%s)\n", c->name, v.count, backend);
+  if (v.failures == 0) printf("%s: pass, %d tensors (%s)\n", c->name, v.count, by);
   s->tensors += v.count;
   worsen(s, v.failures ? JUDGED_MISMATCH : JUDGED_PASS);
   verdict_free(&v);
   return true;
 }
 
-static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {
-  struct judged_file j;
+static void report_judged(struct session *s, const struct case_file *c, const char *path, const struct judged_file *j) {
   const struct finding *closest = NULL;
   char text[600];
-  const struct precision_class *p = &precision_classes[s->options.precision];
-  if (!candidate_judge(c, s->options.candidate, p, (double)s->options.chain, &j, err)) return false;
-  for (int i = 0; i < j.count; i++) {
-    const struct judged *t = &j.tensor[i];
+  for (int i = 0; i < j->count; i++) {
+    const struct judged *t = &j->tensor[i];
     const struct finding *f = &t->finding;
     record(s, path, f, t->judgement, t->gauge ? "gauge" : "relative", t->accepted);
     if (t->judgement == JUDGED_PASS) {
@@ -165,16 +168,55 @@ static bool run_candidate(struct session *s, const struct case_file *c, const ch
     }
     again(s, path);
   }
-  if (j.worst == JUDGED_PASS) {
-    printf("%s: pass, %d tensors as %s", c->name, j.count, p->name);
+  if (j->worst == JUDGED_PASS) {
+    printf("%s: pass, %d tensors as %s", c->name, j->count, precision_classes[s->options.precision].name);
     if (closest)
       printf("; closest to its limit: %s (%s), at %.2g of it", closest->tensor, closest->rule, closest->error / closest->allowed);
     printf("\n");
   }
-  s->tensors += j.count;
-  worsen(s, j.worst);
+  s->tensors += j->count;
+  worsen(s, j->worst);
+}
+
+static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {
+  struct judged_file j;
+  const struct precision_class *p = &precision_classes[s->options.precision];
+  if (!candidate_judge(c, s->options.candidate, p, (double)s->options.chain, &j, err)) return false;
+  report_judged(s, c, path, &j);
   judged_free(&j);
   return true;
+}
+
+/* What the backend did beside its results. */
+static void report_conduct(struct session *s, const struct case_file *c, const char *path, const struct conduct *conduct) {
+  struct finding f = {.rule = conduct->text, .error = INFINITY};
+  record(s, path, &f, JUDGED_MISMATCH, "conduct", NULL);
+  printf("%s: %s", c->name, conduct->text);
+  again(s, path);
+  if (conduct->kind == CONDUCT_OUTSIDE) {
+    worsen(s, JUDGED_MISMATCH);
+  } else {
+    s->unsteady = true;
+    s->failed++;
+  }
+}
+
+static bool run_backend(struct session *s, const struct case_file *c, const char *path, struct error *err) {
+  const struct precision_class *p = &precision_classes[s->options.precision];
+  struct backend_part part;
+  struct case_run results = {0};
+  struct conduct conduct;
+  struct judged_file j;
+  bool ok = backend_part_make(&part, c, err) && backend_case_run(&part.file, s->table, &results, &conduct, err) &&
+            candidate_judge_tensors(&part.file, results.result, results.count, p, (double)s->options.chain, false, &j, err);
+  if (ok) {
+    report_judged(s, c, path, &j);
+    if (conduct.kind != CONDUCT_GOOD) report_conduct(s, c, path, &conduct);
+    judged_free(&j);
+  }
+  run_end(&results);
+  backend_part_free(&part);
+  return ok;
 }
 
 static bool write_json(const struct session *s, struct error *err) {
@@ -187,7 +229,8 @@ static bool write_json(const struct session *s, struct error *err) {
   return ok;
 }
 
-static enum oracle_exit exit_of(enum judgement worst) {
+static enum oracle_exit exit_of(enum judgement worst, bool unsteady) {
+  if (unsteady && worst < JUDGED_MISMATCH) return ORACLE_NONDETERMINISTIC;
   switch (worst) {
   case JUDGED_PASS: return ORACLE_PASS;
   case JUDGED_VACUOUS: return ORACLE_VACUOUS;
@@ -204,7 +247,9 @@ static void run_file(struct session *s, const char *path) {
   struct error err = {{0}};
   bool ok = case_open(&c, path, &err);
   if (ok) {
-    ok = s->options.candidate[0] ? run_candidate(s, &c, path, &err) : run_reference(s, &c, path, &err);
+    ok = s->options.candidate[0] ? run_candidate(s, &c, path, &err)
+         : s->table              ? run_backend(s, &c, path, &err)
+                                 : run_reference(s, &c, path, &err);
     case_close(&c);
   }
   s->files++;
@@ -231,7 +276,10 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
   }
   if (p->count == 0) return fail(err, "case: no case file; usage: oracle case %s", oracle_verb_case.usage);
   if (s->options.candidate[0] && p->count != 1) { return fail(err, "case: candidate= is judged against one case, not %d", p->count); }
-  return true;
+  const char *by = s->options.backend;
+  if (s->options.candidate[0] || strcmp(by, "ref32") == 0 || strcmp(by, "ref64") == 0) return true;
+  s->table = backend_named(by, err);
+  return s->table || fail_within(err, "case");
 }
 
 static enum oracle_exit run(int count, char *const *arguments, struct error *err) {
@@ -244,7 +292,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
     qsort(paths.path, (size_t)paths.count, sizeof *paths.path, path_order);
     for (int i = 0; i < paths.count; i++) run_file(s, paths.path[i]);
     if (s->files > 1) printf("%d cases, %d tensors: %d failed\n", s->files, s->tensors, s->failed);
-    code = exit_of(s->worst);
+    code = exit_of(s->worst, s->unsteady);
     if (s->options.json[0] && !write_json(s, err)) code = ORACLE_BAD_INPUT;
   }
   json_decref(s->findings);
@@ -256,17 +304,22 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
 const struct oracle_verb oracle_verb_case = {
     .name = "case",
     .summary = "run golden cases through the reference, or judge a kernel's results of one",
-    .usage = "FILE|FOLDER... [backend=ref32|ref64] [json=FILE]   or   FILE candidate=FILE [precision=...] [chain=N]",
+    .usage = "FILE|FOLDER... [backend=NAME] [precision=...] [json=FILE]   or   FILE candidate=FILE [precision=...] [chain=N]",
     .about = "A case is one operation with its inputs and expected results. Without candidate= the reference computes\n"
              "every case and each expected tensor is compared. With candidate=, a safetensors file with the tensors\n"
              "out.*, grad_in.* and grad_param.* of the case as some kernel produced them is judged in place of it: F32,\n"
              "F64 or BF16, indices I64 or I32, names and shapes of the case. precision is what the kernel declares: its\n"
              "accumulators are float for tf32, bf16 and fp16. Each tensor that passes is checked once more: would zeros,\n"
              "channel means, a permuted batch or the next lower precision pass as well, it is VACUOUS.\n"
+             "A backend other than ref32 and ref64 is a table of operations (docs/oracle.md): it is called three times in\n"
+             "the same storage and once in fresh memory, its outputs poisoned and guarded, and its results are judged as a\n"
+             "candidate's.\n"
              "A line for each case that passes, or for each tensor that fails.\n"
-             "Exit status: 0 pass, 1 mismatch, 2 usage or input, 3 vacuous, 5 a tensor is missing or too many.",
+             "Exit status: 0 pass, 1 mismatch, 2 usage or input, 3 vacuous, 4 other bits for the same inputs, 5 a tensor is\n"
+             "missing or too many.",
     .example = "oracle case make op=conv out=conv.safetensors\n"
                "oracle case conv.safetensors backend=ref64\n"
+               "oracle case conv.safetensors backend=plain\n"
                "oracle case conv.safetensors json=findings.json\n"
                "oracle case conv.safetensors candidate=conv.safetensors precision=fp64 || echo 'its inputs are no results: exit 5'",
     .keys = keys,

@@ -1,0 +1,21 @@
+#include "oracle/backends.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "oracle/mutants/plain.h"
+
+const struct backend_entry backend_entries[] = {{"reference", backend_reference, NULL}, {"plain", backend_plain, NULL}};
+const int backend_entry_count = sizeof backend_entries / sizeof *backend_entries;
+
+const struct backend *backend_named(const char *name, struct error *err) {
+  char names[256] = "ref32, ref64";
+  for (int i = 0; i < backend_entry_count; i++) {
+    const struct backend_entry *e = &backend_entries[i];
+    size_t used = strlen(names);
+    if (strcmp(e->name, name) == 0) return !e->start || e->start(err) ? e->table() : NULL;
+    snprintf(names + used, sizeof names - used, ", %s", e->name);
+  }
+  fail(err, "there is no backend '%s'; there are %s", name, names);
+  return NULL;
+}

@@ -1,0 +1,188 @@
+/* Cases on a backend: every operation reaches the table, and an operation that misbehaves beside its results is found out. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "oracle/backend_case.h"
+#include "oracle/backends.h"
+#include "oracle/candidate.h"
+#include "oracle/make_case.h"
+#include "oracle/operations.h"
+#include "support/cmocka.h"
+
+/* A made case in memory with what is expected of it; the expected values are the reference's. */
+struct trial {
+  struct made_case made;
+  struct case_run truth;
+  struct case_file whole;
+  struct tensor *tensor;
+  int *by_name;
+};
+
+static int name_order(const void *a, const void *b) {
+  return strcmp((*(const struct tensor *const *)a)->name, (*(const struct tensor *const *)b)->name);
+}
+
+static void trial_make(struct trial *t, int op) {
+  struct error err;
+  struct make_options *o = calloc(1, sizeof *o);
+  assert_non_null(o);
+  *o = (struct make_options){
+      .op = op, .n = 2, .h = 5, .w = 4, .c = 6, .k = 7, .r = 3, .stride = 1, .pad = 1, .m = 6, .i = 9, .o = 5, .bias = true};
+  o->train = o->relu = o->residual = true;
+  o->eps = 1e-5, o->momentum = 0.1, o->lambda1 = o->lambda2 = o->lambda3 = 1;
+  o->lr = 0.2, o->trust = 1e-3, o->mu = 0.9, o->decay = 1e-4, o->tau = 0.99, o->seed = 3;
+  if (!make_inputs(&t->made, o, &err) || !run_begin(&t->truth, &t->made.file, &err) || !case_compute(&t->truth, 64))
+    fail_msg("%s", err.text);
+  free(o);
+  int given = t->made.file.file.count, count = given + t->truth.count;
+  t->whole = t->made.file;
+  t->tensor = calloc((size_t)count, sizeof *t->tensor);
+  t->by_name = calloc((size_t)count, sizeof *t->by_name);
+  const struct tensor **sorted = calloc((size_t)count, sizeof *sorted);
+  assert_true(t->tensor && t->by_name && sorted);
+  for (int i = 0; i < count; i++) {
+    t->tensor[i] = i < given ? t->made.input[i] : t->truth.result[i - given];
+    sorted[i] = &t->tensor[i];
+  }
+  qsort(sorted, (size_t)count, sizeof *sorted, name_order);
+  for (int i = 0; i < count; i++) t->by_name[i] = (int)(sorted[i] - t->tensor);
+  free(sorted);
+  t->whole.file.tensor = t->tensor;
+  t->whole.file.by_name = t->by_name;
+  t->whole.file.count = count;
+}
+
+static void trial_free(struct trial *t) {
+  run_end(&t->truth);
+  made_case_free(&t->made);
+  free(t->tensor);
+  free(t->by_name);
+}
+
+/* How the table behaves on a case of this operation, and what the judge says. */
+static enum judgement judged(int op, const struct backend *table, struct conduct *conduct) {
+  struct trial *t = calloc(1, sizeof *t);
+  struct backend_part part;
+  struct case_run results;
+  struct judged_file j;
+  struct error err;
+  assert_non_null(t);
+  trial_make(t, op);
+  if (!backend_part_make(&part, &t->whole, &err) || !backend_case_run(&part.file, table, &results, conduct, &err) ||
+      !candidate_judge_tensors(&part.file, results.result, results.count, &precision_classes[PRECISION_FP32], CHAIN_USUAL, true, &j,
+                               &err)) {
+    fail_msg("%s", err.text);
+  }
+  assert_true(j.count > 0);
+  enum judgement worst = j.worst;
+  judged_free(&j);
+  run_end(&results);
+  backend_part_free(&part);
+  trial_free(t);
+  free(t);
+  return worst;
+}
+
+static void every_operation_of_every_table_passes(void **state) {
+  (void)state;
+  static const char *const names[] = {"reference", "plain"};
+  for (int i = 0; i < 2; i++) {
+    struct error err;
+    const struct backend *table = backend_named(names[i], &err);
+    assert_non_null(table);
+    for (int op = 0; op < MAKE_RANDOM; op++) {
+      struct conduct conduct;
+      assert_int_equal(judged(op, table, &conduct), JUDGED_PASS);
+      assert_int_equal(conduct.kind, CONDUCT_GOOD);
+    }
+  }
+}
+
+static void an_unknown_backend_names_those_that_there_are(void **state) {
+  (void)state;
+  struct error err;
+  assert_null(backend_named("cuda9", &err));
+  assert_non_null(strstr(err.text, "ref32, ref64, reference, plain"));
+}
+
+/* ---- operations that misbehave ------------------------------------------------------------------------------------------------------- */
+
+/* y is right, and an element before or behind it is written, or x is. */
+static void conv_behind(const struct conv *g, const float *x, const float *w, float *y, void *scratch) {
+  backend_reference()->conv_forward(g, x, w, y, scratch);
+  y[g->n * g->p * g->q * g->k] = 0;
+}
+static void conv_before(const struct conv *g, const float *x, const float *w, float *y, void *scratch) {
+  backend_reference()->conv_forward(g, x, w, y, scratch);
+  y[-1] = 0;
+}
+static void conv_on_input(const struct conv *g, const float *x, const float *w, float *y, void *scratch) {
+  float *to = (float *)(uintptr_t)x;
+  backend_reference()->conv_forward(g, x, w, y, scratch);
+  to[1] += 1;
+}
+
+/* The last bit of an element depends on how often it was called: an unordered sum. */
+static void conv_unsteady(const struct conv *g, const float *x, const float *w, float *y, void *scratch) {
+  static int calls;
+  uint32_t bits;
+  backend_reference()->conv_forward(g, x, w, y, scratch);
+  memcpy(&bits, &y[3], sizeof bits);
+  bits ^= (uint32_t)(calls++ & 1);
+  memcpy(&y[3], &bits, sizeof bits);
+}
+
+/* Weights are transformed once for an address, and kept. */
+static void conv_cached(const struct conv *g, const float *x, const float *w, float *y, void *scratch) {
+  static const float *known;
+  static float kept[4096];
+  if (w != known) memcpy(kept, w, (size_t)(g->k * g->r * g->s * g->c) * sizeof *w);
+  known = w;
+  backend_reference()->conv_forward(g, x, kept, y, scratch);
+}
+
+static struct conduct conduct_of(void (*conv)(const struct conv *, const float *, const float *, float *, void *), enum judgement *j) {
+  struct backend table = *backend_reference();
+  struct conduct conduct;
+  table.conv_forward = conv;
+  *j = judged(MAKE_CONV, &table, &conduct);
+  return conduct;
+}
+
+static void writing_outside_or_to_an_input_is_found(void **state) {
+  (void)state;
+  enum judgement j;
+  struct conduct c = conduct_of(conv_behind, &j);
+  assert_int_equal(c.kind, CONDUCT_OUTSIDE);
+  assert_string_equal(c.text, "operation conv wrote outside out.y (1120 bytes)");
+  assert_int_equal(conduct_of(conv_before, &j).kind, CONDUCT_OUTSIDE);
+  c = conduct_of(conv_on_input, &j);
+  assert_int_equal(c.kind, CONDUCT_OUTSIDE);
+  assert_string_equal(c.text, "operation conv changed its input in.x");
+}
+
+static void other_bits_for_the_same_inputs_are_found(void **state) {
+  (void)state;
+  enum judgement j;
+  struct conduct c = conduct_of(conv_unsteady, &j);
+  assert_int_equal(c.kind, CONDUCT_NONDETERMINISTIC);
+  assert_non_null(strstr(c.text, "out.y[0, 0, 0, 3] is "));
+  assert_int_equal(j, JUDGED_PASS); /* every call's numbers are right */
+}
+
+static void what_was_kept_from_other_inputs_is_found(void **state) {
+  (void)state;
+  enum judgement j;
+  struct conduct c = conduct_of(conv_cached, &j);
+  assert_int_equal(c.kind, CONDUCT_STALE);
+  assert_int_equal(j, JUDGED_MISMATCH);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_operation_of_every_table_passes),    cmocka_unit_test(an_unknown_backend_names_those_that_there_are),
+      cmocka_unit_test(writing_outside_or_to_an_input_is_found),  cmocka_unit_test(other_bits_for_the_same_inputs_are_found),
+      cmocka_unit_test(what_was_kept_from_other_inputs_is_found),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
