@@ -63,7 +63,7 @@ struct part {
   double error, allowed; /* of it */
   bool other_class;      /* the worst is not finite where it should be, or the other way round */
   double ee, rr, yy;     /* squares of (c - y) / G, (r - y) / G, y / G */
-  double ez, rz, sz;     /* bias: z = s / G^2 times c - y, r - y, s */
+  double ez, rz, sz, bz; /* bias: z = s / G^2 times c - y, r - y, s, and start */
 };
 
 static double increment(const struct yardstick *m, ptrdiff_t i) { return m->start ? m->y[i] - m->start[i] : m->y[i]; }
@@ -91,6 +91,7 @@ static struct part look_at(const struct yardstick *m, const struct allowance *a,
     s.ez += e * z;
     s.rz += r * z;
     s.sz += step * z;
+    if (m->start) s.bz += m->start[i] * z;
   }
   return s;
 }
@@ -102,7 +103,7 @@ static void join(struct part *all, const struct part *s) {
   }
   all->counted += s->counted;
   all->ee += s->ee, all->rr += s->rr, all->yy += s->yy;
-  all->ez += s->ez, all->rz += s->rz, all->sz += s->sz;
+  all->ez += s->ez, all->rz += s->rz, all->sz += s->sz, all->bz += s->bz;
 }
 
 /* All parts in order. quick: up to the first that holds an element that is over. */
@@ -179,8 +180,9 @@ static bool unbiased(const struct yardstick *m, const struct precision_class *p,
   if (all->counted < BIAS_LEAST || groups < GROUPS_LEAST || !(all->sz > 0)) return true;
   double beta = all->ez / all->sz, own = all->rz / all->sz, u_acc = accumulator_roundoff(p);
   double left = m->channels_share ? left_over_of_channels(m, c, n, channels, beta) : left_over(m, c, n, beta);
+  double shared = (m->common + m->kept * fabs(all->bz) / all->sz) * u_acc;
   double sd = sqrt(left * (double)groups / (double)(groups - 1)) / all->sz;
-  return rule(f, "bias", fabs(beta), 6 * sd + 6 * u_acc + 2 * input_roundoff(p) + 3 * fabs(own) + m->common * u_acc);
+  return rule(f, "bias", fabs(beta), 6 * sd + 6 * u_acc + 2 * input_roundoff(p) + 3 * fabs(own) + shared);
 }
 
 /* ---- the rule -------------------------------------------------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
  *   exact       where every partial sum in any order is exact: c = y
  *   element     |e| <= u_out |y| + (4 sqrt(L) + 2) u_acc G + u_in min(2 G, 6 G2) + 4 denormals       for every element
  *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(y / G))       (6 in place of 3 below 64 elements)
- *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + common u_acc, beta the factor of s in e (least squares
+ *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + shared, beta the factor of s in e (least squares
  *               with weights 1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
@@ -18,7 +18,8 @@
  *   sums grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is
  *   nothing.
  * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs
- *   cut, not rounded, shrink a product by up to 2 u_in.
+ *   cut, not rounded, shrink a product by up to 2 u_in. shared is what all elements may be off by together: a common factor of the
+ *   increment (norms, a rounded tau), common u_acc; a rounded factor of what was there before, kept u_acc sum(start z) / sum(s z).
  * - A tensor that several operations contribute to (a gradient with several consumers, a gradient that is accumulated): y, r, G and L are
  *   sums over them, and in place of |y| stand the sizes of what was rounded on the way, as each contribution may be stored before it is
  *   added.
@@ -41,6 +42,7 @@ struct yardstick {
   const double *sizes;          /* null for |y|, or what is rounded to the output format on the way to y, added up */
   double chain;                 /* L */
   double common;                /* roundoffs that one factor of the whole increment may be off by: norms (gauge_optimise.c); 0: none */
+  double kept;                  /* roundoffs that the factor of start may be off by, where one is stored as a number: 1 - momentum, tau */
   bool exact;
   bool channels_share; /* errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation */
 };

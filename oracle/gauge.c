@@ -12,7 +12,7 @@
 static bool is(const char *a, const char *b) { return strcmp(a, b) == 0; }
 
 bool gauge_known(const char *op) {
-  static const char *const known[] = {"conv", "linear", "avgpool", "maxpool", "relu", "match", "norm", "loss"};
+  static const char *const known[] = {"conv", "linear", "avgpool", "maxpool", "relu", "match", "norm", "loss", "lars", "ema"};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     if (is(op, known[i])) return true;
   }
@@ -58,27 +58,38 @@ static bool measured(const struct case_file *c, struct case_run *g, struct case_
 }
 
 bool gauge_compute(const struct case_file *c, double chain, struct case_run *g, struct case_run *g2, struct error *err) {
-  (void)chain;
   g->err = err;
   if (g2) g2->err = err;
   if (is(c->op, "norm")) return gauge_norm(g) && (!g2 || gauge_norm(g2));
   if (is(c->op, "loss")) return gauge_loss(g) && (!g2 || gauge_loss(g2));
+  if (is(c->op, "lars")) return gauge_lars(g, chain) && (!g2 || gauge_lars(g2, chain));
+  if (is(c->op, "ema")) return gauge_ema(g) && (!g2 || gauge_ema(g2));
   return measured(c, g, g2);
 }
 
-bool gauge_start(const struct case_file *c, const struct tensor *result, double **start, struct error *err) {
+bool gauge_start(const struct case_file *c, const struct case_run *g, const struct tensor *result, double **start, struct error *err) {
   static const char running[] = "out.running_";
   char name[TENSOR_MAX_NAME];
   *start = NULL;
-  if (strncmp(result->name, running, strlen(running)) != 0) return true;
-  snprintf(name, sizeof name, "in.%s", result->name + strlen("out."));
-  const struct tensor *t = safetensors_find(&c->file, name);
+  snprintf(name, sizeof name, "start.%.*s", (int)(sizeof name - sizeof "start."), result->name);
+  const struct tensor *t = run_result(g, name);
+  if (!t && strncmp(result->name, running, strlen(running)) == 0) {
+    snprintf(name, sizeof name, "in.%s", result->name + strlen("out."));
+    t = safetensors_find(&c->file, name);
+  }
   if (!t || !tensor_same_shape(t, result)) return true;
   return (*start = tensor_values(t)) || fail(err, "%s: out of memory", c->name);
 }
 
 double gauge_common(const struct case_file *c, const char *name, double chain) {
-  (void)c, (void)name, (void)chain;
+  return is(c->op, "lars") ? gauge_common_lars(c, name, chain) : is(c->op, "ema") ? gauge_common_ema(c, name) : 0;
+}
+
+double gauge_kept(const char *name) {
+  static const char *const averages[] = {"out.running_", "out.momentum.", "out.target."}; /* old and new with a factor each */
+  for (size_t i = 0; i < sizeof averages / sizeof *averages; i++) {
+    if (strncmp(name, averages[i], strlen(averages[i])) == 0) return 1;
+  }
   return 0;
 }
 
@@ -107,7 +118,11 @@ double gauge_terms(const struct case_file *c, const char *name) {
   if (is(c->op, "maxpool")) return 4; /* windows that overlap in an element */
   if (is(c->op, "match")) return size_of(c, "in.t1", 2);
   if (is(c->op, "norm")) return rows_of(c, x);
-  if (is(c->op, "loss")) return fmax(size_of(c, "in.q1", 1), size_of(c, "in.r1", 2)) + rows_of(c, "in.r1");
+  if (is(c->op, "lars") || is(c->op, "ema")) return 0; /* no sum behind an element: gauge_optimise.c */
+  if (is(c->op, "loss")) {
+    double width = fmax(fmax(size_of(c, "in.q1", 1), size_of(c, "in.q2", 1)), fmax(size_of(c, "in.r1", 2), size_of(c, "in.r2", 2)));
+    return width + fmax(rows_of(c, "in.r1"), rows_of(c, "in.r2"));
+  }
   return 1;
 }
 

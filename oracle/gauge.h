@@ -2,9 +2,9 @@
  * to know about an operation.
  *
  * conv, linear, avgpool, maxpool, relu, match   measured: the reference itself, run on absolute values, which is the sum of |a| |b|
- * norm, loss                                    derived (gauge_norm.c, gauge_loss.c)
+ * norm, loss, lars, ema                         derived (gauge_norm.c, gauge_loss.c, gauge_optimise.c)
  *
- * Other operations (heads, blocks, networks, steps, optimiser, evaluation, augmentation) have none today.
+ * Other operations (heads, blocks, networks, steps, evaluation, augmentation) have none.
  */
 #ifndef EDIY_ORACLE_GAUGE_H
 #define EDIY_ORACLE_GAUGE_H
@@ -24,12 +24,16 @@ MUST_CHECK bool gauge_compute(const struct case_file *c, double chain, struct ca
 /* Terms in the longest sum behind the result of this name. */
 double gauge_terms(const struct case_file *c, const char *name);
 
-/* What the result of this name was before the operation added to it, as doubles in new memory (free() by the caller): running statistics.
- * *start is null where the operation does not add. */
-MUST_CHECK bool gauge_start(const struct case_file *c, const struct tensor *result, double **start, struct error *err);
+/* What this result of the case was before the operation added to it, as doubles in new memory (free() by the caller): running statistics,
+ * parameters, momentum times what was there, moving averages. *start is null where the operation does not add. g: gauge_compute's. */
+MUST_CHECK bool gauge_start(const struct case_file *c, const struct case_run *g, const struct tensor *result, double **start,
+                            struct error *err);
 
 /* Roundoffs by which one factor of the whole increment may be off: yardstick.common (accept.h). */
 double gauge_common(const struct case_file *c, const char *name, double chain);
+
+/* Roundoffs by which the factor of what was there before may be off: yardstick.kept. */
+double gauge_kept(const char *name);
 
 /* True if every partial sum of this result, in any order, is exact in a format of so many bits, and its inputs and the result y are exact
  * in formats of in_bits and out_bits: then a right kernel has the very bits of the truth. g: its gauge. */
@@ -37,5 +41,9 @@ bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct
 
 bool gauge_norm(struct case_run *g);
 bool gauge_loss(struct case_run *g);
+bool gauge_lars(struct case_run *g, double chain);
+bool gauge_ema(struct case_run *g);
+double gauge_common_lars(const struct case_file *c, const char *name, double chain);
+double gauge_common_ema(const struct case_file *c, const char *name);
 
 #endif

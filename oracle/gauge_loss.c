@@ -40,58 +40,113 @@ static bool put(struct case_run *g, const char *name, ptrdiff_t b, const double 
   return true;
 }
 
-bool gauge_loss(struct case_run *g) {
-  static const char *const stopgrads[] = {"none", "match"}, *const negatives[] = {"region", "instance"};
-  static const char *const global_names[] = {"in.q1", "in.q2", "in.z1", "in.z2"};
-  static const char *const region_names[] = {"in.r1", "in.r2", "in.g1", "in.g2"};
-  static const char *const index_names[] = {"in.d1", "in.d2", "in.s12", "in.s21"};
+/* As in case_loss.c: inputs of one online view. */
+struct view {
+  const double *q, *z, *r, *p, *g_own, *g_other;
+  const int32_t *diversity, *invariance;
+};
+
+struct losses {
   double lambda[3];
+  bool stop, instance, has_regions;
+  const int32_t *negative;
+  ptrdiff_t qs[2], rs[3];
+  bool has_view[2];
+  struct view view[2];
+};
+
+static bool read_view(struct case_run *g, struct losses *l, int v) {
+  static const char *const diversity[] = {"in.d1", "in.d2"}, *const invariance[] = {"in.s12", "in.s21"};
+  struct view *view = &l->view[v];
+  if (!(view->q = run_input(g, DTYPE_F64, 2, l->qs, "in.q%d", v + 1)) || !(view->z = run_input(g, DTYPE_F64, 2, l->qs, "in.z%d", 2 - v))) {
+    return false;
+  }
+  if (!(l->has_regions = run_has(g, "in.r%d", v + 1))) return true;
+  l->rs[0] = l->qs[0];
+  return (view->r = run_input(g, DTYPE_F64, 3, l->rs, "in.r%d", v + 1)) &&
+         (view->g_other = run_input(g, DTYPE_F64, 3, l->rs, "in.g%d", 2 - v)) &&
+         (!run_has(g, "in.p%d", v + 1) || (view->p = run_input(g, DTYPE_F64, 3, l->rs, "in.p%d", v + 1))) &&
+         (!run_has(g, "in.g%d", v + 1) || (view->g_own = run_input(g, DTYPE_F64, 3, l->rs, "in.g%d", v + 1))) &&
+         ((l->instance && !run_has(g, "%s", diversity[v])) || (view->diversity = run_indices(g, l->rs[1], 2, l->rs, "%s", diversity[v]))) &&
+         (view->invariance = run_indices(g, l->rs[1], 2, l->rs, "%s", invariance[v]));
+}
+
+static bool read_losses(struct case_run *g, struct losses *l) {
+  static const char *const stopgrads[] = {"none", "match"}, *const negatives[] = {"region", "instance"};
   int stop, negative;
-  ptrdiff_t qs[2] = {-1, -1}, rs[3] = {-1, -1, -1};
-  const double *global[4], *region[4];
-  const int32_t *index[4], *neg = NULL;
-  if (!case_number(g->file, "lambda1", &lambda[0], g->err) || !case_number(g->file, "lambda2", &lambda[1], g->err) ||
-      !case_number(g->file, "lambda3", &lambda[2], g->err) || !case_choice(g->file, "rdem_stopgrad", stopgrads, 2, &stop, g->err) ||
+  *l = (struct losses){.qs = {-1, -1}, .rs = {-1, -1, -1}};
+  if (!case_number(g->file, "lambda1", &l->lambda[0], g->err) || !case_number(g->file, "lambda2", &l->lambda[1], g->err) ||
+      !case_number(g->file, "lambda3", &l->lambda[2], g->err) || !case_choice(g->file, "rdem_stopgrad", stopgrads, 2, &stop, g->err) ||
       !case_choice(g->file, "rdem_negative", negatives, 2, &negative, g->err)) {
     return false;
   }
-  for (int i = 0; i < 4; i++) {
-    if (!(global[i] = run_input(g, DTYPE_F64, 2, qs, "%s", global_names[i]))) return false;
-    if (!(region[i] = run_input(g, DTYPE_F64, 3, rs, "%s", region_names[i]))) return false;
+  l->stop = stop == 1, l->instance = negative == 1;
+  for (int v = 0; v < 2; v++) {
+    l->has_view[v] = run_has(g, "in.q%d", v + 1);
+    if (l->has_view[v] && !read_view(g, l, v)) return false;
   }
-  for (int i = 0; i < 4; i++) {
-    if (!(index[i] = run_indices(g, rs[1], 2, rs, "%s", index_names[i]))) return false;
+  return !l->has_regions || !l->instance || (l->negative = run_indices(g, l->qs[0], 1, l->qs, "in.neg"));
+}
+
+/* The mean over regions of image `image`: the negative of rdem.negative = instance. */
+static void mean_region(const struct losses *l, const double *regions, ptrdiff_t image, double *mean) {
+  ptrdiff_t n = l->rs[1], c = l->rs[2];
+  memset(mean, 0, (size_t)c * sizeof *mean);
+  for (ptrdiff_t j = 0; j < n; j++) {
+    for (ptrdiff_t k = 0; k < c; k++) mean[k] += regions[(image * n + j) * c + k] / (double)n;
   }
-  ptrdiff_t b = rs[0], n = rs[1], c = rs[2];
-  if (negative == 1 && !(neg = run_indices(g, b, 1, &b, "in.neg"))) return false;
-  double *rdem = run_scratch(g, DTYPE_F64, b), *riem = run_scratch(g, DTYPE_F64, b), *byol = run_scratch(g, DTYPE_F64, b);
-  double *total = run_scratch(g, DTYPE_F64, b), *mean = run_scratch(g, DTYPE_F64, c);
-  if (!rdem || !riem || !byol || !total || !mean) return false;
-  for (ptrdiff_t i = 0; i < b; i++) rdem[i] = 0, riem[i] = 2, byol[i] = 4;
-  for (int v = 0; v < 2; v++) { /* as in case_loss */
-    int o = 1 - v;
-    double *dq = run_accumulator(g, DTYPE_F64, 2, qs, "grad_in.q%d", v + 1),
-           *dr = run_accumulator(g, DTYPE_F64, 3, rs, "grad_in.r%d", v + 1);
-    double each = 1 / (double)n, image = 1 / (double)b;
-    if (!dq || !dr) return false;
-    for (ptrdiff_t i = 0; i < b; i++) {
-      byol[i] += 2 * add_pair(qs[1], global[v] + i * qs[1], global[2 + o] + i * qs[1], 2 * fabs(lambda[2]) * image, dq + i * qs[1], NULL);
-      if (neg) {
-        memset(mean, 0, (size_t)c * sizeof *mean);
-        for (ptrdiff_t j = 0; j < n; j++) {
-          for (ptrdiff_t k = 0; k < c; k++) mean[k] += each * region[2 + v][((ptrdiff_t)neg[i] * n + j) * c + k];
-        }
-      }
-      for (ptrdiff_t j = 0; j < n; j++) {
-        const double *a = region[v] + (i * n + j) * c;
-        double *da = dr + (i * n + j) * c;
-        ptrdiff_t d = (i * n + index[v][i * n + j]) * c, s = (i * n + index[2 + v][i * n + j]) * c;
-        rdem[i] += each * (neg ? add_pair(c, a, mean, fabs(lambda[0]) * each * image, da, NULL)
-                               : add_pair(c, a, region[v] + d, fabs(lambda[0]) * each * image, da, stop == 1 ? NULL : dr + d));
-        riem[i] += each * add_pair(c, a, region[2 + o] + s, fabs(lambda[1]) * each * image, da, NULL);
-      }
+}
+
+/* The terms of view v: gauges of its values in byol, rdem, riem, which are also the results of its direction, and of its gradients. */
+static bool gauge_view(struct case_run *g, const struct losses *l, int v, double *sum[3]) {
+  const struct view *view = &l->view[v];
+  ptrdiff_t b = l->qs[0], n = l->rs[1], c = l->rs[2];
+  double *byol = run_output(g, DTYPE_F64, 1, &b, "out.byol%d", v + 1), *rdem = NULL, *riem = NULL, image = 1 / (double)b;
+  double *dq = run_accumulator(g, DTYPE_F64, 2, l->qs, "grad_in.q%d", v + 1), *dr = NULL, *dp = NULL, *mean = NULL;
+  if (!byol || !dq) return false;
+  if (l->has_regions &&
+      (!(rdem = run_output(g, DTYPE_F64, 1, &b, "out.rdem%d", v + 1)) || !(riem = run_output(g, DTYPE_F64, 1, &b, "out.riem%d", v + 1)) ||
+       !(mean = run_scratch(g, DTYPE_F64, c)) || !(dr = run_accumulator(g, DTYPE_F64, 3, l->rs, "grad_in.r%d", v + 1)) ||
+       (view->p && !(dp = run_accumulator(g, DTYPE_F64, 3, l->rs, "grad_in.p%d", v + 1))))) {
+    return false;
+  }
+  for (ptrdiff_t i = 0; i < b; i++) {
+    ptrdiff_t at = i * l->qs[1];
+    byol[i] = 2 + 2 * add_pair(l->qs[1], view->q + at, view->z + at, 2 * fabs(l->lambda[2]) * image, dq + at, NULL);
+    sum[2][i] += byol[i];
+    if (!l->has_regions) continue;
+    double each = 1 / (double)n;
+    rdem[i] = 0, riem[i] = 1;
+    if (l->negative) mean_region(l, view->g_own, l->negative[i], mean);
+    for (ptrdiff_t j = 0; j < n; j++) {
+      ptrdiff_t own = (i * n + j) * c, to = (i * n + view->invariance[i * n + j]) * c;
+      ptrdiff_t far = l->negative ? 0 : (i * n + view->diversity[i * n + j]) * c;
+      double weight = fabs(l->lambda[0]) * each * image;
+      rdem[i] += each * (l->negative ? add_pair(c, view->r + own, mean, weight, dr + own, NULL)
+                                     : add_pair(c, view->r + own, view->r + far, weight, dr + own, l->stop ? NULL : dr + far));
+      riem[i] += each * add_pair(c, (view->p ? view->p : view->r) + own, view->g_other + to, fabs(l->lambda[1]) * each * image,
+                                 (view->p ? dp : dr) + own, NULL);
     }
+    sum[0][i] += rdem[i], sum[1][i] += riem[i];
   }
-  for (ptrdiff_t i = 0; i < b; i++) total[i] = fabs(lambda[0]) * rdem[i] + fabs(lambda[1]) * riem[i] + fabs(lambda[2]) * byol[i];
-  return put(g, "rdem", b, rdem) && put(g, "riem", b, riem) && put(g, "byol", b, byol) && put(g, "total", b, total);
+  return true;
+}
+
+bool gauge_loss(struct case_run *g) {
+  struct losses l;
+  if (!read_losses(g, &l)) return false;
+  ptrdiff_t b = l.qs[0];
+  double *sum[3], *total = run_scratch(g, DTYPE_F64, b); /* rdem, riem, byol */
+  for (int i = 0; i < 3; i++) {
+    if (!(sum[i] = run_scratch(g, DTYPE_F64, b))) return false;
+    memset(sum[i], 0, (size_t)b * sizeof *sum[i]);
+  }
+  if (!total) return false;
+  for (int v = 0; v < 2; v++) {
+    if (l.has_view[v] && !gauge_view(g, &l, v, sum)) return false;
+  }
+  if (!l.has_view[0] || !l.has_view[1]) return true;
+  for (ptrdiff_t i = 0; i < b; i++)
+    total[i] = fabs(l.lambda[0]) * sum[0][i] + fabs(l.lambda[1]) * sum[1][i] + fabs(l.lambda[2]) * sum[2][i];
+  return put(g, "rdem", b, sum[0]) && put(g, "riem", b, sum[1]) && put(g, "byol", b, sum[2]) && put(g, "total", b, total);
 }

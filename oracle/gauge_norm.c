@@ -14,6 +14,8 @@
 
 #include "oracle/gauge.h"
 
+enum { BLOCK = 32 }; /* channels that are taken together */
+
 struct channel {
   double mean, spread, invstd; /* spread: mean |x|, or |running mean| */
   double d, dxhat, dX;         /* means over rows of |d|, |d xhat|, |d| X */
@@ -29,20 +31,34 @@ struct norm_case {
 static double normalised(const struct channel *s, double x) { return (x - s->mean) * s->invstd; }
 static double gauge_of_normalised(const struct channel *s, double x) { return (fabs(x) + s->spread) * s->invstd + fabs(normalised(s, x)); }
 
-static void measure_channel(const struct norm_case *n, ptrdiff_t k, struct channel *s, double *variance) {
-  double sum = 0, absolute = 0, squares = 0;
-  for (ptrdiff_t i = 0; i < n->m; i++) sum += n->x[i * n->c + k], absolute += fabs(n->x[i * n->c + k]);
-  s->mean = n->train ? sum / (double)n->m : n->mean[k];
-  s->spread = n->train ? absolute / (double)n->m : fabs(n->mean[k]);
-  for (ptrdiff_t i = 0; i < n->m; i++) squares += (n->x[i * n->c + k] - s->mean) * (n->x[i * n->c + k] - s->mean);
-  *variance = n->train ? squares / (double)n->m : n->var[k];
-  s->invstd = 1 / sqrt(*variance + n->eps);
-  s->d = s->dxhat = s->dX = 0;
+/* Channels [first, first + width), whose elements lie side by side in every row. */
+static void measure_channels(const struct norm_case *n, ptrdiff_t first, ptrdiff_t width, struct channel *s, double *variance) {
+  double sum[BLOCK] = {0}, absolute[BLOCK] = {0}, squares[BLOCK] = {0};
+  for (ptrdiff_t i = 0; i < n->m; i++) {
+    const double *x = n->x + i * n->c + first;
+    for (ptrdiff_t k = 0; k < width; k++) sum[k] += x[k], absolute[k] += fabs(x[k]);
+  }
+  for (ptrdiff_t k = 0; k < width; k++) {
+    s[k].mean = n->train ? sum[k] / (double)n->m : n->mean[first + k];
+    s[k].spread = n->train ? absolute[k] / (double)n->m : fabs(n->mean[first + k]);
+  }
+  for (ptrdiff_t i = 0; i < n->m; i++) {
+    const double *x = n->x + i * n->c + first;
+    for (ptrdiff_t k = 0; k < width; k++) squares[k] += (x[k] - s[k].mean) * (x[k] - s[k].mean);
+  }
+  for (ptrdiff_t k = 0; k < width; k++) {
+    variance[k] = n->train ? squares[k] / (double)n->m : n->var[first + k];
+    s[k].invstd = 1 / sqrt(variance[k] + n->eps);
+    s[k].d = s[k].dxhat = s[k].dX = 0;
+  }
   for (ptrdiff_t i = 0; n->d && i < n->m; i++) {
-    double x = n->x[i * n->c + k], d = fabs(n->d[i * n->c + k]) / (double)n->m;
-    s->d += d;
-    s->dxhat += d * fabs(normalised(s, x));
-    s->dX += d * gauge_of_normalised(s, x);
+    const double *x = n->x + i * n->c + first, *dy = n->d + i * n->c + first;
+    for (ptrdiff_t k = 0; k < width; k++) {
+      double d = fabs(dy[k]) / (double)n->m;
+      s[k].d += d;
+      s[k].dxhat += d * fabs(normalised(&s[k], x[k]));
+      s[k].dX += d * gauge_of_normalised(&s[k], x[k]);
+    }
   }
 }
 
@@ -70,41 +86,53 @@ static bool read_case(struct case_run *g, struct norm_case *n, int *ndim, const 
   return true;
 }
 
-bool gauge_norm(struct case_run *g) {
-  struct norm_case n;
-  int ndim;
-  const ptrdiff_t *shape;
-  if (!read_case(g, &n, &ndim, &shape)) return false;
-  double *y = run_output(g, DTYPE_F64, ndim, shape, "out.y"), *dx = NULL, *dresidual = NULL, *dgamma = NULL, *dbeta = NULL;
-  double *mean = NULL, *var = NULL;
-  if (!y) return false;
-  if (n.train &&
-      (!(mean = run_output(g, DTYPE_F64, 1, &n.c, "out.running_mean")) || !(var = run_output(g, DTYPE_F64, 1, &n.c, "out.running_var")))) {
-    return false;
+/* Where the gauges go; null where a case has none. */
+struct norm_gauges {
+  double *y, *dx, *dresidual, *dgamma, *dbeta, *mean, *var;
+};
+
+static void gauge_channels(const struct norm_case *n, ptrdiff_t first, const struct norm_gauges *to) {
+  struct channel s[BLOCK];
+  double variance[BLOCK], m = (double)n->m;
+  ptrdiff_t width = n->c - first < BLOCK ? n->c - first : BLOCK;
+  measure_channels(n, first, width, s, variance);
+  for (ptrdiff_t k = 0; k < width; k++) {
+    ptrdiff_t at = first + k;
+    if (to->mean) to->mean[at] = fabs(n->mean[at]) + n->momentum * s[k].spread;
+    if (to->var) to->var[at] = fabs(n->var[at]) + n->momentum * variance[k] * (n->m > 1 ? m / (m - 1) : 1);
+    if (to->dgamma) to->dgamma[at] = s[k].dX * m;
+    if (to->dbeta) to->dbeta[at] = s[k].d * m;
   }
-  if (n.d && (!(dx = run_output(g, DTYPE_F64, ndim, shape, "grad_in.x")) ||
-              (n.residual && !(dresidual = run_output(g, DTYPE_F64, ndim, shape, "grad_in.residual"))) ||
-              !(dgamma = run_output(g, DTYPE_F64, 1, &n.c, "grad_param.gamma")) ||
-              !(dbeta = run_output(g, DTYPE_F64, 1, &n.c, "grad_param.beta")))) {
-    return false;
-  }
-  for (ptrdiff_t k = 0; k < n.c; k++) {
-    struct channel s;
-    double variance, m = (double)n.m;
-    measure_channel(&n, k, &s, &variance);
-    if (mean) mean[k] = fabs(n.mean[k]) + n.momentum * s.spread;
-    if (var) var[k] = fabs(n.var[k]) + n.momentum * variance * (n.m > 1 ? m / (m - 1) : 1);
-    if (dgamma) dgamma[k] = s.dX * m;
-    if (dbeta) dbeta[k] = s.d * m;
-    for (ptrdiff_t i = 0; i < n.m; i++) {
-      ptrdiff_t at = i * n.c + k;
-      double X = gauge_of_normalised(&s, n.x[at]), hat = fabs(normalised(&s, n.x[at]));
-      y[at] = fabs(n.gamma[k]) * X + fabs(n.beta[k]) + (n.residual ? fabs(n.residual[at]) : 0);
-      if (!n.d) continue;
-      double own = 2 * fabs(n.d[at]), statistics = n.train ? s.d + X * s.dxhat + hat * s.dX : 0;
-      dx[at] = fabs(n.gamma[k]) * s.invstd * (own + statistics);
-      if (dresidual) dresidual[at] = fabs(n.d[at]);
+  for (ptrdiff_t i = 0; i < n->m; i++) {
+    for (ptrdiff_t k = 0; k < width; k++) {
+      ptrdiff_t c = first + k, at = i * n->c + c;
+      double X = gauge_of_normalised(&s[k], n->x[at]), hat = fabs(normalised(&s[k], n->x[at]));
+      to->y[at] = fabs(n->gamma[c]) * X + fabs(n->beta[c]) + (n->residual ? fabs(n->residual[at]) : 0);
+      if (!n->d) continue;
+      double own = 2 * fabs(n->d[at]), statistics = n->train ? s[k].d + X * s[k].dxhat + hat * s[k].dX : 0;
+      to->dx[at] = fabs(n->gamma[c]) * s[k].invstd * (own + statistics);
+      if (to->dresidual) to->dresidual[at] = fabs(n->d[at]);
     }
   }
+}
+
+bool gauge_norm(struct case_run *g) {
+  struct norm_case n;
+  struct norm_gauges to = {0};
+  int ndim;
+  const ptrdiff_t *shape;
+  if (!read_case(g, &n, &ndim, &shape) || !(to.y = run_output(g, DTYPE_F64, ndim, shape, "out.y"))) return false;
+  if (n.train && (!(to.mean = run_output(g, DTYPE_F64, 1, &n.c, "out.running_mean")) ||
+                  !(to.var = run_output(g, DTYPE_F64, 1, &n.c, "out.running_var")))) {
+    return false;
+  }
+  if (n.d && (!(to.dx = run_output(g, DTYPE_F64, ndim, shape, "grad_in.x")) ||
+              (n.residual && !(to.dresidual = run_output(g, DTYPE_F64, ndim, shape, "grad_in.residual"))) ||
+              !(to.dgamma = run_output(g, DTYPE_F64, 1, &n.c, "grad_param.gamma")) ||
+              !(to.dbeta = run_output(g, DTYPE_F64, 1, &n.c, "grad_param.beta")))) {
+    return false;
+  }
+#pragma omp parallel for schedule(static) if (n.c > BLOCK)
+  for (ptrdiff_t first = 0; first < n.c; first += BLOCK) gauge_channels(&n, first, &to);
   return true;
 }

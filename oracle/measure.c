@@ -48,7 +48,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
     return true;
   }
   m->r = tensor_values(r), m->g = tensor_values(g), m->g2 = g2 ? tensor_values(g2) : m->g, m->lower = tensor_values(lower);
-  if (!m->r || !m->g || !m->g2 || !m->lower || !gauge_start(b->work, truth, &m->start, b->err)) {
+  if (!m->r || !m->g || !m->g2 || !m->lower || !gauge_start(b->work, &b->gauge, truth, &m->start, b->err)) {
     return fail(b->err, "%s: out of memory", b->original->name);
   }
   bool rectified = b->masked && strcmp(name, "out.y") == 0;
@@ -59,6 +59,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   }
   m->chain = fmin(gauge_terms(b->original, name), b->chain);
   m->common = gauge_common(b->original, name, b->chain);
+  m->kept = gauge_kept(name);
   m->channels_share = strcmp(b->original->op, "norm") == 0 && truth->ndim > 1;
   m->exact = gauge_exact(b->work, truth, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits);
   return true;
@@ -126,6 +127,7 @@ static struct yardstick yardstick_of(const struct measure *m) {
                             .sizes = m->sizes,
                             .chain = m->chain,
                             .common = m->common,
+                            .kept = m->kept,
                             .exact = m->exact,
                             .channels_share = m->channels_share};
 }
