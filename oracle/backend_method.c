@@ -28,43 +28,45 @@ bool backend_match(struct pass *p) {
 
 /* ---- losses -------------------------------------------------------------------------------------------------------------------------- */
 
-/* The values of one loss: its two directions, on the backend. */
-struct directions {
-  const char *name;
-  double *value[2];
-  double *image, *mean; /* results */
+/* What one view's terms read, on the backend; null where the case has none. */
+struct loss_view {
+  const float *q, *z_other, *r, *p, *g_own, *g_other;
+  const int32_t *diversity, *invariance;
 };
-
-static bool directions_take(struct pass *p, ptrdiff_t b, const char *name, struct directions *d) {
-  char slot[64];
-  d->name = name;
-  for (int v = 0; v < 2; v++) {
-    snprintf(slot, sizeof slot, "%s of view %d", name, v + 1);
-    if (!(d->value[v] = pass_scratch(p, (size_t)b * sizeof(double), slot))) return false;
-  }
-  return (d->image = run_output(p->run, DTYPE_F64, 1, &b, "out.%s_image", name)) &&
-         (d->mean = run_output(p->run, DTYPE_F64, 0, &b, "out.%s", name));
-}
-
-/* Eq. 3: each loss is the sum of two directions. */
-static void directions_add(struct pass *p, ptrdiff_t b, struct directions *d) {
-  *d->mean = 0;
-  for (ptrdiff_t i = 0; i < b; i++) {
-    double one[2];
-    for (int v = 0; v < 2; v++) pass_download(p, &one[v], d->value[v] + i, sizeof one[v]);
-    d->image[i] = one[0] + one[1];
-    *d->mean += d->image[i] / (double)b;
-  }
-}
 
 struct loss_case {
   double lambda[3];
   int stop, negative;
   ptrdiff_t qs[2], rs[3];
-  const float *q[2], *z[2], *r[2], *g[2];
-  const int32_t *d[2], *s[2], *neg;
+  bool has_view[2], has_regions;
+  struct loss_view view[2];
+  const int32_t *other;
 };
 
+enum { BYOL, RDEM, RIEM, LOSS_KINDS };
+static const char *const loss_names[] = {"byol", "rdem", "riem"};
+
+/* NAME and the number of a view. */
+static const char *of_view(char text[32], const char *name, int view) {
+  snprintf(text, 32, "%s%d", name, view + 1);
+  return text;
+}
+
+static bool read_regions(struct pass *p, struct loss_case *l, int v) {
+  char name[32];
+  struct loss_view *view = &l->view[v];
+  l->rs[0] = l->qs[0];
+  if (!(view->r = pass_input(p, DTYPE_F32, 3, l->rs, of_view(name, "in.r", v))) ||
+      !(view->g_other = pass_input(p, DTYPE_F32, 3, l->rs, of_view(name, "in.g", 1 - v)))) {
+    return false;
+  }
+  if (run_has(p->run, "in.p%d", v + 1) && !(view->p = pass_input(p, DTYPE_F32, 3, l->rs, of_view(name, "in.p", v)))) return false;
+  if (l->negative == 1 && !(view->g_own = pass_input(p, DTYPE_F32, 3, l->rs, of_view(name, "in.g", v)))) return false;
+  if (l->negative == 0 && !(view->diversity = pass_indices(p, l->rs[1], 2, l->rs, of_view(name, "in.d", v)))) return false;
+  return (view->invariance = pass_indices(p, l->rs[1], 2, l->rs, v == 0 ? "in.s12" : "in.s21")) != NULL;
+}
+
+/* Both views or one of them; with regions or without (plain BYOL). */
 static bool read_loss(struct pass *p, struct loss_case *l) {
   static const char *const stopgrads[] = {"none", "match"}, *const negatives[] = {"region", "instance"};
   const struct case_file *c = p->run->file;
@@ -76,66 +78,89 @@ static bool read_loss(struct pass *p, struct loss_case *l) {
     return false;
   }
   for (int v = 0; v < 2; v++) {
-    const struct {
-      const float **to;
-      const char *format;
-      int ndim;
-      ptrdiff_t *shape;
-    } given[] = {
-        {&l->q[v], "in.q%d", 2, l->qs}, {&l->z[v], "in.z%d", 2, l->qs}, {&l->r[v], "in.r%d", 3, l->rs}, {&l->g[v], "in.g%d", 3, l->rs}};
-    for (int i = 0; i < 4; i++) {
-      snprintf(name, sizeof name, given[i].format, v + 1);
-      if (i == 2) l->rs[0] = l->qs[0];
-      if (!(*given[i].to = pass_input(p, DTYPE_F32, given[i].ndim, given[i].shape, name))) return false;
-    }
-  }
-  for (int v = 0; v < 2; v++) {
-    if (!(l->d[v] = pass_indices(p, l->rs[1], 2, l->rs, v == 0 ? "in.d1" : "in.d2")) ||
-        !(l->s[v] = pass_indices(p, l->rs[1], 2, l->rs, v == 0 ? "in.s12" : "in.s21"))) {
+    if (!(l->has_view[v] = run_has(p->run, "in.q%d", v + 1))) continue;
+    if (!(l->view[v].q = pass_input(p, DTYPE_F32, 2, l->qs, of_view(name, "in.q", v))) ||
+        !(l->view[v].z_other = pass_input(p, DTYPE_F32, 2, l->qs, of_view(name, "in.z", 1 - v)))) {
       return false;
     }
+    l->has_regions = run_has(p->run, "in.r%d", v + 1);
+    if (l->has_regions && !read_regions(p, l, v)) return false;
   }
-  ptrdiff_t b = l->rs[0];
-  return l->negative == 0 || (l->neg = pass_indices(p, b, 1, &b, "in.neg"));
+  if (!l->has_view[0] && !l->has_view[1]) return fail(p->run->err, "%s: a case of losses has in.q1 or in.q2", c->file.path);
+  ptrdiff_t b = l->qs[0];
+  return !l->has_regions || l->negative == 0 || (l->other = pass_indices(p, b, 1, &b, "in.neg"));
 }
 
+/* The terms in which view v is the online one. value: each loss of each image, on the backend. */
+static bool call_losses(struct pass *p, const struct loss_case *l, int v, double *value[LOSS_KINDS], void *scratch) {
+  const struct backend *table = p->memory->table;
+  const struct loss_view *view = &l->view[v];
+  struct loss whole = {.b = l->qs[0], .n = 1, .c = l->qs[1]}, regions = {.b = l->qs[0], .n = l->rs[1], .c = l->rs[2]};
+  char name[32], before[32];
+  float *dq = pass_updated(p, 2, l->qs, of_view(name, "grad_in.q", v), of_view(before, "in.before.q", v)), *dr, *dp = NULL;
+  if (!dq) return false;
+  table->loss_byol(&whole, view->q, view->z_other, l->lambda[2], value[BYOL], dq, scratch);
+  if (!l->has_regions) return true;
+  if (!(dr = pass_updated(p, 3, l->rs, of_view(name, "grad_in.r", v), of_view(before, "in.before.r", v)))) return false;
+  if (view->p && !(dp = pass_updated(p, 3, l->rs, of_view(name, "grad_in.p", v), of_view(before, "in.before.p", v)))) return false;
+  if (l->negative == 1) {
+    table->loss_rdem_instance(&regions, view->r, view->g_own, l->other, l->lambda[0], value[RDEM], dr, scratch);
+  } else {
+    table->loss_rdem(&regions, view->r, view->diversity, l->stop == 1 ? RDEM_STOPGRAD_MATCH : RDEM_STOPGRAD_NONE, l->lambda[0], value[RDEM],
+                     dr, scratch);
+  }
+  table->loss_riem(&regions, view->p ? view->p : view->r, view->g_other, view->invariance, l->lambda[1], value[RIEM], view->p ? dp : dr,
+                   scratch);
+  return true;
+}
+
+/* out.NAME_image and out.NAME, where the case expects them. */
+static bool put_loss(struct case_run *run, const char *name, ptrdiff_t b, const double *v) {
+  double *image = run_wants(run, "out.%s_image", name) ? run_output(run, DTYPE_F64, 1, &b, "out.%s_image", name) : NULL;
+  double *mean = run_wants(run, "out.%s", name) ? run_output(run, DTYPE_F64, 0, &b, "out.%s", name) : NULL;
+  if (mean) *mean = 0;
+  for (ptrdiff_t i = 0; i < b; i++) {
+    if (image) image[i] = v[i];
+    if (mean) *mean += v[i] / (double)b;
+  }
+  return true;
+}
+
+/* Eq. 3: each loss is the sum of its directions, and the total their weighted sum. */
 bool backend_loss(struct pass *p) {
   const struct backend *table = p->memory->table;
   struct loss_case l;
-  struct directions byol, rdem, riem;
   if (!read_loss(p, &l)) return false;
-  ptrdiff_t b = l.rs[0];
+  ptrdiff_t b = l.qs[0];
   struct loss whole = {.b = b, .n = 1, .c = l.qs[1]}, regions = {.b = b, .n = l.rs[1], .c = l.rs[2]};
-  size_t need = table->loss_scratch(&whole) > table->loss_scratch(&regions) ? table->loss_scratch(&whole) : table->loss_scratch(&regions);
+  size_t bytes = (size_t)b * sizeof(double), need = table->loss_scratch(&whole);
+  if (l.has_regions && table->loss_scratch(&regions) > need) need = table->loss_scratch(&regions);
   void *scratch = pass_scratch(p, need, "scratch");
-  double *total = run_output(p->run, DTYPE_F64, 1, &b, "out.total_image"), *mean = run_output(p->run, DTYPE_F64, 0, &b, "out.total");
-  if (!scratch || !total || !mean || !directions_take(p, b, "rdem", &rdem) || !directions_take(p, b, "riem", &riem) ||
-      !directions_take(p, b, "byol", &byol)) {
-    return false;
+  double *sum[LOSS_KINDS + 1], *value[LOSS_KINDS];
+  for (int k = 0; k <= LOSS_KINDS; k++) {
+    if (!(sum[k] = run_scratch(p->run, DTYPE_F64, b))) return false;
+    memset(sum[k], 0, bytes);
   }
-  for (int v = 0; v < 2; v++) { /* the terms whose online view is v; o: the other view */
-    int o = 1 - v;
-    float *dq = pass_updated(p, 2, l.qs, v == 0 ? "grad_in.q1" : "grad_in.q2", v == 0 ? "in.before.q1" : "in.before.q2");
-    float *dr = pass_updated(p, 3, l.rs, v == 0 ? "grad_in.r1" : "grad_in.r2", v == 0 ? "in.before.r1" : "in.before.r2");
-    if (!dq || !dr) return false;
-    table->loss_byol(&whole, l.q[v], l.z[o], l.lambda[2], byol.value[v], dq, scratch);
-    if (l.neg) {
-      table->loss_rdem_instance(&regions, l.r[v], l.g[v], l.neg, l.lambda[0], rdem.value[v], dr, scratch);
-    } else {
-      table->loss_rdem(&regions, l.r[v], l.d[v], l.stop == 1 ? RDEM_STOPGRAD_MATCH : RDEM_STOPGRAD_NONE, l.lambda[0], rdem.value[v], dr,
-                       scratch);
+  for (int k = 0; k < LOSS_KINDS; k++) {
+    if (!(value[k] = pass_scratch(p, bytes, loss_names[k]))) return false;
+  }
+  for (int v = 0; v < 2; v++) {
+    if (!l.has_view[v]) continue;
+    if (!scratch || !call_losses(p, &l, v, value, scratch)) return false;
+    for (int k = 0; k < (l.has_regions ? LOSS_KINDS : 1); k++) {
+      double *one = run_wants(p->run, "out.%s%d", loss_names[k], v + 1)
+                        ? run_output(p->run, DTYPE_F64, 1, &b, "out.%s%d", loss_names[k], v + 1)
+                        : run_scratch(p->run, DTYPE_F64, b);
+      if (!one) return false;
+      pass_download(p, one, value[k], bytes);
+      for (ptrdiff_t i = 0; i < b; i++) sum[k][i] += one[i];
     }
-    table->loss_riem(&regions, l.r[v], l.g[o], l.s[v], l.lambda[1], riem.value[v], dr, scratch);
   }
-  directions_add(p, b, &rdem);
-  directions_add(p, b, &riem);
-  directions_add(p, b, &byol);
-  *mean = 0;
-  for (ptrdiff_t i = 0; i < b; i++) {
-    total[i] = l.lambda[0] * rdem.image[i] + l.lambda[1] * riem.image[i] + l.lambda[2] * byol.image[i];
-    *mean += total[i] / (double)b;
-  }
-  return true;
+  if (!l.has_view[0] || !l.has_view[1]) return true;
+  for (ptrdiff_t i = 0; i < b; i++)
+    sum[LOSS_KINDS][i] = l.lambda[0] * sum[RDEM][i] + l.lambda[1] * sum[RIEM][i] + l.lambda[2] * sum[BYOL][i];
+  return put_loss(p->run, "rdem", b, sum[RDEM]) && put_loss(p->run, "riem", b, sum[RIEM]) && put_loss(p->run, "byol", b, sum[BYOL]) &&
+         put_loss(p->run, "total", b, sum[LOSS_KINDS]);
 }
 
 /* ---- the optimiser ------------------------------------------------------------------------------------------------------------------- */
