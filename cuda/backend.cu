@@ -14,7 +14,7 @@ static struct {
   bool open;
   int device;
   cudaStream_t stream;
-  double *lars_sums;
+  void *own_scratch;
   char failure[256]; /* empty: none */
 } state;
 
@@ -28,7 +28,7 @@ static bool keep_status(cudaError_t status, const char *operation) {
 }
 
 cudaStream_t cuda_stream(void) { return state.stream; }
-double *cuda_lars_sums(void) { return state.lars_sums; }
+void *cuda_own_scratch(void) { return state.own_scratch; }
 void cuda_launched(const char *operation) { keep_status(cudaGetLastError(), operation); }
 
 static bool failed(struct error *err) {
@@ -65,7 +65,7 @@ static void cuda_upload(void *to, const void *from_host, size_t bytes) {
     keep_status(cudaStreamSynchronize(state.stream), "upload"); /* the caller may reuse from_host */
 }
 
-static void cuda_download(void *to_host, const void *from, size_t bytes) {
+void cuda_download(void *to_host, const void *from, size_t bytes) {
   if (!keep_status(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, state.stream), "download") ||
       !keep_status(cudaStreamSynchronize(state.stream), "download"))
     memset(to_host, POISON, bytes);
@@ -112,7 +112,7 @@ static bool open_device(int device, struct error *err) {
                 OLDEST_MAJOR);
   if (status == cudaSuccess) status = cudaSetDevice(device);
   if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking);
-  if (status == cudaSuccess) status = cudaMalloc((void **)&state.lars_sums, LARS_SUMS * sizeof(double));
+  if (status == cudaSuccess) status = cudaMalloc(&state.own_scratch, OWN_SCRATCH);
   if (status == cudaSuccess) return true;
   cudaGetLastError();
   return fail(err, "cuda: opening GPU %d: %s; look at nvidia-smi", device, cudaGetErrorString(status));
@@ -150,6 +150,9 @@ static void fill(struct backend *table) {
   b.loss_riem = cuda_loss_riem;
   b.lars_update = cuda_lars_update;
   b.ema_update = cuda_ema_update;
+  b.lars_update_all = cuda_lars_update_all;
+  b.ema_update_all = cuda_ema_update_all;
+  b.all_finite = cuda_all_finite;
 }
 
 const struct backend *backend_cuda(int device, struct error *err) {

@@ -12,9 +12,12 @@
 /* The stream that everything runs on, in order. */
 cudaStream_t cuda_stream(void);
 
-/* LARS_SUMS doubles on the device for the norms of one parameter tensor: the table gives lars_update no scratch. */
-enum { LARS_BLOCKS = 256, LARS_SUMS = 2 * LARS_BLOCKS + 1 };
-double *cuda_lars_sums(void);
+/* OWN_SCRATCH bytes on the device for operations that the table gives no scratch. One stream runs all in order: it is free again for the next. */
+enum { OWN_SCRATCH = 1 << 19 };
+void *cuda_own_scratch(void);
+
+/* The download of the table: waits. */
+void cuda_download(void *to_host, const void *from, size_t bytes);
 
 /* To be called after the launches of an operation: keeps the status of the launch under this name. */
 void cuda_launched(const char *operation);

@@ -156,7 +156,11 @@ struct losses model_accumulate(struct model *m, const real *const views[2], doub
   return l;
 }
 
-void model_update(struct model *m, double lr, double tau, const struct trace *trace) {
+static const struct parameter *of_online(const struct model *m, const struct parameter *p) {
+  return &m->online.net.parameter[net_find_parameter(&m->online.net, p->name)];
+}
+
+static void update_one_by_one(struct model *m, double lr, double tau, const struct trace *trace) {
   const struct net *f = &m->online.net, *g = &m->target.net;
   for (int i = 0; i < f->parameters; i++) {
     const struct parameter *p = &f->parameter[i];
@@ -170,10 +174,38 @@ void model_update(struct model *m, double lr, double tau, const struct trace *tr
   for (int i = 0; i < g->parameters; i++) {
     const struct parameter *p = &g->parameter[i];
     if (p->role == ROLE_STATISTIC) continue;
-    const struct parameter *theta = &f->parameter[net_find_parameter(f, p->name)];
-    m->backend->ema_update(p->size, tau, m->online.state + theta->offset, m->target.state + p->offset);
+    m->backend->ema_update(p->size, tau, m->online.state + of_online(m, p)->offset, m->target.state + p->offset);
     see_state(trace, PHASE_EMA, &m->target, "parameter", m->target.state, i);
   }
+}
+
+/* The same, many tensors a pass. */
+static void update_together(struct model *m, double lr, double tau) {
+  const struct net *f = &m->online.net, *g = &m->target.net;
+  struct lars_part lars[UPDATE_PARTS];
+  struct ema_part ema[UPDATE_PARTS];
+  for (int i = 0, n = 0; i < f->parameters; i++) {
+    const struct parameter *p = &f->parameter[i];
+    if (p->role != ROLE_STATISTIC) lars[n++] = (struct lars_part){p->offset, p->size, p->role == ROLE_WEIGHT};
+    if (n == 0 || (n < UPDATE_PARTS && i + 1 < f->parameters)) continue;
+    m->backend->lars_update_all(&m->config.lars, n, lars, lr, m->gradient, m->online.state, m->momentum);
+    n = 0;
+  }
+  for (int i = 0, n = 0; i < g->parameters; i++) {
+    const struct parameter *p = &g->parameter[i];
+    if (p->role != ROLE_STATISTIC) ema[n++] = (struct ema_part){of_online(m, p)->offset, p->offset, p->size};
+    if (n == 0 || (n < UPDATE_PARTS && i + 1 < g->parameters)) continue;
+    m->backend->ema_update_all(n, ema, tau, m->online.state, m->target.state);
+    n = 0;
+  }
+}
+
+/* Whoever watches sees every tensor before and after its update. */
+void model_update(struct model *m, double lr, double tau, const struct trace *trace) {
+  if (!trace && m->backend->lars_update_all && m->backend->ema_update_all)
+    update_together(m, lr, tau);
+  else
+    update_one_by_one(m, lr, tau, trace);
 }
 
 void step_draw(ptrdiff_t batch, ptrdiff_t cells, uint64_t seed, uint32_t micro_batch, int32_t *diversity[2], int32_t *invariance[2],

@@ -78,6 +78,12 @@ struct backend {
 
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
   void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);
+
+  /* Forms that a backend may have because many small operations cost it more than one; null in the reference. Several tensors in one pass, with the
+   * bits of one after the other; and whether n numbers are all finite, without fetching them (false after a failure). */
+  void (*lars_update_all)(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w, real *m);
+  void (*ema_update_all)(int count, const struct ema_part *part, double tau, const real *theta, real *xi);
+  bool (*all_finite)(ptrdiff_t n, const real *x);
 };
 
 /* The reference: host memory in huge pages, the fast forms of op/. Its scratch sizes are for the number of OpenMP threads at the time of

@@ -21,6 +21,16 @@ struct lars {
   enum lars_variant variant;
   double trust, momentum, weight_decay;
 };
+
+/* One tensor of several that lie in common blocks; places and sizes in reals. At most UPDATE_PARTS in one pass: they are arguments of a launch. */
+struct lars_part {
+  ptrdiff_t at, size; /* in the blocks of g, w and m */
+  bool adapt;
+};
+struct ema_part {
+  ptrdiff_t from, to, size; /* in the blocks of theta and xi */
+};
+enum { UPDATE_PARTS = 64 };
 #endif
 
 #define lars_update REAL_NAME(lars_update)

@@ -170,6 +170,20 @@ static void timed_ema_update(ptrdiff_t size, double tau, const real *theta, real
   add(PART_AVERAGE, t, 0, 3.0 * (double)size);
 }
 
+static void timed_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w,
+                                  real *m) {
+  double t = omp_get_wtime(), elements = 0;
+  inner->lars_update_all(o, count, part, lr, g, w, m);
+  for (int i = 0; i < count; i++) elements += (double)part[i].size * (part[i].adapt ? 7 : 5);
+  add(PART_OPTIMISER, t, 0, elements);
+}
+static void timed_ema_update_all(int count, const struct ema_part *part, double tau, const real *theta, real *xi) {
+  double t = omp_get_wtime(), elements = 0;
+  inner->ema_update_all(count, part, tau, theta, xi);
+  for (int i = 0; i < count; i++) elements += 3.0 * (double)part[i].size;
+  add(PART_AVERAGE, t, 0, elements);
+}
+
 const struct backend *profile_backend(const struct backend *other) {
   static struct backend timed;
   inner = other;
@@ -187,5 +201,7 @@ const struct backend *profile_backend(const struct backend *other) {
   timed.loss_byol = timed_loss_byol, timed.loss_rdem = timed_loss_rdem;
   timed.loss_rdem_instance = timed_loss_rdem_instance, timed.loss_riem = timed_loss_riem;
   timed.lars_update = timed_lars_update, timed.ema_update = timed_ema_update;
+  timed.lars_update_all = other->lars_update_all ? timed_lars_update_all : NULL;
+  timed.ema_update_all = other->ema_update_all ? timed_ema_update_all : NULL;
   return &timed;
 }

@@ -92,10 +92,12 @@ static bool all_finite(const float *x, ptrdiff_t n) {
 
 const char *watch_gradient(struct watch *w) {
   const struct net *net = &w->m->online.net;
+  const struct backend *b = w->m->backend;
+  if (b->all_finite && b->all_finite(net->state_size, w->m->gradient)) return NULL; /* where statistics lie it is zero */
   for (int i = 0; i < net->parameters; i++) {
     const struct parameter *p = &net->parameter[i];
     if (p->role == ROLE_STATISTIC) continue;
-    w->m->backend->download(w->host, w->m->gradient + p->offset, (size_t)p->size * sizeof(real));
+    b->download(w->host, w->m->gradient + p->offset, (size_t)p->size * sizeof(real));
     if (!all_finite(w->host, p->size)) return p->name;
   }
   return NULL;

@@ -56,6 +56,73 @@ static void average_has_the_same_bits(void **state) {
   }
 }
 
+/* Tensors of one block, in any order and with gaps between, updated in one pass and one by one: the same bits, and the gaps as they were. */
+static const ptrdiff_t together[] = {300, 1, 20000, 64, 8193, 255, 1024, 7};
+enum { TOGETHER = sizeof together / sizeof together[0], GAP = 5 };
+
+static void updates_together_have_the_bits_of_single_ones(void **state) {
+  (void)state;
+  const struct backend *b = device_backend();
+  for (int variant = 0; variant < 2; variant++) {
+    struct lars o = {.variant = (enum lars_variant)variant, .trust = 1e-3, .momentum = 0.9, .weight_decay = 1e-2};
+    struct lars_part part[TOGETHER];
+    ptrdiff_t size = GAP;
+    for (int i = TOGETHER - 1; i >= 0; i--) {
+      part[i] = (struct lars_part){size, together[i], i % 3 != 1};
+      size += together[i] + GAP;
+    }
+    real *g = test_normal(size, 1), *w = test_normal(size, 2), *m = test_normal(size, 3);
+    real *dev_g = device_from(g, size), *all_w = device_from(w, size), *all_m = device_from(m, size);
+    real *one_w = device_from(w, size), *one_m = device_from(m, size);
+    b->lars_update_all(&o, TOGETHER, part, 0.7, dev_g, all_w, all_m);
+    for (int i = 0; i < TOGETHER; i++) {
+      ptrdiff_t at = part[i].at;
+      b->lars_update(&o, part[i].size, part[i].adapt, 0.7, dev_g + at, one_w + at, one_m + at);
+    }
+    real *expected_w = device_read(one_w, size), *expected_m = device_read(one_m, size);
+    assert_same_bits(all_w, expected_w, size);
+    assert_same_bits(all_m, expected_m, size);
+    assert_true(memcmp(expected_w, w, (size_t)GAP * sizeof *w) == 0 && memcmp(expected_w + GAP, w + GAP, sizeof *w) != 0);
+    free(g), free(w), free(m), free(expected_w), free(expected_m);
+    device_end();
+  }
+}
+
+static void averages_together_have_the_same_bits(void **state) {
+  (void)state;
+  struct ema_part part[TOGETHER];
+  ptrdiff_t from = GAP, to = 0;
+  for (int i = 0; i < TOGETHER; i++) {
+    part[i] = (struct ema_part){from, to, together[i]};
+    from += together[i] + 2 * GAP, to += together[i] + GAP;
+  }
+  real *theta = test_normal(from, 1), *xi = test_normal(to, 2), *dev_theta = device_from(theta, from), *dev_xi = device_from(xi, to);
+  device_backend()->ema_update_all(TOGETHER, part, 0.3, dev_theta, dev_xi);
+  for (int i = 0; i < TOGETHER; i++) backend_reference()->ema_update(part[i].size, 0.3, theta + part[i].from, xi + part[i].to);
+  assert_same_bits(dev_xi, xi, to);
+  free(theta), free(xi);
+  device_end();
+}
+
+/* Wherever the one number is that is not finite. */
+static void what_is_not_finite_is_found(void **state) {
+  (void)state;
+  const struct backend *b = device_backend();
+  static const real bad[] = {INFINITY, -INFINITY, NAN};
+  enum { SIZE = 20011 };
+  real *x = test_normal(SIZE, 1), *dev = device_from(x, SIZE);
+  assert_true(b->all_finite(SIZE, dev) && b->all_finite(0, dev));
+  static const ptrdiff_t at[] = {0, 255, 256, 8191, 8192, SIZE - 1};
+  for (int i = 0; i < 18; i++) {
+    b->upload(dev + at[i / 3], &bad[i % 3], sizeof *x);
+    assert_false(b->all_finite(SIZE, dev));
+    assert_true(b->all_finite(at[i / 3], dev)); /* what lies behind does not count */
+    b->upload(dev + at[i / 3], &x[at[i / 3]], sizeof *x);
+  }
+  free(x);
+  device_end();
+}
+
 /* Exact at both ends, where xi + (theta - xi) would lose theta beside a large xi. */
 static void average_is_exact_at_both_ends(void **state) {
   (void)state;
@@ -69,7 +136,11 @@ static void average_is_exact_at_both_ends(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(updates_agree), cmocka_unit_test(average_has_the_same_bits),
-                                     cmocka_unit_test(average_is_exact_at_both_ends)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(updates_agree),
+                                     cmocka_unit_test(average_has_the_same_bits),
+                                     cmocka_unit_test(average_is_exact_at_both_ends),
+                                     cmocka_unit_test(updates_together_have_the_bits_of_single_ones),
+                                     cmocka_unit_test(averages_together_have_the_same_bits),
+                                     cmocka_unit_test(what_is_not_finite_is_found)};
   return cmocka_run_group_tests_name("cuda lars", tests, NULL, NULL);
 }

@@ -136,7 +136,7 @@ static void check_all(const char *const *outs, int count, const char *extra, int
   struct checkpoint expected, gauge[DRAWS];
   open_checkpoint(&expected, "reference", step);
   for (int d = 0; d < DRAWS; d++) {
-    char out[16];
+    char out[32];
     snprintf(out, sizeof out, "moved%d", d);
     run_on(backend_moved((uint32_t)d), out, extra);
     open_checkpoint(&gauge[d], out, step);

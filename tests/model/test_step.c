@@ -262,6 +262,54 @@ static void drawn_regions_are_never_the_region_itself(void **state) {
   assert_true(a[0] == 0 && c[0] == 0 && other[0] == 0);
 }
 
+/* What a backend may have that updates many tensors in one pass, as a loop. */
+static int passes, tensors;
+static void lars_together(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w, real *m) {
+  assert_true(count >= 1 && count <= UPDATE_PARTS);
+  passes++, tensors += count;
+  for (int i = 0; i < count; i++) {
+    ptrdiff_t at = part[i].at;
+    lars_update(o, part[i].size, part[i].adapt, lr, g + at, w + at, m + at);
+  }
+}
+static void ema_together(int count, const struct ema_part *part, double tau, const real *theta, real *xi) {
+  assert_true(count >= 1 && count <= UPDATE_PARTS);
+  passes++, tensors += count;
+  for (int i = 0; i < count; i++) ema_update(part[i].size, tau, theta + part[i].from, xi + part[i].to);
+}
+
+static void see_nothing(void *context, const struct trace_event *e) { (void)context, (void)e; }
+
+/* Every tensor once, more of them than one pass takes; and whoever watches the update gets the tensors one by one. */
+static void an_update_in_passes_is_the_same_update(void **state) {
+  (void)state;
+  struct backend together = *backend_reference();
+  together.lars_update_all = lars_together, together.ema_update_all = ema_together;
+  struct model_config c = small_config();
+  c.arch.block = BLOCK_BOTTLENECK;
+  struct fixture one, all;
+  fixture_make(&one, c), fixture_make(&all, c);
+  all.m.backend = &together;
+  int expected = 0;
+  for (int i = 0; i < one.m.online.net.parameters; i++) expected += one.m.online.net.parameter[i].role != ROLE_STATISTIC;
+  assert_true(expected > UPDATE_PARTS);
+  for (int i = 0; i < one.m.target.net.parameters; i++) expected += one.m.target.net.parameter[i].role != ROLE_STATISTIC;
+  struct trace trace = {see_nothing, NULL};
+  for (int watched = 0; watched < 2; watched++) {
+    passes = tensors = 0;
+    accumulate(&one, 1), accumulate(&all, 1);
+    model_update(&one.m, 0.3, 0.9, NULL);
+    model_update(&all.m, 0.3, 0.9, watched ? &trace : NULL);
+    assert_int_equal(tensors, watched ? 0 : expected);
+    assert_int_equal(passes, watched ? 0 : 3 /* 2 online, 1 target */);
+    size_t online = (size_t)one.m.online.net.state_size * sizeof(real), target = (size_t)one.m.target.net.state_size * sizeof(real);
+    assert_memory_equal(one.m.online.state, all.m.online.state, online);
+    assert_memory_equal(one.m.momentum, all.m.momentum, online);
+    assert_memory_equal(one.m.target.state, all.m.target.state, target);
+  }
+  fixture_free(&one), fixture_free(&all);
+}
+
 static int downloads;
 static void counted_download(void *to_host, const void *from, size_t bytes) {
   downloads++;
@@ -307,6 +355,7 @@ int main(void) {
     cmocka_unit_test(target_follows_and_statistics_do_not),
     cmocka_unit_test(the_trace_sees_every_layer),
     cmocka_unit_test(drawn_regions_are_never_the_region_itself),
+    cmocka_unit_test(an_update_in_passes_is_the_same_update),
     cmocka_unit_test(losses_are_means_fetched_in_few_pieces)
   };
   return cmocka_run_group_tests_name("step " REAL_SUFFIX, tests, NULL, NULL);
