@@ -138,7 +138,7 @@ check-clang: ## the same tests, compiled by clang
 check-asan: ## AddressSanitizer and UndefinedBehaviorSanitizer, over every test
 	@$(MAKE) --no-print-directory BUILD=build-asan OPT=-O1 EXTRA_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
 	  EXTRA_LDFLAGS="-fsanitize=address,undefined" all tests
-	@ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory BUILD=build-asan run-tests
+	@LSAN_OPTIONS=suppressions=$(CURDIR)/tests/leaks.supp:print_suppressions=0 ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory BUILD=build-asan run-tests
 
 # libgomp is not built for ThreadSanitizer and would be reported: one OpenMP thread, and the loader's own POSIX threads under test. gcc's
 # maybe-uninitialized has false alarms in instrumented code.
