@@ -222,6 +222,16 @@ $(SHARED): $(LIB_OBJECTS) ref/api/libediy.map
 	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(LIB_OBJECTS) $(LDLIBS) -o $@
 all: $(SHARED)
 
+# The judge for other people's kernels (oracle/ediy_oracle.h) is a library of its own: whoever trains or reads features has no use for it, and it
+# brings its own copy of the reference, so that what is judged, libediy.so included, is never what judges.
+ORACLE_SONAME := libediy_oracle.so.0
+ORACLE_SHARED := $(BUILD)/libediy_oracle.so.$(EDIY_VERSION)
+$(ORACLE_SHARED): $(BUILD)/f32/oracle/kernel_judge.o $(BUILD)/liboracle.a $(BUILD)/libediy.a oracle/libediy_oracle.map
+	$(call say,LD)
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(ORACLE_SONAME) -Wl,--version-script=oracle/libediy_oracle.map -Wl,--as-needed \
+	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(filter %.o %.a,$^) $(LDLIBS) -o $@
+all: $(ORACLE_SHARED)
+
 INSTALL ?= install
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 LIBDIR = $(DESTDIR)$(PREFIX)/lib
@@ -230,20 +240,27 @@ MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 PROGRAMS = $(BUILD)/ediy $(if $(wildcard oracle/main.c),$(BUILD)/oracle)
 MANUALS = $(wildcard docs/man/*.1)
 .PHONY: uninstall
-install: $(PROGRAMS) $(SHARED) ## into PREFIX (/usr/local): programs, library, header, pkg-config file, manual; DESTDIR stages
+install: $(PROGRAMS) $(SHARED) $(ORACLE_SHARED) ## into PREFIX (/usr/local): programs, libraries, headers, pkg-config files, manual; DESTDIR stages
 	$(INSTALL) -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(if $(MANUALS),$(MANDIR))
 	$(INSTALL) -m 755 $(PROGRAMS) $(BINDIR)
 	$(INSTALL) -m 755 $(SHARED) $(LIBDIR)
 	ln -sf $(notdir $(SHARED)) $(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(LIBDIR)/libediy.so
-	$(INSTALL) -m 644 ref/ediy.h $(INCLUDEDIR)
+	$(INSTALL) -m 755 $(ORACLE_SHARED) $(LIBDIR)
+	ln -sf $(notdir $(ORACLE_SHARED)) $(LIBDIR)/$(ORACLE_SONAME)
+	ln -sf $(ORACLE_SONAME) $(LIBDIR)/libediy_oracle.so
+	$(INSTALL) -m 644 ref/ediy.h oracle/ediy_oracle.h $(INCLUDEDIR)
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy' \
 	  'Description: E-DIY: region matching, losses, training and features of self-supervised image networks' 'Version: $(EDIY_VERSION)' \
 	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy' >$(LIBDIR)/pkgconfig/ediy.pc
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy-oracle' \
+	  'Description: says whether a kernel is right: convolution, batch norm, losses and other operations of E-DIY' 'Version: $(EDIY_VERSION)' \
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy_oracle' >$(LIBDIR)/pkgconfig/ediy-oracle.pc
 	$(if $(MANUALS),$(INSTALL) -m 644 $(MANUALS) $(MANDIR))
 uninstall: ## remove what install put into PREFIX
 	rm -f $(BINDIR)/ediy $(BINDIR)/oracle $(LIBDIR)/libediy.so $(LIBDIR)/$(SONAME) $(LIBDIR)/$(notdir $(SHARED)) $(INCLUDEDIR)/ediy.h \
-	  $(LIBDIR)/pkgconfig/ediy.pc $(foreach m,$(MANUALS),$(MANDIR)/$(notdir $m))
+	  $(LIBDIR)/libediy_oracle.so $(LIBDIR)/$(ORACLE_SONAME) $(LIBDIR)/$(notdir $(ORACLE_SHARED)) $(INCLUDEDIR)/ediy_oracle.h \
+	  $(LIBDIR)/pkgconfig/ediy.pc $(LIBDIR)/pkgconfig/ediy-oracle.pc $(foreach m,$(MANUALS),$(MANDIR)/$(notdir $m))
 
 # Needs no part of PyTorch to build: the library is loaded into a Python that has it.
 PYTHON ?= python3

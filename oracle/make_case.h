@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/options.h"
 #include "oracle/case.h"
 
 enum make_op {
@@ -40,6 +41,9 @@ struct make_options {
   int64_t seed;
   char out[4096];
 };
+
+enum { MAKE_KEYS = 31 };
+extern const struct option make_keys[MAKE_KEYS]; /* key=value for each field */
 
 /* Sizes, fill and switches are drawn from the seed, and with RANDOM the operation, and left in o. */
 void make_draw(struct make_options *o);

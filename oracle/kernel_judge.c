@@ -1,0 +1,329 @@
+/* ediy_oracle_judge: draws cases, runs the kernel on them, judges what comes out, and says it in one line. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ediy.h"
+#include "oracle/candidate.h"
+#include "oracle/kernel.h"
+#include "oracle/memory_case.h"
+
+static const struct kernel_operation *const operations[] = {&kernel_conv,    &kernel_linear,  &kernel_norm,  &kernel_relu,
+                                                            &kernel_maxpool, &kernel_avgpool, &kernel_match, &kernel_byol,
+                                                            &kernel_rdem,    &kernel_riem,    &kernel_lars,  &kernel_ema};
+enum { OPERATIONS = sizeof operations / sizeof *operations, CASES_USUAL = 24, FILLS = FILL_OFFSET + 1, NAMES = 16, MOST_CASES = 1 << 20 };
+
+/* How often a result was right, and its check not vacuous. */
+struct tally {
+  char tensor[TENSOR_MAX_NAME];
+  const char *accepted; /* what a vacuous check would have accepted, the last time */
+  int solid, vacuous;
+};
+
+struct session {
+  const ediy_oracle_kernel *kernel;
+  const struct precision_class *p;
+  double chain;
+  ediy_oracle_verdict *v;
+  struct error err;
+  const struct kernel_operation *op;
+  const struct make_options *o;
+  struct tally tally[NAMES]; /* of the operation at hand */
+  int names;
+  char closest_rule[64];
+  char unsteady[512]; /* the first result that came out differently the second time */
+  char vacuous[512];  /* the first result whose check was never anything else */
+};
+
+/* ---- what is said ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The command that writes the case. */
+static void command_of(const struct session *s, char *text, size_t size) {
+  size_t used = (size_t)snprintf(text, size, "oracle case make");
+  for (int i = 0; i < MAKE_KEYS && used < size; i++) {
+    char key[OPTION_KEY_SIZE + 2], value[64];
+    snprintf(key, sizeof key, " %s ", make_keys[i].key);
+    if (!strstr(s->op->sizes, key) && !strstr(" op fill seed ", key)) continue;
+    options_value(&make_keys[i], s->o, value, sizeof value);
+    used += (size_t)snprintf(text + used, size - used, " %s=%s", make_keys[i].key, value);
+  }
+  if (used < size) snprintf(text + used, size - used, " out=case.safetensors");
+}
+
+/* A result, or the kernel itself, is wrong. Returns false: nothing more is judged. */
+static bool mismatch(struct session *s, const char *what) {
+  char command[512];
+  command_of(s, command, sizeof command);
+  s->v->status = EDIY_ORACLE_MISMATCH;
+  snprintf(s->v->text, sizeof s->v->text, "%s: %.440s; the case: %s", s->op->name, what, command);
+  return false;
+}
+
+static void note_tensor(struct session *s, const char *tensor, double ratio) {
+  s->v->ratio = ratio;
+  snprintf(s->v->tensor, sizeof s->v->tensor, "%.*s", (int)sizeof s->v->tensor - 1, tensor);
+  snprintf(s->v->operation, sizeof s->v->operation, "%s", s->op->name);
+}
+
+static struct tally *tally_of(struct session *s, const char *tensor) {
+  for (int i = 0; i < s->names; i++) {
+    if (strcmp(s->tally[i].tensor, tensor) == 0) return &s->tally[i];
+  }
+  if (s->names == NAMES) return NULL; /* no operation has so many results */
+  struct tally *t = &s->tally[s->names++];
+  *t = (struct tally){.solid = 0};
+  snprintf(t->tensor, sizeof t->tensor, "%s", tensor);
+  return t;
+}
+
+/* ---- one call -------------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_gradient_given(const struct tensor *t) { return strncmp(t->name, "grad_out.", strlen("grad_out.")) == 0; }
+
+/* The case of these inputs in which the results that the kernel makes, and no others, are expected. */
+static bool case_of(const struct kernel_memory *m, const struct made_case *inputs, struct memory_case *c, struct error *err) {
+  bool gradients = false;
+  memory_case_begin(c, inputs->file.op, inputs->file.op);
+  json_object_update(c->file.attributes, inputs->file.attributes);
+  for (int i = 0; i < m->count; i++) {
+    const struct kernel_buffer *b = &m->buffer[i];
+    gradients = gradients || strncmp(b->t.name, "grad_", 5) == 0;
+    if (b->result) memory_case_expect(c, b->t.name, b->t.dtype == DTYPE_I32 ? DTYPE_I64 : DTYPE_F64, b->t.ndim, b->t.shape);
+  }
+  for (int i = 0; i < inputs->file.file.count; i++) {
+    const struct tensor *t = &inputs->file.file.tensor[i];
+    if (gradients || !is_gradient_given(t)) memory_case_give(c, t->name, t);
+  }
+  return memory_case_end(c, err);
+}
+
+static bool judge_tensor(struct session *s, const struct judged *j) {
+  const struct finding *f = &j->finding;
+  double ratio = j->profiled ? j->profile.ratio : f->allowed > 0 ? f->error / f->allowed : 0;
+  struct tally *t = tally_of(s, f->tensor);
+  s->v->tensors++;
+  if (j->judgement != JUDGED_PASS && j->judgement != JUDGED_VACUOUS) {
+    char text[600];
+    judged_text(f, text, sizeof text);
+    note_tensor(s, f->tensor, f->allowed > 0 ? f->error / f->allowed : INFINITY);
+    return mismatch(s, text);
+  }
+  if (t) t->solid += j->judgement == JUDGED_PASS, t->vacuous += j->judgement == JUDGED_VACUOUS;
+  if (t && j->accepted) t->accepted = j->accepted;
+  if (ratio > s->v->ratio) note_tensor(s, f->tensor, ratio), snprintf(s->closest_rule, sizeof s->closest_rule, "%s", f->rule);
+  return true;
+}
+
+/* What the kernel made of these inputs. */
+static bool judge_results(struct session *s, const struct kernel_memory *m, const struct made_case *inputs) {
+  struct tensor result[KERNEL_BUFFERS];
+  struct memory_case *c = malloc(sizeof *c);
+  struct judged_file j = {0};
+  int count = 0;
+  if (!c) return fail(&s->err, "out of memory");
+  for (int i = 0; i < m->count; i++) {
+    if (m->buffer[i].result) result[count++] = m->buffer[i].t;
+  }
+  bool ok = case_of(m, inputs, c, &s->err) && candidate_judge_tensors(&c->file, result, count, s->p, s->chain, true, &j, &s->err);
+  for (int i = 0; ok && i < j.count; i++) ok = judge_tensor(s, &j.tensor[i]);
+  judged_free(&j);
+  memory_case_free(c);
+  free(c);
+  return ok;
+}
+
+/* Calls the kernel on these inputs. *declined: it did not want to. */
+static bool call(struct session *s, struct kernel_memory *m, const struct made_case *inputs, bool *declined) {
+  char what[256];
+  m->inputs = inputs;
+  int status = s->op->call(s->kernel, s->o, m);
+  if (m->failed) return false;
+  *declined = status == EDIY_ORACLE_DECLINE;
+  if (status != 0 && !*declined) return snprintf(what, sizeof what, "a function returned %d", status), mismatch(s, what);
+  return kernel_memory_intact(m, what, sizeof what) || mismatch(s, what);
+}
+
+/* ---- one case -------------------------------------------------------------------------------------------------------------------------- */
+
+static size_t result_bytes(const struct kernel_memory *m) {
+  size_t bytes = 0;
+  for (int i = 0; i < m->count; i++) {
+    if (m->buffer[i].result) bytes += (size_t)tensor_count(&m->buffer[i].t) * dtype_size(m->buffer[i].t.dtype);
+  }
+  return bytes;
+}
+
+/* Copies the results to `to`, or, where it is null, compares them with `kept`; the name of the first that differs, or null. */
+static const char *keep(const struct kernel_memory *m, unsigned char *to, const unsigned char *kept) {
+  for (int i = 0; i < m->count; i++) {
+    const struct tensor *t = &m->buffer[i].t;
+    size_t bytes = (size_t)tensor_count(t) * dtype_size(t->dtype);
+    if (!m->buffer[i].result) continue;
+    if (to) memcpy(to, t->data, bytes), to += bytes;
+    if (!to && memcmp(kept, t->data, bytes) != 0) return t->name;
+    if (!to) kept += bytes;
+  }
+  return NULL;
+}
+
+/* On the inputs, on others in the same memory, on the first again. */
+static bool run_case(struct session *s, const struct made_case *first, const struct made_case *other) {
+  struct kernel_memory *m = calloc(1, sizeof *m);
+  unsigned char *kept = NULL;
+  bool declined = false;
+  if (!m) return fail(&s->err, "out of memory");
+  m->err = &s->err;
+  bool ok = call(s, m, first, &declined);
+  s->v->declined += ok && declined;
+  s->v->cases += ok && !declined;
+  if (ok && !declined) {
+    ok = judge_results(s, m, first) && ((kept = malloc(result_bytes(m) + 1)) || fail(&s->err, "out of memory"));
+    if (ok) keep(m, kept, NULL);
+    ok = ok && call(s, m, other, &declined) && judge_results(s, m, other) && call(s, m, first, &declined);
+    const char *differs = ok ? keep(m, NULL, kept) : NULL;
+    if (differs && !s->unsteady[0]) {
+      char command[384];
+      command_of(s, command, sizeof command);
+      snprintf(s->unsteady, sizeof s->unsteady, "%s: %.60s has other bits when the same inputs come again; the case: %s", s->op->name,
+               differs, command);
+    }
+  }
+  kernel_memory_free(m);
+  free(kept);
+  free(m);
+  return ok;
+}
+
+static bool judge_case(struct session *s, struct make_options *o) {
+  struct made_case *first = malloc(sizeof *first), *other = malloc(sizeof *other);
+  bool ok = first && other ? make_inputs(first, o, &s->err) : fail(&s->err, "out of memory");
+  if (ok) {
+    struct make_options another = *o;
+    another.seed = o->seed + 1;
+    if ((ok = make_inputs(other, &another, &s->err))) {
+      s->o = o;
+      ok = run_case(s, first, other);
+      made_case_free(other);
+    }
+    made_case_free(first);
+  }
+  free(first);
+  free(other);
+  return ok;
+}
+
+/* ---- one operation --------------------------------------------------------------------------------------------------------------------- */
+
+/* Sets the keys of "n=2 h=8 ..."; *filled: fill is among them. */
+static bool read_shape(const char *shape, struct make_options *o, bool *filled, struct error *err) {
+  char words[1024], *rest = words;
+  if (strlen(shape) >= sizeof words) return fail(err, "shape: longer than %zu characters", sizeof words - 1);
+  snprintf(words, sizeof words, "%s", shape);
+  for (char *word; (word = strtok_r(rest, " \n\t", &rest));) {
+    if (strncmp(word, "op=", 3) == 0 || strncmp(word, "out=", 4) == 0 || strncmp(word, "seed=", 5) == 0)
+      return fail(err, "shape: '%s' is no size; the operation is that of the functions, seed is in the options", word);
+    *filled = *filled || strncmp(word, "fill=", 5) == 0;
+    if (!options_argument(make_keys, MAKE_KEYS, o, word, err)) return fail_within(err, "shape");
+  }
+  return true;
+}
+
+static bool judge_operation(struct session *s, const ediy_oracle_options *options, struct make_options *o) {
+  bool filled = false, ok = true;
+  int count = options->shape ? FILLS : options->cases ? options->cases : CASES_USUAL, before = s->v->cases;
+  s->names = 0;
+  for (int i = 0; ok && i < count && !(filled && i > 0); i++) {
+    options_default(make_keys, MAKE_KEYS, o);
+    o->seed = (int64_t)(options->seed % 1000000000) * 1000000 + 2 * i;
+    o->op = (int)s->op->op;
+    if (!options->shape) make_draw(o);
+    o->fill = i % FILLS;
+    if (options->shape && !read_shape(options->shape, o, &filled, &s->err)) return false;
+    if (s->op->prepare) s->op->prepare(o);
+    ok = judge_case(s, o);
+  }
+  if (ok && s->v->cases == before) {
+    s->v->status = EDIY_ORACLE_INCOMPLETE;
+    snprintf(s->v->text, sizeof s->v->text, "%s: incomplete: the kernel declined all of %d cases; give a shape that it is made for",
+             s->op->name, count);
+    return false;
+  }
+  for (int i = 0; ok && i < s->names && !s->vacuous[0]; i++) {
+    const struct tally *t = &s->tally[i];
+    if (t->solid == 0)
+      snprintf(s->vacuous, sizeof s->vacuous, "%s: %.60s: VACUOUS: right, but in %d cases the rule would have accepted %s as well",
+               s->op->name, t->tensor, t->vacuous, t->accepted ? t->accepted : "something wrong");
+  }
+  return ok;
+}
+
+/* ---- the verdict ----------------------------------------------------------------------------------------------------------------------- */
+
+static bool check_options(const ediy_oracle_kernel *kernel, const ediy_oracle_options *o, struct error *err) {
+  if (!kernel) return fail(err, "kernel is null");
+  if ((int)o->precision < 0 || o->precision > EDIY_ORACLE_FP16) return fail(err, "precision: %d is none", (int)o->precision);
+  if (o->chain < 0) return fail(err, "chain: %d is negative", o->chain);
+  if (o->cases < 0 || o->cases > MOST_CASES) return fail(err, "cases: %d is not from 0 to %d", o->cases, MOST_CASES);
+  for (int i = 0; i < OPERATIONS; i++) {
+    if (operations[i]->has(kernel)) return true;
+  }
+  return fail(err, "kernel: all functions are null");
+}
+
+/* Nothing was wrong: one line about it. */
+static void conclude(struct session *s, const char *names) {
+  ediy_oracle_verdict *v = s->v;
+  if (s->unsteady[0]) {
+    v->status = EDIY_ORACLE_NONDETERMINISTIC;
+    snprintf(v->text, sizeof v->text, "%s", s->unsteady);
+    return;
+  }
+  if (s->vacuous[0]) {
+    v->status = EDIY_ORACLE_VACUOUS;
+    snprintf(v->text, sizeof v->text, "%s", s->vacuous);
+    return;
+  }
+  int used = snprintf(v->text, sizeof v->text, "%s: pass, %ld tensors of %d cases as %s", names, v->tensors, v->cases, s->p->name);
+  if (v->declined) used += snprintf(v->text + used, sizeof v->text - (size_t)used, ", %d declined", v->declined);
+  if (v->tensor[0])
+    snprintf(v->text + used, sizeof v->text - (size_t)used, "; closest to its limit: %s %s (%s), at %.2g of it", v->operation, v->tensor,
+             s->closest_rule, v->ratio);
+}
+
+ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const ediy_oracle_options *options, ediy_oracle_verdict *v) {
+  static const enum precision classes[] = {PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16};
+  static const ediy_oracle_options usual;
+  ediy_oracle_verdict ignored;
+  char names[256] = "";
+  if (!options) options = &usual;
+  if (!v) v = &ignored;
+  *v = (ediy_oracle_verdict){.status = EDIY_ORACLE_PASS};
+  struct session *s = calloc(1, sizeof *s);
+  struct make_options *o = calloc(1, sizeof *o);
+  struct error err = {{0}};
+  bool ok = s && o ? check_options(kernel, options, &err) : fail(&err, "out of memory");
+  if (ok) {
+    s->kernel = kernel, s->v = v;
+    s->p = &precision_classes[classes[options->precision]];
+    s->chain = options->chain ? options->chain : CHAIN_USUAL;
+    for (int i = 0; ok && i < OPERATIONS; i++) {
+      s->op = operations[i];
+      if (!s->op->has(kernel)) continue;
+      size_t used = strlen(names);
+      snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", s->op->name);
+      ok = judge_operation(s, options, o);
+    }
+    if (ok) conclude(s, names);
+    err = s->err;
+  }
+  if (!ok && v->status == EDIY_ORACLE_PASS) {
+    v->status = EDIY_ORACLE_BAD_INPUT;
+    snprintf(v->text, sizeof v->text, "%.*s", (int)sizeof v->text - 1, err.text);
+  }
+  free(s);
+  free(o);
+  return v->status;
+}
+
+const char *ediy_oracle_version(void) { return EDIY_VERSION; }

@@ -1,0 +1,38 @@
+/* The keys of struct make_options, as `oracle case make` and shapes of ediy_oracle.h have them. */
+#include "oracle/make_case.h"
+
+#define AT(field) offsetof(struct make_options, field)
+const struct option make_keys[MAKE_KEYS] = {
+    {"op", OPTION_CHOICE, AT(op), "conv", 0, 0, "conv | linear | norm | relu | maxpool | avgpool | match | loss | lars | ema | random",
+     "operation"},
+    {"out", OPTION_TEXT, AT(out), "", 0, 0, NULL, "file to write, safetensors"},
+    {"fill", OPTION_CHOICE, AT(fill), "normal", 0, 0, "normal | int | tiny | sparse | onehot | offset", "what the inputs look like"},
+    {"seed", OPTION_INT, AT(seed), "1", 0, 1e15, NULL, "of the numbers, and of everything with op=random"},
+    {"n", OPTION_INT, AT(n), "2", 1, 1e6, NULL, "images"},
+    {"h", OPTION_INT, AT(h), "8", 1, 1e6, NULL, "rows; match, loss: h w regions"},
+    {"w", OPTION_INT, AT(w), "8", 1, 1e6, NULL, "columns"},
+    {"c", OPTION_INT, AT(c), "16", 1, 1e6, NULL, "channels"},
+    {"k", OPTION_INT, AT(k), "16", 1, 1e6, NULL, "conv: output channels; lars, ema: a weight of k x r x r x c"},
+    {"r", OPTION_INT, AT(r), "3", 1, 1e3, NULL, "conv: rows and columns of the kernel"},
+    {"stride", OPTION_INT, AT(stride), "1", 1, 1e3, NULL, "conv"},
+    {"pad", OPTION_INT, AT(pad), "1", 0, 1e3, NULL, "conv: zeros on every side"},
+    {"m", OPTION_INT, AT(m), "32", 1, 1e6, NULL, "linear: rows"},
+    {"i", OPTION_INT, AT(i), "64", 1, 1e6, NULL, "linear: inputs"},
+    {"o", OPTION_INT, AT(o), "48", 1, 1e6, NULL, "linear: outputs"},
+    {"bias", OPTION_BOOL, AT(bias), "yes", 0, 0, NULL, "linear"},
+    {"train", OPTION_BOOL, AT(train), "yes", 0, 0, NULL, "norm: batch statistics, not the running ones"},
+    {"relu", OPTION_BOOL, AT(relu), "no", 0, 0, NULL, "norm: ReLU behind it"},
+    {"residual", OPTION_BOOL, AT(residual), "no", 0, 0, NULL, "norm: something added before the ReLU"},
+    {"eps", OPTION_REAL, AT(eps), "1e-5", 0, 1, NULL, "norm; rounded to float"},
+    {"momentum", OPTION_REAL, AT(momentum), "0.1", 0, 1, NULL, "norm; rounded to float"},
+    {"dot", OPTION_BOOL, AT(dot), "no", 0, 0, NULL, "match: dot products, not cosines"},
+    {"lambda1", OPTION_REAL, AT(lambda1), "1", -1e6, 1e6, NULL, "loss: weight of R-DEM"},
+    {"lambda2", OPTION_REAL, AT(lambda2), "1", -1e6, 1e6, NULL, "loss: weight of R-IEM"},
+    {"lambda3", OPTION_REAL, AT(lambda3), "1", -1e6, 1e6, NULL, "loss: weight of BYOL"},
+    {"openselfsup", OPTION_BOOL, AT(openselfsup), "no", 0, 0, NULL, "lars: that variant, not BYOL's"},
+    {"lr", OPTION_REAL, AT(lr), "0.2", 0, 1e6, NULL, "lars; rounded to float, as those below"},
+    {"trust", OPTION_REAL, AT(trust), "1e-3", 0, 1e6, NULL, "lars"},
+    {"mu", OPTION_REAL, AT(mu), "0.9", 0, 1, NULL, "lars: momentum"},
+    {"decay", OPTION_REAL, AT(decay), "1e-4", 0, 1e6, NULL, "lars: weight decay"},
+    {"tau", OPTION_REAL, AT(tau), "0.99", 0, 1, NULL, "ema"},
+};
