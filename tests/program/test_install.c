@@ -111,6 +111,41 @@ static void the_header_stands_alone(void **state) {
       folder);
 }
 
+/* The judge's library: the two functions of its header, and nothing of the reference inside. */
+static void the_judge_exports_its_own_names_alone(void **state) {
+  (void)state;
+  need_installation();
+  assert_runs("pkg-config --modversion ediy-oracle");
+  assert_string_equal(output(), EDIY_VERSION "\n");
+  assert_runs("nm -D --defined-only '%s/lib/libediy_oracle.so' | awk '{print $NF}' | sort", folder);
+  assert_string_equal(output(), "ediy_oracle_judge\nediy_oracle_version\n");
+  assert_runs("for language in 'c -std=c99' 'c++ -std=c++11'; do echo '#include <ediy_oracle.h>' | "
+              "cc -Wall -Wextra -Wpedantic -Werror -I'%s/include' -fsyntax-only -x $language -; done",
+              folder);
+}
+
+/* The block of C in docs/verify-your-kernel.md, against what is installed; then one that reads a row too many, and one that forgets the
+ * border. */
+static void the_c_of_the_document_works(void **state) {
+  (void)state;
+  static const char *const faults[] = {"s/h >= g->h ||/h > g->h ||/", "s/v < 0/v < 1/", "s/sum = 0/sum = 1e-4f/"};
+  need_installation();
+  assert_runs("sed -n '/^```c$/,/^```$/p' docs/verify-your-kernel.md | sed '/^```/d' >'%s/kernel.c'; test -s '%s/kernel.c'", folder,
+              folder);
+  assert_runs(
+      "cd '%s' && cc -std=c11 -pedantic -Wall -Wextra -Werror kernel.c $(pkg-config --cflags --libs ediy-oracle) -o kernel && ./kernel",
+      folder);
+  assert_non_null(strstr(output(), "conv: pass, 48 tensors of 24 cases as fp32"));
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+    assert_runs(
+        "cd '%s' && sed '%s' kernel.c >wrong.c && ! cmp -s kernel.c wrong.c && cc wrong.c $(pkg-config --cflags --libs ediy-oracle) "
+        "-o wrong && { ./wrong; test $? = 1; }",
+        folder, faults[i]);
+    assert_non_null(strstr(output(), "conv: out.y["));
+    assert_non_null(strstr(output(), "oracle case make op=conv"));
+  }
+}
+
 /* compiler: with its language. */
 static void outside(const char *compiler) {
   assert_runs("%s -Wall -Wextra -Werror tests/install/outside.c $(pkg-config --cflags --libs ediy) -lm -o '%s/outside'", compiler, folder);
@@ -147,9 +182,14 @@ static void a_staged_installation_names_its_final_place(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(versions_agree),          cmocka_unit_test(only_its_own_names_are_exported),
-      cmocka_unit_test(the_header_stands_alone), cmocka_unit_test(a_c_program_runs),
-      cmocka_unit_test(a_cxx_program_runs),      cmocka_unit_test(a_staged_installation_names_its_final_place),
+      cmocka_unit_test(versions_agree),
+      cmocka_unit_test(only_its_own_names_are_exported),
+      cmocka_unit_test(the_header_stands_alone),
+      cmocka_unit_test(the_judge_exports_its_own_names_alone),
+      cmocka_unit_test(the_c_of_the_document_works),
+      cmocka_unit_test(a_c_program_runs),
+      cmocka_unit_test(a_cxx_program_runs),
+      cmocka_unit_test(a_staged_installation_names_its_final_place),
   };
   return cmocka_run_group_tests(tests, install, clean);
 }
