@@ -305,11 +305,14 @@ $(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,$(TEST_SUPPORT)) $
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
-# The program with the shim's GPU, for tests of whole runs.
+# The programs with the shim's GPU, for tests of whole runs.
 $(BUILD)/shim/ediy: $(EDIY_OBJECTS) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
-$(BUILD)/tests/cuda/test_shim_program: | $(BUILD)/shim/ediy
+$(BUILD)/shim/oracle: $(ORACLE_MAIN) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+$(BUILD)/tests/cuda/test_shim_program: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
 SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
 TESTS += $(SHIM_TESTS)
 tests: $(SHIM_TESTS)

@@ -79,7 +79,7 @@ static bool run_pass(const struct case_file *c, struct backend_memory *memory, s
   struct pass p = {.memory = memory, .run = results};
   bool ran = operation(&p);
   if (!pass_finish(&p, conduct->text, sizeof conduct->text) && ran) conduct->kind = CONDUCT_OUTSIDE;
-  return ran;
+  return ran && memory->table->status(err); /* a device that failed has left NaN: not what the operation computes */
 }
 
 bool backend_case_once(const struct case_file *c, const struct backend *table, struct case_run *results, struct conduct *conduct,

@@ -4,8 +4,17 @@
 #include <string.h>
 
 #include "oracle/mutants/plain.h"
+#include "train/backends.h"
 
-const struct backend_entry backend_entries[] = {{"reference", backend_reference, NULL}, {"plain", backend_plain, NULL}};
+static const struct backend *cuda; /* of the process, which has one GPU */
+static bool start_cuda(struct error *err) {
+  cuda = backend_open(BACKEND_CUDA, err);
+  return cuda != NULL;
+}
+static const struct backend *backend_of_gpu(void) { return cuda; }
+
+const struct backend_entry backend_entries[] = {
+    {"reference", backend_reference, NULL}, {"plain", backend_plain, NULL}, {"cuda", backend_of_gpu, start_cuda}};
 const int backend_entry_count = sizeof backend_entries / sizeof *backend_entries;
 
 const struct backend *backend_named(const char *name, struct error *err) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "oracle/mutants/plain.h"
 
 static bool host_reserve(size_t bytes, void **memory, struct error *err) {
@@ -16,6 +17,7 @@ static void host_release(void *memory, size_t bytes) {
 
 static void host_copy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
 static void host_zero(void *to, size_t bytes) { memset(to, 0, bytes); }
+static bool host_status(struct error *err) { return (void)err, true; }
 
 static size_t no_conv_scratch(const struct conv *g) { return (void)g, 0; }
 static size_t no_norm_scratch(const struct norm *g) { return (void)g, 0; }
@@ -32,6 +34,8 @@ const struct backend *backend_plain(void) {
                                        .download = host_copy,
                                        .copy = host_copy,
                                        .zero = host_zero,
+                                       .available = memory_available,
+                                       .status = host_status,
                                        .conv_scratch = no_conv_scratch,
                                        .norm_scratch = no_norm_scratch,
                                        .linear_scratch = no_linear_scratch,

@@ -1,4 +1,6 @@
-/* `ediy` with backend=cuda from outside, on the shim's GPU: what it says, what it leaves, and how it ends when the GPU fails. */
+/* `ediy` and `oracle` with backend=cuda from outside, on the shim's GPU: what they say and leave, and how they end when the GPU fails. */
+#define _GNU_SOURCE /* realpath */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +16,10 @@
 static int enter(void **state) {
   (void)state;
   const char *build = getenv("BUILD");
-  char program[4096];
+  char program[PATH_MAX], absolute[PATH_MAX];
+  snprintf(program, sizeof program, "%s/shim/oracle", build ? build : "build");
+  assert_non_null(realpath(program, absolute));
+  setenv("ORACLE", absolute, 1);
   snprintf(program, sizeof program, "%s/shim/ediy", build ? build : "build");
   setenv("EDIY", program, 1);
   program_enter();
@@ -96,10 +101,24 @@ static void what_is_not_finite_is_named(void **state) {
   assert_runs("test -e infgpu/checkpoint-00000002.safetensors");
 }
 
+/* Values, what is written beside them, and whether a second call gives the same bits. */
+static void the_oracle_judges_every_operation(void **state) {
+  (void)state;
+  assert_runs("mkdir cases; for op in conv linear norm relu maxpool avgpool match loss lars ema; do for fill in normal int; do\n"
+              "$ORACLE case make op=$op fill=$fill out=cases/$op-$fill.safetensors >made.txt || exit 9; done; done");
+  const struct outcome *o = assert_runs("$ORACLE case cases backend=cuda");
+  assert_non_null(strstr(o->out, "20 cases, 94 tensors: 0 failed"));
+  o = program_run("EDIY_SHIM_REFUSE=riem EDIY_SHIM_AFTER=7 $ORACLE case cases/loss-int.safetensors backend=cuda");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "cuda: GPU 0: loss_riem: unspecified launch failure"));
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_bench_has_every_part), cmocka_unit_test(a_machine_without_a_gpu_is_refused),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_bench_has_every_part),
+                                     cmocka_unit_test(a_machine_without_a_gpu_is_refused),
                                      cmocka_unit_test(too_little_gpu_memory_names_what_fits),
                                      cmocka_unit_test(a_failing_gpu_leaves_the_last_checkpoint),
-                                     cmocka_unit_test(what_is_not_finite_is_named)};
+                                     cmocka_unit_test(what_is_not_finite_is_named),
+                                     cmocka_unit_test(the_oracle_judges_every_operation)};
   return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, leave);
 }

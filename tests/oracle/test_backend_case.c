@@ -102,7 +102,7 @@ static void an_unknown_backend_names_those_that_there_are(void **state) {
   (void)state;
   struct error err;
   assert_null(backend_named("cuda9", &err));
-  assert_non_null(strstr(err.text, "ref32, ref64, reference, plain"));
+  assert_non_null(strstr(err.text, "ref32, ref64, reference, plain, cuda"));
 }
 
 /* ---- operations that misbehave ------------------------------------------------------------------------------------------------------- */
