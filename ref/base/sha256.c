@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4, 4.2.2). */
-static const uint32_t round_constant[64] = {
+const uint32_t sha256_round_constant[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
     0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa,
     0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85,
@@ -31,12 +31,20 @@ static void compress(uint32_t state[8], const unsigned char *block) {
   uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6], h = state[7];
   for (int t = 0; t < 64; t++) {
     uint32_t s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-    uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + round_constant[t] + w[t];
+    uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + sha256_round_constant[t] + w[t];
     uint32_t s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
     uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
     h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
   state[0] += a, state[1] += b, state[2] += c, state[3] += d, state[4] += e, state[5] += f, state[6] += g, state[7] += h;
+}
+
+void sha256_blocks_plain(uint32_t state[8], const unsigned char *p, size_t blocks) {
+  for (; blocks > 0; blocks--, p += 64) compress(state, p);
+}
+
+static void add_blocks(uint32_t state[8], const unsigned char *p, size_t blocks) {
+  if (!sha256_blocks_fast(state, p, blocks)) sha256_blocks_plain(state, p, blocks);
 }
 
 void sha256_begin(struct sha256 *s) {
@@ -53,10 +61,10 @@ void sha256_add(struct sha256 *s, const void *data, size_t size) {
     memcpy(s->block + held, p, n);
     p += n, size -= n;
     if (held + n < 64) return;
-    compress(s->state, s->block);
+    add_blocks(s->state, s->block, 1);
   }
-  for (; size >= 64; p += 64, size -= 64) compress(s->state, p);
-  memcpy(s->block, p, size);
+  add_blocks(s->state, p, size / 64);
+  memcpy(s->block, p + size / 64 * 64, size % 64);
 }
 
 void sha256_end(struct sha256 *s, unsigned char digest[32]) {
@@ -68,7 +76,7 @@ void sha256_end(struct sha256 *s, unsigned char digest[32]) {
   tail[held] = 0x80;
   store_big_endian(tail + size - 8, (uint32_t)(bits >> 32));
   store_big_endian(tail + size - 4, (uint32_t)bits);
-  for (size_t i = 0; i < size; i += 64) compress(s->state, tail + i);
+  add_blocks(s->state, tail, size / 64);
   for (int i = 0; i < 8; i++) store_big_endian(digest + 4 * i, s->state[i]);
 }
 

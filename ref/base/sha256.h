@@ -2,6 +2,7 @@
 #ifndef EDIY_BASE_SHA256_H
 #define EDIY_BASE_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,5 +21,11 @@ void sha256_end(struct sha256 *s, unsigned char digest[32]);
 
 /* The digest in lower-case hexadecimal, as sha256sum prints it. */
 void sha256_hex(const unsigned char digest[32], char text[SHA256_HEX_SIZE]);
+
+/* What sha256_add does with whole blocks of 64 bytes: the fast form where the processor has the instructions (else it does nothing and says
+ * false), and the plain form (FIPS 180-4, 6.2.2). */
+void sha256_blocks_plain(uint32_t state[8], const unsigned char *p, size_t blocks);
+bool sha256_blocks_fast(uint32_t state[8], const unsigned char *p, size_t blocks);
+extern const uint32_t sha256_round_constant[64];
 
 #endif

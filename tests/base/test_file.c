@@ -323,6 +323,23 @@ static void sha256_gives_the_known_answers(void **state) {
   assert_sha256("a", 1000000, 997, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+static void the_fast_form_of_sha256_is_the_plain_one(void **state) {
+  (void)state;
+  enum { BLOCKS = 40 };
+  unsigned char data[64 * BLOCKS + 1];
+  for (size_t i = 0; i < sizeof data; i++) data[i] = (unsigned char)(i * i + (i >> 3));
+  for (size_t blocks = 0; blocks <= BLOCKS; blocks++) {
+    uint32_t plain[8], fast[8];
+    for (uint32_t i = 0; i < 8; i++) plain[i] = fast[i] = 0x9e3779b9u * (i + 1);
+    sha256_blocks_plain(plain, data + blocks % 2, blocks);
+    if (!sha256_blocks_fast(fast, data + blocks % 2, blocks)) {
+      print_message("not run: this processor has no instructions for SHA-256\n");
+      skip();
+    }
+    assert_memory_equal(fast, plain, sizeof plain);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_appears_before_commit),
                                      cmocka_unit_test(an_abandoned_file_leaves_nothing),
@@ -334,6 +351,7 @@ int main(void) {
                                      cmocka_unit_test(a_target_that_cannot_be_is_refused),
                                      cmocka_unit_test(reading_has_a_limit_and_ends_in_zero),
                                      cmocka_unit_test(folders_are_created_with_their_parents),
-                                     cmocka_unit_test(sha256_gives_the_known_answers)};
+                                     cmocka_unit_test(sha256_gives_the_known_answers),
+                                     cmocka_unit_test(the_fast_form_of_sha256_is_the_plain_one)};
   return cmocka_run_group_tests_name("file", tests, make_folder, remove_folder);
 }
