@@ -6,14 +6,11 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "oracle/distance.h"
 #include "oracle/formula.h"
 
-enum { CHUNK = 1024 }; /* elements converted at once */
-
-static bool is_float(enum dtype dtype) { return dtype == DTYPE_F32 || dtype == DTYPE_F64 || dtype == DTYPE_BF16; }
-
 enum digest_form digest_form(enum dtype dtype, ptrdiff_t count) {
-  if (is_float(dtype)) return count <= DIGEST_WHOLE_FLOATS ? DIGEST_WHOLE : DIGEST_SKETCH;
+  if (dtype_is_float(dtype)) return count <= DIGEST_WHOLE_FLOATS ? DIGEST_WHOLE : DIGEST_SKETCH;
   return count <= DIGEST_WHOLE_INTEGERS ? DIGEST_WHOLE : DIGEST_HISTOGRAM;
 }
 
@@ -36,19 +33,6 @@ bool digest_fits(enum dtype dtype, int ndim, const ptrdiff_t *shape, const struc
 
 /* ---- one block ---------------------------------------------------------------------------------------------------------------------- */
 
-static void to_double(enum dtype dtype, const char *data, ptrdiff_t n, double *x) {
-  if (dtype == DTYPE_F64) {
-    memcpy(x, data, (size_t)n * sizeof *x);
-  } else if (dtype == DTYPE_F32) {
-    float f[CHUNK];
-    memcpy(f, data, (size_t)n * sizeof *f);
-    for (ptrdiff_t i = 0; i < n; i++) x[i] = (double)f[i];
-  } else {
-    struct tensor t = {.dtype = dtype, .data = (void *)(uintptr_t)data};
-    for (ptrdiff_t i = 0; i < n; i++) x[i] = tensor_at(&t, i);
-  }
-}
-
 /* Replaces what is not finite by 0 and counts it. */
 static ptrdiff_t drop_not_finite(double *x, ptrdiff_t n) {
   double poison = 0;
@@ -60,18 +44,16 @@ static ptrdiff_t drop_not_finite(double *x, ptrdiff_t n) {
   return found;
 }
 
-/* p_j += s_ij x_i for four elements, the signs of which are in one word. */
-static void project(double p[DIGEST_PROJECTIONS], uint64_t word, const double x[4]) {
-  for (int e = 0; e < 4; e++) {
-    uint64_t bits, minus[DIGEST_PROJECTIONS];
-    memcpy(&bits, &x[e], sizeof bits);
-    for (int j = 0; j < DIGEST_PROJECTIONS; j++) minus[j] = (~word >> (16 * e + j)) << 63;
-    for (int j = 0; j < DIGEST_PROJECTIONS; j++) {
-      uint64_t signed_bits = bits ^ minus[j];
-      double signed_x;
-      memcpy(&signed_x, &signed_bits, sizeof signed_x);
-      p[j] += signed_x;
-    }
+/* Adds 16 elements with their signs, in place; where they belong follows from the row (digest_end). */
+static void project(double turned[DIGEST_PROJECTIONS][DIGEST_PROJECTIONS], uint64_t word, const double x[DIGEST_PROJECTIONS]) {
+  double *row = turned[word >> 60];
+  for (int j = 0; j < DIGEST_PROJECTIONS; j++) {
+    uint64_t bits;
+    memcpy(&bits, &x[j], sizeof bits);
+    bits ^= (~word >> j) << 63;
+    double signed_x;
+    memcpy(&signed_x, &bits, sizeof signed_x);
+    row[j] += signed_x;
   }
 }
 
@@ -84,25 +66,23 @@ static void add_chunk(struct digest_block *s, uint64_t signs, ptrdiff_t first, d
     while (fabs(x[i]) != chunk_max) i++;
     s->max = chunk_max, s->max_index = first + i;
   }
-  for (ptrdiff_t i = n; i % 8; i++) x[i] = 0; /* adds nothing to any sum */
-  for (ptrdiff_t i = 0; i < n; i += 8) {
+  for (ptrdiff_t i = n; i % DIGEST_PROJECTIONS; i++) x[i] = 0; /* adds nothing to any sum */
+  for (ptrdiff_t i = 0; i < n; i += 8)
     for (int l = 0; l < 8; l++) {
       s->abs[l] += fabs(x[i + l]);
       s->squares[l] += x[i + l] * x[i + l];
     }
-    uint64_t at = signs + (uint64_t)(first + i) / 4;
-    project(s->projection, splitmix64(at), x + i);
-    project(s->projection, splitmix64(at + 1), x + i + 4);
-  }
+  for (ptrdiff_t i = 0; i < n; i += DIGEST_PROJECTIONS)
+    project(s->turned, splitmix64(signs + (uint64_t)(first + i) / DIGEST_PROJECTIONS), x + i);
 }
 
 /* n <= DIGEST_BLOCK elements from flat index `first` on. */
 static struct digest_block digest_one_block(enum dtype dtype, uint64_t signs, ptrdiff_t first, const char *data, ptrdiff_t n) {
   struct digest_block s = {.max = 0};
-  double x[CHUNK];
-  for (ptrdiff_t i = 0; i < n; i += CHUNK) {
-    ptrdiff_t m = size_min(CHUNK, n - i);
-    to_double(dtype, data + (size_t)i * dtype_size(dtype), m, x);
+  double x[DISTANCE_CHUNK];
+  for (ptrdiff_t i = 0; i < n; i += DISTANCE_CHUNK) {
+    ptrdiff_t m = size_min(DISTANCE_CHUNK, n - i);
+    doubles_of(dtype, data + (size_t)i * dtype_size(dtype), m, x);
     add_chunk(&s, signs, first + i, x, m);
   }
   return s;
@@ -110,7 +90,8 @@ static struct digest_block digest_one_block(enum dtype dtype, uint64_t signs, pt
 
 static void join(struct digest_block *sum, const struct digest_block *b) {
   for (int l = 0; l < 8; l++) sum->abs[l] += b->abs[l], sum->squares[l] += b->squares[l];
-  for (int j = 0; j < DIGEST_PROJECTIONS; j++) sum->projection[j] += b->projection[j];
+  for (int r = 0; r < DIGEST_PROJECTIONS; r++)
+    for (int j = 0; j < DIGEST_PROJECTIONS; j++) sum->turned[r][j] += b->turned[r][j];
   if (b->max > sum->max) sum->max = b->max, sum->max_index = b->max_index;
   sum->not_finite += b->not_finite;
 }
@@ -144,7 +125,7 @@ static void add_integers(struct digest *g, const void *data, ptrdiff_t count) {
 }
 
 static void add_floats(struct digest *g, const char *data, ptrdiff_t count) {
-  enum { AT_ONCE = 256 }; /* blocks */
+  enum { AT_ONCE = 64 }; /* blocks */
   struct digest_block part[AT_ONCE];
   size_t element = dtype_size(g->dtype);
   for (ptrdiff_t from = 0; from < count; from += (ptrdiff_t)AT_ONCE * DIGEST_BLOCK) {
@@ -185,7 +166,8 @@ void digest_end(struct digest *g) {
   g->value[DIGEST_NORM] = sqrt(squares);
   g->value[DIGEST_MAX] = g->sum.max, g->value[DIGEST_MAX_INDEX] = (double)g->sum.max_index;
   g->value[DIGEST_NOT_FINITE] = (double)g->sum.not_finite;
-  memcpy(g->value + DIGEST_PROJECTION, g->sum.projection, sizeof g->sum.projection);
+  for (int r = 0; r < DIGEST_PROJECTIONS; r++)
+    for (int j = 0; j < DIGEST_PROJECTIONS; j++) g->value[DIGEST_PROJECTION + (j ^ r)] += g->sum.turned[r][j];
 }
 
 void digest_tensor(struct digest *g, const struct tensor *t) {
@@ -216,7 +198,7 @@ static struct digest_distance compare_whole(enum dtype dtype, ptrdiff_t count, c
     if (both) off += (b[i] - a[i]) * (b[i] - a[i]), norm += a[i] * a[i];
     if (!same) differ++;
   }
-  r.l2 = is_float(dtype) ? (off == 0 ? 0 : sqrt(off / norm)) : sqrt(2 * (double)differ / (double)count);
+  r.l2 = dtype_is_float(dtype) ? (off == 0 ? 0 : sqrt(off / norm)) : sqrt(2 * (double)differ / (double)count);
   r.lower = r.l2;
   return r;
 }
@@ -239,7 +221,7 @@ static struct digest_distance compare_sketches(const char *name, ptrdiff_t count
   }
   sample_places(name, count, place);
   for (int j = 0; j < DIGEST_SAMPLED; j++) see(&r, place[j], a[DIGEST_SAMPLE + j], b[DIGEST_SAMPLE + j]);
-  double off = sqrt(squares / DIGEST_PROJECTIONS);
+  double off = sqrt(squares);
   /* ||b| - |a|| <= |b - a|, and the 1-norms differ by at most sqrt(count) |b - a|. */
   double least = fmax(fabs(b[DIGEST_NORM] - norm), fabs(b[DIGEST_ABS] - a[DIGEST_ABS]) / sqrt((double)count));
   r.l2 = off == 0 ? 0 : off / norm;

@@ -6,13 +6,14 @@
  *     DIGEST_SKETCH     25 numbers about a floating-point tensor: enum digest_field
  *     DIGEST_HISTOGRAM  of integers: how many elements are i modulo 32, i = 0 .. 31
  *
- * Sketch. Projection j of a tensor x is p_j = sum_i s_ij x_i with signs s_ij = +-1 of the name: bit 16 (i mod 4) + j of
- * splitmix64(fnv1a64("sketch:" NAME) + i div 4), 1 for plus. Projections are linear, so those of two tensors differ by those of the difference d, and
- * the mean of (p_j(a) - p_j(b))^2 has the expectation |d|^2: where d has many elements, its ratio to |d|^2 is chi-square with 16 degrees of freedom
- * over 16. The root of it is then within 0.49 to 1.58 times |d| with probability 0.999 (each side 0.0005), and 0.69 to 1.29 with 0.9; for a single
- * element that is off it is exact. Rounding of the sums adds about 2^-53 |x|.
+ * Sketch. Element i is in group g = i div 16, with word = splitmix64(fnv1a64("sketch:" NAME) + g); it is added with the sign of bit i mod 16 of the word
+ * (1: plus) to projection (i mod 16) xor (word >> 60). Projections are linear, so those of two tensors differ by those of the difference d, and
+ * sum_j (p_j(a) - p_j(b))^2 has the expectation |d|^2 (Charikar, Chen, Farach-Colton 2002): two elements of a group never meet in a
+ * projection, any others in one of 16, with independent signs, so that the variance is at most 2 / 16 |d|^4. Where d has many elements, the ratio is
+ * chi-square with 16 degrees of freedom over 16: the root is within 0.47 to 1.61 times |d| with probability 0.999, and 0.70 to 1.28 with 0.9; for a
+ * single element that is off it is exact. Rounding of the sums adds about 2^-53 |x|.
  *
- * Numbers that are not finite are counted and taken for 0. Sums are in double, in blocks of 65536 elements that are joined in order, eight lanes in each:
+ * Numbers that are not finite are counted and taken for 0. Sums are in double, in blocks of 65536 elements that are joined in order, lanes in each:
  * the bits do not depend on the number of threads.
  */
 #ifndef EDIY_ORACLE_DIGEST_H
@@ -58,7 +59,8 @@ bool digest_fits(enum dtype dtype, int ndim, const ptrdiff_t *shape, const struc
 
 /* A digest in the making. Fed from front to back, in pieces of whole blocks but for the last. */
 struct digest_block {
-  double abs[8], squares[8], projection[DIGEST_PROJECTIONS], max;
+  double abs[8], squares[8], max;
+  double turned[DIGEST_PROJECTIONS][DIGEST_PROJECTIONS]; /* [r][j]: of groups whose word begins with r, element j */
   ptrdiff_t max_index, not_finite;
 };
 

@@ -46,6 +46,9 @@ MUST_CHECK bool loader_open(struct loader **loader, const struct dataset *d, con
  * After a failure (too many bad files, out of memory) every further call fails with the same line. */
 MUST_CHECK bool loader_next(struct loader *loader, struct batch *batch, double *waited, struct error *err);
 
+/* The order in which an epoch visits the images: d->count indices. Batch k of the epoch is the k-th `batch` of them. */
+void loader_order(const struct dataset *d, uint64_t seed, uint32_t epoch, int32_t *order);
+
 /* Batches in one epoch: the images that fill whole groups. */
 uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_t group);
 

@@ -31,9 +31,9 @@ struct run {
   struct step_draws draws;
 };
 
-/* Opens everything up to the first step: data, networks (fresh, or from a checkpoint), teacher, log, loader. On failure, run_end frees. */
+/* Opens everything up to the first step: data, networks (fresh, or from a checkpoint), teacher, log, loader. On failure, run_close frees. */
 MUST_CHECK bool run_start(struct run *r, struct error *err);
-void run_end(struct run *r);
+void run_close(struct run *r);
 
 /* One line for the user, formatted. */
 void run_say(const struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));

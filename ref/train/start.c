@@ -177,7 +177,7 @@ bool run_start(struct run *r, struct error *err) {
   return loader_open(&r->loader, &r->data, &l, (uint64_t)(r->step * c->accumulate), say_line, r, err);
 }
 
-void run_end(struct run *r) {
+void run_close(struct run *r) {
   loader_close(r->loader);
   log_close(&r->log);
   watch_free(&r->watch);

@@ -203,7 +203,7 @@ bool train(const struct config *config, const struct train_callbacks *callbacks,
   *result = (struct train_result){0};
   if (r) *r = (struct run){.config = config, .callbacks = callbacks};
   bool ok = r ? train_all(r, result, err) : fail(err, "out of memory");
-  if (r) run_end(r);
+  if (r) run_close(r);
   free(r);
   omp_set_num_threads(threads);
   return ok;
