@@ -182,7 +182,7 @@ static bool put(struct dump_writer *w, const struct tensor *t, size_t bytes, str
 /* Hashes and puts, at the same time where that pays. */
 static bool hash_and_put(struct work *k) {
   bool ok = true;
-  if (k->bytes <= INLINE || k->w->kind == DUMP_DIGEST) { /* a digest has threads of its own */
+  if (k->bytes <= INLINE) {
     hash(k);
     return put(k->w, k->t, k->bytes, k->err);
   }

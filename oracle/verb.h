@@ -26,6 +26,6 @@ struct oracle_verb {
   enum oracle_exit (*run)(int count, char *const *arguments, struct error *err);
 };
 
-extern const struct oracle_verb oracle_verb_case, oracle_verb_make, oracle_verb_report;
+extern const struct oracle_verb oracle_verb_case, oracle_verb_make, oracle_verb_report, oracle_verb_dump, oracle_verb_check;
 
 #endif

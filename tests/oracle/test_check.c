@@ -1,0 +1,478 @@
+/* oracle check's comparator: what each kind of difference between two dumps gives, in full and in digests (the table of docs/oracle.md). */
+#include <float.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "oracle/digest.h"
+#include "oracle/distance.h"
+#include "oracle/dump_check.h"
+#include "oracle/formula.h"
+
+#include "support/cmocka.h"
+#include "support/support.h"
+
+static char folder[64], path_a[96], path_b[96];
+static struct error err;
+
+static int enter(void **state) {
+  (void)state;
+  strcpy(folder, "/tmp/ediy-check-XXXXXX");
+  if (!mkdtemp(folder)) return -1;
+  snprintf(path_a, sizeof path_a, "%s/a", folder);
+  snprintf(path_b, sizeof path_b, "%s/b", folder);
+  err.text[0] = 0;
+  return 0;
+}
+
+static int leave(void **state) {
+  (void)state;
+  char command[128];
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  return system(command);
+}
+
+/* ---- dumps -------------------------------------------------------------------------------------------------------------------------- */
+
+#define Y "0.0/forward/online/1/conv1/y"
+#define Z "0.0/forward/online/1/bn1/y"
+#define INDEX "0.0/match/-/1/rdem/index"
+
+static void write_steps(const char *path, enum dump_kind kind, const struct tensor *t, int count, double lr) {
+  struct dump_writer *w;
+  if (!dump_create(&w, path, kind, &err)) fail_msg("%s", err.text);
+  dump_describe(w, "producer", json_string("test"));
+  dump_describe(w, "precision", json_string("fp32"));
+  dump_describe(w, "attrs", json_pack("{s:i}", "batch", 2));
+  dump_describe(w, "steps", json_pack("[{s:i,s:f,s:f}]", "step", 0, "lr", lr, "tau", 0.9));
+  for (int i = 0; i < count; i++)
+    if (!dump_add(w, &t[i], &err)) fail_msg("%s", err.text);
+  if (!dump_commit(w, &err)) fail_msg("%s", err.text);
+}
+
+static void write_dump(const char *path, enum dump_kind kind, const struct tensor *t, int count) { write_steps(path, kind, t, count, 0.1); }
+
+/* Gives every tensor of A this drift. */
+static void annotate(double drift) {
+  struct dump d;
+  double of[8];
+  for (int i = 0; i < 8; i++) of[i] = drift;
+  assert_true(dump_open(&d, path_a, &err));
+  assert_true(dump_annotate(&d, of, &err));
+  dump_close(&d);
+}
+
+struct result {
+  enum check_verdict worst, verdict[8];
+  char rule[8][16], first[TENSOR_MAX_NAME], text[8][300];
+  double l2[8];
+  ptrdiff_t where[8];
+  int count;
+  bool reordered;
+};
+
+static struct result run(void) {
+  struct dump a, b;
+  struct dump_check c;
+  struct result r = {.count = 0};
+  if (!dump_open(&a, path_a, &err) || !dump_open(&b, path_b, &err) || !dump_check(&c, &a, &b, "", &err)) fail_msg("%s", err.text);
+  r.worst = c.worst, r.count = c.count, r.reordered = c.reordered;
+  if (c.first) strcpy(r.first, check_row_name(c.first));
+  for (int i = 0; i < c.count && i < 8; i++) {
+    r.verdict[i] = c.row[i].verdict, r.l2[i] = c.row[i].l2, r.where[i] = c.row[i].where;
+    strcpy(r.rule[i], c.row[i].rule);
+    check_row_text(&c.row[i], r.text[i], sizeof r.text[i]);
+  }
+  dump_check_free(&c);
+  dump_close(&a), dump_close(&b);
+  return r;
+}
+
+/* One tensor against another, under a drift (below 0: none). */
+static struct result one(enum dump_kind kind_a, enum dump_kind kind_b, struct tensor a, struct tensor b, double drift) {
+  char command[256];
+  snprintf(command, sizeof command, "rm -rf %s %s", path_a, path_b);
+  assert_int_equal(system(command), 0);
+  write_dump(path_a, kind_a, &a, 1);
+  write_dump(path_b, kind_b, &b, 1);
+  if (drift >= 0) annotate(drift);
+  return run();
+}
+
+#define assert_gives(r, expected_verdict, expected_rule) given(&(r), expected_verdict, expected_rule, __LINE__)
+static void given(const struct result *r, enum check_verdict verdict, const char *rule, int line) {
+  if (r->verdict[0] != verdict || strcmp(r->rule[0], rule) != 0)
+    fail_msg("line %d: verdict %d by rule %s, expected %d by %s: %s", line, r->verdict[0], r->rule[0], verdict, rule, r->text[0]);
+  assert_int_equal(r->worst, verdict);
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------------------------------- */
+
+enum { N = 300000 /* more than a window */ };
+
+static float *x, *y;
+
+/* x normal, y a copy. */
+static struct tensor tensor_x(void) { return tensor_make(DTYPE_F32, x, 2, (ptrdiff_t[]){N / 100, 100}, Y); }
+static struct tensor tensor_y(void) { return tensor_make(DTYPE_F32, y, 2, (ptrdiff_t[]){N / 100, 100}, Y); }
+
+static void fresh(void) {
+  free(x), free(y);
+  x = test_reals(N), y = test_reals(N);
+  test_fill_normal(x, N, 1);
+  memcpy(y, x, N * sizeof *x);
+}
+
+static void equal_bytes_are_identical(void **state) {
+  (void)state;
+  const enum dump_kind kinds[] = {DUMP_FULL, DUMP_DIGEST};
+  fresh();
+  for (int a = 0; a < 2; a++)
+    for (int b = 0; b < 2; b++) {
+      struct result r = one(kinds[a], kinds[b], tensor_x(), tensor_y(), -1);
+      assert_gives(r, CHECK_PASS, "identical");
+    }
+}
+
+static void without_drift_every_value_is_equal(void **state) {
+  (void)state;
+  fresh();
+  y[270001] = nextafterf(y[270001], 9);
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), -1);
+  assert_gives(r, CHECK_MISMATCH, "exact");
+  assert_int_equal(r.where[0], 270001);
+  assert_non_null(strstr(r.text[0], Y "[2700, 1] is "));
+  r = one(DUMP_DIGEST, DUMP_FULL, tensor_x(), tensor_y(), -1);
+  assert_gives(r, CHECK_MISMATCH, "exact");
+}
+
+static void zeros_of_either_sign_are_equal(void **state) {
+  (void)state;
+  fresh();
+  x[7] = 0, y[7] = -0.0f;
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), -1);
+  assert_gives(r, CHECK_PASS, "exact");
+}
+
+static void a_flushed_denormal_is_seen(void **state) {
+  (void)state;
+  fresh();
+  x[7] = FLT_MIN / 4, y[7] = 0;
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), -1);
+  assert_gives(r, CHECK_MISMATCH, "exact");
+  r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 1e-7);
+  assert_gives(r, CHECK_PASS, "drift");
+}
+
+/* y = x (1 + e) is e off; the limit is 4 drift, of sketches 1.65 times that. */
+static void drift_allows_four_times_itself(void **state) {
+  (void)state;
+  fresh();
+  for (int i = 0; i < N; i++) y[i] = (float)((double)x[i] * (1 + 1e-4));
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 0.26e-4);
+  assert_gives(r, CHECK_PASS, "drift");
+  assert_true(fabs(r.l2[0] - 1e-4) < 1e-6);
+  r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 0.24e-4);
+  assert_gives(r, CHECK_MISMATCH, "drift");
+  r = one(DUMP_DIGEST, DUMP_FULL, tensor_x(), tensor_y(), 0.26e-4);
+  assert_gives(r, CHECK_PASS, "drift");
+  r = one(DUMP_DIGEST, DUMP_DIGEST, tensor_x(), tensor_y(), 0.24e-4 / 2);
+  assert_gives(r, CHECK_MISMATCH, "drift");
+}
+
+static void no_drift_at_all_is_exact(void **state) {
+  (void)state;
+  fresh();
+  y[0] = nextafterf(y[0], 9);
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 0);
+  assert_gives(r, CHECK_MISMATCH, "drift");
+}
+
+static void what_is_not_finite_must_be_where_it_was(void **state) {
+  (void)state;
+  const float wrong[] = {NAN, INFINITY, -INFINITY};
+  for (int i = 0; i < 3; i++) {
+    fresh();
+    y[131073] = wrong[i];
+    struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 1e-3);
+    assert_gives(r, CHECK_MISMATCH, "not finite");
+    assert_int_equal(r.where[0], 131073);
+    r = one(DUMP_DIGEST, DUMP_FULL, tensor_x(), tensor_y(), 1e-3);
+    assert_gives(r, CHECK_MISMATCH, "not finite");
+  }
+  fresh();
+  x[5] = INFINITY, y[5] = -INFINITY;
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 1e-3);
+  assert_gives(r, CHECK_MISMATCH, "not finite");
+  x[5] = NAN, y[5] = -NAN, x[9] = y[9] = INFINITY;
+  y[6] = nextafterf(x[6], 9);
+  r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 1e-3);
+  assert_gives(r, CHECK_PASS, "drift");
+  assert_true(r.l2[0] > 0 && r.l2[0] < 1e-7);
+}
+
+static void a_drift_of_a_quarter_proves_nothing(void **state) {
+  (void)state;
+  fresh();
+  for (int i = 0; i < N; i++) y[i] *= 1.01f;
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 0.3);
+  assert_gives(r, CHECK_VACUOUS, "drift");
+  r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), 1e8); /* zero but for rounding */
+  assert_gives(r, CHECK_PASS, "drift");
+}
+
+static void other_dtypes_are_wrong_unless_values_decide(void **state) {
+  (void)state;
+  double wide[6] = {1, 2, 3, 4, 5, 6};
+  float narrow[6] = {1, 2, 3, 4, 5, 6};
+  int32_t index[6] = {1, 2, 3, 4, 5, 6};
+  int64_t long_index[6] = {1, 2, 3, 4, 5, 6};
+  struct tensor f64 = tensor_make(DTYPE_F64, wide, 1, (ptrdiff_t[]){6}, Y), f32 = tensor_make(DTYPE_F32, narrow, 1, (ptrdiff_t[]){6}, Y);
+  struct tensor i32 = tensor_make(DTYPE_I32, index, 1, (ptrdiff_t[]){6}, Y),
+                i64 = tensor_make(DTYPE_I64, long_index, 1, (ptrdiff_t[]){6}, Y);
+  struct result r = one(DUMP_FULL, DUMP_FULL, f64, f32, -1);
+  assert_gives(r, CHECK_MISMATCH, "dtype");
+  assert_non_null(strstr(r.text[0], "is F32 [6], expected F64 [6]"));
+  r = one(DUMP_FULL, DUMP_FULL, f64, f32, 1e-7);
+  assert_gives(r, CHECK_PASS, "drift");
+  r = one(DUMP_FULL, DUMP_FULL, f32, i32, 1e-7);
+  assert_gives(r, CHECK_MISMATCH, "dtype");
+  r = one(DUMP_FULL, DUMP_FULL, i32, i64, -1);
+  assert_gives(r, CHECK_PASS, "exact");
+}
+
+static void other_shapes_are_wrong(void **state) {
+  (void)state;
+  fresh();
+  struct tensor t = tensor_y();
+  t.shape[0] = 100, t.shape[1] = N / 100;
+  struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), t, 1);
+  assert_gives(r, CHECK_MISMATCH, "shape");
+}
+
+/* Of 64 indices one is another: sqrt(2 / 64) of the one-hot rows. */
+static void indices_are_counted(void **state) {
+  (void)state;
+  int32_t a[64], b[64];
+  for (int i = 0; i < 64; i++) a[i] = b[i] = i;
+  b[40] = 1000000;
+  struct tensor ta = tensor_make(DTYPE_I32, a, 2, (ptrdiff_t[]){4, 16}, INDEX),
+                tb = tensor_make(DTYPE_I32, b, 2, (ptrdiff_t[]){4, 16}, INDEX);
+  for (int kind = DUMP_FULL; kind <= DUMP_DIGEST; kind++) {
+    struct result r = one((enum dump_kind)kind, DUMP_FULL, ta, tb, -1);
+    assert_gives(r, CHECK_MISMATCH, "exact");
+    assert_true(fabs(r.l2[0] - sqrt(2.0 / 64)) < 1e-12);
+    assert_int_equal(r.where[0], 40);
+    r = one((enum dump_kind)kind, DUMP_FULL, ta, tb, 0.05);
+    assert_gives(r, CHECK_PASS, "drift");
+  }
+}
+
+/* ---- several tensors ---------------------------------------------------------------------------------------------------------------- */
+
+static float p[3] = {1, 2, 3}, q[3] = {4, 5, 6};
+static int32_t s[2] = {1, 0};
+
+static void three(struct tensor t[3]) {
+  t[0] = tensor_make(DTYPE_I32, s, 1, (ptrdiff_t[]){2}, INDEX);
+  t[1] = tensor_make(DTYPE_F32, p, 1, (ptrdiff_t[]){3}, Y);
+  t[2] = tensor_make(DTYPE_F32, q, 1, (ptrdiff_t[]){3}, Z);
+}
+
+static void missing_and_extra_are_incomplete(void **state) {
+  (void)state;
+  struct tensor t[3];
+  three(t);
+  write_dump(path_a, DUMP_FULL, t, 3);
+  write_dump(path_b, DUMP_FULL, t, 2);
+  struct result r = run();
+  assert_int_equal(r.worst, CHECK_INCOMPLETE);
+  assert_string_equal(r.rule[2], "missing");
+  assert_string_equal(r.first, Z);
+}
+
+static void a_renamed_tensor_is_missing_and_extra(void **state) {
+  (void)state;
+  struct tensor t[3];
+  three(t);
+  write_dump(path_a, DUMP_FULL, t, 3);
+  strcpy(t[2].name, "0.0/forward/online/1/bn2/y");
+  write_dump(path_b, DUMP_FULL, t, 3);
+  struct result r = run();
+  assert_int_equal(r.worst, CHECK_INCOMPLETE);
+  assert_int_equal(r.count, 4);
+  assert_string_equal(r.rule[2], "missing");
+  assert_string_equal(r.rule[3], "extra");
+}
+
+static void another_order_is_said(void **state) {
+  (void)state;
+  struct tensor t[3];
+  three(t);
+  write_dump(path_a, DUMP_FULL, t, 3);
+  struct tensor other[3] = {t[0], t[2], t[1]};
+  write_dump(path_b, DUMP_FULL, other, 3);
+  struct result r = run();
+  assert_int_equal(r.worst, CHECK_PASS);
+  assert_true(r.reordered);
+}
+
+static void the_first_in_the_order_of_execution_is_named(void **state) {
+  (void)state;
+  struct tensor t[3];
+  float wrong[3] = {1, 2, 4}, worse[3] = {0, 0, 0};
+  three(t);
+  write_dump(path_a, DUMP_FULL, t, 3);
+  t[1].data = wrong, t[2].data = worse;
+  write_dump(path_b, DUMP_FULL, t, 3);
+  struct result r = run();
+  assert_int_equal(r.worst, CHECK_MISMATCH);
+  assert_string_equal(r.first, Y);
+  assert_string_equal(r.text[1], Y "[2] is 4, expected 3 (exact): off by 0.267 of its norm, allowed 0");
+}
+
+static void manifests_are_compared(void **state) {
+  (void)state;
+  struct tensor t[3];
+  three(t);
+  write_steps(path_a, DUMP_FULL, t, 3, 0.1);
+  write_steps(path_b, DUMP_FULL, t, 3, 0.1000001);
+  struct result r = run();
+  assert_gives(r, CHECK_MISMATCH, "manifest");
+  assert_string_equal(r.first, "steps[0].lr");
+}
+
+static void a_truncated_part_is_unreadable(void **state) {
+  (void)state;
+  struct tensor t[3];
+  struct dump d;
+  char part[128];
+  three(t);
+  write_dump(path_a, DUMP_FULL, t, 3);
+  snprintf(part, sizeof part, "%s/part-00000.safetensors", path_a);
+  assert_int_equal(truncate(part, 200), 0);
+  assert_false(dump_open(&d, path_a, &err));
+  assert_non_null(strstr(err.text, "truncated"));
+}
+
+/* ---- digests and distances ---------------------------------------------------------------------------------------------------------- */
+
+/* The estimate is within what digest.h says of chi-square with 16 degrees of freedom: of 400 names, 99.9 % of each within 0.47 to 1.61. */
+static void sketches_estimate_the_distance(void **state) {
+  (void)state;
+  enum { NAMES = 400 };
+  struct digest a, b;
+  int outside = 0;
+  double mean = 0;
+  fresh();
+  for (int i = 0; i < 5000; i++) y[i] += 0.01f * x[(i * 17 + 5) % 5000];
+  struct distance exact = {.where = -1};
+  distance_add(&exact, DTYPE_F32, x, DTYPE_F32, y, 5000);
+  for (int k = 0; k < NAMES; k++) {
+    struct tensor t = tensor_make(DTYPE_F32, x, 1, (ptrdiff_t[]){5000}, "0.0/forward/online/1/conv%d/y", k);
+    digest_tensor(&a, &t);
+    t.data = y;
+    digest_tensor(&b, &t);
+    double ratio = digest_compare(t.name, DTYPE_F32, 5000, a.value, b.value).l2 / distance_l2(&exact, false);
+    outside += !(ratio > 0.47 && ratio < 1.61);
+    mean += ratio * ratio / NAMES;
+  }
+  assert_true(outside <= 4);          /* expected 0.4; more than 4 once in 16,000 */
+  assert_true(fabs(mean - 1) < 0.09); /* five standard deviations of sqrt(2 / 16 / 400) */
+}
+
+/* A difference in one channel of 16 is spread over all projections, too. */
+static void one_channel_is_estimated_as_well(void **state) {
+  (void)state;
+  enum { NAMES = 400, COUNT = 16 * 500 };
+  struct digest a, b;
+  int outside = 0;
+  fresh();
+  for (int i = 5; i < COUNT; i += 16) y[i] += 0.01f * x[i + 3];
+  struct distance exact = {.where = -1};
+  distance_add(&exact, DTYPE_F32, x, DTYPE_F32, y, COUNT);
+  for (int k = 0; k < NAMES; k++) {
+    struct tensor t = tensor_make(DTYPE_F32, x, 1, (ptrdiff_t[]){COUNT}, "0.0/forward/online/1/conv%d/y", k);
+    digest_tensor(&a, &t);
+    t.data = y;
+    digest_tensor(&b, &t);
+    double ratio = digest_compare(t.name, DTYPE_F32, COUNT, a.value, b.value).l2 / distance_l2(&exact, false);
+    outside += !(ratio > 0.47 && ratio < 1.61);
+  }
+  assert_true(outside <= 4);
+}
+
+/* Fed in pieces, by one thread or several, in either precision of the same numbers: the same bits. */
+static void digests_do_not_depend_on_pieces(void **state) {
+  (void)state;
+  struct digest whole, pieces;
+  fresh();
+  struct tensor t = tensor_x();
+  digest_tensor(&whole, &t);
+  digest_begin(&pieces, Y, DTYPE_F32, N);
+  for (ptrdiff_t i = 0; i < N; i += DIGEST_BLOCK) digest_add(&pieces, x + i, N - i < DIGEST_BLOCK ? N - i : DIGEST_BLOCK);
+  digest_end(&pieces);
+  assert_memory_equal(whole.value, pieces.value, DIGEST_SKETCH_LENGTH * sizeof(double));
+  double *wide = malloc(N * sizeof *wide), abs = 0, squares = 0, most = 0;
+  for (int i = 0; i < N; i++) {
+    wide[i] = (double)x[i];
+    abs += fabs(wide[i]), squares += wide[i] * wide[i], most = fmax(most, fabs(wide[i]));
+  }
+  t.data = wide, t.dtype = DTYPE_F64;
+  digest_tensor(&pieces, &t);
+  assert_memory_equal(whole.value, pieces.value, DIGEST_SKETCH_LENGTH * sizeof(double));
+  /* sums of 300,000 doubles in two orders */
+  assert_true(fabs(whole.value[DIGEST_ABS] - abs) < 1e-10 * abs);
+  assert_true(fabs(whole.value[DIGEST_NORM] - sqrt(squares)) < 1e-10 * sqrt(squares));
+  assert_true(whole.value[DIGEST_MAX] == most);
+  assert_true(fabs(wide[(int)whole.value[DIGEST_MAX_INDEX]]) == most);
+  free(wide);
+}
+
+/* Projections as digest.h says them, plainly, on a size that fills no block, chunk or group. */
+static void projections_are_as_defined(void **state) {
+  (void)state;
+  enum { COUNT = 1234 + 65536 + 1 };
+  struct digest g;
+  fresh();
+  struct tensor t = tensor_make(DTYPE_F32, x, 1, (ptrdiff_t[]){COUNT}, Y);
+  digest_tensor(&g, &t);
+  double sum[DIGEST_PROJECTIONS] = {0};
+  for (int i = 0; i < COUNT; i++) {
+    uint64_t word = splitmix64(fnv1a64("sketch:" Y) + (uint64_t)i / 16);
+    sum[(i % 16) ^ (int)(word >> 60)] += word >> (i % 16) & 1 ? (double)x[i] : -(double)x[i];
+  }
+  /* 4,173 roundings of sums of some hundreds, in either order */
+  for (int j = 0; j < DIGEST_PROJECTIONS; j++) assert_true(fabs(g.value[DIGEST_PROJECTION + j] - sum[j]) < 1e-9);
+}
+
+int main(void) {
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+  const struct CMUnitTest tests[] = {
+      IN_FOLDER(equal_bytes_are_identical),
+      IN_FOLDER(without_drift_every_value_is_equal),
+      IN_FOLDER(zeros_of_either_sign_are_equal),
+      IN_FOLDER(a_flushed_denormal_is_seen),
+      IN_FOLDER(drift_allows_four_times_itself),
+      IN_FOLDER(no_drift_at_all_is_exact),
+      IN_FOLDER(what_is_not_finite_must_be_where_it_was),
+      IN_FOLDER(a_drift_of_a_quarter_proves_nothing),
+      IN_FOLDER(other_dtypes_are_wrong_unless_values_decide),
+      IN_FOLDER(other_shapes_are_wrong),
+      IN_FOLDER(indices_are_counted),
+      IN_FOLDER(missing_and_extra_are_incomplete),
+      IN_FOLDER(a_renamed_tensor_is_missing_and_extra),
+      IN_FOLDER(another_order_is_said),
+      IN_FOLDER(the_first_in_the_order_of_execution_is_named),
+      IN_FOLDER(manifests_are_compared),
+      IN_FOLDER(a_truncated_part_is_unreadable),
+      cmocka_unit_test(sketches_estimate_the_distance),
+      cmocka_unit_test(one_channel_is_estimated_as_well),
+      cmocka_unit_test(projections_are_as_defined),
+      cmocka_unit_test(digests_do_not_depend_on_pieces),
+  };
+  int failed = cmocka_run_group_tests_name("oracle check", tests, NULL, NULL);
+  free(x), free(y);
+  return failed;
+}
