@@ -26,17 +26,12 @@ static bool same_class(double a, double b) {
 
 /* ---- what an element may be off by ----------------------------------------------------------------------------------------------------- */
 
-/* allowed = out size + acc G + in min(2 G, 6 G2) + least */
-struct allowance {
-  double out, acc, in, least;
-};
-
 /* The candidate's own roundoff, and in double as much again for the truth's, which is of the same kind. */
 static double accumulator_roundoff(const struct precision_class *p) { return unit_roundoff(&p->acc) * (p->acc.bits == 53 ? 4 : 1); }
 
 static double input_roundoff(const struct precision_class *p) { return p->in.bits == p->acc.bits ? 0 : unit_roundoff(&p->in); }
 
-static struct allowance allowance_of(const struct yardstick *m, const struct precision_class *p) {
+struct allowance accept_allowance(const struct yardstick *m, const struct precision_class *p) {
   if (m->exact) return (struct allowance){0, 0, 0, 0};
   return (struct allowance){.out = unit_roundoff(&p->out),
                             .acc = (4 * sqrt(m->chain) + 2) * accumulator_roundoff(p),
@@ -44,14 +39,9 @@ static struct allowance allowance_of(const struct yardstick *m, const struct pre
                             .least = 4 * ldexp(1, p->out.least)};
 }
 
-static double allowed_at(const struct yardstick *m, const struct allowance *a, ptrdiff_t i) {
+double accept_allowed(const struct yardstick *m, const struct allowance *a, ptrdiff_t i) {
   double size = m->sizes ? m->sizes[i] : fabs(m->y[i]), allowed = a->out * size + a->acc * m->g[i] + a->least;
   return a->in > 0 ? allowed + a->in * fmin(2 * m->g[i], 6 * m->g2[i]) : allowed;
-}
-
-double accept_allowed(const struct yardstick *m, const struct precision_class *p, ptrdiff_t i) {
-  struct allowance a = allowance_of(m, p);
-  return allowed_at(m, &a, i);
 }
 
 /* ---- one pass over the elements -------------------------------------------------------------------------------------------------------- */
@@ -80,7 +70,7 @@ static struct part look_at(const struct yardstick *m, const struct allowance *a,
       s.worst = i, s.other_class = true;
       return s;
     }
-    double allowed = allowed_at(m, a, i), ratio = size > 0 ? size / allowed : 0;
+    double allowed = accept_allowed(m, a, i), ratio = size > 0 ? size / allowed : 0;
     if (ratio > s.ratio) s.worst = i, s.ratio = ratio, s.error = size, s.allowed = allowed;
     if (!(m->g[i] > 0)) continue;
     double inverse = 1 / m->g[i], step = increment(m, i), z = step * inverse * inverse, r = m->r[i] - y;
@@ -189,7 +179,7 @@ static bool unbiased(const struct yardstick *m, const struct precision_class *p,
 
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, bool quick, struct finding *f) {
   ptrdiff_t n = tensor_count(m->truth);
-  struct allowance a = allowance_of(m, p);
+  struct allowance a = accept_allowance(m, p);
   struct part all = look_at_all(m, &a, c, n, quick);
   f->rule = NULL;
   f->error = f->allowed = 0;

@@ -52,7 +52,11 @@ struct yardstick {
  * not depend on the number of threads. quick: stops at the first part that breaks a rule, so that the worst element may lie behind it. */
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, bool quick, struct finding *f);
 
-/* What element i may be off by: the rules "element" and "exact". */
-double accept_allowed(const struct yardstick *m, const struct precision_class *p, ptrdiff_t i);
+/* What an element may be off by, the rules "element" and "exact": out size + acc G + in min(2 G, 6 G2) + least. */
+struct allowance {
+  double out, acc, in, least;
+};
+struct allowance accept_allowance(const struct yardstick *m, const struct precision_class *p);
+double accept_allowed(const struct yardstick *m, const struct allowance *a, ptrdiff_t i);
 
 #endif

@@ -97,9 +97,16 @@ void bench_close(struct bench *b) {
   variant_close(&b->forced);
 }
 
-double bench_allowed(const struct bench *b, const char *name, ptrdiff_t i) {
+struct bench_limit bench_limit_of(const struct bench *b, const char *name) {
   const struct precision_class *p = b->p;
-  double g = tensor_at(run_result(&b->gauge, name), i), chain = fmin(gauge_terms(b->original, name), b->chain);
-  double u_in = bench_rounds_inputs(p) ? unit_roundoff(&p->in) : 0, y = fabs(tensor_at(run_result(&b->truth, name), i));
-  return unit_roundoff(&p->out) * y + (4 * sqrt(chain) + 2) * unit_roundoff(&p->acc) * g + 2 * u_in * g + 4 * ldexp(1, p->out.least);
+  double chain = fmin(gauge_terms(b->original, name), b->chain), u_in = bench_rounds_inputs(p) ? unit_roundoff(&p->in) : 0;
+  return (struct bench_limit){.y = run_result(&b->truth, name),
+                              .g = run_result(&b->gauge, name),
+                              .out = unit_roundoff(&p->out),
+                              .gauge = (4 * sqrt(chain) + 2) * unit_roundoff(&p->acc) + 2 * u_in,
+                              .least = 4 * ldexp(1, p->out.least)};
+}
+
+double bench_allowed(const struct bench_limit *limit, ptrdiff_t i) {
+  return limit->out * fabs(tensor_at(limit->y, i)) + limit->gauge * tensor_at(limit->g, i) + limit->least;
 }

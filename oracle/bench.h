@@ -35,7 +35,12 @@ void bench_close(struct bench *b);
 /* Whether the declared inputs are fewer bits than what is accumulated: only then does G2 matter. */
 bool bench_rounds_inputs(const struct precision_class *p);
 
-/* What element i of the truth's result of this name may be off by in the candidate: the rule "element". */
-double bench_allowed(const struct bench *b, const char *name, ptrdiff_t i);
+/* What elements of a result of the truth may be off by in the candidate: the rule "element", with 2 u_in G for rounded inputs. */
+struct bench_limit {
+  const struct tensor *y, *g; /* the truth's result and its gauge */
+  double out, gauge, least;
+};
+struct bench_limit bench_limit_of(const struct bench *b, const char *name);
+double bench_allowed(const struct bench_limit *limit, ptrdiff_t i);
 
 #endif

@@ -1,7 +1,7 @@
 #include "oracle/measure.h"
 
-#include <float.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,12 +156,26 @@ void measure_judge(const struct measure *m, const double *c, bool quick, struct 
 /* Errors by size: eight bins an octave, from 2^-64 to 2^64. */
 enum { BINS_OCTAVE = 8, BINS = 128 * BINS_OCTAVE };
 
+/* The exponent e of a normal number, 2^e <= |x| < 2^(e + 1), from its bits: this is done for every element of a step. */
+static int exponent_of(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return (int)((bits >> 52) & 0x7ff) - 1023;
+}
+
+static double power_of_two(int exponent) {
+  uint64_t bits = (uint64_t)(exponent + 1023) << 52;
+  double x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
 static int bin_of(double x) {
-  int exponent;
+  uint64_t bits;
   if (!(x > 0x1p-64)) return 0;
   if (!(x < 0x1p63)) return BINS - 1;
-  double m = frexp(x, &exponent); /* 0.5 <= m < 1 */
-  return (exponent + 63) * BINS_OCTAVE + (int)((m - 0.5) * 2 * BINS_OCTAVE);
+  memcpy(&bits, &x, sizeof bits);
+  return (exponent_of(x) + 64) * BINS_OCTAVE + (int)((bits >> 49) & 7);
 }
 
 static double percentile(const ptrdiff_t *bin, ptrdiff_t n, double share) {
@@ -169,7 +183,7 @@ static double percentile(const ptrdiff_t *bin, ptrdiff_t n, double share) {
   for (int k = 0; k < BINS; k++) {
     seen += bin[k];
     if ((double)seen < share * (double)n) continue;
-    return k == 0 ? 0 : ldexp(0.5 + (0.5 + (double)(k % BINS_OCTAVE)) / (2.0 * BINS_OCTAVE), k / BINS_OCTAVE - 63);
+    return k == 0 ? 0 : ldexp(1 + (0.5 + (double)(k % BINS_OCTAVE)) / BINS_OCTAVE, k / BINS_OCTAVE - 64);
   }
   return INFINITY;
 }
@@ -177,22 +191,21 @@ static double percentile(const ptrdiff_t *bin, ptrdiff_t n, double share) {
 void measure_profile(const struct measure *m, const double *c, const struct finding *f, struct error_profile *profile) {
   ptrdiff_t n = tensor_count(&m->truth), bin[BINS] = {0};
   struct yardstick stick = yardstick_of(m);
+  struct allowance limit = accept_allowance(&stick, m->p);
   double squares = 0, norm = 0, most = 0, size = 0;
+  int bits = m->p->out.bits, least = m->p->out.least > -1000 ? m->p->out.least : -1000; /* of double: powers that are normal numbers */
   *profile = (struct error_profile){.ratio = f->allowed > 0 ? f->error / f->allowed : f->error > 0 ? INFINITY : 0};
   for (ptrdiff_t i = 0; m->relative && i < n; i++) size = fmax(size, isfinite(m->y[i]) ? fabs(m->y[i]) : 0);
   for (ptrdiff_t i = 0; i < n; i++) {
     double y = m->y[i], e = c[i] == y || (isnan(c[i]) && isnan(y)) ? 0 : fabs(c[i] - y);
-    double allowed = m->relative ? m->tolerance.peak * size : accept_allowed(&stick, m->p, i);
-    double ratio = e == 0 ? 0 : e / allowed;
-    int exponent, place;
+    double ratio = e == 0 ? 0 : e / (m->relative ? m->tolerance.peak * size : accept_allowed(&stick, &limit, i));
     if (isnan(e)) e = ratio = INFINITY;
     squares += e * e;
     if (isfinite(y)) norm += y * y;
-    frexp(ratio, &exponent); /* ratio < 2^exponent */
-    profile->histogram[!(ratio < 1) ? 15 : ratio == 0 || exponent < -13 ? 0 : 14 + exponent]++;
-    frexp(y, &place);
-    place = y == 0 || !isfinite(y) ? m->p->out.least : place - m->p->out.bits;
-    double ulps = e == 0 ? 0 : e * ldexp(1, -(place > m->p->out.least ? place : m->p->out.least));
+    int k = ratio < 0x1p-14 ? 0 : ratio < 1 ? 15 + exponent_of(ratio) : 15;
+    profile->histogram[k]++;
+    int place = isfinite(y) && y != 0 ? exponent_of(y) + 1 - bits : least;
+    double ulps = e * power_of_two(-(place > least ? place : least));
     bin[bin_of(ulps)]++;
     most = fmax(most, ulps);
   }

@@ -284,17 +284,40 @@ static bool guard_intact(const unsigned char *guard) {
   return true;
 }
 
+/* Both as bits: a NaN is as it was, too. */
+static bool same_bits(double a, double b) { return memcmp(&a, &b, sizeof a) == 0; }
+static bool same_float(float a, float b) { return memcmp(&a, &b, sizeof a) == 0; }
+
 /* Converted once more from the file, the input has the same bytes. */
 static bool input_intact(const struct run_block *b) {
-  const unsigned char *data = block_data(b);
+  const unsigned char *data = block_data(b), *from = b->input->data;
   size_t element = dtype_size(b->dtype);
   ptrdiff_t count = tensor_count(b->input);
   bool same = true;
-  if (b->dtype == b->input->dtype) return memcmp(data, b->input->data, (size_t)count * element) == 0;
+  if (b->dtype == b->input->dtype) return memcmp(data, from, (size_t)count * element) == 0;
+  if (b->dtype == DTYPE_F64 && b->input->dtype == DTYPE_F32) {
+    const double *to = (const double *)(const void *)data;
 #pragma omp parallel for schedule(static) reduction(&& : same) if (count > WORTH_THREADS)
-  for (ptrdiff_t i = 0; i < count; i++) {
+    for (ptrdiff_t i = 0; i < count; i++) {
+      float x;
+      memcpy(&x, from + (size_t)i * sizeof x, sizeof x);
+      same = same && same_bits((double)x, to[i]);
+    }
+    return same;
+  }
+  if (b->dtype == DTYPE_F32 && b->input->dtype == DTYPE_F64) {
+    const float *to = (const float *)(const void *)data;
+#pragma omp parallel for schedule(static) reduction(&& : same) if (count > WORTH_THREADS)
+    for (ptrdiff_t i = 0; i < count; i++) {
+      double x;
+      memcpy(&x, from + (size_t)i * sizeof x, sizeof x);
+      same = same && same_float((float)x, to[i]);
+    }
+    return same;
+  }
+  for (ptrdiff_t i = 0; i < count && same; i++) {
     double again;
-    same = same && convert(b->input, i, b->dtype, &again) && memcmp(&again, data + (size_t)i * element, element) == 0;
+    same = convert(b->input, i, b->dtype, &again) && memcmp(&again, data + (size_t)i * element, element) == 0;
   }
   return same;
 }
