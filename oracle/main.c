@@ -7,8 +7,8 @@
 #include "program/start.h"
 
 /* Names of two words before those that they begin with. */
-static const struct oracle_verb *const verbs[] = {&oracle_verb_report, &oracle_verb_make, &oracle_verb_case, &oracle_verb_dump,
-                                                  &oracle_verb_check};
+static const struct oracle_verb *const verbs[] = {&oracle_verb_report, &oracle_verb_bisect, &oracle_verb_replay, &oracle_verb_make,
+                                                  &oracle_verb_case,   &oracle_verb_dump,   &oracle_verb_check};
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }

@@ -27,5 +27,6 @@ struct oracle_verb {
 };
 
 extern const struct oracle_verb oracle_verb_case, oracle_verb_make, oracle_verb_report, oracle_verb_dump, oracle_verb_check;
+extern const struct oracle_verb oracle_verb_replay, oracle_verb_bisect;
 
 #endif

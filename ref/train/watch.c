@@ -34,40 +34,36 @@ static ptrdiff_t each_statistic(const struct model *m, void (*f)(const struct mo
 }
 
 static void keep(const struct model *m, real *own, ptrdiff_t size, float *kept) {
-  m->backend->copy(kept, own, (size_t)size * sizeof(real));
+  m->backend->download(kept, own, (size_t)size * sizeof(real));
 }
 static void put_back(const struct model *m, real *own, ptrdiff_t size, float *kept) {
-  m->backend->copy(own, kept, (size_t)size * sizeof(real));
+  m->backend->upload(own, kept, (size_t)size * sizeof(real));
 }
 
 void watch_remember(struct watch *w) { each_statistic(w->m, keep, w->statistics); }
 void watch_undo(struct watch *w) { each_statistic(w->m, put_back, w->statistics); }
 
-static size_t statistics_bytes(const struct model *m) { return (size_t)each_statistic(m, NULL, NULL) * sizeof(real); }
-
 size_t watch_bytes(const struct model *m) {
-  return (size_t)host_reals(m) * sizeof(real) + statistics_bytes(m) + (size_t)scratch_doubles(m) * sizeof(double) +
-         (size_t)(m->config.batch * m->cells) * sizeof(int32_t);
+  size_t reals = (size_t)(host_reals(m) + each_statistic(m, NULL, NULL));
+  return reals * sizeof(real) + (size_t)scratch_doubles(m) * sizeof(double) + (size_t)(m->config.batch * m->cells) * sizeof(int32_t);
 }
 
 bool watch_create(struct watch *w, struct model *m, struct error *err) {
   *w = (struct watch){.m = m,
                       .host = malloc((size_t)host_reals(m) * sizeof(real)),
                       .index = malloc((size_t)(m->config.batch * m->cells) * sizeof(int32_t)),
-                      .scratch = malloc((size_t)scratch_doubles(m) * sizeof(double))};
-  void *statistics = NULL;
-  bool ok = (w->host && w->index && w->scratch) || fail(err, "out of memory: %.2f GB to watch the training", (double)watch_bytes(m) / 1e9);
-  ok = ok && m->backend->reserve(statistics_bytes(m), &statistics, err);
-  w->statistics = statistics;
-  if (!ok) watch_free(w);
-  return ok;
+                      .scratch = malloc((size_t)scratch_doubles(m) * sizeof(double)),
+                      .statistics = malloc((size_t)each_statistic(m, NULL, NULL) * sizeof(real))};
+  if (w->host && w->index && w->scratch && w->statistics) return true;
+  watch_free(w);
+  return fail(err, "out of memory: %.2f GB to watch the training", (double)watch_bytes(m) / 1e9);
 }
 
 void watch_free(struct watch *w) {
   free(w->host);
   free(w->index);
   free(w->scratch);
-  if (w->statistics) w->m->backend->release(w->statistics, statistics_bytes(w->m));
+  free(w->statistics);
   *w = (struct watch){0};
 }
 

@@ -11,12 +11,12 @@ struct watch {
   float *host;         /* room for the largest parameter and the largest output of a step */
   int32_t *index;
   double *scratch;
-  float *statistics; /* running statistics as they were before the step at hand; backend memory */
+  float *statistics; /* running statistics as they were before the step at hand */
 };
 
 MUST_CHECK bool watch_create(struct watch *w, struct model_f32 *m, struct error *err);
 void watch_free(struct watch *w);
-size_t watch_bytes(const struct model_f32 *m); /* of memory that watch_create takes, the backend's included */
+size_t watch_bytes(const struct model_f32 *m); /* of memory that watch_create takes */
 
 /* Fills the collapse diagnostics of the record from what the last micro-batch left: the online network's global prediction and regions of view 1,
  * D1 and S12. */

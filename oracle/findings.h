@@ -1,0 +1,16 @@
+/* Findings as JSON, "ediy-findings-1": what `oracle report` reads (report.h has the format). */
+#ifndef EDIY_ORACLE_FINDINGS_H
+#define EDIY_ORACLE_FINDINGS_H
+
+#include <jansson.h>
+
+#include "oracle/candidate.h"
+
+/* A row: name, op, verdict, rule, numbers. Null without memory. */
+json_t *findings_row(const char *op, const struct judged *j);
+
+/* Writes the file, whole or not at all; rows: borrowed. against: null for none. */
+MUST_CHECK bool findings_write(const char *path, const char *command, const char *subject, const char *against, const char *precision,
+                               int exit, json_t *rows, struct error *err);
+
+#endif
