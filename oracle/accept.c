@@ -3,6 +3,7 @@
 #include <math.h>
 
 enum { RMS_FEW = 64, BIAS_LEAST = 256, GROUPS_LEAST = 8 };
+#define BIAS_NOISE 0x1p-45 /* root mean square of s / G: some hundred roundoffs of double */
 
 /* Elements are taken in parts of a fixed size, so that sums do not depend on the number of threads; a batch of parts at a time. */
 enum { PART = 1 << 13, BATCH = 64 };
@@ -36,7 +37,7 @@ struct allowance accept_allowance(const struct yardstick *m, const struct precis
   return (struct allowance){.out = unit_roundoff(&p->out),
                             .acc = (4 * sqrt(m->chain) + 2) * accumulator_roundoff(p),
                             .in = input_roundoff(p),
-                            .least = 4 * ldexp(1, p->out.least)};
+                            .least = 4 * ldexp(1, p->out.least) + (4 * sqrt(m->chain) + 2) * ldexp(1, p->acc.least - 1)};
 }
 
 double accept_allowed(const struct yardstick *m, const struct allowance *a, ptrdiff_t i) {
@@ -52,7 +53,8 @@ struct part {
   double ratio;          /* error / allowed of the worst; below 0 if there is none */
   double error, allowed; /* of it */
   bool other_class;      /* the worst is not finite where it should be, or the other way round */
-  double ee, rr, yy;     /* squares of (c - y) / G, (r - y) / G, y / G */
+  double gg;             /* squares of G2 / G, where inputs are rounded */
+  double ee, rr, yy;     /* squares of (c - y) / G, (r - y) / G, s / G */
   double ez, rz, sz, bz; /* bias: z = s / G^2 times c - y, r - y, s, and start */
 };
 
@@ -77,7 +79,9 @@ static struct part look_at(const struct yardstick *m, const struct allowance *a,
     s.counted++;
     s.ee += e * inverse * e * inverse;
     s.rr += r * inverse * r * inverse;
-    s.yy += y * inverse * y * inverse;
+    double grown = (fabs(y) + (m->carried ? m->carried[i] : 0)) * inverse;
+    s.yy += grown * grown;
+    if (a->in > 0) s.gg += m->g2[i] * inverse * m->g2[i] * inverse;
     s.ez += e * z;
     s.rz += r * z;
     s.sz += step * z;
@@ -92,6 +96,7 @@ static void join(struct part *all, const struct part *s) {
     all->other_class = s->other_class;
   }
   all->counted += s->counted;
+  all->gg += s->gg;
   all->ee += s->ee, all->rr += s->rr, all->yy += s->yy;
   all->ez += s->ez, all->rz += s->rz, all->sz += s->sz, all->bz += s->bz;
 }
@@ -167,7 +172,8 @@ static bool unbiased(const struct yardstick *m, const struct precision_class *p,
                      struct finding *f) {
   ptrdiff_t channels = m->truth->ndim > 0 ? m->truth->shape[m->truth->ndim - 1] : 1;
   ptrdiff_t groups = m->channels_share ? channels : n;
-  if (all->counted < BIAS_LEAST || groups < GROUPS_LEAST || !(all->sz > 0)) return true;
+  bool is_noise = !(all->sz > BIAS_NOISE * BIAS_NOISE * (double)all->counted); /* s is zero but for the truth's own roundings */
+  if (all->counted < BIAS_LEAST || groups < GROUPS_LEAST || is_noise) return true;
   double beta = all->ez / all->sz, own = all->rz / all->sz, u_acc = accumulator_roundoff(p);
   double left = m->channels_share ? left_over_of_channels(m, c, n, channels, beta) : left_over(m, c, n, beta);
   double shared = (m->common + m->kept * fabs(all->bz) / all->sz) * u_acc;
@@ -197,6 +203,7 @@ void accept_tensor(const struct yardstick *m, const struct precision_class *p, c
   if (!m->exact) {
     double counted = all.counted > 0 ? (double)all.counted : 1;
     double floor = fmax(0.3, sqrt(m->chain) / 3 * sqrt(all.yy / counted)) * accumulator_roundoff(p);
+    if (n < RMS_FEW) floor = fmax(floor, 0.3 * a.in * sqrt(all.gg / counted));
     double allowed = (n < RMS_FEW ? 6 : 3) * fmax(sqrt(all.rr / counted), floor);
     if (!rule(f, "rms", sqrt(all.ee / counted), allowed) || !unbiased(m, p, c, n, &all, f)) return;
   }

@@ -5,18 +5,21 @@
  *
  *   not finite  c is NaN or infinite where y is not, or the other way round
  *   exact       where every partial sum in any order is exact: c = y
- *   element     |e| <= u_out |y| + (4 sqrt(L) + 2) u_acc G + u_in min(2 G, 6 G2) + 4 denormals       for every element
- *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(y / G))       (6 in place of 3 below 64 elements)
+ *   element     |e| <= u_out |y| + (4 sqrt(L) + 2) u_acc G + u_in min(2 G, 6 G2) + 4 denormals + (4 sqrt(L) + 2) denormals / 2
+ *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(s / G)); below 64 elements
+ *               6 in place of 3, and the largest is 0.3 u_in rms(G2 / G) at least
  *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + shared, beta the factor of s in e (least squares
  *               with weights 1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
  * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the
- *   product and the last addition. Rounding both inputs moves a sum by at most 2 u_in G, and hardly by more than six of its standard
+ *   product and the last addition. A rounding of a number below the normal ones is one of half a denormal. Rounding both inputs moves a sum by at most 2 u_in G, and hardly by more than six of its standard
  *   deviations.
  * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial
  *   sums grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is
- *   nothing.
+ *   nothing. s is |y|, and what such sums within the operation (a mean) carry into y. Terms that are all one number are rounded alike, and
+ *   roundings add up to L / 4 u y, not to sqrt(L): the gauges of batch norm and average pooling know them (gauge.h).
+ *   Of few elements r may be close to y by luck: then the 0.3 u that rounding inputs evenly leaves counts in its place.
  * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs
  *   cut, not rounded, shrink a product by up to 2 u_in. shared is what all elements may be off by together: a common factor of the
  *   increment (norms, a rounded tau), common u_acc; a rounded factor of what was there before, kept u_acc sum(start z) / sum(s z).
@@ -40,6 +43,7 @@ struct yardstick {
   const double *y, *r, *g, *g2; /* one for each element; g2 may be g */
   const double *start;          /* null, or what was there before */
   const double *sizes;          /* null for |y|, or what is rounded to the output format on the way to y, added up */
+  const double *carried;        /* null, or what the errors of sums within the operation are carried into y by */
   double chain;                 /* L */
   double common;                /* roundoffs that one factor of the whole increment may be off by: norms (gauge_optimise.c); 0: none */
   double kept;                  /* roundoffs that the factor of start may be off by, where one is stored as a number: 1 - momentum, tau */

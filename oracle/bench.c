@@ -81,7 +81,10 @@ bool bench_open(struct bench *b) {
       !run_begin(&b->gauge2, b->work, b->err)) {
     return false;
   }
-  return !b->has_gauge || (gauge_compute(b->work, b->chain, &b->gauge, bench_rounds_inputs(p) ? &b->gauge2 : NULL, b->err) &&
+  struct case_run *second = bench_rounds_inputs(p) ? &b->gauge2 : NULL;
+  bool winograd = p->winograd && strcmp(b->original->op, "conv") == 0;
+  return !b->has_gauge || (gauge_compute(b->work, b->chain, &b->gauge, second, b->err) &&
+                           (!winograd || (gauge_winograd(&b->truth, &b->gauge) && (!second || gauge_winograd(&b->truth, second)))) &&
                            run_rounded(b, &p->in, p->acc.bits > 24 ? 64 : 32, &b->rounded, &b->reference) &&
                            run_rounded(b, &p->lower, 32, &b->lowered, &b->lower));
 }

@@ -4,6 +4,7 @@
  *     metadata   format "ediy-case-1"; op; attrs (a flat JSON object); layout; optional float32, float32_l2 (what a good float run is
  *                off by, as JSON objects from tensor or group to a number)
  *     in.* param.* grad_out.*          what goes in: every number exact in float, so that both precisions start from the same ones
+ *     in.before.NAME                   optional: what grad_in.NAME or grad_param.NAME holds before; the operation adds to it
  *     out.* grad_in.* grad_param.*     what is expected; NAME#digest stands for a digest of the tensor NAME (formula.h)
  */
 #ifndef EDIY_ORACLE_CASE_H

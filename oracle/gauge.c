@@ -57,14 +57,63 @@ static bool measured(const struct case_file *c, struct case_run *g, struct case_
   return run_variant(c, variant_absolute, fabs, g) && (!g2 || run_variant(c, variant_square, sqrt, g2));
 }
 
+/* What a gradient is added to: in.before.NAME of grad_in.NAME or grad_param.NAME, or null. */
+static const struct tensor *before_of(const struct case_file *c, const char *result) {
+  static const char *const prefixes[] = {"grad_in.", "grad_param."};
+  char name[TENSOR_MAX_NAME];
+  for (int i = 0; i < 2; i++) {
+    size_t n = strlen(prefixes[i]);
+    if (strncmp(result, prefixes[i], n) != 0) continue;
+    snprintf(name, sizeof name, "in.before.%.*s", (int)(sizeof name - sizeof "in.before."), result + n);
+    return safetensors_find(&c->file, name);
+  }
+  return NULL;
+}
+
+/* A derived gauge is that of the gradient alone. */
+static bool with_before(const struct case_file *c, struct case_run *g) {
+  for (int i = 0; g && i < g->count; i++) {
+    const struct tensor *before = before_of(c, g->result[i].name);
+    double *to = g->result[i].data;
+    if (!before || !tensor_same_shape(before, &g->result[i])) continue;
+    for (ptrdiff_t j = 0, n = tensor_count(before); j < n; j++) to[j] += fabs(tensor_at(before, j));
+  }
+  return true;
+}
+
+/* The mean of a plane that has one value in every cell: the roundings of its plain sum are alike, and add up. */
+static bool repeated_planes(struct case_run *g, double chain) {
+  const struct tensor *x = safetensors_find(&g->file->file, "in.x"), *y = run_result(g, "out.y");
+  if (!x || !y || x->ndim != 4) return true;
+  ptrdiff_t cells = x->shape[1] * x->shape[2], c = x->shape[3];
+  double L = fmin((double)cells, chain), *to = y->data, *carried = run_output(g, DTYPE_F64, y->ndim, y->shape, "carried.out.y");
+  if (!carried) return false;
+  for (ptrdiff_t i = 0, n = tensor_count(y); i < n; i++) {
+    ptrdiff_t first = i / c * cells * c + i % c;
+    bool one_value = true;
+    for (ptrdiff_t k = 1; k < cells && one_value; k++) one_value = tensor_at(x, first + k * c) == tensor_at(x, first);
+    carried[i] = one_value ? gauge_alike(L, L) * fabs(to[i]) : 0;
+    if (one_value) to[i] *= gauge_alike_bound(L, L);
+  }
+  return true;
+}
+
 bool gauge_compute(const struct case_file *c, double chain, struct case_run *g, struct case_run *g2, struct error *err) {
   g->err = err;
   if (g2) g2->err = err;
-  if (is(c->op, "norm")) return gauge_norm(g) && (!g2 || gauge_norm(g2));
-  if (is(c->op, "loss")) return gauge_loss(g) && (!g2 || gauge_loss(g2));
+  if (is(c->op, "norm")) return gauge_norm(g, chain) && (!g2 || gauge_norm(g2, chain)) && with_before(c, g) && with_before(c, g2);
+  if (is(c->op, "loss")) return gauge_loss(g) && (!g2 || gauge_loss(g2)) && with_before(c, g) && with_before(c, g2);
   if (is(c->op, "lars")) return gauge_lars(g, chain) && (!g2 || gauge_lars(g2, chain));
   if (is(c->op, "ema")) return gauge_ema(g) && (!g2 || gauge_ema(g2));
-  return measured(c, g, g2);
+  return measured(c, g, g2) && (!is(c->op, "avgpool") || (repeated_planes(g, chain) && (!g2 || repeated_planes(g2, chain))));
+}
+
+bool gauge_carried(const struct case_run *g, const struct tensor *result, double **carried, struct error *err) {
+  char name[TENSOR_MAX_NAME];
+  snprintf(name, sizeof name, "carried.%.*s", (int)(sizeof name - sizeof "carried."), result->name);
+  const struct tensor *t = run_result(g, name);
+  *carried = NULL;
+  return !t || (*carried = tensor_values(t)) || fail(err, "%s: out of memory", g->file->name);
 }
 
 bool gauge_start(const struct case_file *c, const struct case_run *g, const struct tensor *result, double **start, struct error *err) {
@@ -77,12 +126,19 @@ bool gauge_start(const struct case_file *c, const struct case_run *g, const stru
     snprintf(name, sizeof name, "in.%s", result->name + strlen("out."));
     t = safetensors_find(&c->file, name);
   }
+  if (!t) t = before_of(c, result->name);
   if (!t || !tensor_same_shape(t, result)) return true;
   return (*start = tensor_values(t)) || fail(err, "%s: out of memory", c->name);
 }
 
 double gauge_common(const struct case_file *c, const char *name, double chain) {
   return is(c->op, "lars") ? gauge_common_lars(c, name, chain) : is(c->op, "ema") ? gauge_common_ema(c, name) : 0;
+}
+
+bool gauge_channels_share(const struct case_file *c) {
+  const char *negative;
+  struct error ignored;
+  return is(c->op, "norm") || (is(c->op, "loss") && case_text(c, "rdem_negative", &negative, &ignored) && is(negative, "instance"));
 }
 
 double gauge_kept(const char *name) {
@@ -207,7 +263,7 @@ bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct
   for (size_t i = 0; !copy && i < sizeof sums / sizeof *sums; i++) {
     if (!is(sums[i].op, c->op) || !is(sums[i].result, y->name)) continue;
     const struct tensor *a = safetensors_find(&c->file, sums[i].a), *b = sums[i].b ? safetensors_find(&c->file, sums[i].b) : NULL;
-    const struct tensor *added = sums[i].added ? safetensors_find(&c->file, sums[i].added) : NULL;
+    const struct tensor *added = sums[i].added ? safetensors_find(&c->file, sums[i].added) : before_of(c, y->name);
     if (!a || (sums[i].b && !b)) return false;
     int least; /* the unit that the sums need at least */
     frexp(largest(g), &least);

@@ -9,6 +9,7 @@
 #ifndef EDIY_ORACLE_GAUGE_H
 #define EDIY_ORACLE_GAUGE_H
 
+#include <math.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -35,12 +36,31 @@ double gauge_common(const struct case_file *c, const char *name, double chain);
 /* Roundoffs by which the factor of what was there before may be off: yardstick.kept. */
 double gauge_kept(const char *name);
 
+/* Whether the errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation, and losses against the mean
+ * region of another image. */
+bool gauge_channels_share(const struct case_file *c);
+
 /* True if every partial sum of this result, in any order, is exact in a format of so many bits, and its inputs and the result y are exact
  * in formats of in_bits and out_bits: then a right kernel has the very bits of the truth. g: its gauge. */
 bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, int in_bits, int acc_bits, int out_bits);
 
-bool gauge_norm(struct case_run *g);
+/* What the errors of sums within the operation are carried into the result by (yardstick.carried), as doubles in new memory; null where
+ * there are none. */
+MUST_CHECK bool gauge_carried(const struct case_run *g, const struct tensor *result, double **carried, struct error *err);
+
+/* A plain sum of L terms of which N are one number, not 0. Between two powers of two the rounding is the same at each of their additions,
+ * evenly one of [-u, u] of the sum: over the last N / 2 additions it adds up to 0.58 u N / 2 of it, which the rule "rms" (sqrt(L) u s)
+ * covers for s of N / (3 sqrt(L)) sums. No sum is off by more than L u, for which the rule "element" ((4 sqrt(L) + 2) u G) needs a gauge
+ * N / (4 sqrt(L) + 2) times as large. */
+static inline double gauge_alike(double L, double N) { return fmax(1, N / (3 * sqrt(L))); }
+static inline double gauge_alike_bound(double L, double N) { return fmax(1, N / (4 * sqrt(L) + 2)); }
+
+bool gauge_norm(struct case_run *g, double chain);
 bool gauge_loss(struct case_run *g);
+
+/* Puts the gauge of a Winograd convolution (gauge_winograd.c) in place of the measured one of out.y in `to`; g: a run of the same case to
+ * read inputs by. Other kernels and strides are left alone: they are convolved directly. */
+MUST_CHECK bool gauge_winograd(struct case_run *g, struct case_run *to);
 bool gauge_lars(struct case_run *g, double chain);
 bool gauge_ema(struct case_run *g);
 double gauge_common_lars(const struct case_file *c, const char *name, double chain);

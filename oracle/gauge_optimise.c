@@ -3,7 +3,7 @@
  * alone: a wrong learning rate, trust ratio or tau is a factor of it.
  *
  *     D = |g| + wd |w|        rho: the trust ratio, 1 for what is not adapted        lr_m = lr (openselfsup) or 1, lr_w = lr (byol) or 1
- *     G(m') = mu G(m) + lr_m rho D (3 + K)          increment m' - mu m
+ *     G(m') = mu (G(m) + |m|) + lr_m rho D (3 + K)          increment m' - mu m
  *     G(w') = |w| + lr_w G(m')                      increment w' - w
  *     G(xi') = tau |xi| + (1 - tau) (|theta| + |xi|)       increment xi' - xi
  *
@@ -14,7 +14,7 @@
  *
  * tau rounded to float is off by u / 2: by 1 / (2 (1 - tau)) roundoffs of 1 - tau, which is a common factor of the increment.
  *
- * Of several steps each adds what the last left: a rounding of w or xi, and the gauge of m. */
+ * Of several steps each adds what the last left: an error of 2 u G + u |x| (accept.h), which is that of a gauge of G + |x| / 2. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +52,7 @@ static bool gauge_parameter(struct case_run *run, const struct lars_case *o, con
   double *w = run_scratch(run, DTYPE_F64, n), *m = run_scratch(run, DTYPE_F64, n), *gauge_m = run_scratch(run, DTYPE_F64, n);
   double *carried = run_scratch(run, DTYPE_F64, n);
   if (!w || !m || !gauge_m || !carried || !(m0 = run_input(run, DTYPE_F64, ndim, s, "in.momentum.%s", name))) return false;
-  for (ptrdiff_t i = 0; i < n; i++) w[i] = w0[i], m[i] = m0[i], gauge_m[i] = fabs(m0[i]), carried[i] = 0;
+  for (ptrdiff_t i = 0; i < n; i++) w[i] = w0[i], m[i] = m0[i], gauge_m[i] = carried[i] = 0;
   bool adapt = strncmp(name, "weight.", strlen("weight.")) == 0;
   double decay = adapt ? o->decay : 0, common = adapt ? sqrt(fmin((double)n, o->chain)) : 0;
   for (ptrdiff_t k = 0; k < o->steps; k++) {
@@ -69,11 +69,11 @@ static bool gauge_parameter(struct case_run *run, const struct lars_case *o, con
       double d = g[i] + decay * w[i], D = fabs(g[i]) + decay * fabs(w[i]);
       start_w[i] = w[i];
       start_m[i] = o->momentum * m[i];
+      gm[i] = gauge_m[i] = fabs(o->momentum) * (gauge_m[i] + fabs(m[i])) + fabs(into_m) * ratio * D * (3 + common);
       m[i] = start_m[i] + into_m * ratio * d;
-      gm[i] = gauge_m[i] = fabs(o->momentum) * gauge_m[i] + fabs(into_m) * ratio * D * (3 + common);
-      carried[i] += k > 0 ? fabs(w[i]) : 0; /* the rounding that the last step left */
       gw[i] = fabs(w[i]) + carried[i] + fabs(into_w) * gm[i];
       w[i] -= into_w * m[i];
+      carried[i] = gw[i] + fabs(w[i]) / 2;
     }
   }
   return true;
@@ -119,9 +119,9 @@ bool gauge_ema(struct case_run *g) {
       }
       for (ptrdiff_t j = 0; j < n; j++) {
         start[j] = xi[j];
-        carried[j] += k > 0 ? fabs(xi[j]) : 0;
         G[j] = tau[k] * fabs(xi[j]) + (1 - tau[k]) * (fabs(theta[j]) + fabs(xi[j])) + carried[j];
         xi[j] += (1 - tau[k]) * (theta[j] - xi[j]);
+        carried[j] = G[j] + fabs(xi[j]) / 2;
       }
     }
   }

@@ -15,6 +15,7 @@ void measure_free(struct measure *m) {
   free(m->g);
   free(m->start);
   free(m->sizes);
+  free(m->carried);
   free(m->lower);
   *m = (struct measure){0};
 }
@@ -51,6 +52,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   if (!m->r || !m->g || !m->g2 || !m->lower || !gauge_start(b->work, &b->gauge, truth, &m->start, b->err)) {
     return fail(b->err, "%s: out of memory", b->original->name);
   }
+  if (!gauge_carried(&b->gauge, &m->truth, &m->carried, b->err)) return false;
   bool rectified = b->masked && strcmp(name, "out.y") == 0;
 #pragma omp parallel for schedule(static) if (n > 1 << 15)
   for (ptrdiff_t i = 0; i < n; i++) {
@@ -60,7 +62,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   m->chain = fmin(gauge_terms(b->original, name), b->chain);
   m->common = gauge_common(b->original, name, b->chain);
   m->kept = gauge_kept(name);
-  m->channels_share = strcmp(b->original->op, "norm") == 0 && truth->ndim > 1;
+  m->channels_share = gauge_channels_share(b->original) && truth->ndim > 1;
   m->exact = gauge_exact(b->work, truth, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits);
   return true;
 }
@@ -78,7 +80,8 @@ bool measure_add(struct measure *m, const struct measure *part, struct error *er
   ptrdiff_t n = tensor_count(&m->truth);
   const struct number_format *out = &m->p->out;
   bool squares = m->g2 != m->g;
-  if (!own_sizes(m, n)) return fail(err, "%s: out of memory", m->truth.name);
+  if (part->carried && !m->carried) m->carried = calloc((size_t)n + 1, sizeof *m->carried);
+  if (!own_sizes(m, n) || (part->carried && !m->carried)) return fail(err, "%s: out of memory", m->truth.name);
 #pragma omp parallel for schedule(static) if (n > 1 << 15)
   for (ptrdiff_t i = 0; i < n; i++) {
     m->sizes[i] += part->sizes ? part->sizes[i] : fabs(part->y[i]);
@@ -87,6 +90,7 @@ bool measure_add(struct measure *m, const struct measure *part, struct error *er
     m->g[i] += part->g[i];
     if (squares) m->g2[i] = sqrt(m->g2[i] * m->g2[i] + part->g2[i] * part->g2[i]);
     m->lower[i] += part->lower[i];
+    if (part->carried) m->carried[i] += part->carried[i];
   }
   m->chain += part->chain;
   m->exact = false;
@@ -125,6 +129,7 @@ static struct yardstick yardstick_of(const struct measure *m) {
                             .g2 = m->g2,
                             .start = m->start,
                             .sizes = m->sizes,
+                            .carried = m->carried,
                             .chain = m->chain,
                             .common = m->common,
                             .kept = m->kept,

@@ -11,6 +11,7 @@ struct measure {
   struct tensor truth;        /* name and shape; its numbers are y */
   double *y, *r, *g, *g2;     /* owned; g2 is g where inputs are not rounded */
   double *start, *sizes;      /* owned, or null: accept.h */
+  double *carried;            /* owned, or null: accept.h */
   double *lower;              /* owned: the reference on inputs of the next lower precision */
   double chain, common, kept; /* accept.h */
   bool exact, channels_share; /* accept.h */

@@ -19,8 +19,8 @@
   { 4, -9, 448 } /* E4M3 of the OCP 8-bit floating point specification */
 
 const struct precision_class precision_classes[PRECISION_COUNT] = {
-    {"fp64", FP64, FP64, FP64, FP32}, {"fp32", FP32, FP32, FP32, TF32}, {"tf32", TF32, FP32, FP32, BF16},
-    {"bf16", BF16, FP32, BF16, FP8},  {"fp16", FP16, FP32, FP16, BF16},
+    {"fp64", FP64, FP64, FP64, FP32, false}, {"fp32", FP32, FP32, FP32, TF32, false}, {"tf32", TF32, FP32, FP32, BF16, false},
+    {"bf16", BF16, FP32, BF16, FP8, false},  {"fp16", FP16, FP32, FP16, BF16, false},
 };
 
 double unit_roundoff(const struct number_format *f) { return ldexp(1, -f->bits); }

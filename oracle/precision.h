@@ -2,6 +2,8 @@
 #ifndef EDIY_ORACLE_PRECISION_H
 #define EDIY_ORACLE_PRECISION_H
 
+#include <stdbool.h>
+
 enum precision { PRECISION_FP64, PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16, PRECISION_COUNT };
 
 struct number_format {
@@ -16,6 +18,7 @@ struct precision_class {
   const char *name;
   struct number_format in, acc, out;
   struct number_format lower; /* the next lower precision: what a kernel that claims this one must not compute in */
+  bool winograd;              /* declared: convolutions 3x3 with stride 1 are computed as F(2x2, 3x3), forward (gauge_winograd.c) */
 };
 
 extern const struct precision_class precision_classes[PRECISION_COUNT];

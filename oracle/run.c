@@ -263,6 +263,16 @@ void *run_accumulator(struct case_run *run, enum dtype dtype, int ndim, const pt
   return data;
 }
 
+void *run_added(struct case_run *run, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name, const char *before) {
+  ptrdiff_t s[TENSOR_MAX_DIMS];
+  for (int d = 0; d < ndim; d++) s[d] = shape[d];
+  void *data = run_accumulator(run, dtype, ndim, shape, "%s", name);
+  if (!data || !run_has(run, "%s", before)) return data;
+  const struct tensor *t = run_result(run, name);
+  const void *start = run_input(run, dtype, ndim, s, "%s", before);
+  return start ? memcpy(data, start, (size_t)tensor_count(t) * dtype_size(dtype)) : NULL;
+}
+
 void *run_scratch(struct case_run *run, enum dtype dtype, ptrdiff_t count) {
   struct run_block *b = block_new(run, dtype, count);
   return b ? block_data(b) : NULL;

@@ -63,6 +63,9 @@ void *run_output(struct case_run *run, enum dtype dtype, int ndim, const ptrdiff
 void *run_accumulator(struct case_run *run, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* The same, beginning as the given tensor `before` where the case has it. */
+void *run_added(struct case_run *run, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name, const char *before);
+
 /* Memory that is no result: poisoned. count >= 0 elements. */
 void *run_scratch(struct case_run *run, enum dtype dtype, ptrdiff_t count);
 

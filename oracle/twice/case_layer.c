@@ -9,6 +9,14 @@
 #include "op/relu.h"
 #include "oracle/operations.h"
 
+static const char before_x[] = "in.before.x";
+
+/* grad_in.x: overwritten, or, where the case says what was there before, added to. */
+static real *gradient(struct case_run *run, int ndim, const ptrdiff_t *shape) {
+  return run_has(run, "%s", before_x) ? run_added(run, REAL_DTYPE, ndim, shape, "grad_in.x", before_x)
+                                      : run_output(run, REAL_DTYPE, ndim, shape, "grad_in.x");
+}
+
 bool REAL_NAME(case_conv)(struct case_run *run) {
   const ptrdiff_t limit = 1 << 20;
   ptrdiff_t xs[4] = {-1, -1, -1, -1}, ws[4] = {-1, -1, -1, -1}, stride, pad;
@@ -29,12 +37,11 @@ bool REAL_NAME(case_conv)(struct case_run *run) {
   if (!scratch || (run_wants(run, "out.y") && !(y = run_output(run, REAL_DTYPE, 4, ys, "out.y")))) return false;
   if (y) conv_forward(&g, x, w, y, scratch);
   if (!run_has(run, "grad_out.y")) return true;
-  if (!(dy = run_input(run, REAL_DTYPE, 4, ys, "grad_out.y")) ||
-      (run_wants(run, "grad_in.x") && !(dx = run_output(run, REAL_DTYPE, 4, xs, "grad_in.x"))) ||
-      (run_wants(run, "grad_param.weight") && !(dw = run_accumulator(run, REAL_DTYPE, 4, ws, "grad_param.weight")))) {
+  if (!(dy = run_input(run, REAL_DTYPE, 4, ys, "grad_out.y")) || (run_wants(run, "grad_in.x") && !(dx = gradient(run, 4, xs))) ||
+      (run_wants(run, "grad_param.weight") && !(dw = run_added(run, REAL_DTYPE, 4, ws, "grad_param.weight", "in.before.weight")))) {
     return false;
   }
-  if (dx) conv_backward_data(&g, dy, w, dx, false, scratch);
+  if (dx) conv_backward_data(&g, dy, w, dx, run_has(run, "%s", before_x), scratch);
   if (dw) conv_backward_weights(&g, x, dy, dw, scratch);
   return true;
 }
@@ -55,14 +62,13 @@ bool REAL_NAME(case_linear)(struct case_run *run) {
   if (run_wants(run, "out.y") && !(y = run_output(run, REAL_DTYPE, 2, ys, "out.y"))) return false;
   if (y) linear_forward(&g, x, w, b, y);
   if (!run_has(run, "grad_out.y")) return true;
-  if (!(dy = run_input(run, REAL_DTYPE, 2, ys, "grad_out.y")) ||
-      (run_wants(run, "grad_in.x") && !(dx = run_output(run, REAL_DTYPE, 2, xs, "grad_in.x"))) ||
-      (weights && (!(dw = run_accumulator(run, REAL_DTYPE, 2, ws, "grad_param.weight")) ||
-                   (bias && !(db = run_accumulator(run, REAL_DTYPE, 1, ws, "grad_param.bias"))) ||
+  if (!(dy = run_input(run, REAL_DTYPE, 2, ys, "grad_out.y")) || (run_wants(run, "grad_in.x") && !(dx = gradient(run, 2, xs))) ||
+      (weights && (!(dw = run_added(run, REAL_DTYPE, 2, ws, "grad_param.weight", "in.before.weight")) ||
+                   (bias && !(db = run_added(run, REAL_DTYPE, 1, ws, "grad_param.bias", "in.before.bias"))) ||
                    !(scratch = run_scratch(run, REAL_DTYPE, linear_scratch(&g)))))) {
     return false;
   }
-  if (dx) linear_backward_data(&g, dy, w, dx, false);
+  if (dx) linear_backward_data(&g, dy, w, dx, run_has(run, "%s", before_x));
   if (dw) linear_backward_weights(&g, x, dy, dw, db, scratch);
   return true;
 }
@@ -120,8 +126,8 @@ bool REAL_NAME(case_norm)(struct case_run *run) {
   real *dx, *dresidual = NULL, *dgamma, *dbeta;
   if (!(dy = run_input(run, REAL_DTYPE, ndim, s, "grad_out.y")) || !(dx = run_output(run, REAL_DTYPE, ndim, s, "grad_in.x")) ||
       (has_residual && !(dresidual = run_output(run, REAL_DTYPE, ndim, s, "grad_in.residual"))) ||
-      !(dgamma = run_accumulator(run, REAL_DTYPE, 1, &g.c, "grad_param.gamma")) ||
-      !(dbeta = run_accumulator(run, REAL_DTYPE, 1, &g.c, "grad_param.beta"))) {
+      !(dgamma = run_added(run, REAL_DTYPE, 1, &g.c, "grad_param.gamma", "in.before.gamma")) ||
+      !(dbeta = run_added(run, REAL_DTYPE, 1, &g.c, "grad_param.beta", "in.before.beta"))) {
     return false;
   }
   if (train) {
@@ -179,8 +185,8 @@ bool REAL_NAME(case_avgpool)(struct case_run *run) {
   if (!y) return false;
   avgpool_forward(&g, x, y);
   if (!run_has(run, "grad_out.y")) return true;
-  if (!(dy = run_input(run, REAL_DTYPE, 2, ys, "grad_out.y")) || !(dx = run_output(run, REAL_DTYPE, 4, xs, "grad_in.x"))) return false;
-  avgpool_backward(&g, dy, dx, false);
+  if (!(dy = run_input(run, REAL_DTYPE, 2, ys, "grad_out.y")) || !(dx = gradient(run, 4, xs))) return false;
+  avgpool_backward(&g, dy, dx, run_has(run, "%s", before_x));
   return true;
 }
 

@@ -1,5 +1,7 @@
 /* Cases of what is E-DIY's own: region matching and the losses. */
 
+#include <stdio.h>
+
 #include "op/loss.h"
 #include "op/match.h"
 #include "oracle/operations.h"
@@ -105,20 +107,27 @@ static double *direction(struct case_run *run, const char *name, int view, ptrdi
   return run_output(run, DTYPE_F64, 1, &b, "out.%s%d", name, view + 1);
 }
 
+/* grad_in.NAMEv, which the losses add to. */
+static real *added(struct case_run *run, int ndim, const ptrdiff_t *shape, const char *name, int view) {
+  char to[32], before[32];
+  snprintf(to, sizeof to, "grad_in.%s%d", name, view + 1);
+  snprintf(before, sizeof before, "in.before.%s%d", name, view + 1);
+  return run_added(run, REAL_DTYPE, ndim, shape, to, before);
+}
+
 /* The terms in which view v is the online one. byol, rdem, riem: their values are added. */
 static bool compute_view(struct case_run *run, const struct loss_case *l, int v, double *byol, double *rdem, double *riem,
                          double *scratch) {
   const struct loss_view *view = &l->view[v];
   ptrdiff_t b = l->whole.b;
   double *one = direction(run, "byol", v, b), *two, *three;
-  real *dq = run_accumulator(run, REAL_DTYPE, 2, l->qs, "grad_in.q%d", v + 1), *dr, *dp = NULL;
+  real *dq = added(run, 2, l->qs, "q", v), *dr, *dp = NULL;
   if (!one || !dq) return false;
   loss_byol(&l->whole, view->q, view->z, l->lambda[2], one, dq, scratch);
   for (ptrdiff_t i = 0; i < b; i++) byol[i] += one[i];
   if (!l->has_regions) return true;
-  if (!(two = direction(run, "rdem", v, b)) || !(three = direction(run, "riem", v, b)) ||
-      !(dr = run_accumulator(run, REAL_DTYPE, 3, l->rs, "grad_in.r%d", v + 1)) ||
-      (view->p && !(dp = run_accumulator(run, REAL_DTYPE, 3, l->rs, "grad_in.p%d", v + 1)))) {
+  if (!(two = direction(run, "rdem", v, b)) || !(three = direction(run, "riem", v, b)) || !(dr = added(run, 3, l->rs, "r", v)) ||
+      (view->p && !(dp = added(run, 3, l->rs, "p", v)))) {
     return false;
   }
   if (l->negative) {
