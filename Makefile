@@ -31,7 +31,10 @@ TWICE := ref/base/blas.c $(wildcard ref/op/*.c ref/model/*.c ref/eval/*.c ref/ap
          $(wildcard ref/image/augment*.c ref/image/resize.c ref/image/colour.c ref/image/blur.c)
 ONCE  := $(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c ref/train/*.c ref/api/*.c))
 ORACLE_TWICE := $(wildcard oracle/twice/*.c)
-ORACLE_ONCE  := $(filter-out oracle/main.c,$(wildcard oracle/*.c oracle/mutants/*.c))
+# The plain backend is compiled a second time, with its faults, for the mutation build; what drives faults is there alone.
+MUTATION     := oracle/verb_mutate.c $(wildcard oracle/mutants/mutate_*.c)
+PLAIN        := $(filter-out $(MUTATION),$(wildcard oracle/mutants/*.c))
+ORACLE_ONCE  := $(filter-out oracle/main.c $(MUTATION),$(wildcard oracle/*.c oracle/mutants/*.c))
 EDIY_MAIN    := $(wildcard ref/program/*.c)
 TEST_TWICE := $(wildcard tests/op/test_*.c tests/model/test_*.c tests/eval/test_*.c tests/image/test_*.c)
 TEST_ONCE  := $(wildcard tests/base/test_*.c tests/train/test_*.c tests/program/test_*.c tests/oracle/test_*.c)
@@ -102,6 +105,31 @@ $(BUILD)/oracle: $(ORACLE_MAIN) $(PICK_CUDA) $(BUILD)/liboracle.a $(PROGRAM_CUDA
 	$(call say,LD)
 	$(link_program)
 
+# The mutation build: the oracle with every fault of the plain backend as a switch, and the verb mutate. Never installed.
+MUTATION_OBJECTS := $(patsubst %.c,$(BUILD)/mutation/%.o,$(PLAIN) $(MUTATION))
+$(BUILD)/mutation/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=32 -DEDIY_MUTATION $(CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/oracle-mutants: $(BUILD)/mutation/oracle/main.o $(MUTATION_OBJECTS) $(call O32,ref/program/start.c) $(BUILD)/liboracle.a $(BUILD)/libediy.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+.PHONY: mutants oracle-proof
+mutants: $(BUILD)/oracle-mutants ## the oracle with faults to find: build/oracle-mutants mutate
+
+# What the oracle finds and what it must not find, counted: docs/oracle.md has the figures. PROOF_RUNS, PROOF_CASES: how much.
+PROOF_RUNS  ?= 10000
+PROOF_CASES ?= 24
+oracle-proof: $(BUILD)/oracle-mutants $(BUILD)/oracle ## every fault of the catalogue, and 10,000 right runs: minutes
+	@echo "== right variants"
+	@$(BUILD)/oracle fuzz variants=yes repeat=no runs=$(PROOF_RUNS)
+	@echo "== the reference, with OpenBLAS for several processors, 1 and 3 threads"
+	@for core in Haswell Sandybridge Nehalem; do for threads in 1 3; do \
+	  echo "$$core, $$threads threads:"; \
+	  OPENBLAS_CORETYPE=$$core OMP_NUM_THREADS=$$threads $(BUILD)/oracle fuzz backend=reference runs=200 seed=$$threads || exit 1; done; done
+	@echo "== faults"
+	@$(BUILD)/oracle-mutants mutate cases=$(PROOF_CASES)
+
 # ---- tests ---------------------------------------------------------------------------------------------------------------------------
 TEST_LIBS = $(call O32,$(TEST_SUPPORT)) $(BUILD)/liboracle.a $(BUILD)/libediy.a
 $(BUILD)/tests/%_f32: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
@@ -113,6 +141,11 @@ $(BUILD)/tests/%_f64: $(BUILD)/f64/tests/%.o $(TEST_LIBS)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 $(BUILD)/tests/%: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+# The catalogue of faults is in the mutation build's objects, which come before the library's.
+$(BUILD)/tests/oracle/test_mutants: $(BUILD)/f32/tests/oracle/test_mutants.o $(MUTATION_OBJECTS) $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@

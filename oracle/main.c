@@ -7,8 +7,12 @@
 #include "program/start.h"
 
 /* Names of two words before those that they begin with. */
-static const struct oracle_verb *const verbs[] = {&oracle_verb_report, &oracle_verb_bisect, &oracle_verb_replay, &oracle_verb_make,
-                                                  &oracle_verb_case,   &oracle_verb_dump,   &oracle_verb_check};
+static const struct oracle_verb *const verbs[] = {
+#ifdef EDIY_MUTATION
+    &oracle_verb_mutate,
+#endif
+    &oracle_verb_fuzz,   &oracle_verb_report, &oracle_verb_bisect, &oracle_verb_replay,
+    &oracle_verb_make,   &oracle_verb_case,   &oracle_verb_dump,   &oracle_verb_check};
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }
@@ -63,6 +67,10 @@ static enum oracle_exit dispatch(int count, char *const *arguments, struct error
     if (!words) continue;
     if (help || (count > words && is_help(arguments[words]))) return print_help(verbs[i]), ORACLE_PASS;
     return verbs[i]->run(count - words, arguments + words, err);
+  }
+  if (!strcmp(arguments[0], "mutate")) {
+    fail(err, "mutate is a verb of the mutation build, which holds the faults: make mutants && build/oracle-mutants mutate");
+    return ORACLE_BAD_INPUT;
   }
   fail(err, "unknown verb '%s'; oracle help lists them", arguments[0]);
   return ORACLE_BAD_INPUT;

@@ -13,7 +13,17 @@
 enum { MAX_SIZE = 1 << 28, WHOLE = 3 };
 
 static const char *const op_names[] = {"conv", "linear", "norm", "relu", "maxpool", "avgpool", "match", "loss", "lars", "ema"};
-static const char *const fill_names[] = {"normal", "int", "tiny", "sparse", "onehot", "offset"};
+static const char *const fill_names[MAKE_FILLS] = {"normal", "int",      "tiny",  "sparse",   "onehot", "offset",
+                                                   "ties",   "constant", "zeros", "denormal", "inf",    "wide"};
+
+const char *make_op_name(int op) { return op_names[op]; }
+
+int make_op_named(const char *name) {
+  for (int i = 0; i < MAKE_RANDOM; i++) {
+    if (strcmp(op_names[i], name) == 0) return i;
+  }
+  return -1;
+}
 
 struct making {
   const struct make_options *o;
@@ -29,6 +39,10 @@ static double draw(struct philox *g, int fill) {
   case FILL_TINY: return 1e-4 * philox_normal(g);
   case FILL_SPARSE: return philox_below(g, 10) ? 0 : philox_normal(g);
   case FILL_OFFSET: return 100 + 0.01 * philox_normal(g);
+  case FILL_TIES: return ((double)philox_below(g, 5) - 2) / 2;
+  case FILL_DENORMAL: return 1e-39 * philox_normal(g);
+  case FILL_INF: return philox_below(g, 50) ? philox_normal(g) : philox_below(g, 3) ? copysign(INFINITY, philox_normal(g)) : NAN;
+  case FILL_WIDE: return philox_normal(g) * pow(10, 6 * philox_uniform(g) - 3);
   default: return philox_normal(g);
   }
 }
@@ -57,6 +71,19 @@ static struct philox stream_of(const struct making *m, const char *name) {
   return philox_stream((uint64_t)m->o->seed, PHILOX_TEST, 2, hash, 0);
 }
 
+/* Rows (the last axis) that are what the fill says of them: copies of earlier ones, all one row, zeros. */
+static void arrange_rows(struct philox *g, int fill, ptrdiff_t rows, ptrdiff_t c, double *x) {
+  for (ptrdiff_t i = 1; i < rows; i++) {
+    ptrdiff_t from = fill == FILL_TIES && philox_below(g, 2) ? (ptrdiff_t)philox_below(g, (uint32_t)i) : fill == FILL_CONSTANT ? 0 : i;
+    for (ptrdiff_t k = 0; k < c; k++) x[i * c + k] = x[from * c + k];
+  }
+  for (ptrdiff_t i = 0; fill == FILL_ZEROS && i < rows; i++) {
+    if (philox_below(g, 3) > 0) continue;
+    double scale = philox_below(g, 2) ? 0x1p-27 : 0;
+    for (ptrdiff_t k = 0; k < c; k++) x[i * c + k] *= scale;
+  }
+}
+
 static bool add_numbers(struct making *m, int fill, double scale, double offset, int ndim, const ptrdiff_t *shape, const char *name) {
   double *x = add_input(m, DTYPE_F64, ndim, shape, name);
   struct philox g = stream_of(m, name);
@@ -65,16 +92,31 @@ static bool add_numbers(struct making *m, int fill, double scale, double offset,
   ptrdiff_t n = tensor_count(t);
   for (ptrdiff_t i = 0; i < n; i++) x[i] = fill == FILL_ONEHOT ? 0 : (double)(float)(offset + scale * draw(&g, fill));
   if (fill == FILL_ONEHOT) x[philox_below(&g, (uint32_t)n)] = 1;
+  ptrdiff_t channels = ndim > 0 ? shape[ndim - 1] : 1;
+  arrange_rows(&g, fill, n / channels, channels, x);
   return true;
 }
 
+/* Upstream gradients, and what gradients are added to: no arranged rows, no single 1, no large mean. */
+static int gradient_fill(int fill) {
+  bool kept = fill == FILL_INT || fill == FILL_TINY || fill == FILL_SPARSE || fill == FILL_DENORMAL || fill == FILL_WIDE;
+  return kept ? fill : FILL_NORMAL;
+}
+
+/* Infinite values mean something where nothing is divided or averaged over rows. */
 static bool add_activation(struct making *m, int ndim, const ptrdiff_t *shape, const char *name) {
-  return add_numbers(m, m->o->fill, 1, 0, ndim, shape, name);
+  int op = m->o->op, fill = m->o->fill;
+  bool may_be_infinite = op == MAKE_CONV || op == MAKE_LINEAR || op == MAKE_RELU || op == MAKE_MAXPOOL || op == MAKE_AVGPOOL;
+  return add_numbers(m, fill == FILL_INF && !may_be_infinite ? FILL_NORMAL : fill, 1, 0, ndim, shape, name);
 }
 
 static bool add_gradient(struct making *m, int ndim, const ptrdiff_t *shape) {
-  int fill = m->o->fill == FILL_ONEHOT || m->o->fill == FILL_OFFSET ? FILL_NORMAL : m->o->fill;
-  return add_numbers(m, fill, 1, 0, ndim, shape, "grad_out.y");
+  return add_numbers(m, gradient_fill(m->o->fill), 1, 0, ndim, shape, "grad_out.y");
+}
+
+/* What was there before a gradient is added. */
+static bool add_before(struct making *m, int ndim, const ptrdiff_t *shape, const char *name) {
+  return !m->o->before || add_numbers(m, gradient_fill(m->o->fill), 1, 0, ndim, shape, name);
 }
 
 /* fan_in scales normal weights so that outputs have the size of inputs. */
@@ -101,7 +143,7 @@ static bool build_conv(struct making *m) {
   ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, ws[] = {o->k, o->r, o->r, o->c}, ys[] = {o->n, g.p, g.q, o->k};
   m->made->file.attributes = json_pack("{s:I,s:I}", "stride", (json_int_t)o->stride, "pad", (json_int_t)o->pad);
   return add_activation(m, 4, xs, "in.x") && add_parameter(m, (double)(o->r * o->r * o->c), 4, ws, "param.weight") &&
-         add_gradient(m, 4, ys);
+         add_gradient(m, 4, ys) && add_before(m, 4, xs, "in.before.x") && add_before(m, 4, ws, "in.before.weight");
 }
 
 static bool build_linear(struct making *m) {
@@ -109,32 +151,32 @@ static bool build_linear(struct making *m) {
   ptrdiff_t xs[] = {o->m, o->i}, ws[] = {o->o, o->i}, ys[] = {o->m, o->o};
   m->made->file.attributes = json_pack("{s:b}", "bias", o->bias);
   return add_activation(m, 2, xs, "in.x") && add_parameter(m, (double)o->i, 2, ws, "param.weight") &&
-         (!o->bias || add_parameter(m, 1, 1, ws, "param.bias")) && add_gradient(m, 2, ys);
+         (!o->bias || (add_parameter(m, 1, 1, ws, "param.bias") && add_before(m, 1, ws, "in.before.bias"))) && add_gradient(m, 2, ys) &&
+         add_before(m, 2, xs, "in.before.x") && add_before(m, 2, ws, "in.before.weight");
 }
 
 static bool build_norm(struct making *m) {
   const struct make_options *o = m->o;
   ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, c = o->c;
-  int fill = o->fill == FILL_ONEHOT ? FILL_NORMAL : o->fill;
   m->made->file.attributes = json_pack("{s:s,s:f,s:f,s:b,s:b}", "mode", o->train ? "train" : "eval", "eps", (double)(float)o->eps,
                                        "momentum", (double)(float)o->momentum, "relu", o->relu, "residual", o->residual);
   if (!add_activation(m, 4, xs, "in.x") || (o->residual && !add_numbers(m, FILL_NORMAL, 1, 0, 4, xs, "in.residual")) ||
       !add_numbers(m, FILL_NORMAL, 0.25, 1, 1, &c, "param.gamma") || !add_numbers(m, FILL_NORMAL, 0.5, 0, 1, &c, "param.beta") ||
-      !add_numbers(m, fill == FILL_OFFSET ? FILL_OFFSET : FILL_NORMAL, 1, 0, 1, &c, "in.running_mean") ||
+      !add_numbers(m, o->fill == FILL_OFFSET ? FILL_OFFSET : FILL_NORMAL, 1, 0, 1, &c, "in.running_mean") ||
       !add_numbers(m, FILL_NORMAL, 0.1, 1, 1, &c, "in.running_var")) {
     return false;
   }
   double *var = m->made->input[m->made->file.file.count - 1].data;
   for (ptrdiff_t k = 0; k < c; k++) var[k] = fmax(var[k], 0.25); /* a variance is positive */
-  return add_gradient(m, 4, xs);
+  return add_gradient(m, 4, xs) && add_before(m, 1, &c, "in.before.gamma") && add_before(m, 1, &c, "in.before.beta");
 }
 
 static bool build_plain(struct making *m) {
   const struct make_options *o = m->o;
   ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, pooled[] = {o->n, maxpool_out(o->h), maxpool_out(o->w), o->c}, means[] = {o->n, o->c};
   m->made->file.attributes = o->op == MAKE_MAXPOOL ? json_pack("{s:i,s:i,s:i}", "kernel", 3, "stride", 2, "pad", 1) : json_object();
-  return add_activation(m, 4, xs, "in.x") &&
-         (o->op == MAKE_AVGPOOL ? add_gradient(m, 2, means) : add_gradient(m, 4, o->op == MAKE_MAXPOOL ? pooled : xs));
+  return add_activation(m, 4, xs, "in.x") && (o->op == MAKE_AVGPOOL ? add_gradient(m, 2, means) && add_before(m, 4, xs, "in.before.x")
+                                                                    : add_gradient(m, 4, o->op == MAKE_MAXPOOL ? pooled : xs));
 }
 
 static bool build_match(struct making *m) {
@@ -150,35 +192,63 @@ static bool build_loss(struct making *m) {
   const struct make_options *o = m->o;
   ptrdiff_t qs[] = {o->n, o->c}, rs[] = {o->n, o->h * o->w, o->c};
   m->made->file.attributes = json_pack("{s:f,s:f,s:f,s:s,s:s}", "lambda1", (double)(float)o->lambda1, "lambda2", (double)(float)o->lambda2,
-                                       "lambda3", (double)(float)o->lambda3, "rdem_stopgrad", "none", "rdem_negative", "region");
-  bool ok = true;
+                                       "lambda3", (double)(float)o->lambda3, "rdem_stopgrad", o->stopgrad ? "match" : "none",
+                                       "rdem_negative", o->instance ? "instance" : "region");
+  bool ok = !o->instance || add_indices(m, o->n, 1, qs, "in.neg");
   for (int i = 0; ok && i < 4; i++) {
     ok = add_activation(m, 2, qs, global[i]) && add_activation(m, 3, rs, region[i]) && add_indices(m, rs[1], 2, rs, index[i]);
+  }
+  for (int v = 0; ok && v < 2; v++) {
+    ok = add_before(m, 2, qs, v == 0 ? "in.before.q1" : "in.before.q2") && add_before(m, 3, rs, v == 0 ? "in.before.r1" : "in.before.r2");
   }
   return ok;
 }
 
-/* A weight and a vector, in the names of the format. */
-static bool build_lars(struct making *m) {
-  const struct make_options *o = m->o;
-  ptrdiff_t ws[] = {o->k, o->r, o->r, o->c}, one = 1;
-  int fill = o->fill == FILL_OFFSET || o->fill == FILL_ONEHOT ? FILL_NORMAL : o->fill;
-  m->made->file.attributes =
-      json_pack("{s:s,s:f,s:f,s:f,s:i}", "variant", o->openselfsup ? "openselfsup" : "byol", "trust", (double)(float)o->trust, "momentum",
-                (double)(float)o->mu, "weight_decay", (double)(float)o->decay, "steps", 1);
-  return add_numbers(m, FILL_INT, 0, o->lr, 1, &one, "in.lr") && add_parameter(m, (double)(o->r * o->r * o->c), 4, ws, "param.weight.0") &&
-         add_parameter(m, 1, 1, ws, "param.vector.0") && add_numbers(m, fill, 0.01, 0, 4, ws, "in.grad.0.weight.0") &&
-         add_numbers(m, fill, 0.01, 0, 1, ws, "in.grad.0.vector.0") &&
-         add_numbers(m, FILL_NORMAL, 0.001, 0, 4, ws, "in.momentum.weight.0") &&
-         add_numbers(m, FILL_NORMAL, 0.001, 0, 1, ws, "in.momentum.vector.0");
+/* One number a step. */
+static bool add_steps(struct making *m, double first, double last, const char *name) {
+  ptrdiff_t steps = m->o->steps;
+  double *x = add_input(m, DTYPE_F64, 1, &steps, name);
+  for (ptrdiff_t k = 0; x && k < steps; k++) x[k] = (double)(float)(first + (last - first) * (double)k / (double)steps);
+  return x != NULL;
 }
 
+/* A weight and a vector, in the names of the format. The rate falls from step to step. */
+static bool build_lars(struct making *m) {
+  static const char *const names[] = {"weight.0", "vector.0"};
+  const struct make_options *o = m->o;
+  ptrdiff_t ws[] = {o->k, o->r, o->r, o->c};
+  char name[48];
+  m->made->file.attributes =
+      json_pack("{s:s,s:f,s:f,s:f,s:I}", "variant", o->openselfsup ? "openselfsup" : "byol", "trust", (double)(float)o->trust, "momentum",
+                (double)(float)o->mu, "weight_decay", (double)(float)o->decay, "steps", (json_int_t)o->steps);
+  bool ok = add_steps(m, o->lr, o->lr / 2, "in.lr");
+  for (int i = 0; ok && i < 2; i++) {
+    int ndim = i == 0 ? 4 : 1;
+    snprintf(name, sizeof name, "param.%s", names[i]);
+    ok = add_parameter(m, i == 0 ? (double)(o->r * o->r * o->c) : 1, ndim, ws, name);
+    snprintf(name, sizeof name, "in.momentum.%s", names[i]);
+    ok = ok && add_numbers(m, FILL_NORMAL, 0.001, 0, ndim, ws, name);
+    for (int k = 0; ok && k < o->steps; k++) {
+      snprintf(name, sizeof name, "in.grad.%d.%s", k, names[i]);
+      ok = add_numbers(m, o->fill == FILL_CONSTANT ? FILL_ZEROS : gradient_fill(o->fill), o->fill == FILL_CONSTANT ? 0 : 0.01, 0, ndim, ws,
+                       name);
+    }
+  }
+  return ok;
+}
+
+/* tau rises from step to step. */
 static bool build_ema(struct making *m) {
   const struct make_options *o = m->o;
-  ptrdiff_t ws[] = {o->k, o->r, o->r, o->c}, one = 1;
+  ptrdiff_t ws[] = {o->k, o->r, o->r, o->c};
+  char name[48];
   m->made->file.attributes = json_object();
-  return add_numbers(m, FILL_INT, 0, o->tau, 1, &one, "in.tau") && add_activation(m, 4, ws, "in.target.0") &&
-         add_activation(m, 4, ws, "in.online.0.0");
+  bool ok = add_steps(m, o->tau, 1, "in.tau") && add_activation(m, 4, ws, "in.target.0");
+  for (int k = 0; ok && k < o->steps; k++) {
+    snprintf(name, sizeof name, "in.online.%d.0", k);
+    ok = add_activation(m, 4, ws, name);
+  }
+  return ok;
 }
 
 static bool build(struct making *m) {
@@ -314,23 +384,4 @@ bool make_case(const struct make_options *o, struct error *err) {
   if (begun) made_case_free(made);
   free(made);
   return ok;
-}
-
-/* ---- random -------------------------------------------------------------------------------------------------------------------------- */
-
-static int64_t between(struct philox *g, int64_t least, int64_t most) { return least + philox_below(g, (uint32_t)(most - least + 1)); }
-
-void make_draw(struct make_options *o) {
-  static const int64_t kernels[] = {1, 3, 3, 5, 7};
-  struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, 3, 0, 0);
-  int64_t op = between(&g, 0, MAKE_RANDOM - 1); /* drawn in any case: what follows does not depend on it */
-  if (o->op == MAKE_RANDOM) o->op = (int)op;
-  o->fill = (int)between(&g, 0, FILL_OFFSET);
-  if (o->op == MAKE_MATCH && (o->fill == FILL_SPARSE || o->fill == FILL_OFFSET)) o->fill = FILL_NORMAL; /* not decided in float */
-  o->n = between(&g, 1, 4), o->h = between(&g, 3, 14), o->w = between(&g, 3, 14), o->c = between(&g, 1, 40);
-  o->k = between(&g, 1, 40), o->r = kernels[between(&g, 0, 4)], o->stride = between(&g, 1, 2);
-  o->pad = o->r / 2;
-  o->m = between(&g, 1, 64), o->i = between(&g, 1, 300), o->o = between(&g, 1, 64);
-  o->bias = between(&g, 0, 1), o->train = between(&g, 0, 3) > 0, o->relu = between(&g, 0, 1), o->residual = between(&g, 0, 1);
-  o->dot = between(&g, 0, 1), o->openselfsup = between(&g, 0, 1);
 }

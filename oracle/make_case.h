@@ -26,7 +26,21 @@ enum make_op {
 /* What the inputs look like. INT: whole numbers from -3 to 3; TINY: normal, times 1e-4; SPARSE: nine zeros in ten; ONEHOT: a single 1 in
  * in.x;
  * OFFSET: mean 100, deviation 0.01. Parameters are INT with INT, else normal; upstream gradients are normal with ONEHOT and OFFSET. */
-enum make_fill { FILL_NORMAL, FILL_INT, FILL_TINY, FILL_SPARSE, FILL_ONEHOT, FILL_OFFSET };
+enum make_fill {
+  FILL_NORMAL,
+  FILL_INT,
+  FILL_TINY,
+  FILL_SPARSE,
+  FILL_ONEHOT,
+  FILL_OFFSET,
+  FILL_TIES,     /* in.x and regions: -1, -1/2, 0, 1/2 or 1 */
+  FILL_CONSTANT, /* a channel has one value: no variance */
+  FILL_ZEROS,    /* a row in three is 0, or 2^-27 times as large: below the guard of a cosine */
+  FILL_DENORMAL, /* normal, times 1e-39 */
+  FILL_INF,      /* in.x: one in fifty is infinite or NaN */
+  FILL_WIDE,     /* normal, times 10^-3 to 10^3 */
+  MAKE_FILLS
+};
 
 struct make_options {
   int op;                    /* enum make_op */
@@ -38,18 +52,33 @@ struct make_options {
   double eps, momentum, lambda1, lambda2, lambda3;
   bool openselfsup;                 /* lars: its variant */
   double lr, trust, mu, decay, tau; /* lars, ema: a weight k x r x r x c and a vector of k */
+  bool before, stopgrad, instance;  /* gradients are added to; loss: forms of R-DEM */
+  int64_t steps;                    /* lars, ema */
   int64_t seed;
   char out[4096];
 };
 
-enum { MAKE_KEYS = 31 };
-extern const struct option make_keys[MAKE_KEYS]; /* key=value for each field */
+const char *make_op_name(int op);
+int make_op_named(const char *name); /* -1 if there is none */
+
+enum { MAKE_KEYS = 35 };
+extern const struct option make_keys[MAKE_KEYS];
+void make_defaults(struct make_options *o);
+
+/* The command that writes this case to the file. */
+void make_command(const struct make_options *o, const char *file, char *text, size_t size);
+
+/* Halves sizes until the operation multiplies at most so often, where that is possible. */
+void make_limit(struct make_options *o, double products);
 
 /* Sizes, fill and switches are drawn from the seed, and with RANDOM the operation, and left in o. */
 void make_draw(struct make_options *o);
 
+/* Draws the rest as well: what was there before, forms and weights of the losses, steps, decay, tau. */
+void make_draw_more(struct make_options *o);
+
 /* The inputs of a case, without results: every number that goes in is exact in float. */
-enum { MAKE_MAX_INPUTS = 16 };
+enum { MAKE_MAX_INPUTS = 48 };
 
 struct made_case {
   struct case_file file; /* may be run like any case; points into this struct, which must not be copied */

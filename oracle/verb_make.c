@@ -7,7 +7,7 @@
 #include "oracle/verb.h"
 
 static bool make(int count, char *const *arguments, struct make_options *o, struct error *err) {
-  options_default(make_keys, MAKE_KEYS, o);
+  make_defaults(o);
   for (int i = 0; i < count; i++) {
     if (!strchr(arguments[i], '=')) {
       return fail(err, "case make: '%s' is not of the form key=value; usage: oracle case make %s", arguments[i], oracle_verb_make.usage);

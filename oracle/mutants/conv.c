@@ -35,6 +35,12 @@ static void forward_term(const struct conv *g, const float *x, const float *w, p
 void plain_conv_forward(const struct conv *g, const float *x, const float *w, float *y, void *scratch) {
   (void)scratch;
   plain_begin(CALL_CONV_FORWARD);
+  struct plain_choice choice;
+  plain_chosen(&choice);
+  if (choice.winograd && g->r == 3 && g->s == 3 && g->stride == 1) {
+    plain_conv_winograd(g, x, w, y);
+    return;
+  }
   ptrdiff_t total = g->n * g->p * g->q * g->k, channels = g->c - (FAULT(CONV_LAST_CHANNEL) ? 1 : 0);
   if (FAULT(CONV_HALF_TAIL)) channels = g->c / 8 * 8;
   for (ptrdiff_t n = 0; n < g->n; n++)
@@ -46,9 +52,10 @@ void plain_conv_forward(const struct conv *g, const float *x, const float *w, fl
           if (FAULT(CONV_CHANNELS)) from_k = partner(k, g->k);
           if (FAULT(CONV_LAST_IMAGE) && n == g->n - 1 && n > 0) from_n = n - 1;
           sum_begin(FAULT_CONV_Y_TF32);
-          for (ptrdiff_t r = 0; r < g->r; r++)
-            for (ptrdiff_t s = 0; s < g->s; s++)
-              for (ptrdiff_t c = 0; c < channels; c++) forward_term(g, x, w, from_n, p, q, from_k, r, s, c);
+          for (ptrdiff_t i = 0; i < g->r * g->s * channels; i++) {
+            ptrdiff_t tap = choice.columns ? i % (g->r * g->s) : i / channels, c = choice.columns ? i / (g->r * g->s) : i % channels;
+            forward_term(g, x, w, from_n, p, q, from_k, tap / g->s, tap % g->s, c);
+          }
           float value = sum_total();
           if (FAULT(CONV_LAST_COLUMN) && q == g->q - 1) value = 0;
           if (FAULT(CONV_TILE) && at / 16 == total / 32) value = 0;

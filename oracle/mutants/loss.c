@@ -12,6 +12,7 @@ static float as_bf16(float x) { return (float)number_round(&precision_classes[PR
 /* How one loss treats its rows; filled from its faults. */
 struct form {
   bool tf32, bf16, no_guard, guard_added, no_length /* of the constant row */, no_own_length, no_projection, guarded_projection;
+  bool mean; /* the constant row is a mean of inputs, and no input itself */
   ptrdiff_t channels;
 };
 
@@ -20,10 +21,15 @@ static float read(const struct form *f, float x) {
   return f->tf32 ? as_tf32(x) : f->bf16 ? as_bf16(x) : x;
 }
 
-static float inverse_length(const struct form *f, ptrdiff_t c, const float *a) {
+static float read_constant(const struct form *f, float x) { return f->mean ? x : read(f, x); }
+
+static float inverse_length(const struct form *f, ptrdiff_t c, const float *a, bool constant) {
   float square;
   sum_begin(FAULT_NONE);
-  for (ptrdiff_t k = 0; k < c; k++) sum_term(read(f, a[k]), read(f, a[k]));
+  for (ptrdiff_t k = 0; k < c; k++) {
+    float x = constant ? read_constant(f, a[k]) : read(f, a[k]);
+    sum_wide(x, x);
+  }
   square = sum_total();
   if (f->no_guard) return 1 / sqrtf(square);
   if (f->guard_added) return 1 / sqrtf(square + 1e-6f);
@@ -34,14 +40,14 @@ static bool is_guarded(float inverse) { return inverse == 1 / sqrtf(guard); }
 
 /* cos(a, v) for a row v that takes no gradient; adds factor * its gradient to da, unless null. */
 static float cosine(const struct form *f, ptrdiff_t c, const float *a, const float *v, float factor, float *da) {
-  float ia = inverse_length(f, c, a), iv = f->no_length ? 1 : inverse_length(f, c, v);
+  float ia = inverse_length(f, c, a, false), iv = f->no_length ? 1 : inverse_length(f, c, v, true);
   sum_begin(FAULT_NONE);
-  for (ptrdiff_t k = 0; k < f->channels; k++) sum_term(read(f, a[k]), read(f, v[k]));
+  for (ptrdiff_t k = 0; k < f->channels; k++) sum_wide(read(f, a[k]), read_constant(f, v[k]));
   float cos = sum_total() * ia * iv;
   float along = is_guarded(ia) && !f->guarded_projection ? 0 : cos * ia, length = f->no_own_length ? 1 : ia;
   if (f->no_projection) along = 0;
   for (ptrdiff_t k = 0; da && k < c; k++)
-    da[k] = plain_out(plain_in(da[k]) + factor * length * (read(f, v[k]) * iv - along * read(f, a[k])));
+    da[k] += factor * length * (read_constant(f, v[k]) * iv - along * read(f, a[k])); /* stored in float at any precision */
   return cos;
 }
 
@@ -75,7 +81,7 @@ void plain_loss_byol(const struct loss *g, const float *q, const float *z, doubl
     value[b] = 0;
     if (skipped) continue;
     float cos = cosine(&f, g->c, q + b * g->c, z + b * g->c, factor, dq ? dq + b * g->c : NULL);
-    value[b] = (double)plain_out(FAULT(BYOL_HALF) ? 1 - cos : 2 - 2 * cos);
+    value[b] = (double)(FAULT(BYOL_HALF) ? 1 - cos : 2 - 2 * cos);
   }
 }
 
@@ -113,7 +119,7 @@ void plain_loss_rdem(const struct loss *g, const float *r, const int32_t *d, enu
   for (ptrdiff_t b = 0; b < g->b; b++) {
     ptrdiff_t at = b * g->n * g->c;
     const int32_t *matches = d + (FAULT(RDEM_IMAGE) ? 0 : b) * g->n;
-    value[b] = skipped ? 0 : (double)plain_out(rdem_image(&f, g, r + at, matches, both, factor, dr ? dr + at : NULL));
+    value[b] = skipped ? 0 : (double)(rdem_image(&f, g, r + at, matches, both, factor, dr ? dr + at : NULL));
   }
 }
 
@@ -124,7 +130,7 @@ static void mean_region(const struct loss *g, const float *regions, float *mean)
     mean[k] = 0;
     for (ptrdiff_t j = 0; j < g->n; j++) {
       float x = plain_in(regions[j * g->c + k]);
-      mean[k] += FAULT(INSTANCE_UNIT) ? x * inverse_length(&f, g->c, regions + j * g->c) : x;
+      mean[k] += FAULT(INSTANCE_UNIT) ? x * inverse_length(&f, g->c, regions + j * g->c, false) : x;
     }
     mean[k] = FAULT(INSTANCE_FIRST) ? plain_in(regions[k]) : mean[k] / (float)g->n;
   }
@@ -133,7 +139,7 @@ static void mean_region(const struct loss *g, const float *regions, float *mean)
 void plain_loss_rdem_instance(const struct loss *g, const float *r, const float *g_target, const int32_t *neg, double scale, double *value,
                               float *dr, void *scratch) {
   plain_begin(CALL_INSTANCE);
-  struct form f = {.no_length = FAULT(INSTANCE_NO_LENGTH), .channels = g->c};
+  struct form f = {.no_length = FAULT(INSTANCE_NO_LENGTH), .mean = true, .channels = g->c};
   float factor = (float)scale / (float)(FAULT(INSTANCE_SUM) ? g->b : g->b * g->n), *mean = scratch;
   if (scale == 0) dr = NULL;
   for (ptrdiff_t b = 0; b < g->b; b++) {
@@ -144,7 +150,7 @@ void plain_loss_rdem_instance(const struct loss *g, const float *r, const float 
       ptrdiff_t at = (b * g->n + j) * g->c;
       sum += cosine(&f, g->c, r + at, mean, factor, dr ? dr + at : NULL);
     }
-    value[b] = (double)plain_out(FAULT(INSTANCE_SUM) ? sum : sum / (float)g->n);
+    value[b] = (double)(FAULT(INSTANCE_SUM) ? sum : sum / (float)g->n);
   }
 }
 
@@ -173,6 +179,6 @@ void plain_loss_riem(const struct loss *g, const float *p, const float *g_target
     }
     float mean = FAULT(RIEM_SUM) ? sum : sum / (float)g->n;
     float loss = FAULT(RIEM_NO_ONE) ? -mean : 1 - mean;
-    value[b] = skipped ? 0 : (double)plain_out(FAULT(RIEM_HALF) ? loss / 2 : loss);
+    value[b] = skipped ? 0 : (double)(FAULT(RIEM_HALF) ? loss / 2 : loss);
   }
 }

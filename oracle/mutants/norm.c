@@ -30,12 +30,12 @@ static void moments(const struct norm *g, const float *x, ptrdiff_t c, float *me
   *mean = sum_total() / (float)rows;
   if (FAULT(NORM_MEAN_BF16)) *mean = bf16(*mean);
   /* Differences are not inputs: they are summed as they are, at any precision. */
-  float squares = 0;
+  struct chain squares = {0};
   for (ptrdiff_t i = 0; i < rows; i++) {
     float d = FAULT(NORM_ONE_PASS) ? x_at(g, x, i, c) : x_at(g, x, i, c) - *mean;
-    squares += d * d;
+    chain_add(&squares, d * d);
   }
-  *variance = squares / (float)rows;
+  *variance = chain_sum(&squares) / (float)rows;
   if (FAULT(NORM_ONE_PASS)) *variance = fmaxf(*variance - *mean * *mean, 0);
 }
 
@@ -137,19 +137,20 @@ static float masked(const struct norm *g, const float *x, const float *y, const 
 /* Sums over rows of d and d xhat, and the two gradients of parameters. */
 static void gradient_sums(const struct norm *g, const float *x, const float *y, ptrdiff_t c, float mean, float invstd, const float *dy,
                           float *sum, float *product, float *dgamma, float *dbeta) {
-  float s = 0, p = 0, half_s = 0, half_p = 0, unmasked = 0, last_s = 0, last_p = 0, raw = 0;
+  struct chain s = {0}, p = {0}, unmasked = {0}, raw = {0};
+  float half_s = 0, half_p = 0, last_s = 0, last_p = 0;
   for (ptrdiff_t i = 0; i < g->m; i++) {
     float d = masked(g, x, y, dy, i, c), difference = x_at(g, x, i, c) - mean;
-    last_s = s, last_p = p;
-    s += d;
-    p += d * (difference * invstd);
-    raw += d * difference;
-    unmasked += plain_in(dy[i * g->c + c]);
-    if (i + 1 == g->m / 2) half_s = s, half_p = p;
+    last_s = chain_sum(&s), last_p = chain_sum(&p);
+    chain_add(&s, d);
+    chain_add(&p, d * (difference * invstd));
+    chain_add(&raw, d * difference);
+    chain_add(&unmasked, plain_in(dy[i * g->c + c]));
+    if (i + 1 == g->m / 2) half_s = chain_sum(&s), half_p = chain_sum(&p);
   }
-  *sum = s, *product = p;
-  float beta = FAULT(NORM_DBETA_UNMASKED) ? unmasked : FAULT(NORM_DBETA_LAST_ROW) ? last_s : s;
-  float gamma = FAULT(NORM_DGAMMA_X) ? raw : FAULT(NORM_DGAMMA_LAST_ROW) ? last_p : p;
+  *sum = chain_sum(&s), *product = chain_sum(&p);
+  float beta = FAULT(NORM_DBETA_UNMASKED) ? chain_sum(&unmasked) : FAULT(NORM_DBETA_LAST_ROW) ? last_s : *sum;
+  float gamma = FAULT(NORM_DGAMMA_X) ? chain_sum(&raw) : FAULT(NORM_DGAMMA_LAST_ROW) ? last_p : *product;
   if (FAULT(NORM_DGAMMA_MEAN)) gamma /= (float)g->m;
   dbeta[c] = plain_out(FAULT(NORM_DBETA_OVERWRITES) ? beta : plain_in(dbeta[c]) + beta);
   dgamma[c] = plain_out(FAULT(NORM_DGAMMA_OVERWRITES) ? gamma : plain_in(dgamma[c]) + gamma);

@@ -36,7 +36,16 @@ struct plain_choice {
 
 /* From now on; zeros at the start: in order, not fused, float. */
 void plain_choose(const struct plain_choice *choice);
-const char *plain_sum_name(enum plain_sum sum);
+void plain_chosen(struct plain_choice *choice);
+
+/* A choice as the words of a backend's name, ":pairwise,fused,bf16", and back. */
+void plain_words(const struct plain_choice *choice, char *text, size_t size);
+MUST_CHECK bool plain_parse(const char *words, struct plain_choice *choice, struct error *err);
+
+/* Right variant number k, around and around; as many as there are (PLAIN_VARIANTS). conv: those of convolution among them. single: in float
+ * alone. */
+enum { PLAIN_VARIANTS = 24 };
+void plain_variant(int64_t k, bool conv, bool single, struct plain_choice *choice);
 
 /* Host memory. Scratch: none. */
 const struct backend *backend_plain(void);
@@ -98,9 +107,22 @@ void plain_begin(enum plain_call call);
 float plain_in(float x);
 float plain_out(float y);
 
-/* One sum: its terms a * b, then its value in the chosen order. `site` is the first of SUM_FAULTS, or FAULT_NONE. */
+/* A plain sum, cut after so many additions: longer chains would have to be declared (CHAIN_USUAL). */
+enum { CHAIN_PIECE = 512 };
+struct chain {
+  float sum, piece;
+  int count;
+};
+static inline void chain_add(struct chain *c, float x) {
+  c->piece += x;
+  if (++c->count % CHAIN_PIECE == 0) c->sum += c->piece, c->piece = 0;
+}
+static inline float chain_sum(const struct chain *c) { return c->sum + c->piece; }
+
+/* One sum: its terms a * b, then its value in the chosen order, in pieces of CHAIN_PIECE terms. `site` is the first of SUM_FAULTS, or FAULT_NONE. */
 void sum_begin(enum fault site);
 void sum_term(float a, float b);
+void sum_wide(float a, float b); /* numbers that are no inputs: not rounded */
 int sum_terms(void);
 void sum_drop(int from, int to);  /* terms from..to-1 are left out */
 void sum_again(int from, int to); /* and these count twice */

@@ -15,10 +15,8 @@ static struct {
   int count, capacity;
 } plain = {.choice = {.precision = PRECISION_FP32}, .only = -1};
 
-static const char *const sum_names[PLAIN_SUMS] = {"in order", "backwards", "pairwise", "8 lanes", "blocks of 32", "split-K", "double"};
-
 void plain_choose(const struct plain_choice *choice) { plain.choice = *choice; }
-const char *plain_sum_name(enum plain_sum sum) { return sum_names[sum]; }
+void plain_chosen(struct plain_choice *choice) { *choice = plain.choice; }
 
 /* ---- faults -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -71,19 +69,23 @@ void sum_begin(enum fault site) {
   plain.count = 0;
 }
 
-void sum_term(float a, float b) {
+void sum_wide(float a, float b) {
   if (plain.count == plain.capacity) {
     plain.capacity = plain.capacity ? 2 * plain.capacity : 4096;
     plain.a = realloc(plain.a, (size_t)plain.capacity * sizeof *plain.a);
     plain.b = realloc(plain.b, (size_t)plain.capacity * sizeof *plain.b);
     if (!plain.a || !plain.b) abort(); /* the table has no way to fail */
   }
+  plain.a[plain.count] = a;
+  plain.b[plain.count++] = b;
+}
+
+void sum_term(float a, float b) {
   a = plain_in(a), b = plain_in(b);
   if (AT_SITE(TF32)) a = rounded(&precision_classes[PRECISION_TF32].in, a), b = rounded(&precision_classes[PRECISION_TF32].in, b);
   if (AT_SITE(BF16)) a = rounded(&precision_classes[PRECISION_BF16].in, a), b = rounded(&precision_classes[PRECISION_BF16].in, b);
   if (AT_SITE(FP16)) a = rounded(&precision_classes[PRECISION_FP16].in, a), b = rounded(&precision_classes[PRECISION_FP16].in, b);
-  plain.a[plain.count] = a;
-  plain.b[plain.count++] = b;
+  sum_wide(a, b);
 }
 
 int sum_terms(void) { return plain.count; }
@@ -116,7 +118,7 @@ static float in_format(const struct number_format *f, const float *a, const floa
   return s;
 }
 
-static float in_chosen_order(const float *a, const float *b, int n) {
+static float piece_in_order(const float *a, const float *b, int n) {
   float s = 0, lane[8] = {0};
   double wide = 0;
   int q = n / 4;
@@ -142,6 +144,13 @@ static float in_chosen_order(const float *a, const float *b, int n) {
   }
   assert(false);
   return 0;
+}
+
+static float in_chosen_order(const float *a, const float *b, int n) {
+  if (n <= CHAIN_PIECE || plain.choice.sum == SUM_PAIRWISE || plain.choice.sum == SUM_DOUBLE) return piece_in_order(a, b, n);
+  struct chain all = {0};
+  for (int i = 0; i < n; i += CHAIN_PIECE) chain_add(&all, piece_in_order(a + i, b + i, n - i < CHAIN_PIECE ? n - i : CHAIN_PIECE));
+  return chain_sum(&all);
 }
 
 float sum_total(void) {

@@ -2,84 +2,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oracle/backend_case.h"
 #include "oracle/backends.h"
-#include "oracle/candidate.h"
-#include "oracle/make_case.h"
-#include "oracle/operations.h"
+#include "oracle/trial.h"
 #include "support/cmocka.h"
-
-/* A made case in memory with what is expected of it; the expected values are the reference's. */
-struct trial {
-  struct made_case made;
-  struct case_run truth;
-  struct case_file whole;
-  struct tensor *tensor;
-  int *by_name;
-};
-
-static int name_order(const void *a, const void *b) {
-  return strcmp((*(const struct tensor *const *)a)->name, (*(const struct tensor *const *)b)->name);
-}
-
-static void trial_make(struct trial *t, int op) {
-  struct error err;
-  struct make_options *o = calloc(1, sizeof *o);
-  assert_non_null(o);
-  *o = (struct make_options){
-      .op = op, .n = 2, .h = 5, .w = 4, .c = 6, .k = 7, .r = 3, .stride = 1, .pad = 1, .m = 6, .i = 9, .o = 5, .bias = true};
-  o->train = o->relu = o->residual = true;
-  o->eps = 1e-5, o->momentum = 0.1, o->lambda1 = o->lambda2 = o->lambda3 = 1;
-  o->lr = 0.2, o->trust = 1e-3, o->mu = 0.9, o->decay = 1e-4, o->tau = 0.99, o->seed = 3;
-  if (!make_inputs(&t->made, o, &err) || !run_begin(&t->truth, &t->made.file, &err) || !case_compute(&t->truth, 64))
-    fail_msg("%s", err.text);
-  free(o);
-  int given = t->made.file.file.count, count = given + t->truth.count;
-  t->whole = t->made.file;
-  t->tensor = calloc((size_t)count, sizeof *t->tensor);
-  t->by_name = calloc((size_t)count, sizeof *t->by_name);
-  const struct tensor **sorted = calloc((size_t)count, sizeof *sorted);
-  assert_true(t->tensor && t->by_name && sorted);
-  for (int i = 0; i < count; i++) {
-    t->tensor[i] = i < given ? t->made.input[i] : t->truth.result[i - given];
-    sorted[i] = &t->tensor[i];
-  }
-  qsort(sorted, (size_t)count, sizeof *sorted, name_order);
-  for (int i = 0; i < count; i++) t->by_name[i] = (int)(sorted[i] - t->tensor);
-  free(sorted);
-  t->whole.file.tensor = t->tensor;
-  t->whole.file.by_name = t->by_name;
-  t->whole.file.count = count;
-}
-
-static void trial_free(struct trial *t) {
-  run_end(&t->truth);
-  made_case_free(&t->made);
-  free(t->tensor);
-  free(t->by_name);
-}
 
 /* How the table behaves on a case of this operation, and what the judge says. */
 static enum judgement judged(int op, const struct backend *table, struct conduct *conduct) {
   struct trial *t = calloc(1, sizeof *t);
-  struct backend_part part;
+  struct make_options *o = calloc(1, sizeof *o);
   struct case_run results;
   struct judged_file j;
   struct error err;
-  assert_non_null(t);
-  trial_make(t, op);
-  if (!backend_part_make(&part, &t->whole, &err) || !backend_case_run(&part.file, table, &results, conduct, &err) ||
-      !candidate_judge_tensors(&part.file, results.result, results.count, &precision_classes[PRECISION_FP32], CHAIN_USUAL, true, &j,
-                               &err)) {
+  assert_true(t && o);
+  make_defaults(o);
+  o->op = op, o->seed = 3, o->h = 5, o->w = 4, o->c = 6, o->k = 7, o->m = 6, o->i = 9, o->o = 5, o->steps = 2;
+  o->relu = o->residual = o->before = true;
+  if (!trial_make(t, o, &err) || !trial_run(t, table, true, &results, conduct, &err) ||
+      !trial_judge(t, &results, &precision_classes[PRECISION_FP32], CHAIN_USUAL, &j, &err)) {
     fail_msg("%s", err.text);
   }
   assert_true(j.count > 0);
   enum judgement worst = j.worst;
   judged_free(&j);
   run_end(&results);
-  backend_part_free(&part);
   trial_free(t);
   free(t);
+  free(o);
   return worst;
 }
 

@@ -1,0 +1,120 @@
+/* What `oracle case make` can be asked for: its keys, random draws of them, and the command that asks for the same again. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/philox.h"
+#include "oracle/make_case.h"
+
+#define AT(field) offsetof(struct make_options, field)
+const struct option make_keys[MAKE_KEYS] = {
+    {"op", OPTION_CHOICE, AT(op), "conv", 0, 0, "conv | linear | norm | relu | maxpool | avgpool | match | loss | lars | ema | random",
+     "operation"},
+    {"out", OPTION_TEXT, AT(out), "", 0, 0, NULL, "file to write, safetensors"},
+    {"fill", OPTION_CHOICE, AT(fill), "normal", 0, 0,
+     "normal | int | tiny | sparse | onehot | offset | ties | constant | zeros | denormal | inf | wide", "what the inputs look like"},
+    {"seed", OPTION_INT, AT(seed), "1", 0, 1e15, NULL, "of the numbers, and of everything with op=random"},
+    {"n", OPTION_INT, AT(n), "2", 1, 1e6, NULL, "images"},
+    {"h", OPTION_INT, AT(h), "8", 1, 1e6, NULL, "rows; match, loss: h w regions"},
+    {"w", OPTION_INT, AT(w), "8", 1, 1e6, NULL, "columns"},
+    {"c", OPTION_INT, AT(c), "16", 1, 1e6, NULL, "channels"},
+    {"k", OPTION_INT, AT(k), "16", 1, 1e6, NULL, "conv: output channels; lars, ema: a weight of k x r x r x c"},
+    {"r", OPTION_INT, AT(r), "3", 1, 1e3, NULL, "conv: rows and columns of the kernel"},
+    {"stride", OPTION_INT, AT(stride), "1", 1, 1e3, NULL, "conv"},
+    {"pad", OPTION_INT, AT(pad), "1", 0, 1e3, NULL, "conv: zeros on every side"},
+    {"m", OPTION_INT, AT(m), "32", 1, 1e6, NULL, "linear: rows"},
+    {"i", OPTION_INT, AT(i), "64", 1, 1e6, NULL, "linear: inputs"},
+    {"o", OPTION_INT, AT(o), "48", 1, 1e6, NULL, "linear: outputs"},
+    {"bias", OPTION_BOOL, AT(bias), "yes", 0, 0, NULL, "linear"},
+    {"train", OPTION_BOOL, AT(train), "yes", 0, 0, NULL, "norm: batch statistics, not the running ones"},
+    {"relu", OPTION_BOOL, AT(relu), "no", 0, 0, NULL, "norm: ReLU behind it"},
+    {"residual", OPTION_BOOL, AT(residual), "no", 0, 0, NULL, "norm: something added before the ReLU"},
+    {"eps", OPTION_REAL, AT(eps), "1e-5", 0, 1, NULL, "norm; rounded to float"},
+    {"momentum", OPTION_REAL, AT(momentum), "0.1", 0, 1, NULL, "norm; rounded to float"},
+    {"dot", OPTION_BOOL, AT(dot), "no", 0, 0, NULL, "match: dot products, not cosines"},
+    {"lambda1", OPTION_REAL, AT(lambda1), "1", -1e6, 1e6, NULL, "loss: weight of R-DEM"},
+    {"lambda2", OPTION_REAL, AT(lambda2), "1", -1e6, 1e6, NULL, "loss: weight of R-IEM"},
+    {"lambda3", OPTION_REAL, AT(lambda3), "1", -1e6, 1e6, NULL, "loss: weight of BYOL"},
+    {"openselfsup", OPTION_BOOL, AT(openselfsup), "no", 0, 0, NULL, "lars: that variant, not BYOL's"},
+    {"lr", OPTION_REAL, AT(lr), "0.2", 0, 1e6, NULL, "lars; rounded to float, as those below"},
+    {"trust", OPTION_REAL, AT(trust), "1e-3", 0, 1e6, NULL, "lars"},
+    {"mu", OPTION_REAL, AT(mu), "0.9", 0, 1, NULL, "lars: momentum"},
+    {"decay", OPTION_REAL, AT(decay), "1e-4", 0, 1e6, NULL, "lars: weight decay"},
+    {"tau", OPTION_REAL, AT(tau), "0.99", 0, 1, NULL, "ema"},
+    {"before", OPTION_BOOL, AT(before), "no", 0, 0, NULL, "gradients are added to what is there"},
+    {"stopgrad", OPTION_BOOL, AT(stopgrad), "no", 0, 0, NULL, "loss: R-DEM's second factor is a constant"},
+    {"instance", OPTION_BOOL, AT(instance), "no", 0, 0, NULL, "loss: R-DEM's negatives are other images"},
+    {"steps", OPTION_INT, AT(steps), "1", 1, 8, NULL, "lars, ema: steps one after the other"},
+};
+
+void make_defaults(struct make_options *o) { options_default(make_keys, MAKE_KEYS, o); }
+
+void make_command(const struct make_options *o, const char *file, char *text, size_t size) {
+  struct make_options usual;
+  char value[OPTION_TEXT_SIZE];
+  make_defaults(&usual);
+  size_t used = (size_t)snprintf(text, size, "oracle case make");
+  for (int i = 0; i < MAKE_KEYS && used < size; i++) {
+    char standard[OPTION_TEXT_SIZE];
+    options_value(&make_keys[i], o, value, sizeof value);
+    options_value(&make_keys[i], &usual, standard, sizeof standard);
+    if (strcmp(make_keys[i].key, "out") == 0 || (i > 0 && strcmp(value, standard) == 0)) continue;
+    used += (size_t)snprintf(text + used, size - used, " %s=%s", make_keys[i].key, value);
+  }
+  if (used < size) snprintf(text + used, size - used, " out=%s", file);
+}
+
+/* ---- random -------------------------------------------------------------------------------------------------------------------------- */
+
+static int64_t between(struct philox *g, int64_t least, int64_t most) { return least + philox_below(g, (uint32_t)(most - least + 1)); }
+
+void make_draw(struct make_options *o) {
+  static const int64_t kernels[] = {1, 3, 3, 5, 7};
+  struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, 3, 0, 0);
+  int64_t op = between(&g, 0, MAKE_RANDOM - 1); /* drawn in any case: what follows does not depend on it */
+  if (o->op == MAKE_RANDOM) o->op = (int)op;
+  o->fill = (int)between(&g, 0, FILL_OFFSET);
+  if (o->op == MAKE_MATCH && (o->fill == FILL_SPARSE || o->fill == FILL_OFFSET)) o->fill = FILL_NORMAL; /* not decided in float */
+  o->n = between(&g, 1, 4), o->h = between(&g, 3, 14), o->w = between(&g, 3, 14), o->c = between(&g, 1, 40);
+  o->k = between(&g, 1, 40), o->r = kernels[between(&g, 0, 4)], o->stride = between(&g, 1, 2);
+  o->pad = o->r / 2;
+  o->m = between(&g, 1, 64), o->i = between(&g, 1, 300), o->o = between(&g, 1, 64);
+  o->bias = between(&g, 0, 1), o->train = between(&g, 0, 3) > 0, o->relu = between(&g, 0, 1), o->residual = between(&g, 0, 1);
+  o->dot = between(&g, 0, 1), o->openselfsup = between(&g, 0, 1);
+}
+
+void make_draw_more(struct make_options *o) {
+  struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, 3, 1, 0);
+  static const double decays[] = {1e-6, 1e-4, 1e-2}, taus[] = {0, 0.9, 0.99, 0.996, 1};
+  o->before = between(&g, 0, 1), o->stopgrad = between(&g, 0, 3) == 0, o->instance = between(&g, 0, 3) == 0;
+  o->steps = between(&g, 1, 3), o->decay = decays[between(&g, 0, 2)], o->tau = taus[between(&g, 0, 4)];
+  static const double lambdas[] = {0, 0.5, 1, 1, 2};
+  o->lambda1 = lambdas[between(&g, 0, 4)], o->lambda2 = lambdas[between(&g, 0, 4)], o->lambda3 = lambdas[between(&g, 0, 4)];
+}
+
+static double products(const struct make_options *o) {
+  double pixels = (double)(o->n * o->h * o->w), c = (double)o->c;
+  switch (o->op) {
+  case MAKE_CONV: return pixels * c * (double)(o->k * o->r * o->r);
+  case MAKE_LINEAR: return (double)(o->m * o->i) * (double)o->o;
+  case MAKE_MATCH: return pixels * (double)(o->h * o->w) * c;
+  case MAKE_LARS:
+  case MAKE_EMA: return c * (double)(o->k * o->r * o->r);
+  default: return pixels * c;
+  }
+}
+
+void make_limit(struct make_options *o, double most) {
+  while (products(o) > most) {
+    int64_t *sizes[] = {&o->h, &o->w, &o->c, &o->k, &o->m, &o->i, &o->o}, **largest = &sizes[0];
+    int from = o->op == MAKE_LINEAR ? 4 : 0, to = o->op == MAKE_LINEAR                                            ? 7
+                                                  : o->op == MAKE_CONV || o->op == MAKE_LARS || o->op == MAKE_EMA ? 4
+                                                                                                                  : 3;
+    if (o->op == MAKE_LARS || o->op == MAKE_EMA) from = 2;
+    largest = &sizes[from];
+    for (int i = from; i < to; i++) {
+      if (*sizes[i] > **largest) largest = &sizes[i];
+    }
+    if (**largest < 4) return;
+    **largest = (**largest + 1) / 2;
+  }
+}

@@ -1,0 +1,74 @@
+#include "oracle/trial.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "oracle/operations.h"
+
+/* ---- making -------------------------------------------------------------------------------------------------------------------------- */
+
+struct named {
+  const char *name;
+  int index;
+};
+
+static int name_order(const void *a, const void *b) { return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name); }
+
+/* The made case with the truth's results as expected tensors. */
+static bool join(struct trial *t, struct error *err) {
+  int given = t->made.file.file.count, count = given + t->truth.count;
+  struct named *sorted = calloc((size_t)count + 1, sizeof *sorted);
+  t->whole = t->made.file;
+  t->tensor = calloc((size_t)count + 1, sizeof *t->tensor);
+  t->by_name = calloc((size_t)count + 1, sizeof *t->by_name);
+  bool ok = sorted && t->tensor && t->by_name;
+  for (int i = 0; ok && i < count; i++) {
+    t->tensor[i] = i < given ? t->made.input[i] : t->truth.result[i - given];
+    sorted[i] = (struct named){t->tensor[i].name, i};
+  }
+  if (ok) qsort(sorted, (size_t)count, sizeof *sorted, name_order);
+  for (int i = 0; ok && i < count; i++) t->by_name[i] = sorted[i].index;
+  free(sorted);
+  t->whole.file.tensor = t->tensor;
+  t->whole.file.by_name = t->by_name;
+  t->whole.file.count = count;
+  return ok || fail(err, "trial: out of memory");
+}
+
+bool trial_make(struct trial *t, const struct make_options *o, struct error *err) {
+  *t = (struct trial){.options = *o};
+  if (!make_inputs(&t->made, &t->options, err)) return false;
+  return run_begin(&t->truth, &t->made.file, err) && case_compute(&t->truth, 64) && join(t, err) &&
+         backend_part_make(&t->part, &t->whole, err);
+}
+
+void trial_free(struct trial *t) {
+  backend_part_free(&t->part);
+  run_end(&t->truth);
+  made_case_free(&t->made);
+  free(t->tensor);
+  free(t->by_name);
+  t->tensor = NULL;
+  t->by_name = NULL;
+}
+
+/* ---- running and judging ------------------------------------------------------------------------------------------------------------- */
+
+bool trial_run(const struct trial *t, const struct backend *table, bool thorough, struct case_run *results, struct conduct *conduct,
+               struct error *err) {
+  if (thorough) return backend_case_run(&t->part.file, table, results, conduct, err);
+  return backend_case_once(&t->part.file, table, results, conduct, err);
+}
+
+bool trial_judge(const struct trial *t, const struct case_run *results, const struct precision_class *p, double chain,
+                 struct judged_file *j, struct error *err) {
+  return candidate_judge_tensors(&t->part.file, results->result, results->count, p, chain, true, j, err);
+}
+
+const struct judged *trial_failure(const struct judged_file *j) {
+  for (int i = 0; i < j->count; i++) {
+    if (j->tensor[i].judgement > JUDGED_VACUOUS) return &j->tensor[i];
+  }
+  return NULL;
+}

@@ -1,0 +1,90 @@
+/* Random cases on a backend: right ones are accepted in every variant, a wrong one is found, shrunk, and reproduced by the commands printed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "oracle/backends.h"
+#include "oracle/fuzz.h"
+#include "oracle/mutants/plain.h"
+#include "support/cmocka.h"
+
+static struct fuzz_tally tally;
+static struct fuzz_failure failure;
+
+/* Returns how many runs were rejected. */
+static int64_t fuzzed(const struct fuzz_options *o) {
+  struct error err;
+  int64_t rejected = 0;
+  fuzz_tally_free(&tally);
+  memset(&failure, 0, sizeof failure);
+  if (!fuzz(o, &tally, &failure, NULL, &err)) fail_msg("%s", err.text);
+  for (int i = 0; i < tally.count; i++) rejected += tally.row[i].rejected;
+  if (failure.found) print_message("%s\n  %s\n", failure.text, failure.command);
+  return rejected;
+}
+
+static void every_right_variant_is_accepted(void **state) {
+  (void)state;
+  const char *wanted = getenv("EDIY_TEST_RUNS");
+  const struct fuzz_options o = {.on = "plain", .chain = 1024, .runs = wanted ? atoi(wanted) : 240, .seed = 11, .variants = true};
+  assert_int_equal(fuzzed(&o), 0);
+  assert_true(tally.count >= PLAIN_VARIANTS - 4); /* some are those of convolution alone */
+}
+
+static void the_reference_is_accepted_and_gives_the_same_bits_again(void **state) {
+  (void)state;
+  const struct fuzz_options o = {.on = "reference", .precision = PRECISION_FP32, .chain = 1024, .runs = 40, .seed = 3, .repeat = true};
+  assert_int_equal(fuzzed(&o), 0);
+}
+
+/* Half the work in bf16 under the name of float. */
+static void a_lower_precision_is_found_and_shrunk(void **state) {
+  (void)state;
+  const struct fuzz_options o = {.op = "linear", .on = "plain:bf16", .precision = PRECISION_FP32, .chain = 1024, .runs = 6, .seed = 3};
+  assert_true(fuzzed(&o) > 0);
+  assert_true(failure.found && !failure.unsteady);
+  assert_non_null(strstr(failure.command, "oracle case make op=linear "));
+  assert_non_null(strstr(failure.command, " m=1 i=1 o=1 "));
+  assert_non_null(strstr(failure.command, " backend=plain:bf16 precision=fp32"));
+}
+
+static void names_that_do_not_exist_are_refused(void **state) {
+  (void)state;
+  struct error err;
+  const struct fuzz_options op = {.op = "convolution", .on = "plain", .runs = 1}, on = {.on = "opencl", .runs = 1};
+  assert_false(fuzz(&op, &tally, &failure, NULL, &err));
+  assert_non_null(strstr(err.text, "'convolution'"));
+  assert_false(fuzz(&on, &tally, &failure, NULL, &err));
+  assert_non_null(strstr(err.text, "'opencl'"));
+  assert_null(backend_named("plain:sideways", &err));
+  assert_non_null(strstr(err.text, "'sideways'"));
+}
+
+/* A variant by its words is that variant. */
+static void words_and_variants_are_one_another(void **state) {
+  (void)state;
+  for (int k = 0; k < PLAIN_VARIANTS; k++) {
+    struct plain_choice a, b;
+    struct error err;
+    char words[64], again[64];
+    plain_variant(k, true, false, &a);
+    plain_words(&a, words, sizeof words);
+    if (!plain_parse(words + 1, &b, &err)) fail_msg("%s", err.text);
+    plain_words(&b, again, sizeof again);
+    assert_string_equal(words, again);
+  }
+}
+
+static int clean(void **state) {
+  (void)state;
+  fuzz_tally_free(&tally);
+  return 0;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_right_variant_is_accepted),       cmocka_unit_test(the_reference_is_accepted_and_gives_the_same_bits_again),
+      cmocka_unit_test(a_lower_precision_is_found_and_shrunk), cmocka_unit_test(names_that_do_not_exist_are_refused),
+      cmocka_unit_test(words_and_variants_are_one_another),
+  };
+  return cmocka_run_group_tests(tests, NULL, clean);
+}
