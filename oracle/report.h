@@ -46,6 +46,10 @@ struct report {
 
 /* Fails, with the row and the key, where the file is not what is said above. report_free it when true was returned. */
 MUST_CHECK bool report_read(struct report *r, const char *path, struct error *err);
+/* The same of findings in memory, which it takes, whatever it returns; path is for messages. */
+MUST_CHECK bool report_take(struct report *r, json_t *root, const char *path, struct error *err);
+/* Replays the dump in this folder (replay.h), and takes what is found. */
+MUST_CHECK bool report_replay(struct report *r, const char *folder, struct error *err);
 void report_free(struct report *r);
 
 /* The first row that is wrong or incomplete; -1 if there is none. */

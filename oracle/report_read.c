@@ -69,27 +69,32 @@ static bool read_row(const json_t *o, int i, const char *path, struct report_row
   return true;
 }
 
-bool report_read(struct report *r, const char *path, struct error *err) {
-  char *text;
-  size_t size;
-  json_error_t at;
-  if (!file_read(path, LARGEST, &text, &size, err)) return false;
-  *r = (struct report){.root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &at)};
-  free(text);
-  if (!r->root) return fail(err, "%s: line %d: no JSON: %s", path, at.line, at.text);
-  const json_t *rows = json_object_get(r->root, "rows");
-  bool ok = strcmp(text_of(r->root, "format"), "ediy-findings-1") == 0 ||
+bool report_take(struct report *r, json_t *root, const char *path, struct error *err) {
+  const json_t *rows = json_object_get(root, "rows");
+  *r = (struct report){.root = root};
+  bool ok = strcmp(text_of(root, "format"), "ediy-findings-1") == 0 ||
             fail(err, "%s: no findings: \"format\" is not \"ediy-findings-1\"; json=FILE of oracle replay writes such a file", path);
   ok = ok && (json_is_array(rows) || fail(err, "%s: \"rows\" is no array", path));
-  r->command = text_of(r->root, "command"), r->subject = text_of(r->root, "subject");
-  r->against = text_of(r->root, "against"), r->precision = text_of(r->root, "precision");
-  r->exit = (int)json_integer_value(json_object_get(r->root, "exit"));
+  r->command = text_of(root, "command"), r->subject = text_of(root, "subject");
+  r->against = text_of(root, "against"), r->precision = text_of(root, "precision");
+  r->exit = (int)json_integer_value(json_object_get(root, "exit"));
   size_t count = ok ? json_array_size(rows) : 0;
   r->row = calloc(count + 1, sizeof *r->row);
   ok = ok && (r->row || fail(err, "%s: out of memory for %zu rows", path, count));
   for (size_t i = 0; ok && i < count; i++) ok = read_row(json_array_get(rows, i), (int)i, path, &r->row[r->count++], err);
   if (!ok) report_free(r);
   return ok;
+}
+
+bool report_read(struct report *r, const char *path, struct error *err) {
+  char *text;
+  size_t size;
+  json_error_t at;
+  if (!file_read(path, LARGEST, &text, &size, err)) return false;
+  json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &at);
+  free(text);
+  if (!root) return fail(err, "%s: line %d: no JSON: %s", path, at.line, at.text);
+  return report_take(r, root, path, err);
 }
 
 void report_free(struct report *r) {

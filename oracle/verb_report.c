@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/stat.h>
+
 #include "base/file.h"
 #include "oracle/report.h"
 #include "oracle/verb.h"
@@ -40,7 +42,9 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   }
   if (!path) return fail(err, "report: no findings; usage: oracle report %s", oracle_verb_report.usage), ORACLE_BAD_INPUT;
   if (!o.out[0]) return fail(err, "report: out= is missing: the page to write"), ORACLE_BAD_INPUT;
-  if (!report_read(&r, path, err)) return ORACLE_BAD_INPUT;
+  struct stat s;
+  bool folder = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+  if (!(folder ? report_replay(&r, path, err) : report_read(&r, path, err))) return ORACLE_BAD_INPUT;
   int first = report_first(&r);
   bool ok = write_page(&r, o.out, err);
   if (ok)
@@ -53,11 +57,11 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
 const struct oracle_verb oracle_verb_report = {
     .name = "report",
     .summary = "show findings as a page: the network, its errors, the first divergence",
-    .usage = "FINDINGS.json out=FILE.html",
-    .about = "Reads what json=FILE of oracle replay or check wrote, and writes one page that needs nothing beside it: no\n"
-             "network, no script. Layers from first to last, a column for each pass, the colour of a cell is the error\n"
-             "in units of the allowed error. The first wrong tensor is marked, the worst ones have histograms, and every\n"
-             "tensor is listed.\n"
+    .usage = "FINDINGS.json|DUMP out=FILE.html",
+    .about = "Reads what json=FILE of oracle replay or check wrote, or replays the dump in a folder, and writes one\n"
+             "page that needs nothing beside it: no network, no script. Layers from first to last, a column for each\n"
+             "pass, the colour of a cell is the error in units of the allowed error. The first wrong tensor is marked,\n"
+             "the worst ones have histograms, and every tensor is listed.\n"
              "Exit status: 0 the page was written, whatever it says, 2 usage or input.",
     .example =
         "printf '%s' '{\"format\": \"ediy-findings-1\", \"subject\": \"run\", \"precision\": \"fp32\", \"exit\": 0,' >findings.json\n"

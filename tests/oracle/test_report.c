@@ -200,6 +200,18 @@ static void passes_are_columns(void **state) {
   has("other tensors: 1 tensors");
 }
 
+/* A dump is replayed for its page: the same as by way of the findings. */
+static void a_dump_is_replayed_for_its_page(void **state) {
+  (void)state;
+  const struct outcome *o = program_run("oracle dump out=dump preset=sanity batch=2 && oracle report dump out=page.html");
+  if (o->status != 0 || !strstr(o->out, "none is wrong")) fail_msg("exit %d: %s%s", o->status, o->out, o->err);
+  assert_int_equal(program_run("oracle replay dump json=findings.json && oracle report findings.json out=again.html")->status, 0);
+  o = program_run("for page in page again; do sed 's/<code>oracle [a-z]*</<code></' $page.html >$page.txt; done; cmp page.txt again.txt");
+  if (o->status != 0) fail_msg("%s%s", o->out, o->err);
+  assert_int_equal(
+      program_run("grep -q '<title>PASS: dump</title>' page.html && grep -q '<th scope=\"row\">layer1.0.conv1</th>' page.html")->status, 0);
+}
+
 static void bad_input_is_refused_in_one_line(void **state) {
   (void)state;
   static const char *const findings[][2] = {
@@ -219,6 +231,7 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"oracle report findings.json", "out= is missing"},
       {"oracle report findings.json findings.json out=page.html", "one file"},
       {"oracle report findings.json outt=page.html", "out"},
+      {"mkdir -p folder; oracle report folder out=page.html", "manifest.json"},
   };
   for (size_t i = 0; i < sizeof findings / sizeof *findings; i++) {
     write_findings(findings[i][0]);
@@ -253,6 +266,7 @@ int main(void) {
       cmocka_unit_test(a_pass_says_so),
       cmocka_unit_test(nothing_becomes_markup),
       cmocka_unit_test(passes_are_columns),
+      cmocka_unit_test(a_dump_is_replayed_for_its_page),
       cmocka_unit_test(bad_input_is_refused_in_one_line),
       cmocka_unit_test(the_example_of_the_help_works_as_printed),
   };
