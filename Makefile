@@ -306,6 +306,11 @@ check-oracle: $(BUILD)/oracle ## the oracle on PyTorch's operations, right and s
 	@command -v $(PYTHON) >/dev/null || { echo "check-oracle: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
 	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_oracle.py $(BUILD)/oracle
 
+.PHONY: check-torch-step
+check-torch-step: $(BUILD)/oracle ## whole steps of PyTorch, right and with one wrong option each (STEP="right resnet18"), where PYTHON has it
+	@command -v $(PYTHON) >/dev/null || { echo "check-torch-step: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
+	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_step.py $(BUILD)/oracle $(STEP)
+
 # ---- cuda: the GPU backend -----------------------------------------------------------------------------------------------------------
 # The same sources twice: by nvcc into a library for GPUs, and by the C++ compiler, behind tests/cuda/shim.h, into one that `make check` runs on the
 # CPU. The tests are C and are linked with either. -fmad=false is -ffp-contract=off of the reference: fmaf stands where it is meant.
