@@ -217,3 +217,23 @@ void recorded_copy(struct dump *d, const char *from, const char *name) {
   keep(&r, &t, name);
   index_names(d);
 }
+
+void recorded_write(const struct dump *d, const char *folder) {
+  struct dump_writer *w;
+  struct error err;
+  bool ok = dump_create(&w, folder, DUMP_FULL, &err);
+  if (ok) {
+    dump_describe(w, "producer", json_string("recorded by a test"));
+    dump_describe(w, "precision", json_string("fp32"));
+    dump_describe(w, "attrs", json_deep_copy(json_object_get(d->manifest, "attrs")));
+    dump_describe(w, "steps", json_deep_copy(json_object_get(d->manifest, "steps")));
+    for (int i = 0; ok && i < d->count; i++) {
+      struct tensor t = d->entry[i].data;
+      snprintf(t.name, sizeof t.name, "%s", d->entry[i].name);
+      ok = dump_add(w, &t, &err);
+    }
+    if (!ok) dump_abandon(w);
+    ok = ok && dump_commit(w, &err);
+  }
+  if (!ok) fail_msg("%s", err.text);
+}

@@ -25,4 +25,7 @@ struct dump_entry *recorded_entry(struct dump *d, const char *name);
 void recorded_remove(struct dump *d, const char *name);
 void recorded_copy(struct dump *d, const char *from, const char *name);
 
+/* As a folder that the programs can read. */
+void recorded_write(const struct dump *d, const char *folder);
+
 #endif
