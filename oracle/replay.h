@@ -3,6 +3,7 @@
 #ifndef EDIY_ORACLE_REPLAY_H
 #define EDIY_ORACLE_REPLAY_H
 
+#include "op/backend.h"
 #include "oracle/candidate.h"
 #include "oracle/unit_work.h"
 
@@ -14,9 +15,10 @@ struct replay_row {
 };
 
 struct replay_options {
-  int precision;    /* enum precision, or -1: what the dump declares of each tensor */
-  double chain;     /* 0: what the dump declares */
-  const char *only; /* null, or a pattern of names, where * matches anything: units without such a tensor are left out */
+  int precision;                   /* enum precision, or -1: what the dump declares of each tensor */
+  double chain;                    /* 0: what the dump declares */
+  const struct backend_f32 *table; /* null, or a backend whose results are judged in place of the dump's, from the dump's inputs */
+  const char *only;                /* null, or a pattern of names, where * matches anything: units without such a tensor are left out */
 };
 
 /* One row after the other, in the order of execution; false ends the replay. */

@@ -17,6 +17,15 @@ bool replay_has_form(const struct dump_entry *e, int ndim, const ptrdiff_t *shap
 /* What is declared of a tensor. */
 const struct precision_class *replay_class(const struct replay *r, const struct dump_entry *e);
 
+/* Replay on a backend: the outputs of a work that its cases make stand for those of the dump. replay_backend_free in any case. */
+struct replay_backend {
+  struct dump_entry entry[WORK_OUTPUTS]; /* their data are owned */
+  int count;
+  char misconduct[256]; /* empty, or how it behaved: wrote outside its outputs, ... */
+};
+MUST_CHECK bool replay_on_backend(const struct replay *r, struct unit_work *w, struct replay_backend *b, struct error *err);
+void replay_backend_free(struct replay_backend *b);
+
 MUST_CHECK bool replay_augment(struct replay *r, const struct unit *at, struct error *err);
 MUST_CHECK bool replay_work(struct replay *r, const struct unit *at, struct error *err);
 

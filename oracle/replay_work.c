@@ -153,6 +153,7 @@ static bool judge_work(const struct replay *r, const struct unit *at, const stru
 
 bool replay_work(struct replay *r, const struct unit *at, struct error *err) {
   struct unit_work w;
+  struct replay_backend b = {.count = 0};
   struct judged j[WORK_OUTPUTS];
   bool any = false, ok = unit_work_make(&w, r->u, at, r->options.only != NULL, err);
   for (int i = 0; i < w.outputs; i++) {
@@ -163,8 +164,9 @@ bool replay_work(struct replay *r, const struct unit *at, struct error *err) {
     unit_work_free(&w);
     ok = unit_work_make(&w, r->u, at, false, err);
   }
+  if (ok && any && r->options.table && !w.lacks[0]) ok = replay_on_backend(r, &w, &b, err);
   for (int i = 0; i < WORK_OUTPUTS; i++) j[i] = replay_row_of(at, w.op).judged;
-  ok = ok && (!any || judge_work(r, at, &w, j, err));
+  ok = ok && (!any || b.misconduct[0] || judge_work(r, at, &w, j, err));
   for (int i = 0; ok && i < w.outputs; i++) {
     struct replay_row row = {.judged = j[i], .op = w.op, .unit = at};
     char lacks[TENSOR_MAX_NAME + 64];
@@ -172,8 +174,10 @@ bool replay_work(struct replay *r, const struct unit *at, struct error *err) {
       snprintf(lacks, sizeof lacks, "cannot be judged without %s", w.lacks);
       row.judged.finding.rule = lacks;
     }
+    if (b.misconduct[0]) row.judged.judgement = JUDGED_MISMATCH, row.judged.finding.rule = b.misconduct;
     replay_show(r, &row, w.output[i].name);
   }
+  replay_backend_free(&b);
   unit_work_free(&w);
   return ok;
 }

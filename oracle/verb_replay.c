@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "oracle/backends.h"
 #include "oracle/findings.h"
 #include "oracle/replay.h"
 #include "oracle/verb.h"
@@ -10,7 +11,7 @@
 struct replay_keys {
   int precision;
   int64_t chain;
-  char only[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
+  char only[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE], backend[OPTION_TEXT_SIZE];
 };
 
 #define AT(field) offsetof(struct replay_keys, field)
@@ -19,6 +20,7 @@ static const struct option keys[] = {
      "what the dump was computed in; declared: as it says of each tensor"},
     {"chain", OPTION_INT, AT(chain), "0", 0, 1e9, NULL, "additions made one after the other, at most; 0: as the dump says"},
     {"json", OPTION_TEXT, AT(json), "", 0, 0, NULL, "write every finding to this file, for oracle report"},
+    {"backend", OPTION_TEXT, AT(backend), "", 0, 0, NULL, "judge what this backend makes of the dump's tensors, not what the dump holds"},
     {"only", OPTION_TEXT, AT(only), "", 0, 0, NULL, "names to judge, with * for anything: '*/layer1.0.conv1/*'"},
 };
 enum { KEYS = sizeof keys / sizeof keys[0], BISECT_KEYS = 2 /* the first of them */ };
@@ -68,6 +70,7 @@ static bool read_arguments(struct session *s, int count, char *const *arguments,
 static void print_again(const struct session *s, const char *verb, const char *name) {
   printf("oracle %s %s", verb, s->folder);
   if (s->options.precision > 0) printf(" precision=%s", precision_classes[s->options.precision - 1].name);
+  if (s->options.backend[0]) printf(" backend=%s", s->options.backend);
   if (s->options.chain > 0) printf(" chain=%lld", (long long)s->options.chain);
   if (name) printf(" only='%s'", name);
   printf("\n");
@@ -80,6 +83,7 @@ static bool session_open(struct session *s, replay_see *see, struct error *err) 
   s->replay = (struct replay){.u = &s->units, .see = see, .context = s};
   s->replay.options = (struct replay_options){
       .precision = s->options.precision - 1, .chain = (double)s->options.chain, .only = s->options.only[0] ? s->options.only : NULL};
+  if (s->options.backend[0] && !(s->replay.options.table = backend_named(s->options.backend, err))) return false;
   return replay_open(&s->replay, err);
 }
 
@@ -175,12 +179,13 @@ static enum oracle_exit run_replay(int count, char *const *arguments, struct err
 const struct oracle_verb oracle_verb_replay = {
     .name = "replay",
     .summary = "judge a dumped training step layer by layer, each from the dump's own inputs",
-    .usage = "DUMP [only=PATTERN] [precision=...] [chain=N] [json=FILE]",
+    .usage = "DUMP [only=PATTERN] [backend=NAME] [precision=...] [chain=N] [json=FILE]",
     .about = "DUMP is the folder of a full dump, of this project or of any framework. Every tensor of every layer is judged\n"
              "by the rule of oracle case, from the tensors of the dump that it was computed from: layers forward, matches,\n"
              "losses, gradients, LARS, moving average. What went wrong earlier is an input like any other, so that only the\n"
              "tensors that are wrong themselves are named. Each tensor that passes is checked once more: would zeros,\n"
              "channel means, a permuted batch, the next lower precision or what was there before pass as well, it is VACUOUS.\n"
+             "With backend= the operations of a backend run on the dump's tensors, and their results are judged instead.\n"
              "A line for each tensor that fails, with the command that judges it alone, and a line at the end.\n"
              "Exit status: 0 pass, 1 mismatch, 2 usage or input, 3 vacuous, 5 a tensor is missing or too many.",
     .example = "oracle dump out=golden preset=sanity batch=4 first=100\n"

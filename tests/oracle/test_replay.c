@@ -39,11 +39,12 @@ static bool count(void *context, const struct replay_row *row) {
   return true;
 }
 
-static struct counts replayed(const struct dump *d, bool quiet) {
+/* table: null for the dump's own tensors. */
+static struct counts replayed_on(const struct dump *d, const struct backend_f32 *table, bool quiet) {
   struct units u;
   struct error err;
   struct counts c = {.quiet = quiet};
-  struct replay r = {.u = &u, .options = {.precision = -1}, .see = count, .context = &c};
+  struct replay r = {.u = &u, .options = {.precision = -1, .table = table}, .see = count, .context = &c};
   if (!units_open(&u, d, &err) || !replay_open(&r, &err)) fail_msg("%s", err.text);
   for (int i = 0; i < u.count; i++) {
     if (!replay_unit(&r, &u.unit[i], &err)) fail_msg("%s", err.text);
@@ -53,6 +54,8 @@ static struct counts replayed(const struct dump *d, bool quiet) {
   units_close(&u);
   return c;
 }
+
+static struct counts replayed(const struct dump *d, bool quiet) { return replayed_on(d, NULL, quiet); }
 
 /* ---- right steps ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -294,6 +297,25 @@ static void each_fault_is_found_where_it_is_and_nowhere_else(void **state) {
   }
 }
 
+/* A backend is judged on the inputs of a right dump: the layer in which it goes wrong, and no other. */
+static void a_backend_is_judged_on_the_dumps_inputs(void **state) {
+  (void)state;
+  struct recorded_options o = recorded_small();
+  struct backend_f32 b = *backend_reference_f32();
+  struct dump d;
+  o.config.region_predictor = true, o.micro_batches = 2;
+  recorded_make(&d, &o);
+  struct counts c = replayed_on(&d, &b, false);
+  assert_int_equal(c.wrong + c.incomplete + c.vacuous, 0);
+  right = backend_reference_f32();
+  fault_call = 3, calls = 0;
+  b.conv_forward = pad_shifted;
+  c = replayed_on(&d, &b, true);
+  assert_int_equal(c.wrong, 1);
+  assert_string_equal(c.failed[0], "0.0/forward/teacher/1/layer2.0.conv1/y");
+  recorded_free(&d);
+}
+
 /* ---- what is there and what is not ------------------------------------------------------------------------------------------------------- */
 
 /* The only tensors that fail are these, with this rule (or a part of it). */
@@ -389,6 +411,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(right_steps_pass_with_every_option_and_nothing_is_vacuous),
       cmocka_unit_test(each_fault_is_found_where_it_is_and_nowhere_else),
+      cmocka_unit_test(a_backend_is_judged_on_the_dumps_inputs),
       cmocka_unit_test(missing_extra_and_misshapen_tensors_are_failures),
       cmocka_unit_test(a_nan_is_found_and_forgives_nothing),
       cmocka_unit_test(the_optimisers_gradient_is_the_accumulated_one),
