@@ -1,4 +1,5 @@
 /* oracle replay and oracle bisect: a dumped step, judged layer by layer from its own tensors; and the first of them that is wrong. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +77,18 @@ static void print_again(const struct session *s, const char *verb, const char *n
   printf("\n");
 }
 
+/* Units need arrays of the same few sizes over and over: the C library keeps them, where it can be told to, instead of asking the kernel for
+ * fresh pages each time (a quarter of the time of a ResNet-50 step). */
+static void keep_memory(void) {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 1 << 28);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
+}
+
 /* A dump whose bytes are not those of its manifest is none; a part that is looked at once more was hashed the first time. */
 static bool session_open(struct session *s, replay_see *see, struct error *err) {
+  keep_memory();
   if (!dump_open(&s->dump, s->folder, err) || !units_open(&s->units, &s->dump, err)) return false;
   if (!s->options.only[0] && !dump_verify(&s->dump, err)) return false;
   s->replay = (struct replay){.u = &s->units, .see = see, .context = s};
