@@ -4,8 +4,11 @@
  *
  *     D = |g| + wd |w|        rho: the trust ratio, 1 for what is not adapted        lr_m = lr (openselfsup) or 1, lr_w = lr (byol) or 1
  *     G(m') = mu (G(m) + |m|) + lr_m rho D (3 + K)          increment m' - mu m
- *     G(w') = |w| + lr_w G(m')                      increment w' - w
- *     G(xi') = tau |xi| + (1 - tau) (|theta| + |xi|)       increment xi' - xi
+ *     G(w') = |w| + lr_w (G(m') + mu |m| / 2)       increment w' - w
+ *     G(xi') = tau |xi| + 3/2 (1 - tau) (|theta| + |xi|)       increment xi' - xi
+ *
+ * Of a weight near zero all is in the update: mu m, its sum with d, the product with lr are three roundings of mu m, where 2 u G(m') has two;
+ * and so are 1 - tau, the difference and their product.
  *
  * The trust ratio is one number for the whole tensor: every element has its error. Its norms are sums of squares, of one sign: a chain of L
  * additions, whose partial sums grow to the result, is off by 0.23 sqrt(L) u of it, the norm by half of that, the ratio of two norms by
@@ -71,7 +74,7 @@ static bool gauge_parameter(struct case_run *run, const struct lars_case *o, con
       start_m[i] = o->momentum * m[i];
       gm[i] = gauge_m[i] = fabs(o->momentum) * (gauge_m[i] + fabs(m[i])) + fabs(into_m) * ratio * D * (3 + common);
       m[i] = start_m[i] + into_m * ratio * d;
-      gw[i] = fabs(w[i]) + carried[i] + fabs(into_w) * gm[i];
+      gw[i] = fabs(w[i]) + carried[i] + fabs(into_w) * (gm[i] + fabs(start_m[i]) / 2);
       w[i] -= into_w * m[i];
       carried[i] = gw[i] + fabs(w[i]) / 2;
     }
@@ -119,7 +122,7 @@ bool gauge_ema(struct case_run *g) {
       }
       for (ptrdiff_t j = 0; j < n; j++) {
         start[j] = xi[j];
-        G[j] = tau[k] * fabs(xi[j]) + (1 - tau[k]) * (fabs(theta[j]) + fabs(xi[j])) + carried[j];
+        G[j] = tau[k] * fabs(xi[j]) + 1.5 * (1 - tau[k]) * (fabs(theta[j]) + fabs(xi[j])) + carried[j];
         xi[j] += (1 - tau[k]) * (theta[j] - xi[j]);
         carried[j] = G[j] + fabs(xi[j]) / 2;
       }

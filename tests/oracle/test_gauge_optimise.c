@@ -219,10 +219,85 @@ static void the_moving_average_is_held_to_a_schedule_step(void **state) {
   }
 }
 
+/* ---- near zero ------------------------------------------------------------------------------------------------------------------------- */
+
+/* A right kernel, every operation of which rounds: of a weight that is small beside its update all roundings are in the update, and with
+ * numbers just above powers of two each is up to a whole roundoff. Of 4000 elements ten have four such roundings of one sign. */
+static void a_weight_near_zero_has_all_roundings_of_its_update(void **state) {
+  (void)state;
+  const double rate = (double)0.251f;
+  const ptrdiff_t one = 1;
+  struct memory_case c;
+  struct error err;
+  struct philox r = philox_stream(11, PHILOX_TEST, 5, 0, 0);
+  for (int i = 0; i < SIZE; i++) {
+    w[i] = (float)(1e-3 * philox_normal(&r)), g[i] = (float)(1e-3 * philox_normal(&r)), m[i] = (float)(1.125 + 1e-3 * philox_normal(&r));
+    float decayed = 0.9f * m[i];
+    m_after[i] = decayed + g[i];
+    float step = (float)rate * m_after[i];
+    w_after[i] = w[i] - step;
+  }
+  struct tensor lr = tensor_make(DTYPE_F64, (double[]){rate}, 1, &one, "lr"), wt = tensor_make(DTYPE_F32, w, 2, shape, "w");
+  struct tensor gt = tensor_make(DTYPE_F32, g, 2, shape, "g"), mt = tensor_make(DTYPE_F32, m, 2, shape, "m");
+  memory_case_begin(&c, "lars", "layer");
+  memory_case_text(&c, "variant", "byol");
+  memory_case_number(&c, "trust", (double)1e-3f);
+  memory_case_number(&c, "momentum", (double)0.9f);
+  memory_case_number(&c, "weight_decay", (double)1.5e-6f);
+  memory_case_integer(&c, "steps", 1);
+  memory_case_give(&c, "in.lr", &lr);
+  memory_case_give(&c, "param.vector.0", &wt);
+  memory_case_give(&c, "in.momentum.vector.0", &mt);
+  memory_case_give(&c, "in.grad.0.vector.0", &gt);
+  memory_case_expect(&c, "out.param.0.vector.0", DTYPE_F32, 2, shape);
+  memory_case_expect(&c, "out.momentum.0.vector.0", DTYPE_F32, 2, shape);
+  assert_true(memory_case_end(&c, &err));
+  struct tensor t[] = {tensor_make(DTYPE_F32, w_after, 2, shape, "out.param.0.vector.0"),
+                       tensor_make(DTYPE_F32, m_after, 2, shape, "out.momentum.0.vector.0")};
+  for (int i = 0; i < 2; i++) {
+    struct judged j = judge(&c, t, 2, i);
+    char text[400];
+    judged_text(&j.finding, text, sizeof text);
+    if (j.judgement != JUDGED_PASS) fail_msg("%s", text);
+  }
+  memory_case_free(&c);
+}
+
+/* The same of the average: 1 - tau is rounded once, by nearly a roundoff. */
+static void an_average_near_zero_has_all_roundings_of_its_step(void **state) {
+  (void)state;
+  const double share = 0x1p-7 * (1 + 12345 * 0x1p-23 + 0.98 * 0x1p-24), tau = 1 - share;
+  const ptrdiff_t one = 1;
+  struct memory_case c;
+  struct error err;
+  struct philox r = philox_stream(12, PHILOX_TEST, 5, 0, 0);
+  for (int i = 0; i < SIZE; i++) {
+    w[i] = (float)(1e-5 * philox_normal(&r)), theta[i] = (float)(1.01 + 1e-3 * philox_normal(&r));
+    float difference = theta[i] - w[i], step = (float)share * difference;
+    w_after[i] = w[i] + step;
+  }
+  struct tensor taus = tensor_make(DTYPE_F64, (double[]){tau}, 1, &one, "tau"), xi = tensor_make(DTYPE_F32, w, 2, shape, "xi");
+  struct tensor online = tensor_make(DTYPE_F32, theta, 2, shape, "theta");
+  memory_case_begin(&c, "ema", "layer");
+  memory_case_give(&c, "in.tau", &taus);
+  memory_case_give(&c, "in.target.0", &xi);
+  memory_case_give(&c, "in.online.0.0", &online);
+  memory_case_expect(&c, "out.target.0.0", DTYPE_F32, 2, shape);
+  assert_true(memory_case_end(&c, &err));
+  struct tensor t = tensor_make(DTYPE_F32, w_after, 2, shape, "out.target.0.0");
+  struct judged j = judge(&c, &t, 1, 0);
+  char text[400];
+  judged_text(&j.finding, text, sizeof text);
+  if (j.judgement != JUDGED_PASS) fail_msg("%s", text);
+  memory_case_free(&c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lars_is_held_to_a_schedule_step),
       cmocka_unit_test(the_moving_average_is_held_to_a_schedule_step),
+      cmocka_unit_test(a_weight_near_zero_has_all_roundings_of_its_update),
+      cmocka_unit_test(an_average_near_zero_has_all_roundings_of_its_step),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
