@@ -339,7 +339,7 @@ $(BUILD)/shim/libediy_cuda.a: $(SHIM_OBJECTS)
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-$(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,$(TEST_SUPPORT)) $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+$(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,tests/support/program.c) $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
@@ -364,40 +364,55 @@ $(BUILD)/cuda/libediy_cuda.a: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(CUDA_TWIN
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
 GPU_TESTS := $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
+GPU_PROGRAMS := $(BUILD)/gpu/ediy $(BUILD)/gpu/oracle
 $(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) $(CUDA_LDLIBS) -o $@
+# The programs as CUDA=1 links them, beside those of the last make all.
+$(BUILD)/gpu/ediy: $(EDIY_OBJECTS)
+$(BUILD)/gpu/oracle: $(ORACLE_MAIN)
+$(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) $(CUDA_LDLIBS) -o $@
 
-.PHONY: cuda check-cuda cuda-bundle gpu-tests lint-cuda
+.PHONY: cuda check-cuda bench-cuda cuda-bundle gpu-tests lint-cuda
 lint: lint-cuda
 lint-cuda:
 	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
 
 ifeq ($(NVCC),)
 $(if $(WITH_CUDA),$(error CUDA=1 needs nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda))
-cuda check-cuda cuda-bundle:
+cuda check-cuda bench-cuda cuda-bundle:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
 else
 cuda: $(BUILD)/cuda/libediy_cuda.a ## the CUDA backend for GPUs, as a library
-gpu-tests: $(GPU_TESTS)
-check-cuda: ## the tests of the CUDA backend on a GPU
+gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy
+ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh
+check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
-	@BUILD=$(BUILD)/gpu sh tests/run.sh $(GPU_TESTS)
+	@$(ON_GPU) $(BUILD)/gpu/check tests oracle steps bits train sanitizer
+bench-cuda: ## on a GPU: a training step part by part
+	@sh .ci/deps $(PACKAGES)
+	@$(MAKE) --no-print-directory gpu-tests
+	@$(ON_GPU) $(BUILD)/gpu/bench bench; cat $(BUILD)/gpu/bench/bench.txt
 
 # The same programs with the libraries they need, in one archive for a machine that has a GPU and its driver and nothing else:
-# tar xzf bundle.tar.gz && bundle/run
+# tar xzf bundle.tar.gz && bundle/run OUT. Where the C library there is too old, they run with the one they were built with.
 BUNDLE := build-bundle/bundle
-cuda-bundle: ## the tests of check-cuda as an archive for a GPU machine without packages
+cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine without packages
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 gpu-tests
-	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/lib
-	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && strip $(BUNDLE)/tests/cuda/* && cp tests/run.sh $(BUNDLE)
-	@ldd $(BUNDLE)/tests/cuda/* | awk '$$2 == "=>" && $$3 ~ "/" && $$1 !~ /^(libc|libm|libdl|librt|libpthread)\./ {print $$3}' | sort -u | \
-	  xargs -I{} cp -L {} $(BUNDLE)/lib
-	@printf '%s\n' '#!/bin/sh' 'cd "$$(dirname "$$0")" && BUILD=. LD_LIBRARY_PATH=lib exec sh run.sh ./tests/cuda/test_*' >$(BUNDLE)/run
-	@chmod +x $(BUNDLE)/run && tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/shim $(BUNDLE)/lib $(BUNDLE)/libc
+	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
+	  cp build-bundle/shim/ediy $(BUNDLE)/shim && strip $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/tests/cuda/*
+	@cp tests/run.sh tests/cuda/gpu.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
+	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
+	  case $${l##*/} in ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
+	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's
+	@tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz
 endif
 
 clean: ## remove what was built

@@ -268,5 +268,5 @@ bool step_walk_step(struct step_walk *w, const struct step_sink *sink, struct st
   model_update(&w->m, sum.lr, sum.tau, sink ? &trace : NULL);
   w->steps++;
   if (losses) *losses = sum;
-  return !w->broken;
+  return !w->broken && w->m.backend->status(err);
 }

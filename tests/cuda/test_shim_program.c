@@ -113,12 +113,26 @@ static void the_oracle_judges_every_operation(void **state) {
   assert_non_null(strstr(o->err, "cuda: GPU 0: loss_riem: unspecified launch failure"));
 }
 
+/* Every tensor of a step within the drift of right implementations, and not only in its parts. A step that failed is no dump. */
+static void the_oracle_judges_a_whole_step(void **state) {
+  (void)state;
+#define STEP "backbone=small stem=cifar size=16 batch=4 projector.hidden=8 projector.out=4 sampler=random"
+  assert_runs("$ORACLE dump out=truth backend=ref64 drift=4 " STEP " && $ORACLE dump out=gpu backend=cuda " STEP);
+  const struct outcome *o = assert_runs("$ORACLE check truth gpu");
+  assert_non_null(strstr(o->out, "within what is allowed, 0 vacuous, 0 incomplete, 0 wrong"));
+  o = program_run("EDIY_SHIM_REFUSE=average $ORACLE dump out=failed backend=cuda " STEP);
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "cuda: GPU 0: ema_update: unspecified launch failure"));
+  assert_runs("test ! -e failed/manifest.json");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_bench_has_every_part),
                                      cmocka_unit_test(a_machine_without_a_gpu_is_refused),
                                      cmocka_unit_test(too_little_gpu_memory_names_what_fits),
                                      cmocka_unit_test(a_failing_gpu_leaves_the_last_checkpoint),
                                      cmocka_unit_test(what_is_not_finite_is_named),
-                                     cmocka_unit_test(the_oracle_judges_every_operation)};
+                                     cmocka_unit_test(the_oracle_judges_every_operation),
+                                     cmocka_unit_test(the_oracle_judges_a_whole_step)};
   return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, leave);
 }

@@ -1,0 +1,204 @@
+#!/bin/sh
+# What has to be seen on a machine with a GPU, one part after the other, each into a file of the folder OUT, with a count at the end.
+#
+#     gpu.sh OUT [part...]      all parts: tests oracle steps bits train sanitizer bench
+#
+# BIN      folder of ediy and oracle, linked with CUDA, and of tests/cuda/test_* (.)
+# SHIM     ediy linked with the shim ($BIN/shim/ediy)
+# RUNNER   run.sh of the tests ($BIN/run.sh)
+# SMALL=1  sizes with which the script itself can be tried
+#
+# Without a GPU a part is skipped with the reason; the tests skip one by one. Exit status 1 when anything failed.
+set -u
+SKIP=77
+BIN=$(cd "${BIN:-.}" && pwd)
+SHIM=${SHIM:-$BIN/shim/ediy}
+RUNNER=${RUNNER:-$BIN/run.sh}
+SMALL=${SMALL:-}
+export BIN SHIM RUNNER SMALL
+
+# Skips the part where there is no GPU to run it on, or no driver for it; whatever else is wrong is left for the part to find.
+needs_gpu() {
+  why=$("$BIN/ediy" train backend=cuda data=none out=none sampler=random 2>&1 |
+    grep -E '^ediy: cuda: (this machine has no NVIDIA driver|the NVIDIA driver is for|no GPU is visible)')
+  [ -z "$why" ] || { echo "$why"; exit "$SKIP"; }
+}
+
+# ---- the parts: they run in a folder of their own ----------------------------------------------------------------------------------------
+
+part_tests() { BUILD=$BIN sh "$RUNNER" "$BIN"/tests/cuda/test_*; }
+
+# Every operation, judged as fp32, with what is written beside results and whether a second call gives the same bits.
+part_oracle() {
+  needs_gpu
+  mkdir cases
+  for op in conv linear norm relu maxpool avgpool match loss lars ema; do
+    for fill in normal int offset; do
+      case $op-$fill in match-offset | loss-offset) continue ;; esac # hang on rounding, or are too near to zero to say anything
+      "$BIN/oracle" case make op=$op fill=$fill out=cases/$op-$fill.safetensors >/dev/null || return 1
+    done
+  done
+  if [ -z "$SMALL" ]; then # a stem, a 3x3 of stage 3 and a head of ResNet-50: what tiny cases cannot have is many tiles
+    "$BIN/oracle" case make op=conv n=4 h=112 w=112 c=3 k=64 r=7 stride=2 pad=3 out=cases/stem.safetensors >/dev/null || return 1
+    "$BIN/oracle" case make op=conv n=4 h=28 w=28 c=128 k=128 r=3 stride=2 pad=1 out=cases/stage.safetensors >/dev/null || return 1
+    "$BIN/oracle" case make op=linear m=128 i=2048 o=1024 out=cases/head.safetensors >/dev/null || return 1
+  fi
+  "$BIN/oracle" case cases backend=cuda
+}
+
+# Whole steps, tensor by tensor: within the drift of right implementations; and the same bits when repeated.
+part_steps() {
+  needs_gpu
+  set -- "backbone=resnet18 size=64 batch=8" "backbone=resnet50 size=64 batch=8 rdem.negative=instance region.predictor=mlp"
+  [ -z "$SMALL" ] || set -- "backbone=small stem=cifar size=16 batch=4 projector.hidden=8 projector.out=4"
+  for keys in "$@"; do
+    echo "$keys"
+    # shellcheck disable=SC2086
+    "$BIN/oracle" dump out=truth backend=ref64 drift=4 projector.hidden=512 projector.out=64 $keys || return 1
+    for again in 1 2; do
+      # shellcheck disable=SC2086
+      "$BIN/oracle" dump out=gpu$again backend=cuda projector.hidden=512 projector.out=64 $keys || return 1
+    done
+    "$BIN/oracle" check truth gpu1 && "$BIN/oracle" check gpu1 gpu2 || return 1
+    rm -rf truth gpu1 gpu2
+  done
+}
+
+# keys for a run of a few steps, and a teacher for it
+FEW="data=../s/train backbone=small stem=cifar size=16 batch=8 epochs=1 warmup=0 projector.hidden=8 projector.out=4 workers=1 log.every=1"
+
+# Three steps on the GPU and three by the same kernels on the CPU: the order of every sum is fixed, so every bit is the same.
+part_bits() {
+  needs_gpu
+  "$BIN/ediy" scenes out=s images=24 val=8 classes=2 size=24 >/dev/null || return 1
+  mkdir teach gpu shim
+  # shellcheck disable=SC2086  # keys are words
+  (cd teach && "$BIN/ediy" train $FEW lambda1=0 lambda2=0 out=run 2>/dev/null) || return 1
+  # shellcheck disable=SC2086
+  for accumulate in 1 2; do
+    for where in gpu shim; do
+      program=$BIN/ediy
+      [ $where = gpu ] || program=$SHIM
+      (cd $where && "$program" train $FEW accumulate=$accumulate backend=cuda teacher=../teach/run/backbone.safetensors out=run$accumulate) ||
+        return 1
+    done
+    cmp gpu/run$accumulate/checkpoint-00000003.safetensors shim/run$accumulate/checkpoint-00000003.safetensors || return 1
+    echo "accumulate=$accumulate: the checkpoints after 3 steps are the same bytes"
+  done
+}
+
+# Two columns of losses beside each other. Rounding alone is between the first two; how far later ones drift apart is reported.
+beside() {
+  awk '
+    { match($0, /"step": [0-9]+/); step = substr($0, RSTART + 8, RLENGTH - 8) + 0
+      match($0, /"loss": [^,]+/); loss = substr($0, RSTART + 8, RLENGTH - 8) + 0 }
+    NR == FNR { cpu[step] = loss; next }
+    { gpu[step] = loss; last = step }
+    END {
+      for (s = 1; s <= last; s++) {
+        d = cpu[s] ? (gpu[s] - cpu[s]) / cpu[s] : 1
+        if (s <= 5 || s % 10 == 0 || s == last) printf "step %4d   cpu %.6f   gpu %.6f   %+.2e\n", s, cpu[s], gpu[s], d
+        if (s > last - 20) { a += cpu[s]; b += gpu[s]; n++ }
+      }
+      d = (gpu[1] - cpu[1]) / cpu[1]
+      if (n) printf "mean of the last %d: cpu %.6f, gpu %.6f, %+.2e\n", n, a / n, b / n, (b - a) / a
+      if (last < 1 || !(d < 1e-4 && d > -1e-4)) { print "step 1 is off by more than rounding"; exit 1 }
+    }' cpu/log.jsonl gpu/log.jsonl
+}
+
+# 200 steps of E-DIY on scenes, on the CPU and on the GPU; then the GPU's run goes on on the CPU.
+part_train() {
+  needs_gpu
+  epochs=25 images=256
+  [ -z "$SMALL" ] || epochs=1 images=64
+  keys="preset=sanity data=s/train batch=32 log.every=1 warmup=0"
+  "$BIN/ediy" scenes out=s images=$images val=8 classes=8 size=48 >/dev/null || return 1
+  # shellcheck disable=SC2086
+  "$BIN/ediy" train $keys lambda1=0 lambda2=0 epochs=1 out=teacher 2>/dev/null || return 1
+  # shellcheck disable=SC2086
+  for where in cpu gpu; do
+    backend=reference
+    [ $where = cpu ] || backend=cuda
+    "$BIN/ediy" train $keys epochs=$epochs teacher=teacher/backbone.safetensors out=$where backend=$backend 2>/dev/null || return 1
+  done
+  beside || return 1
+  # shellcheck disable=SC2086
+  "$BIN/ediy" train $keys epochs=2 teacher=teacher/backbone.safetensors out=half backend=cuda stop=2 2>/dev/null &&
+    "$BIN/ediy" train $keys epochs=2 teacher=teacher/backbone.safetensors out=half backend=reference 2>/dev/null
+}
+
+# Each tool over the small shapes of the tests; whole training runs take too long under it.
+part_sanitizer() {
+  sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+  [ -n "$sanitizer" ] || { echo "there is no compute-sanitizer on the path or in /usr/local/cuda/bin"; exit "$SKIP"; }
+  needs_gpu
+  bad=0
+  for tool in memcheck racecheck initcheck synccheck; do
+    for program in "$BIN"/tests/cuda/test_*; do
+      [ "${program##*/}" != test_train ] || continue
+      echo "== $tool ${program##*/}"
+      timeout 60 "$sanitizer" --tool $tool --error-exitcode 9 "$program" >log 2>&1
+      status=$?
+      if grep -q 'Device not supported' log; then
+        echo "compute-sanitizer does not support this device"
+        exit "$SKIP"
+      fi
+      tail -n 4 log
+      [ $status -eq 0 ] || { bad=1; echo "status $status"; grep -m 20 '=========' log; }
+    done
+  done
+  return $bad
+}
+
+part_bench() {
+  needs_gpu
+  command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit --format=csv
+  set -- "backbone=resnet18 size=64 batch=256" "backbone=resnet50 size=224 batch=32" "backbone=resnet50 size=224 batch=64"
+  [ -z "$SMALL" ] || set -- "backbone=small size=32 batch=2 warmup=0 steps=1"
+  for keys in "$@"; do
+    # shellcheck disable=SC2086
+    "$BIN/ediy" bench backend=cuda $keys json=bench.json || return 1
+    tr -d '\n' <bench.json
+    printf '\n\n'
+  done
+}
+
+if [ "${1:-}" = --part ]; then
+  work=$(mktemp -d) && cd "$work" || exit 2
+  trap 'rm -rf "$work"' EXIT
+  "part_$2"
+  exit
+fi
+
+# ---- all of them ------------------------------------------------------------------------------------------------------------------------
+
+[ $# -ge 1 ] || { echo "usage: gpu.sh OUT [part...]" >&2; exit 2; }
+out=$1
+shift
+[ $# -gt 0 ] || set -- tests oracle steps bits train sanitizer bench
+mkdir -p "$out" || exit 2
+passed=0 failed=0 skipped=0
+{
+  date -u
+  "$BIN/ediy" --version
+  if command -v nvidia-smi >/dev/null; then nvidia-smi; else echo "no nvidia-smi"; fi
+  grep -m 1 'model name' /proc/cpuinfo
+} >"$out/machine.txt" 2>&1
+for part in "$@"; do
+  case $part in
+  tests | bits | oracle) limit=120 ;;
+  *) limit=240 ;;
+  esac
+  timeout "$limit" sh "$0" --part "$part" >"$out/$part.txt" 2>&1
+  status=$?
+  case $status in
+  0) passed=$((passed + 1)) result=passed ;;
+  "$SKIP") skipped=$((skipped + 1)) result="skipped: $(tail -n 1 "$out/$part.txt")" ;;
+  124) failed=$((failed + 1)) result="failed: took more than $limit s" ;;
+  *) failed=$((failed + 1)) result="failed with status $status: $(tail -n 1 "$out/$part.txt")" ;;
+  esac
+  [ "$part" != tests ] || result="$result ($(tail -n 1 "$out/$part.txt"))"
+  printf '%-10s %s\n' "$part" "$result"
+done
+echo "parts: $passed passed, $failed failed, $skipped skipped; details in $out"
+[ $failed -eq 0 ]
