@@ -210,7 +210,8 @@ FUZZ_SECONDS ?= 600
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ_CFLAGS := -std=c17 -O1 -g $(WARN) -DEDIY_REAL_BITS=32 -fsanitize=fuzzer-no-link $(FUZZ_SANITIZE)
-FUZZ_OBJECTS := $(patsubst %.c,build-fuzz/%.o,$(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c)))
+FUZZ_ORACLE := $(patsubst %,oracle/%.c,digest distance dump_attrs dump_name dump_read exact_sum formula precision)
+FUZZ_OBJECTS := $(patsubst %.c,build-fuzz/%.o,$(filter-out $(TWICE),$(wildcard ref/base/*.c ref/image/*.c)) $(FUZZ_ORACLE))
 build-fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)
@@ -300,6 +301,24 @@ PYTHON ?= python3
 check-torch: $(SHARED) $(BUILD)/ediy ## against PyTorch and torchvision, where PYTHON (python3) has them
 	@command -v $(PYTHON) >/dev/null || { echo "check-torch: not run: there is no $(PYTHON)"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }; \
 	  OMP_WAIT_POLICY=passive $(PYTHON) tests/torch/check_torch.py $(SHARED) $(BUILD)/ediy
+
+# ---- goldens: digests of whole steps in data/golden (docs/golden-format.md) ------------------------------------------------------------------
+# The truth is in double; what any backend may be off by is in the manifests. GOLDEN_BACKEND: what is checked.
+GOLDENS        := small resnet50
+GOLDEN_BACKEND ?= ref32
+GOLDEN_KEYS    := kind=digest weights=formula first=1000 states=no
+.PHONY: golden golden-update
+golden: all ## check this machine, or GOLDEN_BACKEND, against the golden steps
+	@rm -rf $(BUILD)/golden && mkdir -p $(BUILD)/golden; status=0; for g in $(GOLDENS); do \
+	  $(BUILD)/oracle dump out=$(BUILD)/golden/$$g backend=$(GOLDEN_BACKEND) $(GOLDEN_KEYS) preset=data/golden/$$g.conf && \
+	  $(BUILD)/oracle check data/golden/$$g $(BUILD)/golden/$$g || status=$$?; done; exit $$status
+golden-update: all ## compute the golden steps anew and say what changed; CONFIRM=yes replaces them
+	@rm -rf $(BUILD)/golden-new && mkdir -p $(BUILD)/golden-new; for g in $(GOLDENS); do \
+	  $(BUILD)/oracle dump out=$(BUILD)/golden-new/$$g backend=ref64 drift=6 $(GOLDEN_KEYS) preset=data/golden/$$g.conf || exit; \
+	  if [ -e data/golden/$$g/manifest.json ]; then $(BUILD)/oracle check data/golden/$$g $(BUILD)/golden-new/$$g; \
+	  else echo "data/golden/$$g: there was none"; fi; \
+	  if [ "$(CONFIRM)" = yes ]; then rm -rf data/golden/$$g && cp -r $(BUILD)/golden-new/$$g data/golden/$$g && echo "data/golden/$$g: replaced"; \
+	  else echo "data/golden/$$g: left as it is; make golden-update CONFIRM=yes replaces it"; fi; done; du -sb data/golden
 
 .PHONY: check-oracle
 check-oracle: $(BUILD)/oracle ## the oracle on PyTorch's operations, right and spoiled, where PYTHON (python3) has it

@@ -58,7 +58,10 @@ static void project(double turned[DIGEST_PROJECTIONS][DIGEST_PROJECTIONS], uint6
 }
 
 static void add_chunk(struct digest_block *s, uint64_t signs, ptrdiff_t first, double *x, ptrdiff_t n) {
-  s->not_finite += drop_not_finite(x, n);
+  const ptrdiff_t not_finite = drop_not_finite(x, n);
+  ptrdiff_t zeros = 0;
+  for (ptrdiff_t i = 0; i < n; i++) zeros += x[i] == 0;
+  s->not_finite += not_finite, s->zeros += zeros - not_finite;
   double chunk_max = 0;
   for (ptrdiff_t i = 0; i < n; i++) chunk_max = fabs(x[i]) > chunk_max ? fabs(x[i]) : chunk_max;
   if (chunk_max > s->max) {
@@ -93,7 +96,7 @@ static void join(struct digest_block *sum, const struct digest_block *b) {
   for (int r = 0; r < DIGEST_PROJECTIONS; r++)
     for (int j = 0; j < DIGEST_PROJECTIONS; j++) sum->turned[r][j] += b->turned[r][j];
   if (b->max > sum->max) sum->max = b->max, sum->max_index = b->max_index;
-  sum->not_finite += b->not_finite;
+  sum->not_finite += b->not_finite, sum->zeros += b->zeros;
 }
 
 /* ---- a digest ----------------------------------------------------------------------------------------------------------------------- */
@@ -165,7 +168,7 @@ void digest_end(struct digest *g) {
   for (int l = 0; l < 8; l++) g->value[DIGEST_ABS] += g->sum.abs[l], squares += g->sum.squares[l];
   g->value[DIGEST_NORM] = sqrt(squares);
   g->value[DIGEST_MAX] = g->sum.max, g->value[DIGEST_MAX_INDEX] = (double)g->sum.max_index;
-  g->value[DIGEST_NOT_FINITE] = (double)g->sum.not_finite;
+  g->value[DIGEST_NOT_FINITE] = (double)g->sum.not_finite, g->value[DIGEST_ZEROS] = (double)g->sum.zeros;
   for (int r = 0; r < DIGEST_PROJECTIONS; r++)
     for (int j = 0; j < DIGEST_PROJECTIONS; j++) g->value[DIGEST_PROJECTION + (j ^ r)] += g->sum.turned[r][j];
 }
@@ -197,9 +200,12 @@ static struct digest_distance compare_whole(enum dtype dtype, ptrdiff_t count, c
     if (!both && !same) r.finite_alike = false;
     if (both) off += (b[i] - a[i]) * (b[i] - a[i]), norm += a[i] * a[i];
     if (!same) differ++;
+    r.zeros_apart += (a[i] == 0) != (b[i] == 0);
+    if (fabs(a[i]) > r.max) r.max = fabs(a[i]);
   }
   r.l2 = dtype_is_float(dtype) ? (off == 0 ? 0 : sqrt(off / norm)) : sqrt(2 * (double)differ / (double)count);
   r.lower = r.l2;
+  r.off = sqrt(off), r.norm = sqrt(norm);
   return r;
 }
 
@@ -224,9 +230,12 @@ static struct digest_distance compare_sketches(const char *name, ptrdiff_t count
   double off = sqrt(squares);
   /* ||b| - |a|| <= |b - a|, and the 1-norms differ by at most sqrt(count) |b - a|. */
   double least = fmax(fabs(b[DIGEST_NORM] - norm), fabs(b[DIGEST_ABS] - a[DIGEST_ABS]) / sqrt((double)count));
+  r.off = off, r.norm = norm;
   r.l2 = off == 0 ? 0 : off / norm;
   r.lower = least == 0 ? 0 : least / norm;
   r.finite_alike = a[DIGEST_NOT_FINITE] == b[DIGEST_NOT_FINITE];
+  r.zeros_apart = (ptrdiff_t)fabs(a[DIGEST_ZEROS] - b[DIGEST_ZEROS]);
+  r.max = a[DIGEST_MAX];
   return r;
 }
 

@@ -2,8 +2,8 @@
  *
  * A digest is a row of doubles; its length follows from dtype and number of elements, its first element is its form:
  *
- *     DIGEST_WHOLE      the values: of floating-point tensors of up to 25 elements, of integers of up to 1024
- *     DIGEST_SKETCH     25 numbers about a floating-point tensor: enum digest_field
+ *     DIGEST_WHOLE      the values: of floating-point tensors of up to 26 elements, of integers of up to 1024
+ *     DIGEST_SKETCH     26 numbers about a floating-point tensor: enum digest_field
  *     DIGEST_HISTOGRAM  of integers: how many elements are i modulo 32, i = 0 .. 31
  *
  * Sketch. Element i is in group g = i div 16, with word = splitmix64(fnv1a64("sketch:" NAME) + g); it is added with the sign of bit i mod 16 of the word
@@ -31,7 +31,7 @@ enum {
   DIGEST_PROJECTIONS = 16,
   DIGEST_SAMPLED = 4,
   DIGEST_BINS = 32,
-  DIGEST_WHOLE_FLOATS = 25, /* a sketch would be no smaller */
+  DIGEST_WHOLE_FLOATS = 26, /* a sketch would be no smaller */
   DIGEST_WHOLE_INTEGERS = 1024,
   DIGEST_BLOCK = 1 << 16
 };
@@ -44,6 +44,7 @@ enum digest_field {
   DIGEST_MAX,        /* largest |x| */
   DIGEST_MAX_INDEX,  /* flat, of the first that is that large */
   DIGEST_NOT_FINITE, /* elements that are NaN or infinite */
+  DIGEST_ZEROS,      /* elements that are 0: ReLUs that are closed */
   DIGEST_PROJECTION,
   DIGEST_SAMPLE = DIGEST_PROJECTION + DIGEST_PROJECTIONS,
   DIGEST_SKETCH_LENGTH = DIGEST_SAMPLE + DIGEST_SAMPLED
@@ -61,7 +62,7 @@ bool digest_fits(enum dtype dtype, int ndim, const ptrdiff_t *shape, const struc
 struct digest_block {
   double abs[8], squares[8], max;
   double turned[DIGEST_PROJECTIONS][DIGEST_PROJECTIONS]; /* [r][j]: of groups whose word begins with r, element j */
-  ptrdiff_t max_index, not_finite;
+  ptrdiff_t max_index, not_finite, zeros;
 };
 
 struct digest {
@@ -84,12 +85,15 @@ void digest_tensor(struct digest *g, const struct tensor *t);
 
 /* How far two tensors of the same shape are apart, from their digests a and b, where the first is the truth. */
 struct digest_distance {
+  double off, norm;  /* |b - a|, estimated as l2 is, and |a| */
   double l2;         /* |b - a| / |a|, estimated; exact for whole ones; of integers: that of one-hot rows, a lower bound for a histogram */
   double lower;      /* |b - a| / |a| is at least this, whatever the signs: from norms and sums */
   double worst;      /* largest difference that is seen: whole, or of the samples */
   ptrdiff_t where;   /* its flat index; -1: none */
   double a, b;       /* there */
   bool finite_alike; /* as many elements that are not finite */
+  ptrdiff_t zeros_apart; /* elements that are 0 in one only; of sketches, at least so many */
+  double max;            /* largest |a|; 0 of a histogram */
 };
 struct digest_distance digest_compare(const char *name, enum dtype dtype, ptrdiff_t count, const double *a, const double *b);
 

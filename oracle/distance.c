@@ -42,11 +42,13 @@ static void add_chunk(struct distance *d, double *a, double *b, ptrdiff_t n) {
   for (ptrdiff_t i = 0; i < n; i++) poison += a[i] * 0 + b[i] * 0;
   if (!(poison == 0)) drop_not_finite(d, a, b, n);
   for (ptrdiff_t i = n; i % 8; i++) a[i] = b[i] = 0;
-  ptrdiff_t differ = 0;
+  ptrdiff_t differ = 0, zeros_apart = 0;
   for (ptrdiff_t i = 0; i < n; i++) {
     double e = fabs(b[i] - a[i]);
     differ += e != 0;
+    zeros_apart += (a[i] == 0) != (b[i] == 0);
     most = e > most ? e : most;
+    d->max = fabs(a[i]) > d->max ? fabs(a[i]) : d->max;
   }
   for (ptrdiff_t i = 0; i < n; i += 8)
     for (int l = 0; l < 8; l++) {
@@ -59,7 +61,7 @@ static void add_chunk(struct distance *d, double *a, double *b, ptrdiff_t n) {
     while (fabs(b[i] - a[i]) != most) i++;
     note(d, d->seen + i, a[i], b[i], most);
   }
-  d->differ += differ;
+  d->differ += differ, d->zeros_apart += zeros_apart;
   d->seen += n;
 }
 
@@ -72,6 +74,12 @@ void distance_add(struct distance *d, enum dtype dtype_a, const void *a, enum dt
     doubles_of(dtype_b, (const char *)b + (size_t)i * dtype_size(dtype_b), m, y);
     add_chunk(d, x, y, m);
   }
+}
+
+double distance_norm(const struct distance *d) {
+  double norm = 0;
+  for (int l = 0; l < 8; l++) norm += d->norm[l];
+  return sqrt(norm);
 }
 
 double distance_l2(const struct distance *d, bool integers) {

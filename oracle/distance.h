@@ -19,6 +19,8 @@ struct distance {             /* zero-initialised: nothing seen */
   double worst;               /* largest |b - a|; infinite where one only is finite */
   ptrdiff_t where;            /* flat index of the first that far off, where differ > 0 */
   double a, b;                /* there */
+  ptrdiff_t zeros_apart;      /* elements that are 0 in one only */
+  double max;                 /* largest |a| */
   ptrdiff_t not_finite_apart; /* elements that are finite in one only, or not finite in two ways */
 };
 
@@ -28,6 +30,8 @@ void distance_add(struct distance *d, enum dtype dtype_a, const void *a, enum dt
 /* |b - a| / |a|; 0 where they are equal; infinite where a is 0 and b is not. Of integers (indices), the same of one-hot rows: sqrt(2
  * differ / seen). */
 double distance_l2(const struct distance *d, bool integers);
+
+double distance_norm(const struct distance *d); /* |a| */
 
 bool dtype_is_float(enum dtype dtype);
 

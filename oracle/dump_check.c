@@ -1,67 +1,23 @@
 #include "oracle/dump_check.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "oracle/compare.h"
 #include "oracle/digest.h"
 #include "oracle/distance.h"
+#include "oracle/dump_flips.h"
+#include "oracle/dump_window.h"
 
-enum { WINDOW = 1 << 17 /* elements: whole blocks of a digest */, ELEMENT = 8 /* bytes at most */ };
-
-/* ---- reading in windows ------------------------------------------------------------------------------------------------------------- */
-
-struct side {
-  const struct dump *d;
-  int *fd; /* of each part */
-};
-
-static void side_close(struct side *s) {
-  for (int p = 0; s->fd && p < s->d->parts; p++)
-    if (s->fd[p] >= 0) close(s->fd[p]);
-  free(s->fd);
-}
-
-static bool side_open(struct side *s, const struct dump *d, struct error *err) {
-  s->d = d;
-  if (!(s->fd = malloc((size_t)d->parts * sizeof *s->fd))) return fail(err, "out of memory");
-  for (int p = 0; p < d->parts; p++) s->fd[p] = -1;
-  for (int p = 0; p < d->parts; p++)
-    if ((s->fd[p] = open(d->part[p].path, O_RDONLY | O_CLOEXEC)) < 0)
-      return fail(err, "%s: cannot be opened: %s", d->part[p].path, strerror(errno));
-  return true;
-}
-
-/* n elements of a tensor from flat index `first` on. */
-static bool side_read(const struct side *s, const struct dump_entry *e, ptrdiff_t first, ptrdiff_t n, void *to, struct error *err) {
-  size_t element = dtype_size(e->data.dtype), size = (size_t)n * element;
-  const struct safetensors *part = &s->d->part[e->part];
-  off_t offset = (off_t)((const char *)e->data.data - (const char *)part->map) + (off_t)((size_t)first * element);
-  for (char *p = to; size > 0;) {
-    ssize_t got = pread(s->fd[e->part], p, size, offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return fail(err, "%s: %s: %s", part->path, e->name, got < 0 ? strerror(errno) : "the file became shorter");
-    p += got, size -= (size_t)got, offset += got;
-  }
-  return true;
-}
+/* ---- one thread -------------------------------------------------------------------------------------------------------------------- */
 
 struct bench { /* one thread's */
   char *a, *b; /* windows */
   struct digest digest;
   double row_a[DIGEST_MAX_LENGTH], row_b[DIGEST_MAX_LENGTH];
 };
-
-static ptrdiff_t count_of(const struct dump_entry *e) {
-  struct tensor t = {.ndim = e->ndim};
-  memcpy(t.shape, e->shape, sizeof t.shape);
-  return tensor_count(&t);
-}
 
 /* ---- what is allowed ---------------------------------------------------------------------------------------------------------------- */
 
@@ -73,6 +29,7 @@ static void judge_l2(struct check_row *r, ptrdiff_t differ, double l2, double fa
     return;
   }
   r->rule = "drift";
+  r->factor = factor;
   r->allowed = factor * r->a->drift;
   bool ok = l2 <= r->allowed;
   r->verdict = !ok ? CHECK_MISMATCH : r->allowed >= 1 && r->a->drift <= 1 ? CHECK_VACUOUS : CHECK_PASS;
@@ -83,32 +40,33 @@ static void not_finite(struct check_row *r) { r->rule = "not finite", r->verdict
 /* ---- both in full ------------------------------------------------------------------------------------------------------------------- */
 
 /* True in *same if every byte is equal. */
-static bool same_bytes(const struct side *a, const struct side *b, struct bench *k, const struct check_row *r, bool *same,
+static bool same_bytes(const struct dump_side *a, const struct dump_side *b, struct bench *k, const struct check_row *r, bool *same,
                        struct error *err) {
-  ptrdiff_t count = count_of(r->a);
+  ptrdiff_t count = dump_elements(r->a);
   *same = r->a->dtype == r->b->dtype;
-  for (ptrdiff_t i = 0; *same && i < count; i += WINDOW) {
-    ptrdiff_t n = count - i < WINDOW ? count - i : WINDOW;
-    if (!side_read(a, r->a, i, n, k->a, err) || !side_read(b, r->b, i, n, k->b, err)) return false;
+  for (ptrdiff_t i = 0; *same && i < count; i += WINDOW_ELEMENTS) {
+    ptrdiff_t n = count - i < WINDOW_ELEMENTS ? count - i : WINDOW_ELEMENTS;
+    if (!dump_side_read(a, r->a, i, n, k->a, err) || !dump_side_read(b, r->b, i, n, k->b, err)) return false;
     *same = memcmp(k->a, k->b, (size_t)n * dtype_size(r->a->dtype)) == 0;
   }
   return true;
 }
 
-static bool check_full(const struct side *a, const struct side *b, struct bench *k, struct check_row *r, struct error *err) {
+static bool check_full(const struct dump_side *a, const struct dump_side *b, struct bench *k, struct check_row *r, struct error *err) {
   bool same;
   struct distance d = {.where = -1};
-  ptrdiff_t count = count_of(r->a);
+  ptrdiff_t count = dump_elements(r->a);
   if (!same_bytes(a, b, k, r, &same, err)) return false;
   if (same) {
     r->rule = "identical";
     return true;
   }
-  for (ptrdiff_t i = 0; i < count; i += WINDOW) {
-    ptrdiff_t n = count - i < WINDOW ? count - i : WINDOW;
-    if (!side_read(a, r->a, i, n, k->a, err) || !side_read(b, r->b, i, n, k->b, err)) return false;
+  for (ptrdiff_t i = 0; i < count; i += WINDOW_ELEMENTS) {
+    ptrdiff_t n = count - i < WINDOW_ELEMENTS ? count - i : WINDOW_ELEMENTS;
+    if (!dump_side_read(a, r->a, i, n, k->a, err) || !dump_side_read(b, r->b, i, n, k->b, err)) return false;
     distance_add(&d, r->a->dtype, k->a, r->b->dtype, k->b, n);
   }
+  r->norm = distance_norm(&d), r->max = d.max, r->zeros_apart = d.zeros_apart;
   if (d.differ > 0) r->where = d.where, r->candidate = d.b, r->expected = d.a;
   if (d.not_finite_apart > 0)
     not_finite(r);
@@ -120,9 +78,9 @@ static bool check_full(const struct side *a, const struct side *b, struct bench 
 /* ---- digests ------------------------------------------------------------------------------------------------------------------------ */
 
 /* The digest of a tensor, read or made; hash: the SHA-256 of what was read, or of the manifest. */
-static bool digest_of(const struct side *s, const struct dump_entry *e, struct bench *k, double *row, char hash[SHA256_HEX_SIZE],
+static bool digest_of(const struct dump_side *s, const struct dump_entry *e, struct bench *k, double *row, char hash[SHA256_HEX_SIZE],
                       struct error *err) {
-  ptrdiff_t count = count_of(e);
+  ptrdiff_t count = dump_elements(e);
   size_t bytes = (size_t)digest_length(e->dtype, count) * sizeof *row;
   if (s->d->kind == DUMP_DIGEST) {
     memcpy(row, e->data.data, bytes);
@@ -133,9 +91,9 @@ static bool digest_of(const struct side *s, const struct dump_entry *e, struct b
   unsigned char binary[32];
   sha256_begin(&sha);
   digest_begin(&k->digest, e->name, e->dtype, count);
-  for (ptrdiff_t i = 0; i < count; i += WINDOW) {
-    ptrdiff_t n = count - i < WINDOW ? count - i : WINDOW;
-    if (!side_read(s, e, i, n, k->a, err)) return false;
+  for (ptrdiff_t i = 0; i < count; i += WINDOW_ELEMENTS) {
+    ptrdiff_t n = count - i < WINDOW_ELEMENTS ? count - i : WINDOW_ELEMENTS;
+    if (!dump_side_read(s, e, i, n, k->a, err)) return false;
     sha256_add(&sha, k->a, (size_t)n * dtype_size(e->dtype));
     digest_add(&k->digest, k->a, n);
   }
@@ -146,9 +104,9 @@ static bool digest_of(const struct side *s, const struct dump_entry *e, struct b
   return true;
 }
 
-static bool check_digests(const struct side *a, const struct side *b, struct bench *k, struct check_row *r, struct error *err) {
+static bool check_digests(const struct dump_side *a, const struct dump_side *b, struct bench *k, struct check_row *r, struct error *err) {
   char hash_a[SHA256_HEX_SIZE], hash_b[SHA256_HEX_SIZE];
-  ptrdiff_t count = count_of(r->a);
+  ptrdiff_t count = dump_elements(r->a);
   if (!digest_of(a, r->a, k, k->row_a, hash_a, err) || !digest_of(b, r->b, k, k->row_b, hash_b, err)) return false;
   bool same_hash = r->a->dtype == r->b->dtype && strcmp(hash_a, hash_b) == 0;
   if (same_hash && memcmp(k->row_a, k->row_b, (size_t)digest_length(r->a->dtype, count) * sizeof(double)) == 0) {
@@ -159,6 +117,7 @@ static bool check_digests(const struct side *a, const struct side *b, struct ben
   bool sketch = digest_form(r->a->dtype, count) != DIGEST_WHOLE;
   r->where = d.where, r->candidate = d.b, r->expected = d.a;
   r->estimated = sketch;
+  r->norm = d.norm, r->max = d.max, r->zeros_apart = d.zeros_apart;
   /* Other bytes of equal digests: a whole one says that the values are equal, a sketch says nothing. */
   ptrdiff_t differ = sketch || d.l2 > 0;
   if (!d.finite_alike)
@@ -181,7 +140,7 @@ static bool same_shape(const struct dump_entry *a, const struct dump_entry *b) {
   return a->ndim == b->ndim && memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof a->shape[0]) == 0;
 }
 
-static bool check_row(const struct side *a, const struct side *b, struct bench *k, struct check_row *r, struct error *err) {
+static bool check_row(const struct dump_side *a, const struct dump_side *b, struct bench *k, struct check_row *r, struct error *err) {
   r->where = -1;
   if (!r->a || !r->b) {
     if (r->what[0]) return true;
@@ -199,13 +158,13 @@ static bool check_row(const struct side *a, const struct side *b, struct bench *
 }
 
 /* Every row, by as many threads as there are. */
-static bool check_rows(struct dump_check *c, const struct side *a, const struct side *b, struct error *err) {
+static bool check_rows(struct dump_check *c, const struct dump_side *a, const struct dump_side *b, struct error *err) {
   bool ok = true;
 #pragma omp parallel
   {
     struct bench *k = malloc(sizeof *k);
     struct error own = {{0}};
-    if (k) k->a = malloc((size_t)WINDOW * ELEMENT), k->b = malloc((size_t)WINDOW * ELEMENT);
+    if (k) k->a = malloc((size_t)WINDOW_ELEMENTS * WINDOW_ELEMENT), k->b = malloc((size_t)WINDOW_ELEMENTS * WINDOW_ELEMENT);
     bool ready = (k && k->a && k->b) || fail(&own, "out of memory");
 #pragma omp for schedule(dynamic)
     for (int i = 0; i < c->count; i++)
@@ -280,19 +239,21 @@ static void summarise(struct dump_check *c) {
     if (r->verdict > c->worst) c->worst = r->verdict;
     if (strcmp(r->rule, "identical") == 0) c->identical++;
     if (!c->first && r->verdict >= CHECK_INCOMPLETE) c->first = r;
-    if (r->a && r->b) c->bytes += (double)count_of(r->a) * (double)dtype_size(r->a->dtype);
+    if (r->a && r->b) c->bytes += (double)dump_elements(r->a) * (double)dtype_size(r->a->dtype);
   }
 }
 
 bool dump_check(struct dump_check *c, const struct dump *a, const struct dump *b, const char *only, struct error *err) {
-  struct side sides[2] = {{.fd = NULL}, {.fd = NULL}};
+  struct dump_side sides[2] = {{.fd = NULL}, {.fd = NULL}};
   *c = (struct dump_check){.row = calloc((size_t)a->count + (size_t)b->count + MANIFEST_ROWS, sizeof *c->row)};
   if (!c->row) return fail(err, "out of memory");
   check_manifests(c, a, b);
+  const int first = c->count;
   pair(c, a, b, only);
-  bool ok = side_open(&sides[0], a, err) && side_open(&sides[1], b, err) && check_rows(c, &sides[0], &sides[1], err);
+  bool ok = dump_side_open(&sides[0], a, err) && dump_side_open(&sides[1], b, err) && check_rows(c, &sides[0], &sides[1], err) &&
+            (*only || check_allow_flips(c, &sides[0], first, err)); /* a part of a dump does not say what fell before it */
   for (int i = 0; i < 2; i++)
-    if (sides[i].fd) side_close(&sides[i]);
+    if (sides[i].fd) dump_side_close(&sides[i]);
   if (ok)
     summarise(c);
   else

@@ -12,8 +12,15 @@
  * The factor. Drift is the largest of D draws. Were the candidate one draw more, of m independent errors that are normal, it would be beyond F times the
  * largest with probability ~ F^(-D m) (for m = 2, D = 4, F = 4: integral 24 / (17 18 19 20) = 2e-4; for m = 8 below 1e-13). Tensors have
  * tens of elements and more, losses of a batch of two have 2. That is for a candidate as bad as the worst usual implementation, which the draws
- * are; one that sums in blocks is two to ten times nearer. What is left of F is for a ReLU or a matched region that falls the other way in the
- * candidate alone: its share of a tensor is what it was in the draws where one fell.
+ * are; one that sums in blocks is two to ten times nearer.
+ *
+ * ReLUs. One that falls the other way, because its input is within rounding of 0, takes a term out of the gradient or puts one in; in a small
+ * network that is a hundred times the drift of runs in which none did. So they are counted: f elements of y that are 0 in one dump only (whose
+ * y is within its own limit). Their terms are at most max |dy| each, about half of |dy|^2 passes a ReLU, and f terms have the energy of a share
+ *     r^2 = 2 f (2 max |dy|)^2 / |dy|^2
+ * of it; twice max |dy|, because what a single element is multiplied with further on may be larger than the usual. Behind that layer, and in all that is made of its gradient, |b - a| / |a| <= F (drift + r), r^2 added up over layers: rule "relu". Of
+ * parameters, which move by lr m, r is lr |m| / |w| times that; of the target's, 1 - tau of it. A max pool, whose winner may be another within
+ * rounding, counts as one, and is not seen. In runs without such flips nothing is allowed for them.
  *
  * A tensor of which F drift is 1 or more would accept zeros: VACUOUS; but where drift itself is above 1 the tensor is zero but for rounding (a bias in
  * front of a batch norm has a gradient of 0), and there is nothing to prove. */
@@ -31,11 +38,14 @@ struct check_row {
   const struct dump_entry *a, *b; /* null in the one that lacks it; both null: a row about the manifests */
   char what[96];                  /* of such a row: "attrs.batch" */
   enum check_verdict verdict;
-  const char *rule;           /* "identical" | "drift" | "exact" | "missing" | "extra" | "dtype" | "shape" | "not finite" | "manifest" */
-  double l2, allowed;         /* relative; allowed 0 where exact */
-  ptrdiff_t where;            /* flat index of the worst element that was seen; -1: none */
+  const char *rule;   /* "identical" | "drift" | "relu" | "exact" | "missing" | "extra" | "dtype" | "shape" | "not finite" | "manifest" */
+  double l2, allowed; /* relative; allowed 0 where exact */
+  ptrdiff_t where;    /* flat index of the worst element that was seen; -1: none */
   double candidate, expected; /* there */
   bool estimated;             /* l2 is from digests */
+  double factor;              /* allowed / drift */
+  double norm, max;           /* |a|, L2 and largest element; 0 where the bytes are identical */
+  ptrdiff_t zeros_apart;      /* elements that are 0 in one only */
 };
 
 struct dump_check {
@@ -44,6 +54,7 @@ struct dump_check {
   int rows_with[CHECK_MISMATCH + 1], identical;
   enum check_verdict worst;
   const struct check_row *first; /* the first that is wrong or incomplete, in the order of execution; or null */
+  ptrdiff_t flips;               /* ReLUs of online that fell the other way */
   bool reordered;                /* B has its tensors in another order */
   double bytes;                  /* of tensors compared, counted once */
 };

@@ -12,8 +12,14 @@ struct dump_steps_result {
   struct step_losses last;
 };
 
-/* Runs `steps` steps and writes them to the folder, whole or not at all. */
-MUST_CHECK bool dump_steps(struct step_source *source, const struct step_backend *b, int steps, enum dump_kind kind, const char *folder,
+struct dump_steps_options {
+  int steps;
+  enum dump_kind kind;
+  bool no_states; /* leave out what was before the first step: it follows from the seed */
+};
+
+/* Runs the steps and writes them to the folder, whole or not at all. */
+MUST_CHECK bool dump_steps(struct step_source *source, const struct step_backend *b, const struct dump_steps_options *o, const char *folder,
                            struct dump_steps_result *result, struct error *err);
 
 /* Runs the steps of a dump of this source again, `draws` times, in float with moved sums, and writes into its manifest how far each tensor was

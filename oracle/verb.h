@@ -26,7 +26,8 @@ struct oracle_verb {
   enum oracle_exit (*run)(int count, char *const *arguments, struct error *err);
 };
 
-extern const struct oracle_verb oracle_verb_case, oracle_verb_make, oracle_verb_report, oracle_verb_dump, oracle_verb_check;
+extern const struct oracle_verb oracle_verb_case, oracle_verb_make, oracle_verb_report, oracle_verb_dump, oracle_verb_check,
+    oracle_verb_lockstep;
 extern const struct oracle_verb oracle_verb_replay, oracle_verb_bisect;
 extern const struct oracle_verb oracle_verb_fuzz;
 extern const struct oracle_verb oracle_verb_mutate; /* in the mutation build */

@@ -11,6 +11,7 @@
 struct dump_options {
   struct step_keys steps;
   int kind;
+  bool states;
   int64_t drift;
   char out[OPTION_TEXT_SIZE], backend[OPTION_TEXT_SIZE];
 };
@@ -21,6 +22,7 @@ static const struct option keys[] = {
     {"kind", OPTION_CHOICE, AT(kind), "full", 0, 0, "full | digest", "every tensor, or a few hundred bytes about each"},
     {"backend", OPTION_TEXT, AT(backend), "ref32", 0, 0, NULL, "what computes the steps: ref32, ref64, plain, ..."},
     STEP_KEYS(AT(steps)),
+    {"states", OPTION_BOOL, AT(states), "yes", 0, 0, NULL, "what was before the first step, too"},
     {"drift", OPTION_INT, AT(drift), "0", 0, 64, NULL, "runs with moved sums, to measure how far right ones are apart"},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
@@ -29,7 +31,9 @@ static bool dump(struct dump_options *o, struct step_source *source, struct erro
   struct step_backend b;
   struct dump_steps_result r;
   if (!step_backend_named(o->backend, &b, err)) return false;
-  if (!dump_steps(source, &b, (int)o->steps.steps, o->kind == 1 ? DUMP_DIGEST : DUMP_FULL, o->out, &r, err)) return false;
+  const struct dump_steps_options run = {
+      .steps = (int)o->steps.steps, .kind = o->kind == 1 ? DUMP_DIGEST : DUMP_FULL, .no_states = !o->states};
+  if (!dump_steps(source, &b, &run, o->out, &r, err)) return false;
   if (o->drift > 0 && !dump_drift(source, o->out, (int)o->drift, err)) return false;
   printf("%s: %s dump of %d tensors, %.1f MB; %d steps on %s in %.2f s; loss %.9g\n", o->out, o->kind == 1 ? "digest" : "full", r.tensors,
          r.bytes / 1e6, (int)o->steps.steps, b.name, r.seconds, r.last.total);

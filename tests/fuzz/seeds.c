@@ -1,6 +1,6 @@
 /* Writes small valid files for the fuzzers to start from, one folder a parser:
  *
- *     seeds FOLDER        writes FOLDER/png/..., FOLDER/jpeg/..., FOLDER/safetensors/..., FOLDER/options/...
+ *     seeds FOLDER        writes FOLDER/png/..., FOLDER/jpeg/..., FOLDER/safetensors/..., FOLDER/options/..., FOLDER/manifest/...
  *
  * Each covers another way through its parser: every PNG colour type and depth, plain and interlaced; every JPEG colour space,
  * subsampling and process; every dtype of safetensors. Whatever fails here is a broken tool chain: it stops. */
@@ -164,6 +164,30 @@ static void write_options(void) {
   }
 }
 
+/* A whole manifest of three tensors, in full and as digests. */
+static void write_manifests(void) {
+  for (int digest = 0; digest < 2; digest++) {
+    FILE *f = create("manifest", digest ? "digest" : "full");
+    fprintf(
+        f,
+        "{\"format\":\"ediy-dump-1\",\"kind\":\"%s\",\"layout\":\"NHWC,KRSC\",\"producer\":\"p\",\"precision\":\"fp32\",\"chain\":64,"
+        "\"attrs\":{\"block\":\"basic\",\"blocks\":\"1,1,1,1\",\"base_width\":4,\"stem\":\"cifar\",\"bn_eps\":1e-5,\"bn_momentum\":0.1,"
+        "\"batch\":2,\"height\":8,\"width\":8,\"hidden\":8,\"out\":4,\"accumulation\":1,\"regions\":true,\"teacher\":true,"
+        "\"region_predictor\":\"none\",\"lambda1\":1,\"lambda2\":1,\"lambda3\":1,\"rdem_stopgrad\":\"none\",\"rdem_negative\":\"region\","
+        "\"sampler\":\"teacher\",\"similarity\":\"cosine\",\"teacher_bn\":\"running\",\"lars_variant\":\"byol\",\"trust\":0.001,"
+        "\"momentum\":0.9,\"weight_decay\":1e-6},\"steps\":[{\"step\":7,\"lr\":0.1,\"tau\":0.9}],\"tensors\":[",
+        digest ? "digest" : "full");
+    static const char *const names[] = {"0.0/match/-/1/rdem/index", "0.0/forward/online/1/conv1/y", "0.0/ema/target/0/fc.weight/parameter"};
+    for (int i = 0; i < 3; i++)
+      fprintf(f,
+              "%s{\"name\":\"%s\",\"part\":0,\"dtype\":\"%s\",\"shape\":[2,4],\"sha256\":"
+              "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\",\"drift\":{\"l2\":1e-%d},\"precision\":\"tf32\"}",
+              i ? "," : "", names[i], i ? "F32" : "I32", i);
+    fputs("]}", f);
+    finish(f);
+  }
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) return fprintf(stderr, "usage: seeds FOLDER\n"), 2;
   folder = argv[1];
@@ -172,5 +196,6 @@ int main(int argc, char **argv) {
   write_jpegs();
   write_safetensors();
   write_options();
+  write_manifests();
   return 0;
 }

@@ -356,6 +356,39 @@ static void a_truncated_part_is_unreadable(void **state) {
   assert_non_null(strstr(err.text, "truncated"));
 }
 
+/* bn1 of 100 outputs, dy of all ones: one that is 1e-9 here and 0 there, or not; then a gradient that is 0.1 off. The share of one flip is
+ * sqrt(8 / 100) = 0.28. */
+static enum check_verdict with_flip(bool flip, enum dump_kind kind, char rule[16]) {
+  float a[100], b[100], dy[100], da[50], db[50];
+  char command[256];
+  snprintf(command, sizeof command, "rm -rf %s %s", path_a, path_b);
+  assert_int_equal(system(command), 0);
+  for (int i = 0; i < 100; i++) a[i] = b[i] = (float)(1 + i % 7), dy[i] = 1;
+  for (int i = 0; i < 50; i++) da[i] = 1, db[i] = 1.1f;
+  a[40] = 1e-9f, b[40] = flip ? 0 : 1e-9f;
+  struct tensor t[3] = {tensor_make(DTYPE_F32, a, 1, (ptrdiff_t[]){100}, Z),
+                        tensor_make(DTYPE_F32, dy, 1, (ptrdiff_t[]){100}, "0.0/backward/online/1/bn1/dy"),
+                        tensor_make(DTYPE_F32, da, 1, (ptrdiff_t[]){50}, "0.0/backward/online/1/conv1/dweight")};
+  write_dump(path_a, kind, t, 3);
+  annotate(1e-7);
+  t[0].data = b, t[2].data = db;
+  write_dump(path_b, DUMP_FULL, t, 3);
+  struct result r = run();
+  strcpy(rule, r.rule[2]);
+  return r.worst;
+}
+
+static void a_relu_that_falls_the_other_way_is_allowed_for(void **state) {
+  (void)state;
+  char rule[16];
+  for (int kind = DUMP_FULL; kind <= DUMP_DIGEST; kind++) {
+    assert_int_equal(with_flip(true, (enum dump_kind)kind, rule), CHECK_PASS);
+    assert_string_equal(rule, "relu");
+    assert_int_equal(with_flip(false, (enum dump_kind)kind, rule), CHECK_MISMATCH);
+    assert_string_equal(rule, "drift");
+  }
+}
+
 /* ---- digests and distances ---------------------------------------------------------------------------------------------------------- */
 
 /* The estimate is within what digest.h says of chi-square with 16 degrees of freedom: of 400 names, 99.9 % of each within 0.47 to 1.61. */
@@ -467,6 +500,7 @@ int main(void) {
       IN_FOLDER(the_first_in_the_order_of_execution_is_named),
       IN_FOLDER(manifests_are_compared),
       IN_FOLDER(a_truncated_part_is_unreadable),
+      IN_FOLDER(a_relu_that_falls_the_other_way_is_allowed_for),
       cmocka_unit_test(sketches_estimate_the_distance),
       cmocka_unit_test(one_channel_is_estimated_as_well),
       cmocka_unit_test(projections_are_as_defined),

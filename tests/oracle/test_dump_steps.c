@@ -46,7 +46,8 @@ static void write_steps(const char *path, const char *backend, const struct back
   struct dump_steps_result r;
   assert_true(step_backend_named(backend, &b, &err));
   if (own) b.f32 = own;
-  if (!step_source_open(&s, count, key, weights, first, &err) || !dump_steps(&s, &b, steps, kind, path, &r, &err) ||
+  if (!step_source_open(&s, count, key, weights, first, &err) ||
+      !dump_steps(&s, &b, &(struct dump_steps_options){.steps = steps, .kind = kind}, path, &r, &err) ||
       (draws && !dump_drift(&s, path, draws, &err)))
     fail_msg("%s", err.text);
   step_source_close(&s);

@@ -71,6 +71,20 @@ static void what_is_missing_is_incomplete(void **state) {
   expect(MISMATCH, "manifest: steps[1].step differs", program_run("oracle check two one"));
 }
 
+static void backends_drift_and_repeat_themselves(void **state) {
+  (void)state;
+  const struct outcome *o = expect(0, "ref32 once more with 3 threads: the same bits",
+                                   program_run("oracle lockstep steps=2 again=1,3 json=l.json lr=8 warmup=0 " SMALL));
+  assert_int_equal(program_lines(o->out), 1 + 2 + 4);
+  json_t *l = json_load_file("l.json", 0, NULL), *steps = json_object_get(l, "steps");
+  assert_int_equal(json_array_size(steps), 2);
+  double first = json_real_value(json_object_get(json_array_get(steps, 0), "parameters"));
+  double second = json_real_value(json_object_get(json_array_get(steps, 1), "parameters"));
+  assert_true(first > 0 && first < 1e-4 && second > first);
+  assert_true(json_is_true(json_object_get(l, "repeats")));
+  json_decref(l);
+}
+
 static void bad_input_is_refused_in_one_line(void **state) {
   (void)state;
   static const char *const bad[][2] = {
@@ -83,6 +97,9 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"oracle dump out=x preset=sanity first=500", "step 500 is beyond the end"},
       {"oracle dump out=x preset=sanity first=499 steps=2 " SMALL, "the run has 500 steps"},
       {"oracle dump out=/dev/null/x " SMALL, "/dev/null"},
+      {"oracle lockstep a=nix", "there is no backend 'nix'"},
+      {"oracle lockstep again=1,x " SMALL, "again = x"},
+      {"oracle lockstep again=0 " SMALL, "again = 0"},
       {"oracle check", "two dumps are needed"},
       {"oracle check a b c", "more than two dumps"},
       {"oracle check nowhere nowhere", "nowhere: is no dump: nowhere/manifest.json: no such file"},
@@ -100,7 +117,7 @@ static void bad_input_is_refused_in_one_line(void **state) {
 
 static void the_examples_of_the_help_work_as_printed(void **state) {
   (void)state;
-  static const char *const verbs[] = {"dump", "check"};
+  static const char *const verbs[] = {"dump", "check", "lockstep"};
   for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
     const struct outcome *o =
         program_run("mkdir help-%s && cd help-%s && oracle %s --help | sed -n '/^example:/,$p' | tail -n +2 >it.sh && sh -e it.sh",
@@ -112,6 +129,7 @@ static void the_examples_of_the_help_work_as_printed(void **state) {
 int main(void) {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, enter, leave)
   const struct CMUnitTest tests[] = {IN_FOLDER(two_precisions_agree_by_drift), IN_FOLDER(what_is_missing_is_incomplete),
-                                     IN_FOLDER(bad_input_is_refused_in_one_line), IN_FOLDER(the_examples_of_the_help_work_as_printed)};
+                                     IN_FOLDER(backends_drift_and_repeat_themselves), IN_FOLDER(bad_input_is_refused_in_one_line),
+                                     IN_FOLDER(the_examples_of_the_help_work_as_printed)};
   return cmocka_run_group_tests_name("oracle dump verbs", tests, NULL, NULL);
 }
