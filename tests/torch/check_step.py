@@ -230,7 +230,7 @@ def half(d):
     losses_with(d, change)
 
 
-@fault("R-IEM against the regions in order", "loss/online/1/riem/value")
+@fault("R-IEM against the regions in order", "loss/online/1/riem/value", "--size 96")
 def unmatched(d):
     losses_with(d, lambda right, q, r, z, g, different, similar:
                 right(q, r, z, g, different, torch.arange(g.shape[1]).expand_as(similar)))
@@ -281,8 +281,11 @@ def byol_direction(d):
     return direction
 
 
-@fault("LARS divides by |g| + wd |w|", "optimiser/online/0/conv1.weight/momentum")
-@fault("LARS divides by |g| + wd |w|, ResNet-50", "optimiser/online/0/conv1.weight/momentum", "--backbone resnet50 --batch 2")
+# With the usual decay of 1.5e-6 it changes less than 4e-6 of an update, which is rounding; in ResNet-50 the
+# gradient of conv1 is so large that it is rounding there at 1e-2, too.
+@fault("LARS divides by |g| + wd |w|", "optimiser/online/0/conv1.weight/momentum", "--weight-decay 1e-3")
+@fault("LARS divides by |g| + wd |w|, ResNet-50", r"optimiser/online/0/(conv1|layer1\.0\.conv1)\.weight/momentum",
+       "--backbone resnet50 --batch 2 --weight-decay 1e-2")
 def denominator(d):
     lars_with(d, lambda w, g, a: g if w.ndim < 2 else
               (g + a.weight_decay * w) * (a.trust * d.length(w) / (d.length(g) + a.weight_decay * d.length(w))))
