@@ -145,7 +145,7 @@ $(BUILD)/tests/%: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 # The catalogue of faults is in the mutation build's objects, which come before the library's.
-$(BUILD)/tests/oracle/test_mutants: $(BUILD)/f32/tests/oracle/test_mutants.o $(MUTATION_OBJECTS) $(TEST_LIBS)
+$(BUILD)/tests/oracle/test_mutant%: $(BUILD)/f32/tests/oracle/test_mutant%.o $(MUTATION_OBJECTS) $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@

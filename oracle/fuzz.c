@@ -1,5 +1,6 @@
 #include "oracle/fuzz.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,8 @@ bool fuzz(const struct fuzz_options *o, struct fuzz_tally *tally, struct fuzz_fa
   bool ok = (m && a.trial) || fail(err, "fuzz: out of memory");
   if (ok && o->op && only < 0) ok = fail(err, "fuzz: no operation '%s' can be made; oracle case make --help lists them", o->op);
   if (ok) ok = (a.table = backend_named(o->on, err)) || fail_within(err, "fuzz");
+  int threads = omp_get_max_threads();
+  if (o->variants) omp_set_num_threads(1); /* shapes too small to share out; a backend under test keeps its threads */
   for (int64_t k = 0; ok && k < o->runs; k++) {
     op = only >= 0 ? only : (int)(k % MAKE_RANDOM);
     /* fills, operations and variants go round at their own pace, and meet in all combinations */
@@ -184,6 +187,7 @@ bool fuzz(const struct fuzz_options *o, struct fuzz_tally *tally, struct fuzz_fa
   }
   const struct plain_choice usual = {.precision = PRECISION_FP32};
   if (o->variants) plain_choose(&usual);
+  omp_set_num_threads(threads);
   free(a.trial);
   free(m);
   return ok;

@@ -1,4 +1,5 @@
 /* Faults on single operations. */
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,8 @@ bool mutate_isolated(const struct mutate_options *o, struct fault_score *scores,
   const struct plain_choice in_order = {.precision = PRECISION_FP32};
   bool ok = (t && options) || fail(err, "mutate: out of memory");
   plain_choose(&in_order);
+  int threads = omp_get_max_threads();
+  omp_set_num_threads(1); /* shapes too small to share out */
   for (int op = 0; ok && op < OPS; op++) {
     if (o->op && strcmp(o->op, op_names[op]) != 0) continue;
     for (int i = 0; ok && i < o->cases; i++) {
@@ -124,6 +127,7 @@ bool mutate_isolated(const struct mutate_options *o, struct fault_score *scores,
       if (progress) progress(op_names[op], i + 1, o->cases);
     }
   }
+  omp_set_num_threads(threads);
   free(options);
   free(t);
   return ok;

@@ -89,12 +89,16 @@ void plain_fault(enum fault fault, int only);
 
 /* Whether the code of the fault was reached since plain_fault, and whether it may have happened in the call that ran last. */
 bool plain_fault_reached(void);
+/* see is called at the beginning of each call of this function in which the fault may happen; null: nobody. */
+void plain_watch(enum plain_call call, void (*see)(void *context), void *context);
 int plain_calls(enum plain_call call);
 
 /* ---- for the files of the backend ---------------------------------------------------------------------------------------------------- */
 
 #ifdef EDIY_MUTATION
-bool plain_faulty(enum fault fault);
+extern enum fault plain_now; /* the fault that happens in this call, or none */
+bool plain_reach(void);
+static inline bool plain_faulty(enum fault fault) { return plain_now == fault && plain_reach(); }
 #define FAULT(NAME) plain_faulty(FAULT_##NAME)
 #else
 #define FAULT(NAME) false

@@ -9,7 +9,10 @@ static struct {
   struct plain_choice choice;
   enum fault fault, site;
   int only, calls[PLAIN_CALLS];
-  bool active, reached;
+  bool reached;
+  enum plain_call watched;
+  void (*see)(void *context);
+  void *context;
   float before; /* value of the sum before, for the stale accumulator */
   float *a, *b; /* terms of the sum */
   int count, capacity;
@@ -29,7 +32,7 @@ const struct fault_description fault_catalogue[FAULTS] = {
 void plain_fault(enum fault fault, int only) {
   plain.fault = fault;
   plain.only = only;
-  plain.reached = plain.active = false;
+  plain.reached = false;
   plain.before = 0;
   for (int i = 0; i < PLAIN_CALLS; i++) plain.calls[i] = 0;
 }
@@ -37,18 +40,25 @@ void plain_fault(enum fault fault, int only) {
 bool plain_fault_reached(void) { return plain.reached; }
 int plain_calls(enum plain_call call) { return plain.calls[call]; }
 
+void plain_watch(enum plain_call call, void (*see)(void *context), void *context) {
+  plain.watched = call;
+  plain.see = see;
+  plain.context = context;
+}
+
 void plain_begin(enum plain_call call) {
   int index = plain.calls[call]++;
-  plain.active = plain.only < 0 || index == plain.only;
+  bool active = plain.only < 0 || index == plain.only;
+#ifdef EDIY_MUTATION
+  plain_now = active ? plain.fault : FAULT_NONE;
+#endif
+  if (active && plain.see && call == plain.watched) plain.see(plain.context);
   plain.before = 0;
 }
 
 #ifdef EDIY_MUTATION
-bool plain_faulty(enum fault fault) {
-  if (!plain.active || plain.fault != fault) return false;
-  plain.reached = true;
-  return true;
-}
+enum fault plain_now;
+bool plain_reach(void) { return plain.reached = true; }
 /* The fault KIND of the site of the sum in hand. */
 #define AT_SITE(KIND) (plain.site != FAULT_NONE && plain_faulty(plain.site + (FAULT_CONV_Y_##KIND - FAULT_CONV_Y_TF32)))
 #else
