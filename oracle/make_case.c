@@ -1,4 +1,4 @@
-#include "oracle/make_case.h"
+#include "oracle/make_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,24 +12,19 @@
 
 enum { MAX_SIZE = 1 << 28, WHOLE = 3 };
 
-static const char *const op_names[] = {"conv", "linear", "norm", "relu", "maxpool", "avgpool", "match", "loss", "lars", "ema"};
+static const char *const op_names[MAKE_OPS] = {"conv", "linear", "norm", "relu", "maxpool",  "avgpool", "match",
+                                               "loss", "lars",   "ema",  "",     "schedule", "augment"};
 static const char *const fill_names[MAKE_FILLS] = {"normal", "int",      "tiny",  "sparse",   "onehot", "offset",
                                                    "ties",   "constant", "zeros", "denormal", "inf",    "wide"};
 
 const char *make_op_name(int op) { return op_names[op]; }
 
 int make_op_named(const char *name) {
-  for (int i = 0; i < MAKE_RANDOM; i++) {
-    if (strcmp(op_names[i], name) == 0) return i;
+  for (int i = 0; i < MAKE_OPS; i++) {
+    if (i != MAKE_RANDOM && strcmp(op_names[i], name) == 0) return i;
   }
   return -1;
 }
-
-struct making {
-  const struct make_options *o;
-  struct made_case *made;
-  struct error *err;
-};
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -48,7 +43,7 @@ static double draw(struct philox *g, int fill) {
 }
 
 /* A new input of this name, all zeros. Null on failure. */
-static double *add_input(struct making *m, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name) {
+double *make_input(struct making *m, enum dtype dtype, int ndim, const ptrdiff_t *shape, const char *name) {
   struct tensor t = tensor_make(dtype, NULL, ndim, shape, "%s", name);
   ptrdiff_t n = tensor_count(&t);
   if (n < 1 || n > MAX_SIZE) {
@@ -85,7 +80,7 @@ static void arrange_rows(struct philox *g, int fill, ptrdiff_t rows, ptrdiff_t c
 }
 
 static bool add_numbers(struct making *m, int fill, double scale, double offset, int ndim, const ptrdiff_t *shape, const char *name) {
-  double *x = add_input(m, DTYPE_F64, ndim, shape, name);
+  double *x = make_input(m, DTYPE_F64, ndim, shape, name);
   struct philox g = stream_of(m, name);
   if (!x) return false;
   const struct tensor *t = &m->made->input[m->made->file.file.count - 1];
@@ -126,7 +121,7 @@ static bool add_parameter(struct making *m, double fan_in, int ndim, const ptrdi
 }
 
 static bool add_indices(struct making *m, ptrdiff_t below, int ndim, const ptrdiff_t *shape, const char *name) {
-  int64_t *index = (int64_t *)(void *)add_input(m, DTYPE_I64, ndim, shape, name);
+  int64_t *index = (int64_t *)(void *)make_input(m, DTYPE_I64, ndim, shape, name);
   struct philox g = stream_of(m, name);
   if (!index) return false;
   for (ptrdiff_t i = 0, n = tensor_count(&m->made->input[m->made->file.file.count - 1]); i < n; i++)
@@ -207,7 +202,7 @@ static bool build_loss(struct making *m) {
 /* One number a step. */
 static bool add_steps(struct making *m, double first, double last, const char *name) {
   ptrdiff_t steps = m->o->steps;
-  double *x = add_input(m, DTYPE_F64, 1, &steps, name);
+  double *x = make_input(m, DTYPE_F64, 1, &steps, name);
   for (ptrdiff_t k = 0; x && k < steps; k++) x[k] = (double)(float)(first + (last - first) * (double)k / (double)steps);
   return x != NULL;
 }
@@ -260,6 +255,8 @@ static bool build(struct making *m) {
   case MAKE_LOSS: return build_loss(m);
   case MAKE_LARS: return build_lars(m);
   case MAKE_EMA: return build_ema(m);
+  case MAKE_SCHEDULE: return make_schedule(m);
+  case MAKE_AUGMENT: return make_image(m);
   default: return build_plain(m);
   }
 }
@@ -292,13 +289,14 @@ bool make_inputs(struct made_case *made, const struct make_options *o, struct er
 void made_case_free(struct made_case *m) {
   for (int i = 0; i < m->file.file.count; i++) free(m->input[i].data);
   json_decref(m->file.attributes);
+  json_decref(m->file.float32);
   m->file = (struct case_file){0};
 }
 
 /* ---- the file ------------------------------------------------------------------------------------------------------------------------ */
 
 /* What the reference in float is off by, of the largest expected element: the "float32" of the format. */
-static json_t *float_errors(const struct case_run *truth, const struct case_run *single) {
+json_t *case_float_errors(const struct case_run *truth, const struct case_run *single) {
   json_t *errors = json_object();
   for (int i = 0; i < truth->count; i++) {
     const struct tensor *y = &truth->result[i], *c = run_result(single, y->name);
@@ -350,7 +348,7 @@ static bool write(struct making *m, struct case_run *truth, const struct case_ru
   char note[160];
   int count = 0, inputs = m->made->file.file.count;
   struct tensor *all = calloc((size_t)(inputs + truth->count), sizeof *all);
-  json_t *errors = float_errors(truth, single);
+  json_t *errors = case_float_errors(truth, single);
   char *attributes = json_dumps(m->made->file.attributes, 0), *measured = errors ? json_dumps(errors, 0) : NULL;
   snprintf(note, sizeof note, "fill %s, seed %lld", fill_names[m->o->fill], (long long)m->o->seed);
   const char *metadata[] = {"format",  "ediy-case-1",

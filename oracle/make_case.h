@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "oracle/case.h"
+#include "oracle/run.h"
 
 enum make_op {
   MAKE_CONV,
@@ -20,7 +20,10 @@ enum make_op {
   MAKE_LOSS,
   MAKE_LARS,
   MAKE_EMA,
-  MAKE_RANDOM
+  MAKE_RANDOM,   /* one of those above */
+  MAKE_SCHEDULE, /* these are drawn from the seed alone */
+  MAKE_AUGMENT,
+  MAKE_OPS
 };
 
 /* What the inputs look like. INT: whole numbers from -3 to 3; TINY: normal, times 1e-4; SPARSE: nine zeros in ten; ONEHOT: a single 1 in
@@ -89,6 +92,9 @@ struct made_case {
 
 MUST_CHECK bool make_inputs(struct made_case *m, const struct make_options *o, struct error *err);
 void made_case_free(struct made_case *m);
+
+/* What a float run of a case is off by, of the largest element of each result in double: the metadata "float32". */
+json_t *case_float_errors(const struct case_run *truth, const struct case_run *single);
 
 /* Writes the case o->out with its results, whole or not at all. */
 MUST_CHECK bool make_case(const struct make_options *o, struct error *err);

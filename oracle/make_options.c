@@ -7,8 +7,8 @@
 
 #define AT(field) offsetof(struct make_options, field)
 const struct option make_keys[MAKE_KEYS] = {
-    {"op", OPTION_CHOICE, AT(op), "conv", 0, 0, "conv | linear | norm | relu | maxpool | avgpool | match | loss | lars | ema | random",
-     "operation"},
+    {"op", OPTION_CHOICE, AT(op), "conv", 0, 0,
+     "conv | linear | norm | relu | maxpool | avgpool | match | loss | lars | ema | random | schedule | augment", "operation"},
     {"out", OPTION_TEXT, AT(out), "", 0, 0, NULL, "file to write, safetensors"},
     {"fill", OPTION_CHOICE, AT(fill), "normal", 0, 0,
      "normal | int | tiny | sparse | onehot | offset | ties | constant | zeros | denormal | inf | wide", "what the inputs look like"},

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "oracle/mutants/plain_image.h"
 #include "oracle/operations.h"
 
 /* ---- making -------------------------------------------------------------------------------------------------------------------------- */
@@ -36,10 +37,20 @@ static bool join(struct trial *t, struct error *err) {
   return ok || fail(err, "trial: out of memory");
 }
 
+/* What the reference in float is off by, where that is what a judgement rests on. */
+static bool measure_float(struct trial *t, struct error *err) {
+  struct case_run single;
+  if (t->options.op != MAKE_AUGMENT) return true;
+  bool ok = run_begin(&single, &t->made.file, err) && case_compute(&single, 32);
+  if (ok) t->made.file.float32 = case_float_errors(&t->truth, &single);
+  run_end(&single);
+  return ok && (t->made.file.float32 || fail(err, "trial: out of memory"));
+}
+
 bool trial_make(struct trial *t, const struct make_options *o, struct error *err) {
   *t = (struct trial){.options = *o};
   if (!make_inputs(&t->made, &t->options, err)) return false;
-  return run_begin(&t->truth, &t->made.file, err) && case_compute(&t->truth, 64) && join(t, err) &&
+  return run_begin(&t->truth, &t->made.file, err) && case_compute(&t->truth, 64) && measure_float(t, err) && join(t, err) &&
          backend_part_make(&t->part, &t->whole, err);
 }
 
@@ -57,12 +68,19 @@ void trial_free(struct trial *t) {
 
 bool trial_run(const struct trial *t, const struct backend *table, bool thorough, struct case_run *results, struct conduct *conduct,
                struct error *err) {
+  if (!backend_case_known(t->whole.op)) { /* what is no operation of a table */
+    *conduct = (struct conduct){.kind = CONDUCT_GOOD};
+    if (!run_begin(results, &t->part.file, err)) return false;
+    return t->options.op == MAKE_AUGMENT ? plain_case_augment(results) : plain_case_schedule(results);
+  }
   if (thorough) return backend_case_run(&t->part.file, table, results, conduct, err);
   return backend_case_once(&t->part.file, table, results, conduct, err);
 }
 
 bool trial_judge(const struct trial *t, const struct case_run *results, const struct precision_class *p, double chain,
                  struct judged_file *j, struct error *err) {
+  /* The schedules are in double by their contract, whatever a network computes in. */
+  if (t->options.op == MAKE_SCHEDULE) p = &precision_classes[PRECISION_FP64];
   return candidate_judge_tensors(&t->part.file, results->result, results->count, p, chain, true, j, err);
 }
 

@@ -8,11 +8,6 @@
 #include "oracle/mutants/plain.h"
 #include "oracle/trial.h"
 
-static const char *const op_names[] = {
-    [MAKE_CONV] = "conv",       [MAKE_LINEAR] = "linear", [MAKE_NORM] = "norm", [MAKE_RELU] = "relu", [MAKE_MAXPOOL] = "maxpool",
-    [MAKE_AVGPOOL] = "avgpool", [MAKE_MATCH] = "match",   [MAKE_LOSS] = "loss", [MAKE_LARS] = "lars", [MAKE_EMA] = "ema"};
-enum { OPS = sizeof op_names / sizeof *op_names };
-
 /* Whether the words of a fault's operations hold this one. */
 static bool concerns(const char *words, const char *op) {
   size_t n = strlen(op);
@@ -112,8 +107,9 @@ bool mutate_isolated(const struct mutate_options *o, struct fault_score *scores,
   plain_choose(&in_order);
   int threads = omp_get_max_threads();
   omp_set_num_threads(1); /* shapes too small to share out */
-  for (int op = 0; ok && op < OPS; op++) {
-    if (o->op && strcmp(o->op, op_names[op]) != 0) continue;
+  for (int op = 0; ok && op < MAKE_OPS; op++) {
+    if (op == MAKE_RANDOM) continue;
+    if (o->op && strcmp(o->op, make_op_name(op)) != 0) continue;
     for (int i = 0; ok && i < o->cases; i++) {
       make_defaults(options);
       options->op = op;
@@ -122,9 +118,9 @@ bool mutate_isolated(const struct mutate_options *o, struct fault_score *scores,
       make_draw_more(options);
       make_limit(options, 1 << 17);
       options->fill = i % MAKE_FILLS;
-      ok = trial_make(t, options, err) && try_faults(t, op_names[op], o, scores, err);
+      ok = trial_make(t, options, err) && try_faults(t, make_op_name(op), o, scores, err);
       trial_free(t);
-      if (progress) progress(op_names[op], i + 1, o->cases);
+      if (progress) progress(make_op_name(op), i + 1, o->cases);
     }
   }
   omp_set_num_threads(threads);

@@ -89,7 +89,8 @@ void plain_fault(enum fault fault, int only);
 
 /* Whether the code of the fault was reached since plain_fault, and whether it may have happened in the call that ran last. */
 bool plain_fault_reached(void);
-/* see is called at the beginning of each call of this function in which the fault may happen; null: nobody. */
+/* see is called at the beginning of each call of this function in which the fault may happen, and a fault of one call happens in this function
+ * alone; null: nobody, and in the call of that number of any function. */
 void plain_watch(enum plain_call call, void (*see)(void *context), void *context);
 int plain_calls(enum plain_call call);
 

@@ -48,7 +48,7 @@ void plain_watch(enum plain_call call, void (*see)(void *context), void *context
 
 void plain_begin(enum plain_call call) {
   int index = plain.calls[call]++;
-  bool active = plain.only < 0 || index == plain.only;
+  bool active = plain.only < 0 || (index == plain.only && (!plain.see || call == plain.watched));
 #ifdef EDIY_MUTATION
   plain_now = active ? plain.fault : FAULT_NONE;
 #endif

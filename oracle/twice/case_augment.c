@@ -111,7 +111,9 @@ static bool pipeline(struct case_run *run, const struct source *s) {
   v.form = (enum jitter_form)form;
   if (v.form != JITTER_NONE && !read_order(run, v.order)) return false;
   real *y = output_image(run, v.size, v.size);
-  real *scratch = run_scratch(run, REAL_DTYPE, augment_scratch(s->height, s->width, v.size));
+  if (v.taps % 2 == 0 && v.sigma > 0) return fail(run->err, "%s: blur needs odd taps", run->file->file.path);
+  ptrdiff_t blur = augment_blur_scratch(v.size, v.size, v.taps); /* a case may have more taps than its size has */
+  real *scratch = run_scratch(run, REAL_DTYPE, augment_scratch(s->height, s->width, v.size) + blur);
   if (!y || !scratch) return false;
   augment_apply(&v, s->rgb, s->height, s->width, y, scratch);
   return true;
