@@ -11,8 +11,8 @@ static const struct oracle_verb *const verbs[] = {
 #ifdef EDIY_MUTATION
     &oracle_verb_mutate,
 #endif
-    &oracle_verb_fuzz,   &oracle_verb_report, &oracle_verb_bisect, &oracle_verb_replay,  &oracle_verb_make,
-    &oracle_verb_case,   &oracle_verb_dump,   &oracle_verb_check,  &oracle_verb_lockstep};
+    &oracle_verb_fuzz,   &oracle_verb_report, &oracle_verb_bisect, &oracle_verb_replay,   &oracle_verb_make,
+    &oracle_verb_case,   &oracle_verb_dump,   &oracle_verb_check,  &oracle_verb_lockstep, &oracle_verb_gradcheck};
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }

@@ -29,7 +29,7 @@ struct oracle_verb {
 extern const struct oracle_verb oracle_verb_case, oracle_verb_make, oracle_verb_report, oracle_verb_dump, oracle_verb_check,
     oracle_verb_lockstep;
 extern const struct oracle_verb oracle_verb_replay, oracle_verb_bisect;
-extern const struct oracle_verb oracle_verb_fuzz;
+extern const struct oracle_verb oracle_verb_fuzz, oracle_verb_gradcheck;
 extern const struct oracle_verb oracle_verb_mutate; /* in the mutation build */
 
 #endif
