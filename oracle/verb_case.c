@@ -17,6 +17,7 @@ struct case_options {
   int precision;
   char backend[OPTION_TEXT_SIZE], candidate[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
   int64_t chain;
+  bool winograd;
 };
 
 static const struct option keys[] = {
@@ -27,6 +28,8 @@ static const struct option keys[] = {
      "what the candidate or the backend declares to compute in"},
     {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
      "additions that the candidate makes one after the other, at most"},
+    {"winograd", OPTION_BOOL, offsetof(struct case_options, winograd), "no", 0, 0, NULL,
+     "declared: 3x3 convolutions with stride 1 are computed as F(2x2, 3x3)"},
     {"json", OPTION_TEXT, offsetof(struct case_options, json), "", 0, 0, NULL, "write every finding to this file"},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
@@ -121,6 +124,7 @@ static void again(const struct session *s, const char *path) {
   }
   printf(" precision=%s", precision_classes[o->precision].name);
   if (o->chain != CHAIN_USUAL) printf(" chain=%lld", (long long)o->chain);
+  if (o->winograd) printf(" winograd=yes");
   printf("\n");
 }
 
@@ -178,9 +182,15 @@ static void report_judged(struct session *s, const struct case_file *c, const ch
   worsen(s, j->worst);
 }
 
+static struct precision_class declared_class(const struct session *s) {
+  struct precision_class p = precision_classes[s->options.precision];
+  p.winograd = s->options.winograd;
+  return p;
+}
+
 static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {
   struct judged_file j;
-  const struct precision_class *p = &precision_classes[s->options.precision];
+  const struct precision_class declared = declared_class(s), *p = &declared;
   if (!candidate_judge(c, s->options.candidate, p, (double)s->options.chain, &j, err)) return false;
   report_judged(s, c, path, &j);
   judged_free(&j);
@@ -202,7 +212,7 @@ static void report_conduct(struct session *s, const struct case_file *c, const c
 }
 
 static bool run_backend(struct session *s, const struct case_file *c, const char *path, struct error *err) {
-  const struct precision_class *p = &precision_classes[s->options.precision];
+  const struct precision_class declared = declared_class(s), *p = &declared;
   struct backend_part part;
   struct case_run results = {0};
   struct conduct conduct;
