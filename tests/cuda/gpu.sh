@@ -46,7 +46,8 @@ part_oracle() {
   "$BIN/oracle" case cases backend=cuda
 }
 
-# Whole steps, tensor by tensor: within the drift of right implementations; and the same bits when repeated.
+# Whole steps, tensor by tensor: within the drift of right implementations, and the same bits when repeated; and each operation from the
+# step's own tensors, as it ran within the step and alone.
 part_steps() {
   needs_gpu
   set -- "backbone=resnet18 size=64 batch=8" "backbone=resnet50 size=64 batch=8 rdem.negative=instance region.predictor=mlp"
@@ -60,6 +61,7 @@ part_steps() {
       "$BIN/oracle" dump out=gpu$again backend=cuda projector.hidden=512 projector.out=64 $keys || return 1
     done
     "$BIN/oracle" check truth gpu1 && "$BIN/oracle" check gpu1 gpu2 || return 1
+    "$BIN/oracle" replay gpu1 && "$BIN/oracle" replay gpu1 backend=cuda || return 1
     rm -rf truth gpu1 gpu2
   done
 }

@@ -120,6 +120,7 @@ static void the_oracle_judges_a_whole_step(void **state) {
   assert_runs("$ORACLE dump out=truth backend=ref64 drift=4 " STEP " && $ORACLE dump out=gpu backend=cuda " STEP);
   const struct outcome *o = assert_runs("$ORACLE check truth gpu");
   assert_non_null(strstr(o->out, "within what is allowed, 0 vacuous, 0 incomplete, 0 wrong"));
+  assert_non_null(strstr(assert_runs("$ORACLE replay gpu")->out, ": pass"));
   o = program_run("EDIY_SHIM_REFUSE=average $ORACLE dump out=failed backend=cuda " STEP);
   assert_int_equal(o->status, 2);
   assert_non_null(strstr(o->err, "cuda: GPU 0: ema_update: unspecified launch failure"));
