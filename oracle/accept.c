@@ -125,19 +125,40 @@ static struct part look_at_all(const struct yardstick *m, const struct allowance
 
 /* ---- bias ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* Sum of squares of what the factor beta leaves over of the errors, each element on its own. */
-static double left_over(const struct yardstick *m, const double *c, ptrdiff_t n, double beta) {
+/* Sums over one group of elements, whose errors depend on each other: of e z and of s z (z as in struct part). */
+struct group {
+  double ez, sz;
+};
+
+static void add_element(const struct yardstick *m, const double *c, ptrdiff_t i, struct group *to) {
+  if (!(m->g[i] > 0) || !isfinite(m->y[i])) return;
+  double step = increment(m, i), z = step / (m->g[i] * m->g[i]);
+  to->ez += (c[i] - m->y[i]) * z;
+  to->sz += step * z;
+}
+
+/* The square of what the factor beta leaves over in a group. A group that has most of sum s z draws beta to itself, and little is left of its
+ * errors: divided by the share that the others have (HC3, MacKinnon and White 1985). */
+static double left_of(const struct group *g, double beta, double sz) {
+  double left = g->ez - beta * g->sz, others = 1 - g->sz / sz;
+  if (left == 0) return 0;
+  return others > 0 ? left / others * (left / others) : INFINITY;
+}
+
+/* Sum over groups of consecutive elements, `size` each. */
+static double left_over(const struct yardstick *m, const double *c, ptrdiff_t n, ptrdiff_t size, double beta, double sz) {
   double sums[BATCH], left = 0;
-  for (ptrdiff_t base = 0; base < n; base += (ptrdiff_t)PART * BATCH) {
-    ptrdiff_t parts = (n - base + PART - 1) / PART, look = parts < BATCH ? parts : BATCH;
+  ptrdiff_t part = size > PART ? size : PART / size * size;
+  for (ptrdiff_t base = 0; base < n; base += part * BATCH) {
+    ptrdiff_t parts = (n - base + part - 1) / part, look = parts < BATCH ? parts : BATCH;
 #pragma omp parallel for schedule(static) if (look > 1)
     for (ptrdiff_t k = 0; k < look; k++) {
-      ptrdiff_t first = base + k * PART, end = first + PART < n ? first + PART : n;
+      ptrdiff_t first = base + k * part, end = first + part < n ? first + part : n;
       sums[k] = 0;
-      for (ptrdiff_t i = first; i < end; i++) {
-        if (!(m->g[i] > 0) || !isfinite(m->y[i])) continue;
-        double step = increment(m, i), e = (c[i] - m->y[i] - beta * step) * step / (m->g[i] * m->g[i]);
-        sums[k] += e * e;
+      for (ptrdiff_t group = first; group < end; group += size) {
+        struct group own = {0, 0};
+        for (ptrdiff_t i = group; i < group + size && i < end; i++) add_element(m, c, i, &own);
+        sums[k] += left_of(&own, beta, sz);
       }
     }
     for (ptrdiff_t k = 0; k < look; k++) left += sums[k];
@@ -145,39 +166,38 @@ static double left_over(const struct yardstick *m, const double *c, ptrdiff_t n,
   return left;
 }
 
-/* The same where all elements of a channel depend on each other: the sum over a channel counts as one. Channels in blocks, whose elements
- * lie side by side. */
-static double left_over_of_channels(const struct yardstick *m, const double *c, ptrdiff_t n, ptrdiff_t channels, double beta) {
+/* The same where all elements of a channel depend on each other. Channels in blocks, whose elements lie side by side. */
+static double left_over_of_channels(const struct yardstick *m, const double *c, ptrdiff_t n, ptrdiff_t channels, double beta, double sz) {
   enum { BLOCK = 64 };
   double left = 0;
   for (ptrdiff_t channel = 0; channel < channels; channel += BLOCK) {
     ptrdiff_t width = channels - channel < BLOCK ? channels - channel : BLOCK;
-    double sum[BLOCK] = {0};
+    struct group own[BLOCK] = {{0, 0}};
     for (ptrdiff_t row = channel; row < n; row += channels) {
-      for (ptrdiff_t k = 0; k < width; k++) {
-        ptrdiff_t i = row + k;
-        if (!(m->g[i] > 0) || !isfinite(m->y[i])) continue;
-        double step = increment(m, i);
-        sum[k] += (c[i] - m->y[i] - beta * step) * step / (m->g[i] * m->g[i]);
-      }
+      for (ptrdiff_t k = 0; k < width; k++) add_element(m, c, row + k, &own[k]);
     }
-    for (ptrdiff_t k = 0; k < width; k++) left += sum[k] * sum[k];
+    for (ptrdiff_t k = 0; k < width; k++) left += left_of(&own[k], beta, sz);
   }
   return left;
 }
 
+/* Variance of beta from what is left over in so many groups. */
+static double variance_of(double left, ptrdiff_t groups) { return groups > 1 ? left * (double)groups / (double)(groups - 1) : INFINITY; }
+
 /* The rule "bias": the factor in the errors, against its standard deviation from what the groups leave over: each element is a group, or
- * each channel where the whole channel shares a mean and a deviation. Holds where there is too little to tell. */
+ * each channel where the whole channel shares a mean and a deviation, or each row where it shares a length. Holds where there is too little
+ * to tell. */
 static bool unbiased(const struct yardstick *m, const struct precision_class *p, const double *c, ptrdiff_t n, const struct part *all,
                      struct finding *f) {
   ptrdiff_t channels = m->truth->ndim > 0 ? m->truth->shape[m->truth->ndim - 1] : 1;
-  ptrdiff_t groups = m->channels_share ? channels : n;
+  ptrdiff_t groups = m->channels_share ? channels : m->rows_share ? n / channels : n;
   bool is_noise = !(all->sz > BIAS_NOISE * BIAS_NOISE * (double)all->counted); /* s is zero but for the truth's own roundings */
   if (all->counted < BIAS_LEAST || groups < GROUPS_LEAST || is_noise) return true;
-  double beta = all->ez / all->sz, own = all->rz / all->sz, u_acc = accumulator_roundoff(p);
-  double left = m->channels_share ? left_over_of_channels(m, c, n, channels, beta) : left_over(m, c, n, beta);
-  double shared = (m->common + m->kept * fabs(all->bz) / all->sz) * u_acc;
-  double sd = sqrt(left * (double)groups / (double)(groups - 1)) / all->sz;
+  double beta = all->ez / all->sz, own = all->rz / all->sz, u_acc = accumulator_roundoff(p), variance = 0;
+  if (m->channels_share) variance = variance_of(left_over_of_channels(m, c, n, channels, beta, all->sz), channels);
+  if (m->rows_share) variance = fmax(variance, variance_of(left_over(m, c, n, channels, beta, all->sz), n / channels));
+  if (!m->channels_share && !m->rows_share) variance = variance_of(left_over(m, c, n, 1, beta, all->sz), n);
+  double shared = (m->common + m->kept * fabs(all->bz) / all->sz) * u_acc, sd = sqrt(variance) / all->sz;
   return rule(f, "bias", fabs(beta), 6 * sd + 6 * u_acc + 2 * input_roundoff(p) + 3 * fabs(own) + shared);
 }
 

@@ -48,6 +48,7 @@ struct yardstick {
   double common;                /* roundoffs that one factor of the whole increment may be off by: norms (gauge_optimise.c); 0: none */
   double kept;                  /* roundoffs that the factor of start may be off by, where one is stored as a number: 1 - momentum, tau */
   bool exact;
+  bool rows_share;     /* errors of one row depend on each other: cosines, whose rows share a length */
   bool channels_share; /* errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation */
 };
 

@@ -63,6 +63,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   m->common = gauge_common(b->original, name, b->chain);
   m->kept = gauge_kept(name);
   m->channels_share = gauge_channels_share(b->original) && truth->ndim > 1;
+  m->rows_share = strcmp(b->original->op, "loss") == 0 && truth->ndim > 1;
   m->exact = gauge_exact(b->work, truth, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits);
   return true;
 }
@@ -95,6 +96,7 @@ bool measure_add(struct measure *m, const struct measure *part, struct error *er
   m->chain += part->chain;
   m->exact = false;
   m->channels_share = m->channels_share || part->channels_share;
+  m->rows_share = m->rows_share || part->rows_share;
   return true;
 }
 
@@ -134,6 +136,7 @@ static struct yardstick yardstick_of(const struct measure *m) {
                             .common = m->common,
                             .kept = m->kept,
                             .exact = m->exact,
+                            .rows_share = m->rows_share,
                             .channels_share = m->channels_share};
 }
 

@@ -8,15 +8,15 @@
 
 struct measure {
   const struct precision_class *p;
-  struct tensor truth;        /* name and shape; its numbers are y */
-  double *y, *r, *g, *g2;     /* owned; g2 is g where inputs are not rounded */
-  double *start, *sizes;      /* owned, or null: accept.h */
-  double *carried;            /* owned, or null: accept.h */
-  double *lower;              /* owned: the reference on inputs of the next lower precision */
-  double chain, common, kept; /* accept.h */
-  bool exact, channels_share; /* accept.h */
-  bool relative;              /* judged by the tolerance alone; r, g, g2, lower are null */
-  bool zero;                  /* the truth is zero but for rounding, by construction: nothing to audit */
+  struct tensor truth;                    /* name and shape; its numbers are y */
+  double *y, *r, *g, *g2;                 /* owned; g2 is g where inputs are not rounded */
+  double *start, *sizes;                  /* owned, or null: accept.h */
+  double *carried;                        /* owned, or null: accept.h */
+  double *lower;                          /* owned: the reference on inputs of the next lower precision */
+  double chain, common, kept;             /* accept.h */
+  bool exact, channels_share, rows_share; /* accept.h */
+  bool relative;                          /* judged by the tolerance alone; r, g, g2, lower are null */
+  bool zero;                              /* the truth is zero but for rounding, by construction: nothing to audit */
   struct tolerance tolerance;
 };
 
