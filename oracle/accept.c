@@ -192,7 +192,7 @@ static bool unbiased(const struct yardstick *m, const struct precision_class *p,
   ptrdiff_t channels = m->truth->ndim > 0 ? m->truth->shape[m->truth->ndim - 1] : 1;
   ptrdiff_t groups = m->channels_share ? channels : m->rows_share ? n / channels : n;
   bool is_noise = !(all->sz > BIAS_NOISE * BIAS_NOISE * (double)all->counted); /* s is zero but for the truth's own roundings */
-  if (all->counted < BIAS_LEAST || groups < GROUPS_LEAST || is_noise) return true;
+  if (all->counted < BIAS_LEAST || groups < GROUPS_LEAST || is_noise || m->cancels) return true;
   double beta = all->ez / all->sz, own = all->rz / all->sz, u_acc = accumulator_roundoff(p), variance = 0;
   if (m->channels_share) variance = variance_of(left_over_of_channels(m, c, n, channels, beta, all->sz), channels);
   if (m->rows_share) variance = fmax(variance, variance_of(left_over(m, c, n, channels, beta, all->sz), n / channels));

@@ -48,7 +48,8 @@ struct yardstick {
   double common;                /* roundoffs that one factor of the whole increment may be off by: norms (gauge_optimise.c); 0: none */
   double kept;                  /* roundoffs that the factor of start may be off by, where one is stored as a number: 1 - momentum, tau */
   bool exact;
-  bool rows_share;     /* errors of one row depend on each other: cosines, whose rows share a length */
+  bool rows_share; /* errors of one row depend on each other: cosines, whose rows share a length */
+  bool cancels; /* y is what roundings of the inputs leave of a sum that is zero: no factor of it means anything, rule "bias" is silent */
   bool channels_share; /* errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation */
 };
 

@@ -137,6 +137,7 @@ static struct yardstick yardstick_of(const struct measure *m) {
                             .kept = m->kept,
                             .exact = m->exact,
                             .rows_share = m->rows_share,
+                            .cancels = m->zero,
                             .channels_share = m->channels_share};
 }
 
