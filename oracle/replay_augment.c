@@ -61,6 +61,12 @@ static void describe(struct memory_case *c, const double *draw) {
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) memory_case_number(c, numbers[i].key, draw[numbers[i].at]);
 }
 
+/* Views are made in float by whoever trains in double, too: a float is held to no more than float. */
+static const struct precision_class *class_of_view(const struct replay *r, const struct dump_entry *e) {
+  const struct precision_class *p = replay_class(r, e);
+  return e->data.dtype == DTYPE_F32 && p->out.bits > 24 ? &precision_classes[PRECISION_FP32] : p;
+}
+
 /* One view: image `at->index` of the tensor of views. */
 static bool judge_view(struct replay *r, const struct unit *at, int v, const struct tensor *source, const struct dump_entry *draws,
                        struct error *err) {
@@ -86,7 +92,7 @@ static bool judge_view(struct replay *r, const struct unit *at, int v, const str
     memory_case_expect(&c, "out.image", DTYPE_F32, 3, shape);
     size_t image = (size_t)(o->height * o->width * 3) * dtype_size(e->data.dtype);
     struct tensor t = tensor_make(e->data.dtype, (char *)e->data.data + (size_t)at->index * image, 3, shape, "out.image");
-    ok = memory_case_end(&c, err) && candidate_judge_tensors(&c.file, &t, 1, replay_class(r, e), e->chain, true, &file, err);
+    ok = memory_case_end(&c, err) && candidate_judge_tensors(&c.file, &t, 1, class_of_view(r, e), e->chain, true, &file, err);
     if (ok) {
       row.judged = file.tensor[0];
       judged_free(&file);
