@@ -3,11 +3,16 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { WRONG_ZEROS, WRONG_MEAN, WRONG_BATCH, WRONG_PRECISION, WRONG_STALE, WRONG_KINDS };
-static const char *const wrong_names[WRONG_KINDS] = {"zeros", "the mean of each channel", "another order of the batch",
-                                                     "the next lower precision", "what was there before"};
+enum { WRONG_ZEROS, WRONG_MEAN, WRONG_BATCH, WRONG_PRECISION, WRONG_STALE, WRONG_TILE, WRONG_OTHER, WRONG_KINDS };
+static const char *const wrong_names[WRONG_KINDS] = {"zeros",
+                                                     "the mean of each channel",
+                                                     "another order of the batch",
+                                                     "the next lower precision",
+                                                     "what was there before",
+                                                     "zeros at its end",
+                                                     "the same tensor of the pass before"};
 
-enum { WORTH_THREADS = 1 << 15 };
+enum { WORTH_THREADS = 1 << 15, TILE = 64 /* elements that a kernel may leave unwritten at the end; of a small tensor, half */ };
 
 /* Of each channel (the last axis), or of all elements where there is only one axis. */
 static void make_means(const struct tensor *t, const double *c, double *wrong) {
@@ -23,9 +28,9 @@ static void make_means(const struct tensor *t, const double *c, double *wrong) {
 /* A wrong tensor made of a right one; false if this kind means nothing here. */
 static bool make_wrong(int kind, const struct measure *m, bool numbers, const double *c, double *wrong) {
   const struct tensor *t = &m->truth;
-  ptrdiff_t n = tensor_count(t), block = t->ndim > 0 ? n / t->shape[0] : n;
-  if (!numbers && kind != WRONG_ZEROS && kind != WRONG_BATCH) return false;
-  if (kind == WRONG_STALE && !m->start) return false;
+  ptrdiff_t n = tensor_count(t), block = t->ndim > 0 ? n / t->shape[0] : n, tile = n < 2 * TILE ? (n + 1) / 2 : TILE;
+  if (!numbers && kind != WRONG_ZEROS && kind != WRONG_BATCH && kind != WRONG_OTHER) return false;
+  if ((kind == WRONG_STALE && !m->start) || (kind == WRONG_OTHER && !m->other)) return false;
   if (kind == WRONG_MEAN) {
     make_means(t, c, wrong);
     return true;
@@ -36,6 +41,8 @@ static bool make_wrong(int kind, const struct measure *m, bool numbers, const do
     case WRONG_ZEROS: wrong[i] = 0; break;
     case WRONG_BATCH: wrong[i] = c[i + block < n ? i + block : i + block - n]; break;
     case WRONG_PRECISION: wrong[i] = number_round(&m->p->lower, m->lower ? m->lower[i] : c[i]); break;
+    case WRONG_TILE: wrong[i] = i < n - tile ? c[i] : 0; break;
+    case WRONG_OTHER: wrong[i] = m->other[i]; break;
     default: wrong[i] = m->start[i];
     }
   }

@@ -17,6 +17,8 @@ struct bench {
   double chain;
   const struct tensor *candidate; /* count */
   int count;
+  const struct tensor *other; /* others: null, or what results of some names were in another pass, for the audit */
+  int others;
   bool trusted; /* the case has no expected values to hold the reference to */
   struct error *err;
 

@@ -90,9 +90,9 @@ static bool accepts_wrong_indices(const void *indices, const double *c) {
   return accepted;
 }
 
-static bool judge_indices(const struct bench *b, const struct tensor *truth, double *c, struct judged *j) {
+static bool judge_indices(const struct bench *b, const struct tensor *truth, double *c, const double *other, struct judged *j) {
   struct indices x = {.b = b, .truth = truth};
-  struct measure m = {.p = b->p, .truth = *truth, .y = tensor_values(truth)};
+  struct measure m = {.p = b->p, .truth = *truth, .y = tensor_values(truth), .other = other};
   bool ok = m.y || fail(b->err, "%s: out of memory", b->original->name);
   bool right = ok && right_indices(&x, c, &j->finding);
   if (right) ok = audit(&m, false, accepts_wrong_indices, &x, c, &j->accepted, b->err);
@@ -104,16 +104,20 @@ static bool judge_indices(const struct bench *b, const struct tensor *truth, dou
 static bool judge_tensor(const struct bench *b, const struct tensor *truth, const struct tensor *candidate, struct judged *j) {
   if (!judge_form(truth, candidate, j)) return true;
   struct measure m = {0};
-  double *c = tensor_values(candidate);
+  const struct tensor *same = tensor_find(b->other, b->others, truth->name);
+  double *c = tensor_values(candidate), *other = same && tensor_same_shape(same, truth) ? tensor_values(same) : NULL;
   bool ok = c || fail(b->err, "%s: out of memory", b->original->name);
   if (tensor_is_index(truth)) {
-    ok = ok && judge_indices(b, truth, c, j);
+    ok = ok && judge_indices(b, truth, c, other, j);
   } else {
     bool rectified = b->masked && strcmp(truth->name, "out.y") == 0;
-    ok = ok && measure_make(b, truth->name, &m) && judge_measured(&m, c, rectified ? relu_check : NULL, b, j, b->err);
+    ok = ok && measure_make(b, truth->name, &m);
+    m.other = other;
+    ok = ok && judge_measured(&m, c, rectified ? relu_check : NULL, b, j, b->err);
   }
   measure_free(&m);
   free(c);
+  free(other);
   return ok;
 }
 
@@ -154,7 +158,13 @@ static void judge_extra(const struct bench *b, struct judged_file *j) {
 
 bool candidate_judge_tensors(const struct case_file *c, const struct tensor *candidate, int count, const struct precision_class *p,
                              double chain, bool trusted, struct judged_file *j, struct error *err) {
+  return candidate_judge_beside(c, candidate, count, NULL, 0, p, chain, trusted, j, err);
+}
+
+bool candidate_judge_beside(const struct case_file *c, const struct tensor *candidate, int count, const struct tensor *other, int others,
+                            const struct precision_class *p, double chain, bool trusted, struct judged_file *j, struct error *err) {
   struct bench b = {.original = c, .p = p, .chain = chain, .candidate = candidate, .count = count, .trusted = trusted, .err = err};
+  b.other = other, b.others = others;
   *j = (struct judged_file){.tensor = calloc((size_t)(c->file.count + count) + 1, sizeof *j->tensor)};
   bool ok = (j->tensor || fail(err, "%s: out of memory", c->name)) && bench_open(&b) && judge_expected(&b, j);
   if (ok) judge_extra(&b, j);

@@ -52,6 +52,11 @@ MUST_CHECK bool candidate_judge_tensors(const struct case_file *c, const struct 
                                         const struct precision_class *p, double chain, bool trusted, struct judged_file *j,
                                         struct error *err);
 
+/* The same; other: results of another pass over the same operation, which the audit takes for stale memory. */
+MUST_CHECK bool candidate_judge_beside(const struct case_file *c, const struct tensor *candidate, int count, const struct tensor *other,
+                                       int others, const struct precision_class *p, double chain, bool trusted, struct judged_file *j,
+                                       struct error *err);
+
 /* The same of a safetensors file, against a case with expected values. */
 MUST_CHECK bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain,
                                 struct judged_file *j, struct error *err);

@@ -12,6 +12,7 @@ struct measure {
   double *y, *r, *g, *g2;                 /* owned; g2 is g where inputs are not rounded */
   double *start, *sizes;                  /* owned, or null: accept.h */
   double *carried;                        /* owned, or null: accept.h */
+  const double *other;                    /* borrowed: null, or the same tensor of another pass, which the audit takes for stale memory */
   double *lower;                          /* owned: the reference on inputs of the next lower precision */
   double chain, common, kept;             /* accept.h */
   bool exact, channels_share, rows_share; /* accept.h */

@@ -43,20 +43,37 @@ static void judge_drawn(const struct work_output *o, bool rdem, struct judged *j
   j->judgement = f->pass ? JUDGED_PASS : JUDGED_MISMATCH;
 }
 
+/* The same tensor of the pass over the other view; null where there is none of this form. */
+static const struct dump_entry *other_view(const struct replay *r, const struct work_output *o) {
+  const struct dump_entry *e = dump_find(r->u->d, "%s", o->name);
+  if (!e || e->view == 0) return NULL;
+  const struct dump_entry *other =
+      dump_find(r->u->d, "%d.%d/%s/%s/%d/%s/%s", e->step, e->micro, e->phase, e->network, 3 - e->view, e->layer, e->tensor);
+  return other && tensor_same_shape(&other->data, &e->data) &&
+                 (tensor_is_index(&e->data) ? tensor_is_index(&other->data) : tensor_is_float(&other->data))
+             ? other
+             : NULL;
+}
+
 /* A unit of one case with decisions (match, a norm with ReLU): the case as it stands, its results the dump's tensors under other names. */
 static bool judge_decided(const struct replay *r, const struct unit_work *w, struct judged *j, struct error *err) {
-  struct tensor candidate[WORK_OUTPUTS];
+  struct tensor candidate[WORK_OUTPUTS], other[WORK_OUTPUTS];
   const struct dump_entry *first = NULL;
   struct judged_file file;
-  int count = 0;
+  int count = 0, others = 0;
   for (int i = 0; i < w->outputs; i++) {
     const struct work_output *o = &w->output[i];
     if (!o->entry || o->parts == 0) continue;
     candidate[count++] = tensor_make(o->entry->data.dtype, o->entry->data.data, o->ndim, o->shape, "%s", o->part[0].result);
     first = o->entry;
+    const struct dump_entry *e = other_view(r, o);
+    if (e) other[others++] = tensor_make(e->data.dtype, e->data.data, o->ndim, o->shape, "%s", o->part[0].result);
   }
   if (!first) return true;
-  if (!candidate_judge_tensors(&w->c[0].file, candidate, count, replay_class(r, first), chain_of(r, first), true, &file, err)) return false;
+  if (!candidate_judge_beside(&w->c[0].file, candidate, count, other, others, replay_class(r, first), chain_of(r, first), true, &file,
+                              err)) {
+    return false;
+  }
   for (int i = 0; i < w->outputs; i++) {
     for (int k = 0; k < file.count; k++) {
       if (strcmp(file.tensor[k].finding.tensor, w->output[i].part[0].result) == 0) j[i] = file.tensor[k];
@@ -85,8 +102,8 @@ static bool measure_case(const struct unit_work *w, int which, const struct benc
 }
 
 /* Outputs of one declared precision: each is the sum of its parts. */
-static bool judge_sums(const struct unit_work *w, const struct precision_class *p, double chain, const bool *due, struct judged *j,
-                       struct error *err) {
+static bool judge_sums(const struct replay *r, const struct unit_work *w, const struct precision_class *p, double chain, const bool *due,
+                       struct judged *j, struct error *err) {
   struct measure m[WORK_OUTPUTS] = {0};
   bool begun[WORK_OUTPUTS] = {false}, ok = true;
   for (int which = 0; ok && which < w->cases; which++) {
@@ -97,14 +114,17 @@ static bool judge_sums(const struct unit_work *w, const struct precision_class *
   for (int i = 0; ok && i < w->outputs; i++) {
     const struct work_output *o = &w->output[i];
     if (!due[i]) continue;
-    double *c = tensor_values(&o->entry->data);
+    const struct dump_entry *same = other_view(r, o);
+    double *c = tensor_values(&o->entry->data), *other = same ? tensor_values(&same->data) : NULL;
     ok = c || fail(err, "%s: out of memory", o->name);
+    m[i].other = other;
     if (o->start) ok = ok && measure_add_start(&m[i], o->start, err);
     m[i].truth.ndim = o->ndim;
     memcpy(m[i].truth.shape, o->shape, sizeof o->shape);
     m[i].zero = o->cancels;
     ok = ok && judge_measured(&m[i], c, NULL, NULL, &j[i], err);
     free(c);
+    free(other);
   }
   for (int i = 0; i < WORK_OUTPUTS; i++) measure_free(&m[i]);
   return ok;
@@ -121,7 +141,7 @@ static bool judge_by_precision(const struct replay *r, const struct unit_work *w
       same[k] = due[k] && replay_class(r, w->output[k].entry) == p && chain_of(r, w->output[k].entry) == chain;
       if (same[k]) due[k] = false;
     }
-    if (!judge_sums(w, p, chain, same, j, err)) return false;
+    if (!judge_sums(r, w, p, chain, same, j, err)) return false;
   }
   return true;
 }
