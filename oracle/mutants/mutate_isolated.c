@@ -110,7 +110,8 @@ bool mutate_isolated(const struct mutate_options *o, struct fault_score *scores,
   for (int op = 0; ok && op < MAKE_OPS; op++) {
     if (op == MAKE_RANDOM) continue;
     if (o->op && strcmp(o->op, make_op_name(op)) != 0) continue;
-    for (int i = 0; ok && i < o->cases; i++) {
+    int cases = o->cases * (op == MAKE_AUGMENT ? 4 : 1); /* a dozen transforms */
+    for (int i = 0; ok && i < cases; i++) {
       make_defaults(options);
       options->op = op;
       options->seed = o->seed + i;
@@ -120,7 +121,7 @@ bool mutate_isolated(const struct mutate_options *o, struct fault_score *scores,
       options->fill = i % MAKE_FILLS;
       ok = trial_make(t, options, err) && try_faults(t, make_op_name(op), o, scores, err);
       trial_free(t);
-      if (progress) progress(make_op_name(op), i + 1, o->cases);
+      if (progress) progress(make_op_name(op), i + 1, cases);
     }
   }
   omp_set_num_threads(threads);
