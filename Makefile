@@ -129,7 +129,7 @@ oracle-proof: $(BUILD)/oracle-mutants $(BUILD)/oracle ## every fault of the cata
 	@echo "== the reference, with OpenBLAS for several processors, 1 and 3 threads"
 	@for core in Haswell Sandybridge Nehalem; do for threads in 1 3; do \
 	  echo "$$core, $$threads threads:"; \
-	  OPENBLAS_CORETYPE=$$core OMP_NUM_THREADS=$$threads $(BUILD)/oracle fuzz backend=reference runs=200 seed=$$threads || exit 1; done; done
+	  OPENBLAS_CORETYPE=$$core OMP_NUM_THREADS=$$threads $(BUILD)/oracle fuzz backend=reference runs=60 seed=$$threads || exit 1; done; done
 	@echo "== faults"
 	@$(BUILD)/oracle-mutants mutate cases=$(PROOF_CASES)
 
@@ -243,6 +243,8 @@ lint: ## format, compiler warnings of clang, shell scripts
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=$$bits -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done; done
 	@for f in $(ONCE) $(EDIY_MAIN) oracle/main.c $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
+	@for f in $(PLAIN) $(MUTATION); do \
+	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -DEDIY_MUTATION -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
 	@shellcheck .ci/run .ci/deps $$(git ls-files '*.sh')
 	@! git grep -nE '[[:space:]]+$$' -- '*.c' '*.h' '*.sh' '*.md' Makefile || { echo "lint: spaces at line ends"; exit 1; }
 	@echo "lint: clean"
