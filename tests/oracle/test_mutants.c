@@ -25,7 +25,7 @@ static void faults_are_killed_and_located(void **state) {
   (void)state;
   const char *wanted = getenv("EDIY_TEST_CASES");
   struct fault_score *scores = calloc(FAULTS, sizeof *scores);
-  const struct mutate_options o = {.cases = wanted ? atoi(wanted) : 4, .seed = 1};
+  const struct mutate_options o = {.cases = wanted ? atoi(wanted) : 6, .seed = 1};
   struct error err;
   int tried = 0, killed = 0, kills = 0, located = 0;
   assert_non_null(scores);
@@ -41,7 +41,7 @@ static void faults_are_killed_and_located(void **state) {
   }
   print_message("%d faults changed a bit, %d killed; %d rejections, %d located\n", tried, killed, kills, located);
   assert_true(tried >= 150);
-  assert_true(100 * killed >= 99 * tried - 100); /* of so few cases one or two may hide */
+  assert_true(killed + 1 >= tried); /* of so few cases one may hide: a one-pass variance needs a large mean */
   assert_true(100 * located >= 95 * kills);
   free(scores);
 }
