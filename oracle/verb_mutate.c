@@ -60,6 +60,17 @@ static bool print_scores(const struct fault_score *scores, bool quiet) {
   return killed == tried && tried > 0;
 }
 
+/* Both are names of the catalogue, or empty. */
+static bool names_exist(const struct mutate_keys *k, struct error *err) {
+  bool op = !k->op[0], fault = !k->fault[0];
+  for (int f = FAULT_NONE + 1; f < FAULTS; f++) {
+    op = op || strstr(fault_catalogue[f].op, k->op);
+    fault = fault || strcmp(fault_catalogue[f].name, k->fault) == 0;
+  }
+  if (!op) return fail(err, "mutate: no fault is of an operation '%s'", k->op);
+  return fault || fail(err, "mutate: there is no fault '%s'; oracle-mutants mutate lists them", k->fault);
+}
+
 static enum oracle_exit run(int count, char *const *arguments, struct error *err) {
   struct mutate_keys *k = calloc(1, sizeof *k);
   struct fault_score *scores = calloc(FAULTS, sizeof *scores);
@@ -67,6 +78,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   bool ok = (k && scores) || fail(err, "mutate: out of memory");
   if (ok) options_default(keys, KEYS, k);
   for (int i = 0; ok && i < count; i++) ok = options_argument(keys, KEYS, k, arguments[i], err) || fail_within(err, "mutate");
+  ok = ok && names_exist(k, err);
   if (ok) {
     struct mutate_options o = {
         .op = k->op[0] ? k->op : NULL, .fault = k->fault[0] ? k->fault : NULL, .seed = k->seed, .cases = (int)k->cases};

@@ -23,11 +23,13 @@ void plain_chosen(struct plain_choice *choice) { *choice = plain.choice; }
 
 /* ---- faults -------------------------------------------------------------------------------------------------------------------------- */
 
+#ifdef EDIY_MUTATION
 #define FAULT_ENTRY(NAME, op, name, tensors, description) [FAULT_##NAME] = {op, name, tensors, description},
 const struct fault_description fault_catalogue[FAULTS] = {
 #include "oracle/mutants/faults.def"
 };
 #undef FAULT_ENTRY
+#endif
 
 void plain_fault(enum fault fault, int only) {
   plain.fault = fault;
