@@ -133,6 +133,28 @@ static void annotating_changes_drift_alone(void **state) {
   free(large);
 }
 
+/* More tensors than the room of one header holds: the next part begins, and everything is where the manifest says. */
+static void a_full_part_is_followed_by_another(void **state) {
+  (void)state;
+  enum { MANY = 14000, EACH = 100 };
+  struct dump_writer *w;
+  struct dump d;
+  make_sample();
+  assert_true(dump_create(&w, path, DUMP_FULL, &err));
+  describe(w);
+  for (int i = 0; i < MANY; i++) {
+    struct tensor t = tensor_make(DTYPE_F32, large + i, 1, (ptrdiff_t[]){EACH}, "0.0/state/online/0/layer%d.weight/parameter", i);
+    if (!dump_add(w, &t, &err)) fail_msg("%s", err.text);
+  }
+  assert_true(dump_commit(w, &err));
+  if (!dump_open(&d, path, &err) || !dump_verify(&d, &err)) fail_msg("%s", err.text);
+  assert_int_equal(d.count, MANY);
+  assert_true(d.parts >= 2);
+  for (int i = 0; i < MANY; i++) assert_memory_equal(d.entry[i].data.data, large + i, EACH * sizeof *large);
+  dump_close(&d);
+  free(large);
+}
+
 static void damaged_numbers_are_found(void **state) {
   (void)state;
   struct dump d;
@@ -328,6 +350,7 @@ int main(void) {
       IN_FOLDER(digest_dumps_hold_digests),
       IN_FOLDER(annotating_changes_drift_alone),
       IN_FOLDER(damaged_numbers_are_found),
+      IN_FOLDER(a_full_part_is_followed_by_another),
       IN_FOLDER(an_abandoned_dump_leaves_nothing),
       IN_FOLDER(a_dump_is_not_overwritten),
       IN_FOLDER(an_empty_dump_is_none),
