@@ -33,10 +33,12 @@ bool digest_fits(enum dtype dtype, int ndim, const ptrdiff_t *shape, const struc
 
 /* ---- one block ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Replaces what is not finite by 0 and counts it. */
+/* Replaces what is not finite by 0 and counts it. n: whole groups of eight. */
 static ptrdiff_t drop_not_finite(double *x, ptrdiff_t n) {
-  double poison = 0;
-  for (ptrdiff_t i = 0; i < n; i++) poison += x[i] * 0; /* NaN as soon as one is not finite */
+  double lane[8] = {0}, poison = 0; /* NaN as soon as one is not finite */
+  for (ptrdiff_t i = 0; i < n; i += 8)
+    for (int l = 0; l < 8; l++) lane[l] += x[i + l] * 0;
+  for (int l = 0; l < 8; l++) poison += lane[l];
   if (poison == 0) return 0;
   ptrdiff_t found = 0;
   for (ptrdiff_t i = 0; i < n; i++)
@@ -58,23 +60,28 @@ static void project(double turned[DIGEST_PROJECTIONS][DIGEST_PROJECTIONS], uint6
 }
 
 static void add_chunk(struct digest_block *s, uint64_t signs, ptrdiff_t first, double *x, ptrdiff_t n) {
-  const ptrdiff_t not_finite = drop_not_finite(x, n);
-  ptrdiff_t zeros = 0;
-  for (ptrdiff_t i = 0; i < n; i++) zeros += x[i] == 0;
-  s->not_finite += not_finite, s->zeros += zeros - not_finite;
-  double chunk_max = 0;
-  for (ptrdiff_t i = 0; i < n; i++) chunk_max = fabs(x[i]) > chunk_max ? fabs(x[i]) : chunk_max;
+  ptrdiff_t whole = n;
+  for (; whole % DIGEST_PROJECTIONS; whole++) x[whole] = 0; /* adds nothing to any sum */
+  const ptrdiff_t not_finite = drop_not_finite(x, whole);
+  double most[8] = {0}, zeros[8] = {0}, chunk_max = 0;
+  for (ptrdiff_t i = 0; i < whole; i += 8)
+    for (int l = 0; l < 8; l++) {
+      double size = fabs(x[i + l]);
+      s->abs[l] += size;
+      s->squares[l] += size * size;
+      most[l] = size > most[l] ? size : most[l];
+      zeros[l] += size == 0 ? 1.0 : 0.0;
+    }
+  s->not_finite += not_finite, s->zeros -= not_finite + (whole - n);
+  for (int l = 0; l < 8; l++) {
+    s->zeros += (ptrdiff_t)zeros[l];
+    chunk_max = most[l] > chunk_max ? most[l] : chunk_max;
+  }
   if (chunk_max > s->max) {
     ptrdiff_t i = 0;
     while (fabs(x[i]) != chunk_max) i++;
     s->max = chunk_max, s->max_index = first + i;
   }
-  for (ptrdiff_t i = n; i % DIGEST_PROJECTIONS; i++) x[i] = 0; /* adds nothing to any sum */
-  for (ptrdiff_t i = 0; i < n; i += 8)
-    for (int l = 0; l < 8; l++) {
-      s->abs[l] += fabs(x[i + l]);
-      s->squares[l] += x[i + l] * x[i + l];
-    }
   for (ptrdiff_t i = 0; i < n; i += DIGEST_PROJECTIONS)
     project(s->turned, splitmix64(signs + (uint64_t)(first + i) / DIGEST_PROJECTIONS), x + i);
 }
