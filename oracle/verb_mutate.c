@@ -33,7 +33,7 @@ static void show_progress(const char *op, int done, int of) {
 }
 
 /* One line a fault, then the score. Returns whether none survived. */
-static bool print_scores(const struct fault_score *scores, bool quiet) {
+static bool print_scores(const struct fault_score *scores, const struct mutate_keys *k) {
   int tried = 0, killed = 0, runs = 0, kills = 0, located = 0;
   for (int f = FAULT_NONE + 1; f < FAULTS; f++) {
     const struct fault_score *s = &scores[f];
@@ -44,14 +44,16 @@ static bool print_scores(const struct fault_score *scores, bool quiet) {
     runs += s->tries;
     kills += s->kills;
     located += s->located;
-    if (!quiet && s->kills > 0) {
+    if (!k->quiet && s->kills > 0) {
       printf("killed   %-30s %3d of %3d runs, first by %s of %s (try %d), located %d\n", d->name, s->kills, s->tries, s->rule, s->tensor,
              s->first, s->located);
     }
     if (s->kills == 0) printf("SURVIVED %-30s %d runs: %s; %s\n", d->name, s->tries, d->description, s->survived);
   }
-  for (int f = FAULT_NONE + 1; f < FAULTS && !quiet; f++) {
-    if (scores[f].tries == 0) printf("no bit   %-30s changed by it: %s\n", fault_catalogue[f].name, fault_catalogue[f].description);
+  for (int f = FAULT_NONE + 1; f < FAULTS && !k->quiet; f++) {
+    const struct fault_description *d = &fault_catalogue[f];
+    bool asked = (!k->op[0] || strstr(d->op, k->op)) && (!k->fault[0] || strcmp(d->name, k->fault) == 0);
+    if (asked && scores[f].tries == 0) printf("no bit   %-30s changed by it: %s\n", d->name, d->description);
   }
   printf("%d faults, %d killed (%.1f %%); %d runs in which a fault changed a bit, %d rejected (%.1f %%), %d with the right tensors named "
          "(%.1f %%)\n",
@@ -82,7 +84,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   if (ok) {
     struct mutate_options o = {
         .op = k->op[0] ? k->op : NULL, .fault = k->fault[0] ? k->fault : NULL, .seed = k->seed, .cases = (int)k->cases};
-    if (mutate_isolated(&o, scores, show_progress, err)) code = print_scores(scores, k->quiet) ? ORACLE_PASS : ORACLE_MISMATCH;
+    if (mutate_isolated(&o, scores, show_progress, err)) code = print_scores(scores, k) ? ORACLE_PASS : ORACLE_MISMATCH;
   }
   free(scores);
   free(k);
