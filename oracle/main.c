@@ -6,13 +6,13 @@
 #include "oracle/verb.h"
 #include "program/start.h"
 
-/* Names of two words before those that they begin with. */
+/* Names of two words before those that they begin with; listed from the last on. */
 static const struct oracle_verb *const verbs[] = {
 #ifdef EDIY_MUTATION
     &oracle_verb_mutate,
 #endif
-    &oracle_verb_fuzz,   &oracle_verb_report, &oracle_verb_bisect, &oracle_verb_replay,   &oracle_verb_make,
-    &oracle_verb_case,   &oracle_verb_dump,   &oracle_verb_check,  &oracle_verb_lockstep, &oracle_verb_gradcheck};
+    &oracle_verb_report, &oracle_verb_bisect,    &oracle_verb_replay, &oracle_verb_lockstep, &oracle_verb_check,
+    &oracle_verb_dump,   &oracle_verb_gradcheck, &oracle_verb_fuzz,   &oracle_verb_make,     &oracle_verb_case};
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }
@@ -36,7 +36,8 @@ static void print_verbs(void) {
          "usage: oracle VERB [FILE...] [key=value...]     oracle VERB --help     oracle --version\n\n");
   for (int i = VERBS - 1; i >= 0; i--) printf("  %-12s %s\n", verbs[i]->name, verbs[i]->summary);
   printf("\nexit status: 0 pass, 1 mismatch, 2 usage or input, 3 vacuous, 4 nondeterministic, 5 incomplete\n\nbegin with:\n"
-         "  oracle case make op=conv out=conv.safetensors\n  oracle case conv.safetensors\n");
+         "  oracle case make op=conv out=conv.safetensors\n  oracle case conv.safetensors\n"
+         "  oracle dump out=step preset=sanity batch=4\n  oracle replay step\n  oracle report step out=step.html\n");
 }
 
 static void print_help(const struct oracle_verb *v) {
