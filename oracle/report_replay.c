@@ -17,11 +17,6 @@ static bool collect(void *context, const struct replay_row *row) {
   return true;
 }
 
-static enum oracle_exit exit_of(enum judgement worst) {
-  static const enum oracle_exit of[] = {ORACLE_PASS, ORACLE_VACUOUS, ORACLE_INCOMPLETE, ORACLE_MISMATCH, ORACLE_BAD_INPUT};
-  return of[worst];
-}
-
 static bool replay_all(struct replay *r, struct error *err) {
   for (int i = 0; i < r->u->count; i++) {
     if (!replay_unit(r, &r->u->unit[i], err)) return false;
@@ -40,7 +35,7 @@ bool report_replay(struct report *r, const char *folder, struct error *err) {
                 : fail(err, "report: out of memory");
   const char *precision = ok ? precision_classes[dump.precision].name : "";
   json_t *root = json_pack("{s:s,s:s,s:s,s:s,s:i,s:O}", "format", "ediy-findings-1", "command", "oracle report", "subject", folder,
-                           "precision", precision, "exit", (int)exit_of(c.worst), "rows", c.rows);
+                           "precision", precision, "exit", (int)oracle_exit_of(c.worst), "rows", c.rows);
   ok = ok && (root || fail(err, "%s: no findings: out of memory, or a path that is not UTF-8", folder)) &&
        report_take(r, json_incref(root), folder, err);
   json_decref(root);

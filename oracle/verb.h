@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "oracle/candidate.h"
 
 enum oracle_exit {
   ORACLE_PASS = 0,
@@ -14,6 +15,9 @@ enum oracle_exit {
   ORACLE_NONDETERMINISTIC = 4,
   ORACLE_INCOMPLETE = 5
 };
+
+/* Of the worst that was found (verb_case.c). */
+enum oracle_exit oracle_exit_of(enum judgement worst);
 
 struct oracle_verb {
   const char *name; /* "case", or two words: "case make" */

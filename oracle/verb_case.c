@@ -239,8 +239,7 @@ static bool write_json(const struct session *s, struct error *err) {
   return ok;
 }
 
-static enum oracle_exit exit_of(enum judgement worst, bool unsteady) {
-  if (unsteady && worst < JUDGED_MISMATCH) return ORACLE_NONDETERMINISTIC;
+enum oracle_exit oracle_exit_of(enum judgement worst) {
   switch (worst) {
   case JUDGED_PASS: return ORACLE_PASS;
   case JUDGED_VACUOUS: return ORACLE_VACUOUS;
@@ -249,6 +248,10 @@ static enum oracle_exit exit_of(enum judgement worst, bool unsteady) {
   case JUDGED_UNREADABLE: break;
   }
   return ORACLE_BAD_INPUT;
+}
+
+static enum oracle_exit exit_of(enum judgement worst, bool unsteady) {
+  return unsteady && worst < JUDGED_MISMATCH ? ORACLE_NONDETERMINISTIC : oracle_exit_of(worst);
 }
 
 /* One file; what cannot be judged is said on standard error, and the next file is taken. */

@@ -41,17 +41,6 @@ struct session {
   char closest_name[TENSOR_MAX_NAME + 64];
 };
 
-static enum oracle_exit exit_of(enum judgement worst) {
-  switch (worst) {
-  case JUDGED_PASS: return ORACLE_PASS;
-  case JUDGED_VACUOUS: return ORACLE_VACUOUS;
-  case JUDGED_INCOMPLETE: return ORACLE_INCOMPLETE;
-  case JUDGED_MISMATCH: return ORACLE_MISMATCH;
-  case JUDGED_UNREADABLE: break;
-  }
-  return ORACLE_BAD_INPUT;
-}
-
 static bool read_arguments(struct session *s, int count, char *const *arguments, int key_count, const char *usage, struct error *err) {
   options_default(keys, KEYS, &s->options);
   for (int i = 0; i < count; i++) {
@@ -176,7 +165,7 @@ static enum oracle_exit run_replay(int count, char *const *arguments, struct err
     if (s->options.json[0]) s->rows = json_array();
     if (replay_all(s, err)) {
       print_summary(s);
-      code = exit_of(s->worst);
+      code = oracle_exit_of(s->worst);
       if (s->rows && !findings_write(s->options.json, "oracle replay", s->folder, NULL, precision_name(s), (int)code, s->rows, err)) {
         code = ORACLE_BAD_INPUT;
       }
@@ -263,7 +252,7 @@ static enum oracle_exit run_bisect(int count, char *const *arguments, struct err
   s->verb = "bisect";
   if (read_arguments(s, count, arguments, BISECT_KEYS, oracle_verb_bisect.usage, err) && session_open(s, see_until_wrong, err) &&
       bisect(s, err)) {
-    code = exit_of(s->worst);
+    code = oracle_exit_of(s->worst);
     if (!s->replay.ended) print_summary(s);
     if (s->replay.ended) {
       printf("  again: ");

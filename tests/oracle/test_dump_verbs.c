@@ -16,14 +16,8 @@ enum { MISMATCH = 1, BAD_INPUT = 2, INCOMPLETE = 5 };
 
 static int enter(void **state) {
   (void)state;
-  char built[PATH_MAX + 8], program[PATH_MAX], path[4 * PATH_MAX];
-  const char *build = getenv("BUILD");
-  snprintf(built, sizeof built, "%s/oracle", build ? build : "build");
-  if (!realpath(built, program)) return print_error("%s is not there: build it (make)\n", built), -1;
   program_enter();
-  *strrchr(program, '/') = 0;
-  snprintf(path, sizeof path, "%s:%s", program, getenv("PATH"));
-  return setenv("PATH", path, 1);
+  return 0;
 }
 
 static int leave(void **state) {

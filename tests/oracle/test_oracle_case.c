@@ -19,15 +19,9 @@ static char document[PATH_MAX];
 
 static int enter(void **state) {
   (void)state;
-  char built[PATH_MAX + 8], program[PATH_MAX], path[4 * PATH_MAX];
-  const char *build = getenv("BUILD");
-  snprintf(built, sizeof built, "%s/oracle", build ? build : "build");
-  if (!realpath(built, program)) return print_error("%s is not there: build it (make)\n", built), -1;
   if (!realpath("docs/verify-your-kernel.md", document)) document[0] = 0;
   program_enter();
-  *strrchr(program, '/') = 0;
-  snprintf(path, sizeof path, "%s:%s", program, getenv("PATH"));
-  return setenv("PATH", path, 1);
+  return 0;
 }
 
 static int leave(void **state) {

@@ -17,17 +17,11 @@ static struct dump step; /* right; tests put back what they spoil */
 
 static int enter(void **state) {
   (void)state;
-  char built[PATH_MAX + 8], program[PATH_MAX], path[4 * PATH_MAX];
-  const char *build = getenv("BUILD");
   struct recorded_options o = recorded_small();
-  snprintf(built, sizeof built, "%s/oracle", build ? build : "build");
-  if (!realpath(built, program)) return print_error("%s is not there: build it (make)\n", built), -1;
   program_enter();
-  *strrchr(program, '/') = 0;
-  snprintf(path, sizeof path, "%s:%s", program, getenv("PATH"));
   recorded_make(&step, &o);
   recorded_write(&step, "right");
-  return setenv("PATH", path, 1);
+  return 0;
 }
 
 static int leave(void **state) {
