@@ -185,9 +185,10 @@ check-tsan: ## ThreadSanitizer, over the loader
 
 # libjpeg-turbo's vector code reads the padding of its rows, which valgrind reports: JSIMD_FORCENONE has it use its plain code.
 # valgrind 3.19 knows AVX2, not AVX-512; OpenMP's threads wait forever under it, so one. The parsers and the small operations.
-VALGRIND_TESTS = base/test_safetensors base/test_file base/test_options image/test_png_f32 image/test_jpeg_f32 op/test_conv_f32 op/test_panel_f32 op/test_norm_f32 op/test_loss_f32 model/test_net_f32
+VALGRIND_TESTS = base/test_safetensors base/test_file base/test_options image/test_png_f32 image/test_jpeg_f32 op/test_conv_f32 op/test_panel_f32 op/test_norm_f32 op/test_loss_f32 model/test_net_f32 \
+                 oracle/test_memory_case oracle/test_dump
 check-valgrind: ## valgrind, over parsers and operations
-	@$(MAKE) --no-print-directory BUILD=build-valgrind ARCH=x86-64-v3 OPT=-O1 tests
+	@$(MAKE) --no-print-directory BUILD=build-valgrind ARCH=x86-64-v3 OPT=-O1 $(addprefix build-valgrind/tests/,$(VALGRIND_TESTS))
 	@for t in $(VALGRIND_TESTS); do echo "== $$t"; \
 	  JSIMD_FORCENONE=1 OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite \
 	  build-valgrind/tests/$$t >/dev/null || exit 1; done; echo "valgrind: nothing found"
