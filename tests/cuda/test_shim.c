@@ -100,7 +100,7 @@ static void a_host_that_touches_device_memory_ends(void **state) {
   numbered(x);
   volatile real *dev = device_from(x, FAULTY_SIZE);
   for (int write = 0; write < 2; write++) {
-    int status;
+    int status = 0;
     pid_t child = fork();
     if (child == 0) {
       signal(SIGSEGV, SIG_DFL); /* not cmocka's */
