@@ -243,7 +243,7 @@ lint: ## format, compiler warnings of clang, shell scripts
 	@clang-format --dry-run --Werror $(SOURCES)
 	@for bits in 32 64; do for f in $(TWICE) $(ORACLE_TWICE) $(TEST_TWICE); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=$$bits -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done; done
-	@for f in $(ONCE) $(EDIY_MAIN) oracle/main.c $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT); do \
+	@for f in $(ONCE) $(EDIY_MAIN) oracle/main.c $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT) $(wildcard tests/cuda/test_*.c); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
 	@for f in $(PLAIN) $(MUTATION); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -DEDIY_MUTATION -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
