@@ -13,8 +13,8 @@
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
  * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the
- *   product and the last addition. A rounding of a number below the normal ones is one of half a denormal. Rounding both inputs moves a sum by at most 2 u_in G, and hardly by more than six of its standard
- *   deviations.
+ *   product and the last addition. A rounding of a number below the normal ones is one of half a denormal. Rounding both inputs moves a
+ *   sum by at most 2 u_in G, and hardly by more than six of its standard deviations.
  * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial
  *   sums grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is
  *   nothing. s is |y|, and what such sums within the operation (a mean) carry into y. Terms that are all one number are rounded alike, and

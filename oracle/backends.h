@@ -15,7 +15,8 @@ struct backend_entry {
 extern const struct backend_entry backend_entries[];
 extern const int backend_entry_count;
 
-/* The table of this name, started; "plain:WORDS" is the plain backend in one of its variants (mutants/plain.h). Null for an unknown name, whose message lists those that there are. */
+/* The table of this name, started; "plain:WORDS" is the plain backend in one of its variants (mutants/plain.h). Null for an unknown name,
+ * whose message lists those that there are. */
 const struct backend *backend_named(const char *name, struct error *err);
 
 #endif

@@ -108,30 +108,43 @@ static void lars_by(enum lars_form form, double rate, double next_rate) {
   if (form == NOT_UPDATED) memcpy(w_after, w, sizeof w), memcpy(m_after, m, sizeof m);
 }
 
+/* One step of LARS on w, g and m under this name; rate must outlive the case, too. */
+static void lars_case(struct memory_case *c, const char *name, double *rate) {
+  const ptrdiff_t one = 1;
+  struct error err;
+  char key[64];
+  struct tensor lr = tensor_make(DTYPE_F64, rate, 1, &one, "lr");
+  const struct {
+    const char *prefix;
+    float *values;
+  } given[] = {{"param", w}, {"in.momentum", m}, {"in.grad.0", g}};
+  memory_case_begin(c, "lars", "layer");
+  memory_case_text(c, "variant", "byol");
+  memory_case_number(c, "trust", (double)1e-3f);
+  memory_case_number(c, "momentum", (double)0.9f);
+  memory_case_number(c, "weight_decay", (double)1.5e-6f);
+  memory_case_integer(c, "steps", 1);
+  memory_case_give(c, "in.lr", &lr);
+  for (int i = 0; i < 3; i++) {
+    struct tensor t = tensor_make(DTYPE_F32, given[i].values, 2, shape, "values");
+    snprintf(key, sizeof key, "%s.%s", given[i].prefix, name);
+    memory_case_give(c, key, &t);
+  }
+  snprintf(key, sizeof key, "out.param.0.%s", name);
+  memory_case_expect(c, key, DTYPE_F32, 2, shape);
+  snprintf(key, sizeof key, "out.momentum.0.%s", name);
+  memory_case_expect(c, key, DTYPE_F32, 2, shape);
+  assert_true(memory_case_end(c, &err));
+}
+
 static void lars_is_held_to_a_schedule_step(void **state) {
   (void)state;
   struct schedule s = schedule_make(3.2, 4096, 10, 300, 312, 0.996);
   for (uint32_t seed = 0; seed < 5; seed++) {
     double rate = schedule_lr(&s, 300 + 900 * seed), next = schedule_lr(&s, 301 + 900 * seed);
-    const ptrdiff_t one = 1;
     struct memory_case c;
-    struct error err;
     fill(seed);
-    struct tensor lr = tensor_make(DTYPE_F64, &rate, 1, &one, "lr"), wt = tensor_make(DTYPE_F32, w, 2, shape, "w");
-    struct tensor gt = tensor_make(DTYPE_F32, g, 2, shape, "g"), mt = tensor_make(DTYPE_F32, m, 2, shape, "m");
-    memory_case_begin(&c, "lars", "layer");
-    memory_case_text(&c, "variant", "byol");
-    memory_case_number(&c, "trust", (double)1e-3f);
-    memory_case_number(&c, "momentum", (double)0.9f);
-    memory_case_number(&c, "weight_decay", (double)1.5e-6f);
-    memory_case_integer(&c, "steps", 1);
-    memory_case_give(&c, "in.lr", &lr);
-    memory_case_give(&c, "param.weight.0", &wt);
-    memory_case_give(&c, "in.momentum.weight.0", &mt);
-    memory_case_give(&c, "in.grad.0.weight.0", &gt);
-    memory_case_expect(&c, "out.param.0.weight.0", DTYPE_F32, 2, shape);
-    memory_case_expect(&c, "out.momentum.0.weight.0", DTYPE_F32, 2, shape);
-    assert_true(memory_case_end(&c, &err));
+    lars_case(&c, "weight.0", &rate);
     for (enum lars_form form = 0; form < LARS_FORMS; form++) {
       char text[400];
       lars_by(form, rate, next);
@@ -225,10 +238,8 @@ static void the_moving_average_is_held_to_a_schedule_step(void **state) {
  * numbers just above powers of two each is up to a whole roundoff. Of 4000 elements ten have four such roundings of one sign. */
 static void a_weight_near_zero_has_all_roundings_of_its_update(void **state) {
   (void)state;
-  const double rate = (double)0.251f;
-  const ptrdiff_t one = 1;
+  double rate = (double)0.251f;
   struct memory_case c;
-  struct error err;
   struct philox r = philox_stream(11, PHILOX_TEST, 5, 0, 0);
   for (int i = 0; i < SIZE; i++) {
     w[i] = (float)(1e-3 * philox_normal(&r)), g[i] = (float)(1e-3 * philox_normal(&r)), m[i] = (float)(1.125 + 1e-3 * philox_normal(&r));
@@ -237,21 +248,7 @@ static void a_weight_near_zero_has_all_roundings_of_its_update(void **state) {
     float step = (float)rate * m_after[i];
     w_after[i] = w[i] - step;
   }
-  struct tensor lr = tensor_make(DTYPE_F64, (double[]){rate}, 1, &one, "lr"), wt = tensor_make(DTYPE_F32, w, 2, shape, "w");
-  struct tensor gt = tensor_make(DTYPE_F32, g, 2, shape, "g"), mt = tensor_make(DTYPE_F32, m, 2, shape, "m");
-  memory_case_begin(&c, "lars", "layer");
-  memory_case_text(&c, "variant", "byol");
-  memory_case_number(&c, "trust", (double)1e-3f);
-  memory_case_number(&c, "momentum", (double)0.9f);
-  memory_case_number(&c, "weight_decay", (double)1.5e-6f);
-  memory_case_integer(&c, "steps", 1);
-  memory_case_give(&c, "in.lr", &lr);
-  memory_case_give(&c, "param.vector.0", &wt);
-  memory_case_give(&c, "in.momentum.vector.0", &mt);
-  memory_case_give(&c, "in.grad.0.vector.0", &gt);
-  memory_case_expect(&c, "out.param.0.vector.0", DTYPE_F32, 2, shape);
-  memory_case_expect(&c, "out.momentum.0.vector.0", DTYPE_F32, 2, shape);
-  assert_true(memory_case_end(&c, &err));
+  lars_case(&c, "vector.0", &rate);
   struct tensor t[] = {tensor_make(DTYPE_F32, w_after, 2, shape, "out.param.0.vector.0"),
                        tensor_make(DTYPE_F32, m_after, 2, shape, "out.momentum.0.vector.0")};
   for (int i = 0; i < 2; i++) {
