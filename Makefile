@@ -154,7 +154,7 @@ $(BUILD)/tests/oracle/test_mutant%: $(BUILD)/f32/tests/oracle/test_mutant%.o $(M
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
-tests: $(TESTS)
+tests: $(TESTS) $(BUILD)/oracle-mutants
 
 DEMO ?= demo
 demo: deps ## install what is missing, build, and do everything once, into the folder DEMO (demo)

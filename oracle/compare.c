@@ -309,7 +309,10 @@ void finding_text(const struct finding *f, char *text, size_t size) {
   } else if (strcmp(f->rule, "shape") == 0) {
     snprintf(text, size, "%s%s", f->tensor, f->where);
   } else {
-    snprintf(text, size, "%s%s is %.9g, expected %.9g (%s): off by %.2g, allowed %.2g", f->tensor, f->where, f->candidate, f->expected,
-             f->rule, f->error, f->allowed);
+    /* Without a sign: which NaN it is says nothing. */
+    double c = isnan(f->candidate) ? fabs(f->candidate) : f->candidate, y = isnan(f->expected) ? fabs(f->expected) : f->expected;
+    snprintf(text, size,
+             isfinite(f->error) ? "%s%s is %.9g, expected %.9g (%s): off by %.2g, allowed %.2g" : "%s%s is %.9g, expected %.9g (%s)",
+             f->tensor, f->where, c, y, f->rule, f->error, f->allowed);
   }
 }

@@ -11,6 +11,7 @@
 #include "oracle/backends.h"
 #include "oracle/candidate.h"
 #include "oracle/check.h"
+#include "oracle/findings.h"
 #include "oracle/verb.h"
 
 struct case_options {
@@ -98,18 +99,15 @@ struct session {
   int files, failed, tensors;
 };
 
-/* A number that JSON can hold; others as text. */
-static json_t *json_of(double x) { return isfinite(x) ? json_real(x) : json_string(isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity"); }
-
 static void record(struct session *s, const char *path, const struct finding *f, enum judgement j, const char *judged_by,
                    const char *accepted) {
   if (s->findings == NULL) return;
   json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "file", path, "tensor", f->tensor, "verdict", judgement_names[j], "rule", f->rule,
                         "at", f->where, "judged_by", judged_by);
-  json_object_set_new(o, "value", json_of(f->candidate));
-  json_object_set_new(o, "expected", json_of(f->expected));
-  json_object_set_new(o, "error", json_of(f->error));
-  json_object_set_new(o, "allowed", json_of(f->allowed));
+  json_object_set_new(o, "value", findings_number(f->candidate));
+  json_object_set_new(o, "expected", findings_number(f->expected));
+  json_object_set_new(o, "error", findings_number(f->error));
+  json_object_set_new(o, "allowed", findings_number(f->allowed));
   if (accepted) json_object_set_new(o, "would_accept", json_string(accepted));
   json_array_append_new(s->findings, o);
 }
@@ -230,13 +228,10 @@ static bool run_backend(struct session *s, const struct case_file *c, const char
 }
 
 static bool write_json(const struct session *s, struct error *err) {
-  json_t *root = json_pack("{s:s,s:s,s:i,s:i,s:i,s:O}", "format", "ediy-oracle-1", "verdict", judgement_names[s->worst], "files", s->files,
-                           "failed", s->failed, "tensors", s->tensors, "findings", s->findings);
-  char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-  bool ok = text ? file_replace(s->options.json, text, strlen(text), err) : fail(err, "%s: out of memory", s->options.json);
-  free(text);
-  json_decref(root);
-  return ok;
+  return findings_save(s->options.json,
+                       json_pack("{s:s,s:s,s:i,s:i,s:i,s:O}", "format", "ediy-oracle-1", "verdict", judgement_names[s->worst], "files",
+                                 s->files, "failed", s->failed, "tensors", s->tensors, "findings", s->findings),
+                       err);
 }
 
 enum oracle_exit oracle_exit_of(enum judgement worst) {

@@ -1,13 +1,12 @@
 /* oracle check: two dumps of the same steps against each other. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/file.h"
 #include "oracle/compare.h"
 #include "oracle/dump_check.h"
+#include "oracle/findings.h"
 #include "oracle/verb.h"
 
 struct check_options {
@@ -62,8 +61,6 @@ static void print(const struct check_options *o, const struct dump_check *c, con
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
 
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_string(isnan(x) ? "nan" : x > 0 ? "inf" : "-inf"); }
-
 static json_t *row_json(const struct check_row *r) {
   const struct dump_entry *e = r->a ? r->a : r->b;
   struct tensor t = {.ndim = e ? e->ndim : 0};
@@ -73,13 +70,13 @@ static json_t *row_json(const struct check_row *r) {
   json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s}", "name", check_row_name(r), "op", e ? e->phase : "manifest", "verdict",
                         verdicts[r->verdict], "rule", r->rule, "where", where);
   if (r->where >= 0) {
-    json_object_set_new(o, "candidate", number(r->candidate));
-    json_object_set_new(o, "expected", number(r->expected));
+    json_object_set_new(o, "candidate", findings_number(r->candidate));
+    json_object_set_new(o, "expected", findings_number(r->expected));
   }
-  json_object_set_new(o, "error", number(r->l2));
-  json_object_set_new(o, "allowed", number(r->allowed));
-  if (r->allowed > 0) json_object_set_new(o, "ratio", number(r->l2 / r->allowed));
-  json_object_set_new(o, "l2", number(r->l2));
+  json_object_set_new(o, "error", findings_number(r->l2));
+  json_object_set_new(o, "allowed", findings_number(r->allowed));
+  if (r->allowed > 0) json_object_set_new(o, "ratio", findings_number(r->l2 / r->allowed));
+  json_object_set_new(o, "l2", findings_number(r->l2));
   json_object_set_new(o, "accepted", r->verdict == CHECK_VACUOUS ? json_string("zeros") : json_null());
   return o;
 }
@@ -87,12 +84,8 @@ static json_t *row_json(const struct check_row *r) {
 static bool write_json(const char *path, const struct dump_check *c, const struct dump *a, const struct dump *b, struct error *err) {
   json_t *rows = json_array();
   for (int i = 0; i < c->count; i++) json_array_append_new(rows, row_json(&c->row[i]));
-  json_t *root = json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "format", "ediy-findings-1", "command", "check", "subject", b->path, "against",
-                           a->path, "precision", precision_classes[b->precision].name, "exit", (int)exit_of(c->worst), "rows", rows);
-  char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-  bool ok = text ? file_replace(path, text, strlen(text), err) : fail(err, "%s: out of memory", path);
-  free(text);
-  json_decref(root);
+  bool ok = findings_write(path, "check", b->path, a->path, precision_classes[b->precision].name, (int)exit_of(c->worst), rows, err);
+  json_decref(rows);
   return ok;
 }
 

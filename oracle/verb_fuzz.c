@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "oracle/findings.h"
 #include "oracle/fuzz.h"
 #include "oracle/verb.h"
 
@@ -11,7 +12,7 @@ struct fuzz_keys {
   int64_t seed, runs, chain;
   int precision;
   bool variants, repeat, list;
-  char op[OPTION_TEXT_SIZE], backend[OPTION_TEXT_SIZE];
+  char op[OPTION_TEXT_SIZE], backend[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
 };
 
 #define AT(field) offsetof(struct fuzz_keys, field)
@@ -26,6 +27,7 @@ static const struct option keys[] = {
     {"variants", OPTION_BOOL, AT(variants), "no", 0, 0, NULL, "every right variant of the plain backend in turn, at its own precision"},
     {"repeat", OPTION_BOOL, AT(repeat), "yes", 0, 0, NULL, "call again with other and with the same inputs in the same storage"},
     {"list", OPTION_BOOL, AT(list), "no", 0, 0, NULL, "print every rejected case"},
+    {"json", OPTION_TEXT, AT(json), "", 0, 0, NULL, "write the counts and the smallest rejected case to this file"},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
 
@@ -49,6 +51,23 @@ static enum oracle_exit report(const struct fuzz_tally *tally, const struct fuzz
          (long long)vacuous);
   if (failure->found) printf("smallest: %s\n  %s\n", failure->text, failure->command);
   return failure->found ? (failure->unsteady ? ORACLE_NONDETERMINISTIC : ORACLE_MISMATCH) : ORACLE_PASS;
+}
+
+/* "ediy-fuzz-1": one row an operation, or a variant. */
+static bool write_json(const struct fuzz_keys *k, const struct fuzz_options *o, const struct fuzz_tally *tally,
+                       const struct fuzz_failure *failure, int exit, struct error *err) {
+  json_t *rows = json_array();
+  for (int i = 0; i < tally->count; i++) {
+    const struct fuzz_row *r = &tally->row[i];
+    json_array_append_new(rows, json_pack("{s:s,s:I,s:I,s:I,s:I}", "name", r->name, "runs", (json_int_t)r->runs, "tensors",
+                                          (json_int_t)r->tensors, "vacuous", (json_int_t)r->vacuous, "rejected", (json_int_t)r->rejected));
+  }
+  json_t *smallest = failure->found ? json_pack("{s:s,s:s}", "finding", failure->text, "command", failure->command) : json_null();
+  return findings_save(k->json,
+                       json_pack("{s:s,s:s,s:s?,s:I,s:I,s:i,s:o,s:o}", "format", "ediy-fuzz-1", "backend", o->on, "precision",
+                                 o->variants ? NULL : precision_classes[o->precision].name, "runs", (json_int_t)o->runs, "seed",
+                                 (json_int_t)o->seed, "exit", exit, "rows", rows, "smallest", smallest),
+                       err);
 }
 
 static enum oracle_exit run(int count, char *const *arguments, struct error *err) {
@@ -75,6 +94,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
                              .repeat = k->repeat,
                              .rejected = k->list ? print_rejected : NULL};
     if (fuzz(&o, &tally, failure, show_progress, err)) code = report(&tally, failure);
+    if (code != ORACLE_BAD_INPUT && k->json[0] && !write_json(k, &o, &tally, failure, (int)code, err)) code = ORACLE_BAD_INPUT;
   }
   fuzz_tally_free(&tally);
   free(failure);
@@ -85,7 +105,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
 const struct oracle_verb oracle_verb_fuzz = {
     .name = "fuzz",
     .summary = "run random cases, adversarial ones among them, through a backend",
-    .usage = "[op=NAME] [backend=NAME] [precision=...] [runs=N] [seed=N] [variants=yes]",
+    .usage = "[op=NAME] [backend=NAME] [precision=...] [runs=N] [seed=N] [variants=yes] [json=FILE]",
     .about = "Shapes, fills and switches are drawn; each case runs as with `oracle case backend=`. The first that is rejected\n"
              "is shrunk: sizes are halved and switches taken back as long as it is rejected, and the command that makes the\n"
              "smallest case is printed. variants=yes runs the plain backend in every right way that it knows (orders of\n"

@@ -1,18 +1,17 @@
 /* oracle mutate: how many faults of the catalogue the oracle finds. In the mutation build alone. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "oracle/findings.h"
 #include "oracle/mutants/mutate.h"
 #include "oracle/mutants/plain.h"
 #include "oracle/verb.h"
 
 struct mutate_keys {
   int64_t seed, cases;
-  char op[OPTION_TEXT_SIZE], fault[OPTION_TEXT_SIZE];
+  char op[OPTION_TEXT_SIZE], fault[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
   bool quiet;
 };
 
@@ -23,6 +22,7 @@ static const struct option keys[] = {
     {"cases", OPTION_INT, AT(cases), "24", 1, 1e6, NULL, "random cases for each operation"},
     {"seed", OPTION_INT, AT(seed), "1", 0, 1e15, NULL, "of the first case"},
     {"quiet", OPTION_BOOL, AT(quiet), "no", 0, 0, NULL, "print the score and the survivors alone"},
+    {"json", OPTION_TEXT, AT(json), "", 0, 0, NULL, "write the score of every fault to this file"},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
 
@@ -45,8 +45,8 @@ static bool print_scores(const struct fault_score *scores, const struct mutate_k
     kills += s->kills;
     located += s->located;
     if (!k->quiet && s->kills > 0) {
-      printf("killed   %-30s %3d of %3d runs, first by %s of %s (try %d), located %d\n", d->name, s->kills, s->tries, s->rule, s->tensor,
-             s->first, s->located);
+      printf("killed   %-30s %3d of %3d runs, first by %s of %s (try %d), located %d, passed %d%s%s\n", d->name, s->kills, s->tries,
+             s->rule, s->tensor, s->first, s->located, s->passed, s->passed ? ": " : "", s->passed ? s->survived : "");
     }
     if (s->kills == 0) printf("SURVIVED %-30s %d runs: %s; %s\n", d->name, s->tries, d->description, s->survived);
   }
@@ -60,6 +60,25 @@ static bool print_scores(const struct fault_score *scores, const struct mutate_k
          tried, killed, tried ? 100.0 * killed / tried : 0, runs, kills, runs ? 100.0 * kills / runs : 0, located,
          kills ? 100.0 * located / kills : 0);
   return killed == tried && tried > 0;
+}
+
+/* "ediy-mutate-1": one row a fault that was tried. */
+static bool write_json(const struct fault_score *scores, const struct mutate_keys *k, int exit, struct error *err) {
+  json_t *rows = json_array();
+  for (int f = FAULT_NONE + 1; f < FAULTS; f++) {
+    const struct fault_score *s = &scores[f];
+    const struct fault_description *d = &fault_catalogue[f];
+    if (s->tries == 0) continue;
+    json_t *row = json_pack("{s:s,s:s,s:s,s:i,s:i,s:i,s:i}", "name", d->name, "op", d->op, "description", d->description, "runs", s->tries,
+                            "rejected", s->kills, "located", s->located, "passed", s->passed);
+    if (s->kills > 0) json_object_set_new(row, "rule", json_string(s->rule)), json_object_set_new(row, "tensor", json_string(s->tensor));
+    if (s->kills < s->tries) json_object_set_new(row, "survived", json_string(s->survived));
+    json_array_append_new(rows, row);
+  }
+  return findings_save(k->json,
+                       json_pack("{s:s,s:I,s:I,s:i,s:o}", "format", "ediy-mutate-1", "cases", (json_int_t)k->cases, "seed",
+                                 (json_int_t)k->seed, "exit", exit, "rows", rows),
+                       err);
 }
 
 /* Both are names of the catalogue, or empty. */
@@ -85,6 +104,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
     struct mutate_options o = {
         .op = k->op[0] ? k->op : NULL, .fault = k->fault[0] ? k->fault : NULL, .seed = k->seed, .cases = (int)k->cases};
     if (mutate_isolated(&o, scores, show_progress, err)) code = print_scores(scores, k) ? ORACLE_PASS : ORACLE_MISMATCH;
+    if (code != ORACLE_BAD_INPUT && k->json[0] && !write_json(scores, k, (int)code, err)) code = ORACLE_BAD_INPUT;
   }
   free(scores);
   free(k);
@@ -94,7 +114,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
 const struct oracle_verb oracle_verb_mutate = {
     .name = "mutate",
     .summary = "spoil the plain backend fault by fault, and count what the oracle finds",
-    .usage = "[op=NAME] [fault=NAME] [cases=N] [seed=N]",
+    .usage = "[op=NAME] [fault=NAME] [cases=N] [seed=N] [json=FILE]",
     .about = "Each fault of the catalogue (oracle/mutants/faults.def) is switched on alone and run on random cases of its\n"
              "operation, all fills and shapes of `oracle case make`; the results are judged as a kernel's. A fault is killed\n"
              "when one of them is rejected. Cases on which it changes no bit do not count.\n"

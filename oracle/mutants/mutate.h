@@ -12,10 +12,11 @@ struct fault_score {
   int tries;     /* cases on which it changed a bit */
   int kills;     /* of them rejected */
   int located;   /* of them with the right tensors named */
+  int passed;    /* cases that it passed; the rest are VACUOUS: not rejected, nor accepted */
   int first;     /* the try that killed it first, from 1; 0: survived */
   char rule[64]; /* that the first kill broke */
   char tensor[64];
-  char survived[200]; /* a case that it survived, as a command */
+  char survived[200]; /* a case that it survived, one that it passed if there is one, as a command */
 };
 
 struct mutate_options {

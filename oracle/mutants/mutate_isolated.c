@@ -42,7 +42,9 @@ static void count_verdict(const struct trial *t, enum fault fault, const struct 
   bool located = true;
   s->tries++;
   if (!failed && conduct->kind == CONDUCT_GOOD) {
-    if (!s->survived[0]) make_command(&t->options, "case.safetensors", s->survived, sizeof s->survived);
+    bool passed = j->worst != JUDGED_VACUOUS;
+    if (!s->survived[0] || (passed && s->passed == 0)) make_command(&t->options, "case.safetensors", s->survived, sizeof s->survived);
+    s->passed += passed;
     return;
   }
   for (int i = 0; i < j->count; i++) {

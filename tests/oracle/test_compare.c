@@ -346,8 +346,21 @@ static void a_run_notices_bad_manners(void **state) {
   unlink(path);
 }
 
+/* A NaN without its sign, and no "off by" where there is no number. */
+static void what_is_not_finite_reads_well(void **state) {
+  (void)state;
+  char text[200];
+  struct finding f = {.tensor = "out.y", .rule = "not finite", .where = "[0, 1]", .candidate = -NAN, .expected = 2.5, .error = INFINITY};
+  finding_text(&f, text, sizeof text);
+  assert_string_equal(text, "out.y[0, 1] is nan, expected 2.5 (not finite)");
+  f.candidate = 3, f.error = 0.5, f.allowed = 0.25, f.rule = "element";
+  finding_text(&f, text, sizeof text);
+  assert_string_equal(text, "out.y[0, 1] is 3, expected 2.5 (element): off by 0.5, allowed 0.25");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_is_not_finite_reads_well),
       cmocka_unit_test(what_is_right_passes),
       cmocka_unit_test(a_wrong_element_anywhere_fails),
       cmocka_unit_test(integers_are_exact),

@@ -1,5 +1,6 @@
-/* Faults in a whole training step: the plain backend runs it with a fault in one call of one operation, and replay must find the fault, in the
- * layer where it is. EDIY_TEST_FAULTS=N: every N-th fault (1: all of the catalogue) in place of a few. */
+/* Faults in a whole training step, which replay must find where they are: in the plain backend's code, so that every call of the operation has the
+ * fault, as in a real kernel; and, harder, in one call alone, so that one layer has it. EDIY_TEST_FAULTS=N: every N-th fault (1: all of the
+ * catalogue) in place of a few. */
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,22 +93,65 @@ struct found {
   char first[TENSOR_MAX_NAME]; /* the first tensor that is wrong */
   char rule[64];
   int wrong;
+  const char *op; /* null, or the operation that has a fault */
+  bool of_it;     /* the first wrong tensor is one that the operation has a part in */
 };
+
+/* Whether a layer of this kind reads the value. */
+static bool is_read_by(const struct net *net, int value, enum layer_kind kind) {
+  for (int i = 0; i < net->layers; i++) {
+    if (net->layer[i].kind == kind && (net->layer[i].x == value || net->layer[i].residual == value)) return true;
+  }
+  return false;
+}
+
+/* Whether the losses read the value: dy has their gradient in it. */
+static bool is_read_by_losses(const struct net *net, int value) {
+  return value == net->prediction || value == net->regions || value == net->region_prediction;
+}
+
+/* Whether the unit is one that this operation of the catalogue has a part in, forward or backward. */
+static bool is_of_operation(const struct units *u, const struct unit *at, const char *op) {
+  static const struct {
+    const char *op; /* a beginning: "norm relu" */
+    enum unit_kind kind;
+    int layer; /* enum layer_kind, or -1 */
+  } rows[] = {{"conv", UNIT_FORWARD, LAYER_CONV},
+              {"linear", UNIT_FORWARD, LAYER_LINEAR},
+              {"norm", UNIT_FORWARD, LAYER_NORM},
+              {"maxpool", UNIT_FORWARD, LAYER_MAXPOOL},
+              {"avgpool", UNIT_FORWARD, LAYER_AVGPOOL},
+              {"match", UNIT_MATCH, -1},
+              {"loss", UNIT_LOSS, -1},
+              {"lars", UNIT_OPTIMISER, -1},
+              {"ema", UNIT_EMA, -1}};
+  const struct net *net = &u->net[at->network];
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    if (!starts(op, rows[i].op)) continue;
+    if (rows[i].layer < 0)
+      return at->kind == rows[i].kind ||
+             (at->kind == UNIT_GRADIENT && rows[i].kind == UNIT_LOSS && is_read_by_losses(net, net->layer[at->index].y));
+    if (at->kind == UNIT_GRADIENT) return is_read_by(net, net->layer[at->index].y, (enum layer_kind)rows[i].layer);
+    return (at->kind == UNIT_FORWARD || at->kind == UNIT_WEIGHTS) && (int)net->layer[at->index].kind == rows[i].layer;
+  }
+  return false;
+}
 
 static bool see(void *context, const struct replay_row *row) {
   struct found *f = context;
   if (row->judged.judgement <= JUDGED_VACUOUS) return true;
   if (f->wrong++ == 0) {
+    f->of_it = f->op && row->unit && is_of_operation(f->u, row->unit, f->op);
     snprintf(f->first, sizeof f->first, "%s", row->judged.finding.tensor);
     snprintf(f->rule, sizeof f->rule, "%.63s", row->judged.finding.rule);
   }
   return true;
 }
 
-static void replay(const struct dump *d, struct units *u, struct found *f) {
+static void replay(const struct dump *d, struct units *u, const char *op, struct found *f) {
   struct error err;
   struct replay r = {.u = u, .options = {.precision = -1}, .see = see, .context = f};
-  *f = (struct found){.d = d, .u = u};
+  *f = (struct found){.d = d, .u = u, .op = op};
   if (!units_open(u, d, &err) || !replay_open(&r, &err)) fail_msg("%s", err.text);
   for (int i = 0; i < u->count; i++) {
     if (!replay_unit(&r, &u->unit[i], &err)) fail_msg("%s", err.text);
@@ -150,7 +194,7 @@ static void a_right_step_of_the_plain_backend_passes(void **state) {
   struct recorded_options o = small();
   plain_fault(FAULT_NONE, -1);
   recorded_make(&d, &o);
-  replay(&d, &u, &f);
+  replay(&d, &u, NULL, &f);
   units_close(&u);
   recorded_free(&d);
   if (f.wrong) fail_msg("%d wrong, first %s (%s)", f.wrong, f.first, f.rule);
@@ -160,7 +204,7 @@ struct score {
   int changed, killed, located;
 };
 
-/* One fault, in a call drawn from those of its function. Returns whether it changed a bit. */
+/* One fault, in call number `index` of its function, or in all (-1). Returns whether it changed a bit. */
 static bool try_fault(enum fault fault, enum plain_call call, int index, const struct recorded_options *o, const struct dump *right,
                       struct score *s) {
   struct dump d;
@@ -174,16 +218,20 @@ static bool try_fault(enum fault fault, enum plain_call call, int index, const s
   plain_fault(FAULT_NONE, -1);
   bool changed = !same_numbers(&d, right);
   if (changed) {
-    const struct dump_entry *where = entry_of(&d, &place, call);
-    replay(&d, &u, &f);
-    bool located = f.wrong > 0 && is_located(&f, where, call);
+    const char *name = fault_catalogue[fault].name;
+    const struct dump_entry *where = index < 0 ? NULL : entry_of(&d, &place, call);
+    replay(&d, &u, fault_catalogue[fault].op, &f);
+    bool located = f.wrong > 0 && (index < 0 ? f.of_it : is_located(&f, where, call));
     s->changed++;
     s->killed += f.wrong > 0;
     s->located += located;
-    if (f.wrong == 0) print_message("survived: %s in %s\n", fault_catalogue[fault].name, where ? where->name : "?");
+    if (f.wrong == 0) print_message("survived: %s in %s\n", name, index < 0 ? "every call" : where ? where->name : "?");
     if (f.wrong > 0 && !located) {
-      print_message("elsewhere: %s in %s: first %s (%s), %d wrong\n", fault_catalogue[fault].name, where ? where->name : "?", f.first,
-                    f.rule, f.wrong);
+      print_message("elsewhere: %s in %s: first %s (%s), %d wrong\n", name,
+                    index < 0 ? "every call"
+                    : where   ? where->name
+                              : "?",
+                    f.first, f.rule, f.wrong);
     }
     units_close(&u);
   }
@@ -191,40 +239,77 @@ static bool try_fault(enum fault fault, enum plain_call call, int index, const s
   return changed;
 }
 
-static void faults_in_one_call_are_found_in_their_layer(void **state) {
-  (void)state;
-  const char *wanted = getenv("EDIY_TEST_FAULTS");
-  int stride = wanted && atoi(wanted) > 0 ? atoi(wanted) : 29, calls[PLAIN_CALLS], tried = 0;
-  struct dump right[2];
-  struct recorded_options o[2] = {small(), small()}; /* the second: negatives are images */
-  struct score s = {0};
-  o[1].config.negative = NEGATIVE_INSTANCE;
-  for (int i = 0; i < 2; i++) {
+/* The steps that faults are tried in: the second has images as negatives, and a function that the first has not. */
+enum { STEPS = 2 };
+struct steps {
+  struct recorded_options o[STEPS];
+  struct dump right[STEPS];
+  int calls[PLAIN_CALLS];
+};
+
+static int make_steps(void **state) {
+  struct steps *s = calloc(1, sizeof *s);
+  if (!s) return -1;
+  for (int i = 0; i < STEPS; i++) {
+    s->o[i] = small();
+    if (i == 1) s->o[i].config.negative = NEGATIVE_INSTANCE;
     plain_fault(FAULT_NONE, -1);
-    recorded_make(&right[i], &o[i]);
-    for (int c = 0; c < PLAIN_CALLS && i == 0; c++) calls[c] = plain_calls((enum plain_call)c);
+    recorded_make(&s->right[i], &s->o[i]);
+    for (int c = 0; c < PLAIN_CALLS; c++) {
+      if ((c == CALL_INSTANCE) == (i == 1)) s->calls[c] = plain_calls((enum plain_call)c);
+    }
   }
-  calls[CALL_INSTANCE] = plain_calls(CALL_INSTANCE);
+  *state = s;
+  return 0;
+}
+
+static int free_steps(void **state) {
+  struct steps *s = *state;
+  for (int i = 0; i < STEPS; i++) recorded_free(&s->right[i]);
+  free(s);
+  return 0;
+}
+
+/* Every fault that a step can have, or every 29th of them; in all calls, or in one of up to three that are drawn (not every layer has a bias, a
+ * residual, a padding), until it changes a bit. */
+static struct score try_catalogue(const struct steps *steps, bool everywhere) {
+  const char *wanted = getenv("EDIY_TEST_FAULTS");
+  int stride = wanted && atoi(wanted) > 0 ? atoi(wanted) : 29, tried = 0;
+  struct score s = {0};
   struct philox g = philox_stream(5, PHILOX_TEST, 9, 0, 0);
   for (enum fault f = FAULT_NONE + 1; f < FAULTS; f++) {
     enum plain_call call = call_of(&fault_catalogue[f]);
     bool changed = false;
-    if ((f - 1) % stride != 0 || call == PLAIN_CALLS || calls[call] == 0) continue;
+    if ((f - 1) % stride != 0 || call == PLAIN_CALLS || steps->calls[call] == 0) continue;
     int which = call == CALL_INSTANCE;
     tried++;
-    for (int again = 0; again < 3 && !changed; again++) /* not every layer has a bias, a residual, a padding */
-      changed = try_fault(f, call, (int)philox_below(&g, (uint32_t)calls[call]), &o[which], &right[which], &s);
+    for (int again = 0; again < (everywhere ? 1 : 3) && !changed; again++) {
+      int index = everywhere ? -1 : (int)philox_below(&g, (uint32_t)steps->calls[call]);
+      changed = try_fault(f, call, index, &steps->o[which], &steps->right[which], &s);
+    }
   }
-  for (int i = 0; i < 2; i++) recorded_free(&right[i]);
-  print_message("%d faults tried, %d changed a bit: %d found, %d of them in the right layer\n", tried, s.changed, s.killed, s.located);
+  print_message("%d faults tried, %d changed a bit: %d found, %d of them in the right place\n", tried, s.changed, s.killed, s.located);
+  return s;
+}
+
+static void faults_are_found_where_they_are(void **state) {
+  struct score s = try_catalogue(*state, true);
   assert_true(s.changed > 0);
-  assert_true(100 * s.killed >= (stride == 1 ? 90 : 80) * s.changed); /* one call of one layer: the rule sees few elements */
+  assert_true(100 * s.killed >= 99 * s.changed);
+  assert_true(s.located == s.killed);
+}
+
+static void faults_in_one_call_are_found_in_their_layer(void **state) {
+  struct score s = try_catalogue(*state, false);
+  assert_true(s.changed > 0);
+  assert_true(100 * s.killed >= 90 * s.changed); /* one call of one layer: the rule sees few elements */
   assert_true(100 * s.located >= 95 * s.killed);
 }
 
 int main(void) {
   omp_set_num_threads(1); /* shapes too small to share out: threads would spend their time waiting */
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_right_step_of_the_plain_backend_passes),
+                                     cmocka_unit_test(faults_are_found_where_they_are),
                                      cmocka_unit_test(faults_in_one_call_are_found_in_their_layer)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, make_steps, free_steps);
 }

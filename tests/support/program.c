@@ -16,18 +16,21 @@ static char program[PATH_MAX], home[PATH_MAX], folder[PATH_MAX];
 
 void program_enter(void) {
   const char *name = getenv("EDIY"), *build = getenv("BUILD"), *tmp = getenv("TMPDIR");
-  char built[PATH_MAX], oracle[PATH_MAX];
+  static const char *const beside[] = {"oracle", "oracle-mutants"};
+  char built[PATH_MAX], other[2][PATH_MAX];
   snprintf(built, sizeof built, "%s/ediy", build ? build : "build");
   if (!realpath(name ? name : built, program)) {
     print_error("%s is not there: build it (make), or name it in the environment variable EDIY\n", name ? name : built);
     fail();
   }
-  snprintf(built, sizeof built, "%s/oracle", build ? build : "build");
-  if (!realpath(built, oracle)) oracle[0] = 0;
+  for (int i = 0; i < 2; i++) {
+    snprintf(built, sizeof built, "%s/%s", build ? build : "build", beside[i]);
+    if (!realpath(built, other[i])) other[i][0] = 0;
+  }
   snprintf(folder, sizeof folder, "%s/ediy-test-XXXXXX", tmp ? tmp : "/tmp");
   assert_non_null(getcwd(home, sizeof home));
   assert_non_null(mkdtemp(folder));
-  /* a folder with the programs under the names `ediy` and `oracle` goes in front of the path */
+  /* a folder with the programs under these names goes in front of the path */
   char link[2 * PATH_MAX], path[4 * PATH_MAX];
   snprintf(link, sizeof link, "%s.bin", folder);
   assert_int_equal(mkdir(link, 0700), 0);
@@ -35,9 +38,9 @@ void program_enter(void) {
   assert_int_equal(setenv("PATH", path, 1), 0);
   snprintf(link, sizeof link, "%s.bin/ediy", folder);
   assert_int_equal(symlink(program, link), 0);
-  if (oracle[0]) {
-    snprintf(link, sizeof link, "%s.bin/oracle", folder);
-    assert_int_equal(symlink(oracle, link), 0);
+  for (int i = 0; i < 2; i++) {
+    snprintf(link, sizeof link, "%s.bin/%s", folder, beside[i]);
+    if (other[i][0]) assert_int_equal(symlink(other[i], link), 0);
   }
   assert_int_equal(chdir(folder), 0);
 }

@@ -1,7 +1,7 @@
 /* Running the built program from a test: in a fresh folder, with its output and exit status looked at.
  *
  * The program is the one of the environment variable EDIY, else ediy in the folder that BUILD
- * names (tests/run.sh sets it), else build/ediy; oracle is in the same folder. */
+ * names (tests/run.sh sets it), else build/ediy; oracle and oracle-mutants are in the same folder. */
 #ifndef EDIY_TESTS_PROGRAM_H
 #define EDIY_TESTS_PROGRAM_H
 
@@ -15,7 +15,7 @@ struct outcome {
 void program_enter(void);
 void program_leave(void);
 
-/* Runs a shell command in which `ediy` is the program under test, and `oracle` the one beside it, if there is one. */
+/* Runs a shell command in which `ediy` is the program under test, and `oracle` and `oracle-mutants` those beside it, if there are any. */
 const struct outcome *program_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Lines in a text. */

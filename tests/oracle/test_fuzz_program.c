@@ -1,0 +1,91 @@
+/* oracle fuzz and oracle-mutants mutate as their users meet them: what is printed, what is written as JSON, and the exit status. */
+#include <jansson.h>
+#include <string.h>
+
+#include "support/cmocka.h"
+#include "support/program.h"
+
+enum { PASS = 0, MISMATCH = 1, BAD_INPUT = 2 };
+
+static int enter(void **state) {
+  (void)state;
+  program_enter();
+  return 0;
+}
+
+static int leave(void **state) {
+  (void)state;
+  program_leave();
+  return 0;
+}
+
+static void expect(int status, const char *part, const struct outcome *o) {
+  if (o->status != status || !(strstr(o->out, part) || strstr(o->err, part))) {
+    fail_msg("exit %d, expected %d with \"%s\":\n%s%s", o->status, status, part, o->out, o->err);
+  }
+}
+
+static json_t *read_json(const char *path, const char *format, int exit) {
+  json_error_t why;
+  json_t *root = json_load_file(path, 0, &why);
+  if (!root) fail_msg("%s: %s", path, why.text);
+  assert_string_equal(json_string_value(json_object_get(root, "format")), format);
+  assert_int_equal(json_integer_value(json_object_get(root, "exit")), exit);
+  return root;
+}
+
+static json_int_t sum_of(const json_t *root, const char *key) {
+  json_int_t sum = 0;
+  size_t i;
+  json_t *row;
+  json_array_foreach(json_object_get(root, "rows"), i, row) sum += json_integer_value(json_object_get(row, key));
+  return sum;
+}
+
+static void right_runs_are_counted(void **state) {
+  (void)state;
+  expect(PASS, "12 runs, ", program_run("oracle fuzz runs=12 repeat=no json=right.json"));
+  json_t *root = read_json("right.json", "ediy-fuzz-1", PASS);
+  assert_int_equal(sum_of(root, "runs"), 12);
+  assert_int_equal(sum_of(root, "rejected"), 0);
+  assert_true(json_is_null(json_object_get(root, "smallest")));
+  json_decref(root);
+}
+
+/* What is written is a command that makes the smallest case, and that the program takes. */
+static void the_smallest_rejected_case_can_be_made_again(void **state) {
+  (void)state;
+  expect(MISMATCH, "smallest: ", program_run("oracle fuzz op=linear backend=plain:bf16 runs=4 seed=3 repeat=no json=wrong.json"));
+  json_t *root = read_json("wrong.json", "ediy-fuzz-1", MISMATCH), *smallest = json_object_get(root, "smallest");
+  assert_true(sum_of(root, "rejected") > 0);
+  assert_non_null(json_string_value(json_object_get(smallest, "finding")));
+  expect(MISMATCH, " (element): off by ", program_run("%s", json_string_value(json_object_get(smallest, "command"))));
+  json_decref(root);
+}
+
+static void every_fault_has_its_score(void **state) {
+  (void)state;
+  expect(PASS, " killed (100.0 %)", program_run("oracle-mutants mutate op=ema cases=4 quiet=yes json=score.json"));
+  json_t *root = read_json("score.json", "ediy-mutate-1", PASS);
+  assert_true(json_array_size(json_object_get(root, "rows")) >= 10);
+  assert_true(sum_of(root, "rejected") > 0 && sum_of(root, "rejected") + sum_of(root, "passed") <= sum_of(root, "runs"));
+  assert_int_equal(sum_of(root, "located"), sum_of(root, "rejected"));
+  json_decref(root);
+}
+
+static void what_cannot_be_written_is_an_error(void **state) {
+  (void)state;
+  expect(BAD_INPUT, "nowhere/f.json", program_run("oracle fuzz runs=1 json=nowhere/f.json"));
+  expect(BAD_INPUT, "nowhere/m.json", program_run("oracle-mutants mutate op=relu cases=1 json=nowhere/m.json"));
+  expect(BAD_INPUT, "backend: there is no such option", program_run("oracle-mutants mutate op=relu backend=plain"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(right_runs_are_counted),
+      cmocka_unit_test(the_smallest_rejected_case_can_be_made_again),
+      cmocka_unit_test(every_fault_has_its_score),
+      cmocka_unit_test(what_cannot_be_written_is_an_error),
+  };
+  return cmocka_run_group_tests(tests, enter, leave);
+}
