@@ -80,6 +80,19 @@ void sha256_end(struct sha256 *s, unsigned char digest[32]) {
   for (int i = 0; i < 8; i++) store_big_endian(digest + 4 * i, s->state[i]);
 }
 
+void sha256_of_two(const void *const data[2], const size_t size[2], unsigned char digest[2][32]) {
+  struct sha256 s[2];
+  const unsigned char *p = data[0], *q = data[1];
+  size_t blocks = (size[0] < size[1] ? size[0] : size[1]) / 64;
+  sha256_begin(&s[0]), sha256_begin(&s[1]);
+  if (blocks == 0 || !sha256_blocks_of_two_fast(s[0].state, p, s[1].state, q, blocks)) blocks = 0;
+  for (int i = 0; i < 2; i++) {
+    s[i].length = 64 * blocks;
+    if (size[i] > 64 * blocks) sha256_add(&s[i], (const unsigned char *)data[i] + 64 * blocks, size[i] - 64 * blocks);
+    sha256_end(&s[i], digest[i]);
+  }
+}
+
 void sha256_hex(const unsigned char digest[32], char text[SHA256_HEX_SIZE]) {
   for (int i = 0; i < 32; i++) {
     text[2 * i] = "0123456789abcdef"[digest[i] >> 4];

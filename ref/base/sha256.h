@@ -19,6 +19,9 @@ void sha256_begin(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *data, size_t size);
 void sha256_end(struct sha256 *s, unsigned char digest[32]);
 
+/* Two whole messages at once, which takes little more time than one where the processor has instructions for it. size: in bytes. */
+void sha256_of_two(const void *const data[2], const size_t size[2], unsigned char digest[2][32]);
+
 /* The digest in lower-case hexadecimal, as sha256sum prints it. */
 void sha256_hex(const unsigned char digest[32], char text[SHA256_HEX_SIZE]);
 
@@ -26,6 +29,8 @@ void sha256_hex(const unsigned char digest[32], char text[SHA256_HEX_SIZE]);
  * false), and the plain form (FIPS 180-4, 6.2.2). */
 void sha256_blocks_plain(uint32_t state[8], const unsigned char *p, size_t blocks);
 bool sha256_blocks_fast(uint32_t state[8], const unsigned char *p, size_t blocks);
+/* Of two messages: blocks at p into a, and as many at q into b. */
+bool sha256_blocks_of_two_fast(uint32_t a[8], const unsigned char *p, uint32_t b[8], const unsigned char *q, size_t blocks);
 extern const uint32_t sha256_round_constant[64];
 
 #endif

@@ -324,6 +324,29 @@ static void sha256_gives_the_known_answers(void **state) {
   assert_sha256("a", 1000000, 997, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+static void sha256_of_two_is_that_of_each(void **state) {
+  (void)state;
+  static const size_t sizes[] = {0, 1, 55, 63, 64, 65, 127, 128, 300, 640, 1000};
+  enum { SIZES = sizeof sizes / sizeof sizes[0] };
+  unsigned char data[2][1000];
+  for (size_t i = 0; i < sizeof data[0]; i++) data[0][i] = (unsigned char)(i * i + (i >> 3)), data[1][i] = (unsigned char)(7 * i + 1);
+  for (int a = 0; a < SIZES; a++) {
+    for (int b = 0; b < SIZES; b++) {
+      const void *const both[2] = {data[0], data[1]};
+      const size_t size[2] = {sizes[a], sizes[b]};
+      unsigned char two[2][32], one[32];
+      sha256_of_two(both, size, two);
+      for (int i = 0; i < 2; i++) {
+        struct sha256 s;
+        sha256_begin(&s);
+        sha256_add(&s, data[i], size[i]);
+        sha256_end(&s, one);
+        assert_memory_equal(two[i], one, sizeof one);
+      }
+    }
+  }
+}
+
 static void the_fast_form_of_sha256_is_the_plain_one(void **state) {
   (void)state;
   enum { BLOCKS = 40 };
@@ -353,6 +376,7 @@ int main(void) {
                                      cmocka_unit_test(reading_has_a_limit_and_ends_in_zero),
                                      cmocka_unit_test(folders_are_created_with_their_parents),
                                      cmocka_unit_test(sha256_gives_the_known_answers),
+                                     cmocka_unit_test(sha256_of_two_is_that_of_each),
                                      cmocka_unit_test(the_fast_form_of_sha256_is_the_plain_one)};
   return cmocka_run_group_tests_name("file", tests, make_folder, remove_folder);
 }
