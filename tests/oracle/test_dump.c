@@ -1,7 +1,9 @@
 /* Dumps: what is written is read back to the bit, a dump is whole or not there, and a bad one is refused with one line. */
 #include <dirent.h>
 #include <jansson.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -152,6 +154,67 @@ static void a_full_part_is_followed_by_another(void **state) {
   assert_true(d.parts >= 2);
   for (int i = 0; i < MANY; i++) assert_memory_equal(d.entry[i].data.data, large + i, EACH * sizeof *large);
   dump_close(&d);
+  free(large);
+}
+
+/* Tensors gather until there are 64 MB of them; one that is larger than that comes in between. */
+static void any_number_of_bytes_is_read_back(void **state) {
+  (void)state;
+  enum { MANY = 12, HUGE_ONE = 5, MOST = (64 << 20) / 4 + 1001 };
+  struct tensor t[MANY];
+  large = test_reals(MOST);
+  test_fill_normal(large, LARGE, 1);
+  for (ptrdiff_t i = LARGE; i < MOST; i++) large[i] = large[i - LARGE];
+  for (int i = 0; i < MANY; i++) {
+    ptrdiff_t count = i == HUGE_ONE ? MOST : LARGE - 1000 * i;
+    t[i] = tensor_make(DTYPE_F32, large + (i == HUGE_ONE ? 0 : i), 1, &count, "0.0/state/online/0/layer%d.weight/parameter", i);
+  }
+  for (int kind = 0; kind < 2; kind++) {
+    struct dump_writer *w;
+    struct dump d;
+    char command[160];
+    assert_true(dump_create(&w, path, kind ? DUMP_DIGEST : DUMP_FULL, &err));
+    describe(w);
+    for (int i = 0; i < MANY; i++) assert_true(dump_add(w, &t[i], &err));
+    assert_true(dump_commit(w, &err));
+    if (!dump_open(&d, path, &err) || !dump_verify(&d, &err)) fail_msg("%s", err.text);
+    assert_int_equal(d.count, MANY);
+    for (int i = 0; i < MANY; i++) {
+      const struct tensor *got = &d.entry[i].data;
+      struct digest g;
+      assert_string_equal(d.entry[i].name, t[i].name);
+      digest_tensor(&g, &t[i]);
+      const void *expected = kind ? (const void *)g.value : t[i].data;
+      assert_memory_equal(got->data, expected, (size_t)tensor_count(got) * dtype_size(got->dtype));
+    }
+    dump_close(&d);
+    snprintf(command, sizeof command, "rm -rf %s", path);
+    assert_int_equal(system(command), 0);
+  }
+  free(large);
+}
+
+/* A file may not grow beyond 20 MB, as on a full disk: one line, and nothing is left. */
+static void a_dump_that_cannot_be_written_leaves_nothing(void **state) {
+  (void)state;
+  struct rlimit before, limit;
+  struct dump_writer *w;
+  make_sample();
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  limit = (struct rlimit){.rlim_cur = 20 << 20, .rlim_max = before.rlim_max};
+  void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  assert_true(dump_create(&w, path, DUMP_FULL, &err));
+  describe(w);
+  bool added = true;
+  for (int i = 0; added && i < TENSORS; i++) added = dump_add(w, &sample[i], &err);
+  if (!added) dump_abandon(w);
+  bool ok = added && dump_commit(w, &err);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  assert_false(ok);
+  assert_non_null(strstr(err.text, "part 0: "));
+  assert_int_equal(access(path, F_OK), -1);
   free(large);
 }
 
@@ -351,6 +414,8 @@ int main(void) {
       IN_FOLDER(annotating_changes_drift_alone),
       IN_FOLDER(damaged_numbers_are_found),
       IN_FOLDER(a_full_part_is_followed_by_another),
+      IN_FOLDER(any_number_of_bytes_is_read_back),
+      IN_FOLDER(a_dump_that_cannot_be_written_leaves_nothing),
       IN_FOLDER(an_abandoned_dump_leaves_nothing),
       IN_FOLDER(a_dump_is_not_overwritten),
       IN_FOLDER(an_empty_dump_is_none),
