@@ -1,5 +1,6 @@
-/* Tensors are copied to a stage, and when it is full they are hashed and written together, by all threads: hashing is what a dump costs most, and
- * one tensor cannot be hashed by two. One that is larger than the stage is hashed by one thread while another writes it. */
+/* Hashing is what a dump costs most, and one tensor cannot be hashed by two threads. So tensors gather, 64 MiB of them, and are then hashed
+ * side by side, by all threads and two by each (sha256.h), while a thread of the part writes them. One that is larger is hashed by one thread while
+ * another hands it to the part in pieces. Of a digest dump the tensors gather on a stage of their own, and the part gets their digests. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,17 +14,19 @@
 #include "oracle/dump_part.h"
 
 enum {
-  STAGE = 64 << 20, /* bytes */
-  STAGED = 4096,    /* tensors */
+  STAGE = 64 << 20,     /* bytes */
+  LARGE = STAGE - 4096, /* a larger tensor does not gather: a buffer of a part may begin with the rest of a block */
+  ROWS = 4 << 20,       /* bytes of digests that are written at a time */
+  STAGED = 4096,        /* tensors */
   ALIGN = 64,
   WORTH_THREADS = 1 << 18 /* bytes */
 };
 
 struct staged {
   struct dump_entry e;
-  struct tensor t; /* on the stage, or the caller's */
+  struct tensor t; /* in the part's buffer, on the stage, or the caller's */
   size_t bytes;
-  size_t offset; /* of what is written, in the part */
+  double *row; /* of a digest dump: the place of its digest in the part's buffer */
 };
 
 struct dump_writer {
@@ -33,10 +36,11 @@ struct dump_writer {
   json_t *described;
   struct text tensors; /* lines of the manifest */
   struct dump_part part;
-  char *stage;
+  char *stage; /* of a digest dump */
   size_t used;
   struct staged *staged;
   int count;
+  size_t bytes; /* of the staged tensors */
 };
 
 static bool memory(const char *folder, struct error *err) { return fail(err, "%s: out of memory", folder); }
@@ -55,15 +59,7 @@ static bool append_line(struct text *t, const struct dump_entry *e, const struct
   return ok && text_append(t, "}");
 }
 
-/* ---- the stage ---------------------------------------------------------------------------------------------------------------------- */
-
-/* Writes what the part gets of a tensor: itself, or its digest. */
-static bool put(const struct dump_writer *w, const struct staged *s, struct error *err) {
-  if (w->kind == DUMP_FULL) return dump_part_write(&w->part, s->t.data, s->bytes, s->offset, err);
-  struct digest g;
-  digest_tensor(&g, &s->t);
-  return dump_part_write(&w->part, g.value, (size_t)digest_length(s->t.dtype, tensor_count(&s->t)) * sizeof(double), s->offset, err);
-}
+/* ---- gathering ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Hashes one or two tensors. */
 static void hash(struct staged *a, struct staged *b) {
@@ -75,115 +71,94 @@ static void hash(struct staged *a, struct staged *b) {
   if (b) sha256_hex(digest[1], b->e.sha256);
 }
 
+static void make_digest(const struct staged *s) {
+  struct digest g;
+  if (!s || !s->row) return;
+  digest_tensor(&g, &s->t);
+  memcpy(s->row, g.value, (size_t)digest_length(s->t.dtype, tensor_count(&s->t)) * sizeof *s->row);
+}
+
 static int by_size(const void *a, const void *b) {
   const struct staged *const *x = a, *const *y = b;
   return ((*x)->bytes < (*y)->bytes) - ((*x)->bytes > (*y)->bytes);
 }
 
-/* Hashes and writes everything on the stage, largest first, two of about the same size at a time. */
-static bool hash_and_put_all(struct dump_writer *w, struct error *err) {
+/* Does with all that have gathered what has to be done, largest first, two of about the same size at a time. */
+static bool clear_stage(struct dump_writer *w, struct error *err) {
+  if (w->count == 0) return true;
   struct staged **order = malloc((size_t)w->count * sizeof *order);
-  bool ok = order != NULL || memory(w->folder, err);
-  for (int i = 0; ok && i < w->count; i++) order[i] = &w->staged[i];
-  if (ok) qsort(order, (size_t)w->count, sizeof *order, by_size);
-  const bool ordered = ok;
-#pragma omp parallel for schedule(dynamic) if (w->used > WORTH_THREADS)
-  for (int i = 0; i < (ordered ? w->count : 0); i += 2) {
-    struct error mine;
+  if (!order) return memory(w->folder, err);
+  for (int i = 0; i < w->count; i++) order[i] = &w->staged[i];
+  qsort(order, (size_t)w->count, sizeof *order, by_size);
+#pragma omp parallel for schedule(dynamic) if (w->bytes > WORTH_THREADS)
+  for (int i = 0; i < w->count; i += 2) {
     struct staged *second = i + 1 < w->count ? order[i + 1] : NULL;
     hash(order[i], second);
-    if (!put(w, order[i], &mine) || (second && !put(w, second, &mine))) {
-#pragma omp critical(dump_write)
-      {
-        if (ok) *err = mine;
-        ok = false;
-      }
-    }
+    make_digest(order[i]);
+    make_digest(second);
   }
   free(order);
-  return ok;
-}
-
-/* ending: nothing more comes into this part. */
-static bool clear_stage(struct dump_writer *w, bool ending, struct error *err) {
-  if (w->count == 0) return true;
-  if (!dump_part_open(&w->part, ending, err) || !hash_and_put_all(w, err)) return false;
   for (int i = 0; i < w->count; i++) {
     if (!append_line(&w->tensors, &w->staged[i].e, NULL)) return memory(w->folder, err);
   }
-  w->count = 0, w->used = 0;
+  w->count = 0, w->used = 0, w->bytes = 0;
   return true;
 }
 
-static bool end_part(struct dump_writer *w, struct error *err) {
-  return w->part.size == 0 || (clear_stage(w, true, err) && dump_part_end(&w->part, err));
+static bool end_part(struct dump_writer *w, struct error *err) { return clear_stage(w, err) && dump_part_end(&w->part, err); }
+
+/* Makes room for a tensor, of which the part gets `kept` bytes. */
+static bool make_room(struct dump_writer *w, size_t bytes, size_t kept, struct error *err) {
+  bool fits = dump_part_fits(&w->part, kept), staged = w->count < STAGED && (w->kind == DUMP_FULL || bytes <= STAGE - w->used);
+  if (w->kind == DUMP_FULL && !fits) return dump_part_turn(&w->part, err) && clear_stage(w, err); /* hashed while they are written */
+  if ((!fits || !staged) && !clear_stage(w, err)) return false;
+  return fits || dump_part_turn(&w->part, err);
 }
 
-/* A tensor that is larger than the stage. */
-static bool hash_and_put(struct dump_writer *w, struct staged *s, struct error *err) {
+/* A tensor that is too large to gather. row: its digest's place, or null. */
+static bool add_large(struct dump_writer *w, struct staged *s, struct error *err) {
   bool ok = true;
-  if (!dump_part_open(&w->part, false, err)) return false;
+  if (!clear_stage(w, err)) return false;
 #pragma omp parallel sections num_threads(2)
   {
 #pragma omp section
     hash(s, NULL);
 #pragma omp section
-    ok = put(w, s, err);
+    if (s->row)
+      make_digest(s);
+    else
+      ok = dump_part_stream(&w->part, &s->t, err);
   }
   return ok && (append_line(&w->tensors, &s->e, NULL) || memory(w->folder, err));
 }
 
 bool dump_add(struct dump_writer *w, const struct tensor *t, struct error *err) {
-  ptrdiff_t count = tensor_count(t);
+  const ptrdiff_t count = tensor_count(t);
   struct staged s = {.e = {.dtype = t->dtype, .ndim = t->ndim, .drift = -1}, .t = *t, .bytes = (size_t)count * dtype_size(t->dtype)};
   struct tensor kept = *t;
   if (!dump_name_parse(t->name, &s.e, err)) return false;
   assert(count > 0);
   memcpy(s.e.shape, t->shape, sizeof s.e.shape);
-  if (w->kind == DUMP_DIGEST) kept.dtype = DTYPE_F64, kept.ndim = 1, kept.shape[0] = digest_length(t->dtype, count);
-  size_t bytes = (size_t)tensor_count(&kept) * dtype_size(kept.dtype);
+  const bool digest = w->kind == DUMP_DIGEST, large = s.bytes > LARGE;
+  if (digest) kept.dtype = DTYPE_F64, kept.ndim = 1, kept.shape[0] = digest_length(t->dtype, count);
+  const size_t bytes = (size_t)tensor_count(&kept) * dtype_size(kept.dtype);
   if (bytes > dump_part_most()) return fail(err, "%s: %s has %zu bytes, a part at most 2 GiB", w->folder, t->name, bytes);
   if (dump_part_full(&w->part, bytes) && !end_part(w, err)) return false;
-  if ((w->count == STAGED || s.bytes > STAGE - w->used) && !clear_stage(w, false, err)) return false;
   s.e.part = w->part.number;
-  if (!dump_part_place(&w->part, t->name, &kept, &s.offset, err)) return false;
-  if (s.bytes > STAGE) return hash_and_put(w, &s, err);
-  struct staged *to = &w->staged[w->count++];
-  *to = s;
-  to->t.data = memcpy(w->stage + w->used, t->data, s.bytes);
-  w->used += (s.bytes + ALIGN - 1) / ALIGN * ALIGN;
+  if (large && !digest) return add_large(w, &s, err);
+  if (!make_room(w, large ? 0 : s.bytes, bytes, err)) return false;
+  void *place = dump_part_place(&w->part, t->name, &kept, err);
+  if (!place) return false;
+  if (digest) s.row = place;
+  if (large) return add_large(w, &s, err);
+  s.t.data = memcpy(digest ? w->stage + w->used : place, t->data, s.bytes);
+  if (digest) w->used += (s.bytes + ALIGN - 1) / ALIGN * ALIGN;
+  w->bytes += s.bytes;
+  w->staged[w->count++] = s;
   return true;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------------------------- */
-
-bool dump_create(struct dump_writer **writer, const char *folder, enum dump_kind kind, struct error *err) {
-  char path[FILE_PATH_SIZE + 32];
-  *writer = NULL;
-  if (strlen(folder) >= FILE_PATH_SIZE - 32) return fail(err, "%.80s...: the path is too long", folder);
-  snprintf(path, sizeof path, "%s/" DUMP_MANIFEST, folder);
-  if (access(path, F_OK) == 0) return fail(err, "%s: there is a dump already; remove it, or choose another folder", folder);
-  bool there = access(folder, F_OK) == 0;
-  if (!folder_create(folder, err)) return false;
-  struct dump_writer *w = calloc(1, sizeof *w);
-  char *stage = aligned_alloc(ALIGN, STAGE);
-  struct staged *staged = malloc(STAGED * sizeof *staged);
-  json_t *described = json_object();
-  if (!w || !stage || !staged || !described) {
-    free(w), free(stage), free(staged), json_decref(described);
-    return memory(folder, err);
-  }
-  w->kind = kind, w->stage = stage, w->staged = staged, w->described = described, w->made_folder = !there;
-  memcpy(w->folder, folder, strlen(folder) + 1);
-  w->part = (struct dump_part){.folder = w->folder, .fd = -1};
-  *writer = w;
-  dump_describe(w, "format", json_string("ediy-dump-1"));
-  dump_describe(w, "kind", json_string(kind == DUMP_FULL ? "full" : "digest"));
-  dump_describe(w, "layout", json_string("NHWC,KRSC"));
-  return true;
-}
-
-void dump_describe(struct dump_writer *w, const char *key, json_t *value) { json_object_set_new(w->described, key, value); }
 
 static void release(struct dump_writer *w, bool remove) {
   dump_part_release(&w->part, remove);
@@ -194,6 +169,33 @@ static void release(struct dump_writer *w, bool remove) {
   if (remove && w->made_folder) rmdir(w->folder);
   free(w);
 }
+
+bool dump_create(struct dump_writer **writer, const char *folder, enum dump_kind kind, struct error *err) {
+  char path[FILE_PATH_SIZE + 32];
+  *writer = NULL;
+  if (strlen(folder) >= FILE_PATH_SIZE - 32) return fail(err, "%.80s...: the path is too long", folder);
+  snprintf(path, sizeof path, "%s/" DUMP_MANIFEST, folder);
+  if (access(path, F_OK) == 0) return fail(err, "%s: there is a dump already; remove it, or choose another folder", folder);
+  bool there = access(folder, F_OK) == 0;
+  if (!folder_create(folder, err)) return false;
+  struct dump_writer *w = calloc(1, sizeof *w);
+  if (!w) return memory(folder, err);
+  w->kind = kind, w->made_folder = !there;
+  memcpy(w->folder, folder, strlen(folder) + 1);
+  bool ok = dump_part_begin(&w->part, w->folder, kind == DUMP_FULL ? STAGE : ROWS, err);
+  if (ok && kind == DUMP_DIGEST) w->stage = aligned_alloc(ALIGN, STAGE);
+  w->staged = malloc(STAGED * sizeof *w->staged);
+  w->described = json_object();
+  if (ok && (!w->staged || !w->described || (kind == DUMP_DIGEST && !w->stage))) ok = memory(folder, err);
+  if (!ok) return release(w, true), false;
+  *writer = w;
+  dump_describe(w, "format", json_string("ediy-dump-1"));
+  dump_describe(w, "kind", json_string(kind == DUMP_FULL ? "full" : "digest"));
+  dump_describe(w, "layout", json_string("NHWC,KRSC"));
+  return true;
+}
+
+void dump_describe(struct dump_writer *w, const char *key, json_t *value) { json_object_set_new(w->described, key, value); }
 
 void dump_abandon(struct dump_writer *w) {
   if (w) release(w, true);
