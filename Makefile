@@ -124,7 +124,7 @@ mutants: $(BUILD)/oracle-mutants ## the oracle with faults to find: build/oracle
 # What the oracle finds and what it must not find, counted: docs/oracle.md has the figures. PROOF_RUNS, PROOF_CASES: how much.
 PROOF_RUNS  ?= 10000
 PROOF_CASES ?= 24
-oracle-proof: $(BUILD)/oracle-mutants $(BUILD)/oracle ## every fault of the catalogue, and 10,000 right runs: minutes
+oracle-proof: $(BUILD)/oracle-mutants $(BUILD)/oracle $(BUILD)/tests/oracle/test_mutant_steps ## every fault of the catalogue, and 10,000 right runs: minutes
 	@echo "== right variants"
 	@$(BUILD)/oracle fuzz variants=yes repeat=no runs=$(PROOF_RUNS)
 	@echo "== the reference, with OpenBLAS for several processors, 1 and 3 threads"
@@ -133,6 +133,8 @@ oracle-proof: $(BUILD)/oracle-mutants $(BUILD)/oracle ## every fault of the cata
 	  OPENBLAS_CORETYPE=$$core OMP_NUM_THREADS=$$threads $(BUILD)/oracle fuzz backend=reference runs=60 seed=$$threads || exit 1; done; done
 	@echo "== faults"
 	@$(BUILD)/oracle-mutants mutate cases=$(PROOF_CASES)
+	@echo "== faults in whole steps, by replay"
+	@EDIY_TEST_FAULTS=1 $(BUILD)/tests/oracle/test_mutant_steps
 
 # ---- tests ---------------------------------------------------------------------------------------------------------------------------
 TEST_LIBS = $(call O32,$(TEST_SUPPORT)) $(BUILD)/liboracle.a $(BUILD)/libediy.a
@@ -193,7 +195,7 @@ check-valgrind: ## valgrind, over parsers and operations
 	  JSIMD_FORCENONE=1 OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite \
 	  build-valgrind/tests/$$t >/dev/null || exit 1; done; echo "valgrind: nothing found"
 
-.PHONY: run-tests check-clang check-asan check-tsan check-valgrind check-torch check-kill fuzz demo bench bench-peer install
+.PHONY: run-tests check-clang check-asan check-tsan check-valgrind check-torch check-kill fuzz demo bench bench-dump bench-peer install
 run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
@@ -208,6 +210,9 @@ PYTHON ?= python3
 PEER ?= ../shared/peer/ediy_torch.py
 bench: all ## time a training step part by part (BENCH="key=value...")
 	@$(BUILD)/ediy bench $(BENCH) json=$(BUILD)/bench.json && echo "also as $(BUILD)/bench.json"
+BENCH_DUMP ?= backbone=resnet50 batch=2
+bench-dump: $(BUILD)/tests/bench/bench_dump ## what dumping a step costs, beside a plain step (BENCH_DUMP="key=value...")
+	@$< $(BUILD)/bench-dump $(BENCH_DUMP)
 bench-peer: all ## the same beside a PyTorch script (PEER), interleaved, with the ratio
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) PEER=$(PEER) ROUNDS=$(ROUNDS) sh tests/bench/peer.sh
 
