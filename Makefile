@@ -156,7 +156,13 @@ $(BUILD)/tests/oracle/test_mutant%: $(BUILD)/f32/tests/oracle/test_mutant%.o $(M
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
-tests: $(TESTS) $(BUILD)/oracle-mutants
+# What a test loads in front of OpenBLAS.
+$(BUILD)/tests/program/old_kernels.so: tests/program/old_kernels.c
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -shared $< -o $@ -ldl
+
+tests: $(TESTS) $(BUILD)/oracle-mutants $(BUILD)/tests/program/old_kernels.so
 
 DEMO ?= demo
 demo: deps ## install what is missing, build, and do everything once, into the folder DEMO (demo)
