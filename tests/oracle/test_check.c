@@ -6,9 +6,7 @@
 #include <unistd.h>
 
 #include "oracle/digest.h"
-#include "oracle/distance.h"
 #include "oracle/dump_check.h"
-#include "oracle/formula.h"
 
 #include "support/cmocka.h"
 #include "support/support.h"
@@ -389,97 +387,6 @@ static void a_relu_that_falls_the_other_way_is_allowed_for(void **state) {
   }
 }
 
-/* ---- digests and distances ---------------------------------------------------------------------------------------------------------- */
-
-/* The estimate is within what digest.h says of chi-square with 16 degrees of freedom: of 400 names, 99.9 % of each within 0.47 to 1.61. */
-static void sketches_estimate_the_distance(void **state) {
-  (void)state;
-  enum { NAMES = 400 };
-  struct digest a, b;
-  int outside = 0;
-  double mean = 0;
-  fresh();
-  for (int i = 0; i < 5000; i++) y[i] += 0.01f * x[(i * 17 + 5) % 5000];
-  struct distance exact = {.where = -1};
-  distance_add(&exact, DTYPE_F32, x, DTYPE_F32, y, 5000);
-  for (int k = 0; k < NAMES; k++) {
-    struct tensor t = tensor_make(DTYPE_F32, x, 1, (ptrdiff_t[]){5000}, "0.0/forward/online/1/conv%d/y", k);
-    digest_tensor(&a, &t);
-    t.data = y;
-    digest_tensor(&b, &t);
-    double ratio = digest_compare(t.name, DTYPE_F32, 5000, a.value, b.value).l2 / distance_l2(&exact, false);
-    outside += !(ratio > 0.47 && ratio < 1.61);
-    mean += ratio * ratio / NAMES;
-  }
-  assert_true(outside <= 4);          /* expected 0.4; more than 4 once in 16,000 */
-  assert_true(fabs(mean - 1) < 0.09); /* five standard deviations of sqrt(2 / 16 / 400) */
-}
-
-/* A difference in one channel of 16 is spread over all projections, too. */
-static void one_channel_is_estimated_as_well(void **state) {
-  (void)state;
-  enum { NAMES = 400, COUNT = 16 * 500 };
-  struct digest a, b;
-  int outside = 0;
-  fresh();
-  for (int i = 5; i < COUNT; i += 16) y[i] += 0.01f * x[i + 3];
-  struct distance exact = {.where = -1};
-  distance_add(&exact, DTYPE_F32, x, DTYPE_F32, y, COUNT);
-  for (int k = 0; k < NAMES; k++) {
-    struct tensor t = tensor_make(DTYPE_F32, x, 1, (ptrdiff_t[]){COUNT}, "0.0/forward/online/1/conv%d/y", k);
-    digest_tensor(&a, &t);
-    t.data = y;
-    digest_tensor(&b, &t);
-    double ratio = digest_compare(t.name, DTYPE_F32, COUNT, a.value, b.value).l2 / distance_l2(&exact, false);
-    outside += !(ratio > 0.47 && ratio < 1.61);
-  }
-  assert_true(outside <= 4);
-}
-
-/* Fed in pieces, by one thread or several, in either precision of the same numbers: the same bits. */
-static void digests_do_not_depend_on_pieces(void **state) {
-  (void)state;
-  struct digest whole, pieces;
-  fresh();
-  struct tensor t = tensor_x();
-  digest_tensor(&whole, &t);
-  digest_begin(&pieces, Y, DTYPE_F32, N);
-  for (ptrdiff_t i = 0; i < N; i += DIGEST_BLOCK) digest_add(&pieces, x + i, N - i < DIGEST_BLOCK ? N - i : DIGEST_BLOCK);
-  digest_end(&pieces);
-  assert_memory_equal(whole.value, pieces.value, DIGEST_SKETCH_LENGTH * sizeof(double));
-  double *wide = malloc(N * sizeof *wide), abs = 0, squares = 0, most = 0;
-  for (int i = 0; i < N; i++) {
-    wide[i] = (double)x[i];
-    abs += fabs(wide[i]), squares += wide[i] * wide[i], most = fmax(most, fabs(wide[i]));
-  }
-  t.data = wide, t.dtype = DTYPE_F64;
-  digest_tensor(&pieces, &t);
-  assert_memory_equal(whole.value, pieces.value, DIGEST_SKETCH_LENGTH * sizeof(double));
-  /* sums of 300,000 doubles in two orders */
-  assert_true(fabs(whole.value[DIGEST_ABS] - abs) < 1e-10 * abs);
-  assert_true(fabs(whole.value[DIGEST_NORM] - sqrt(squares)) < 1e-10 * sqrt(squares));
-  assert_true(whole.value[DIGEST_MAX] == most);
-  assert_true(fabs(wide[(int)whole.value[DIGEST_MAX_INDEX]]) == most);
-  free(wide);
-}
-
-/* Projections as digest.h says them, plainly, on a size that fills no block, chunk or group. */
-static void projections_are_as_defined(void **state) {
-  (void)state;
-  enum { COUNT = 1234 + 65536 + 1 };
-  struct digest g;
-  fresh();
-  struct tensor t = tensor_make(DTYPE_F32, x, 1, (ptrdiff_t[]){COUNT}, Y);
-  digest_tensor(&g, &t);
-  double sum[DIGEST_PROJECTIONS] = {0};
-  for (int i = 0; i < COUNT; i++) {
-    uint64_t word = splitmix64(fnv1a64("sketch:" Y) + (uint64_t)i / 16);
-    sum[(i % 16) ^ (int)(word >> 60)] += word >> (i % 16) & 1 ? (double)x[i] : -(double)x[i];
-  }
-  /* 4,173 roundings of sums of some hundreds, in either order */
-  for (int j = 0; j < DIGEST_PROJECTIONS; j++) assert_true(fabs(g.value[DIGEST_PROJECTION + j] - sum[j]) < 1e-9);
-}
-
 int main(void) {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, enter, leave)
   const struct CMUnitTest tests[] = {
@@ -501,10 +408,6 @@ int main(void) {
       IN_FOLDER(manifests_are_compared),
       IN_FOLDER(a_truncated_part_is_unreadable),
       IN_FOLDER(a_relu_that_falls_the_other_way_is_allowed_for),
-      cmocka_unit_test(sketches_estimate_the_distance),
-      cmocka_unit_test(one_channel_is_estimated_as_well),
-      cmocka_unit_test(projections_are_as_defined),
-      cmocka_unit_test(digests_do_not_depend_on_pieces),
   };
   int failed = cmocka_run_group_tests_name("oracle check", tests, NULL, NULL);
   free(x), free(y);

@@ -8,17 +8,7 @@
 
 #include "ediy.h"
 #include "support/cmocka.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
+#include "support/sanitized.h"
 
 static char folder[] = "/tmp/ediy-install-XXXXXX"; /* also PREFIX */
 static bool installed;
