@@ -29,6 +29,8 @@ json_t *findings_row(const char *op, const struct judged *j) {
   return o;
 }
 
+bool findings_wanted(const char *path, struct error *err) { return !path[0] || file_writable(path, err); }
+
 bool findings_save(const char *path, json_t *root, struct error *err) {
   char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
   bool ok = text ? file_replace(path, text, strlen(text), err) : fail(err, "%s: out of memory, or a name that is not UTF-8", path);

@@ -295,7 +295,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   struct paths paths = {0};
   enum oracle_exit code = ORACLE_BAD_INPUT;
   if (!s) return fail(err, "case: out of memory"), code;
-  if (read_arguments(count, arguments, s, &paths, err)) {
+  if (read_arguments(count, arguments, s, &paths, err) && findings_wanted(s->options.json, err)) {
     if (s->options.json[0]) s->findings = json_array();
     qsort(paths.path, (size_t)paths.count, sizeof *paths.path, path_order);
     for (int i = 0; i < paths.count; i++) run_file(s, paths.path[i]);

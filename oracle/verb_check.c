@@ -100,6 +100,7 @@ static double now(void) {
 static bool check(const struct check_options *o, const struct dump *a, const struct dump *b, enum check_verdict *worst, struct error *err) {
   struct dump_check c;
   double start = now();
+  if (!findings_wanted(o->json, err)) return false;
   if (o->verify && (!dump_verify(a, err) || !dump_verify(b, err))) return false;
   if (!dump_check(&c, a, b, o->tensor, err)) return false;
   bool ok = c.count > 0 || fail(err, "no tensor's name begins with %s", o->tensor);

@@ -83,6 +83,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
              : fail(err, "'%s' is not of the form key=value; usage: oracle fuzz %s", arguments[i], oracle_verb_fuzz.usage);
     if (!ok) fail_within(err, "fuzz");
   }
+  ok = ok && findings_wanted(k->json, err);
   if (ok) {
     struct fuzz_options o = {.op = k->op[0] ? k->op : NULL,
                              .on = k->variants ? "plain" : k->backend,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "oracle/findings.h"
 #include "oracle/lockstep.h"
 #include "oracle/step_keys.h"
 #include "oracle/verb.h"
@@ -64,22 +64,16 @@ static void print_step(int64_t k, const struct lockstep_step *s, double before) 
   fflush(stdout);
 }
 
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_string(isnan(x) ? "nan" : x > 0 ? "inf" : "-inf"); }
-
 static json_t *step_json(int64_t k, const struct lockstep_step *s) {
-  json_t *o = json_pack("{s:I,s:o,s:o,s:I,s:I}", "step", (json_int_t)k, "loss_a", number(s->a.total), "loss_b", number(s->b.total),
-                        "regions", (json_int_t)s->regions, "matched_apart", (json_int_t)s->matched_apart);
-  for (int g = 0; g < LOCKSTEP_GROUPS; g++) json_object_set_new(o, lockstep_group_names[g], number(s->drift[g]));
+  json_t *o = json_pack("{s:I,s:o,s:o,s:I,s:I}", "step", (json_int_t)k, "loss_a", findings_number(s->a.total), "loss_b",
+                        findings_number(s->b.total), "regions", (json_int_t)s->regions, "matched_apart", (json_int_t)s->matched_apart);
+  for (int g = 0; g < LOCKSTEP_GROUPS; g++) json_object_set_new(o, lockstep_group_names[g], findings_number(s->drift[g]));
   return o;
 }
 
 static bool write_json(const struct lockstep_options *o, json_t *steps, bool same, struct error *err) {
-  json_t *root = json_pack("{s:s,s:s,s:s,s:b,s:O}", "format", "ediy-lockstep-1", "a", o->a, "b", o->b, "repeats", same, "steps", steps);
-  char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-  bool ok = text ? file_replace(o->json, text, strlen(text), err) : fail(err, "%s: out of memory", o->json);
-  free(text);
-  json_decref(root);
-  return ok;
+  return findings_save(
+      o->json, json_pack("{s:s,s:s,s:s,s:b,s:O}", "format", "ediy-lockstep-1", "a", o->a, "b", o->b, "repeats", same, "steps", steps), err);
 }
 
 /* ---- running ------------------------------------------------------------------------------------------------------------------------ */
@@ -125,7 +119,7 @@ static bool lockstep(const struct lockstep_options *o, struct step_source *sourc
   struct lockstep l;
   int count[MAX_COUNTS], counts;
   if (!read_counts(o->counts, count, &counts, err) || !step_backend_named(o->a, &both[0], err) ||
-      !step_backend_named(o->b, &both[1], err) || !lockstep_begin(&l, source, &both[0], &both[1], err))
+      !step_backend_named(o->b, &both[1], err) || !findings_wanted(o->json, err) || !lockstep_begin(&l, source, &both[0], &both[1], err))
     return false;
   json_t *steps = json_array();
   bool ok = run_table(o, &l, source, steps, err) && repeat(o, &l, source, both, count, counts, same, err);

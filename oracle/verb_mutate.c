@@ -99,7 +99,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   bool ok = (k && scores) || fail(err, "mutate: out of memory");
   if (ok) options_default(keys, KEYS, k);
   for (int i = 0; ok && i < count; i++) ok = options_argument(keys, KEYS, k, arguments[i], err) || fail_within(err, "mutate");
-  ok = ok && names_exist(k, err);
+  ok = ok && names_exist(k, err) && findings_wanted(k->json, err);
   if (ok) {
     struct mutate_options o = {
         .op = k->op[0] ? k->op : NULL, .fault = k->fault[0] ? k->fault : NULL, .seed = k->seed, .cases = (int)k->cases};

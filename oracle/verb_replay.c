@@ -161,7 +161,8 @@ static enum oracle_exit run_replay(int count, char *const *arguments, struct err
   enum oracle_exit code = ORACLE_BAD_INPUT;
   if (!s) return fail(err, "replay: out of memory"), code;
   s->verb = "replay";
-  if (read_arguments(s, count, arguments, KEYS, oracle_verb_replay.usage, err) && session_open(s, see_row, err)) {
+  if (read_arguments(s, count, arguments, KEYS, oracle_verb_replay.usage, err) && findings_wanted(s->options.json, err) &&
+      session_open(s, see_row, err)) {
     if (s->options.json[0]) s->rows = json_array();
     if (replay_all(s, err)) {
       print_summary(s);

@@ -109,6 +109,13 @@ bool file_replace(const char *path, const void *data, size_t size, struct error 
   return file_write(&f, data, size, err) && file_commit(&f, err);
 }
 
+bool file_writable(const char *path, struct error *err) {
+  struct file_writer f;
+  if (!file_create(&f, path, err)) return false;
+  file_abandon(&f);
+  return true;
+}
+
 bool file_open(const char *path, int *fd, size_t *size, struct error *err) {
   *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (*fd < 0) {

@@ -34,6 +34,9 @@ void file_abandon(struct file_writer *f);
 /* create + write + commit. */
 MUST_CHECK bool file_replace(const char *path, const void *data, size_t size, struct error *err);
 
+/* Whether file_create would succeed: to be asked before work whose result goes there. */
+MUST_CHECK bool file_writable(const char *path, struct error *err);
+
 /* A whole ordinary file in memory; free(*data) by the caller. Fails for more than limit bytes. A zero byte follows the data. */
 MUST_CHECK bool file_read(const char *path, size_t limit, char **data, size_t *size, struct error *err);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "oracle/digest.h"
 #include "oracle/dump_check.h"
 
 #include "support/cmocka.h"
