@@ -52,7 +52,7 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%_f32,$(TEST_TWICE)) $(patsubst tes
 .DELETE_ON_ERROR:
 # Objects of the tests are kept. Named one by one: to be secondary also means that nothing is made again where one is missing, which
 # must not hold for the members of the libraries.
-.SECONDARY: $(call O32,$(TEST_TWICE) $(TEST_ONCE) $(TEST_SUPPORT) $(wildcard tests/cuda/test_*.c)) $(call O64,$(TEST_TWICE)) \
+.SECONDARY: $(call O32,$(TEST_TWICE) $(TEST_ONCE) $(TEST_SUPPORT) $(wildcard tests/cuda/test_*.c tests/bench/*.c)) $(call O64,$(TEST_TWICE)) \
             $(patsubst %.c,build-fuzz/%.o,$(wildcard tests/fuzz/*.c))
 
 all: $(if $(EDIY_MAIN),$(BUILD)/ediy) $(if $(wildcard oracle/main.c),$(BUILD)/oracle) ## build the programs

@@ -16,7 +16,7 @@ struct fault_score {
   int first;     /* the try that killed it first, from 1; 0: survived */
   char rule[64]; /* that the first kill broke */
   char tensor[64];
-  char survived[200]; /* a case that it survived, one that it passed if there is one, as a command */
+  char survived[400]; /* a case that it survived, one that it passed if there is one, as a command */
 };
 
 struct mutate_options {
