@@ -19,12 +19,6 @@ static int leave(void **state) {
   return 0;
 }
 
-static void expect(int status, const char *part, const struct outcome *o) {
-  if (o->status != status || !(strstr(o->out, part) || strstr(o->err, part))) {
-    fail_msg("exit %d, expected %d with \"%s\":\n%s%s", o->status, status, part, o->out, o->err);
-  }
-}
-
 static json_t *read_json(const char *path, const char *format, int exit) {
   json_error_t why;
   json_t *root = json_load_file(path, 0, &why);
@@ -44,7 +38,7 @@ static json_int_t sum_of(const json_t *root, const char *key) {
 
 static void right_runs_are_counted(void **state) {
   (void)state;
-  expect(PASS, "12 runs, ", program_run("oracle fuzz runs=12 repeat=no json=right.json"));
+  program_expect(PASS, "12 runs, ", program_run("oracle fuzz runs=12 repeat=no json=right.json"));
   json_t *root = read_json("right.json", "ediy-fuzz-1", PASS);
   assert_int_equal(sum_of(root, "runs"), 12);
   assert_int_equal(sum_of(root, "rejected"), 0);
@@ -55,17 +49,17 @@ static void right_runs_are_counted(void **state) {
 /* What is written is a command that makes the smallest case, and that the program takes. */
 static void the_smallest_rejected_case_can_be_made_again(void **state) {
   (void)state;
-  expect(MISMATCH, "smallest: ", program_run("oracle fuzz op=linear backend=plain:bf16 runs=4 seed=3 repeat=no json=wrong.json"));
+  program_expect(MISMATCH, "smallest: ", program_run("oracle fuzz op=linear backend=plain:bf16 runs=4 seed=3 repeat=no json=wrong.json"));
   json_t *root = read_json("wrong.json", "ediy-fuzz-1", MISMATCH), *smallest = json_object_get(root, "smallest");
   assert_true(sum_of(root, "rejected") > 0);
   assert_non_null(json_string_value(json_object_get(smallest, "finding")));
-  expect(MISMATCH, " (element): off by ", program_run("%s", json_string_value(json_object_get(smallest, "command"))));
+  program_expect(MISMATCH, " (element): off by ", program_run("%s", json_string_value(json_object_get(smallest, "command"))));
   json_decref(root);
 }
 
 static void every_fault_has_its_score(void **state) {
   (void)state;
-  expect(PASS, " killed (100.0 %)", program_run("oracle-mutants mutate op=ema cases=4 quiet=yes json=score.json"));
+  program_expect(PASS, " killed (100.0 %)", program_run("oracle-mutants mutate op=ema cases=4 quiet=yes json=score.json"));
   json_t *root = read_json("score.json", "ediy-mutate-1", PASS);
   assert_true(json_array_size(json_object_get(root, "rows")) >= 10);
   assert_true(sum_of(root, "rejected") > 0 && sum_of(root, "rejected") + sum_of(root, "passed") <= sum_of(root, "runs"));
@@ -76,10 +70,11 @@ static void every_fault_has_its_score(void **state) {
 /* Said before the work, which here would take days. */
 static void what_cannot_be_written_is_an_error(void **state) {
   (void)state;
-  expect(BAD_INPUT, "nowhere/f.json", program_run("oracle fuzz runs=1000000000 json=nowhere/f.json"));
-  expect(BAD_INPUT, "nowhere/m.json", program_run("oracle-mutants mutate cases=1000000 json=nowhere/m.json"));
-  expect(BAD_INPUT, "nowhere/l.json", program_run("oracle lockstep steps=100000 preset=sanity batch=4 epochs=100000 json=nowhere/l.json"));
-  expect(BAD_INPUT, "backend: there is no such option", program_run("oracle-mutants mutate op=relu backend=plain"));
+  program_expect(BAD_INPUT, "nowhere/f.json", program_run("oracle fuzz runs=1000000000 json=nowhere/f.json"));
+  program_expect(BAD_INPUT, "nowhere/m.json", program_run("oracle-mutants mutate cases=1000000 json=nowhere/m.json"));
+  program_expect(BAD_INPUT, "nowhere/l.json",
+                 program_run("oracle lockstep steps=100000 preset=sanity batch=4 epochs=100000 json=nowhere/l.json"));
+  program_expect(BAD_INPUT, "backend: there is no such option", program_run("oracle-mutants mutate op=relu backend=plain"));
 }
 
 int main(void) {

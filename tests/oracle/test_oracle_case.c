@@ -31,12 +31,6 @@ static int leave(void **state) {
 }
 
 /* Exit status, and a part of what was printed on either stream. */
-static void expect(int status, const char *part, const struct outcome *o) {
-  if (o->status != status || !(strstr(o->out, part) || strstr(o->err, part))) {
-    fail_msg("exit %d, expected %d with \"%s\":\n%s%s", o->status, status, part, o->out, o->err);
-  }
-}
-
 /* ---- candidates ---------------------------------------------------------------------------------------------------------------------- */
 
 enum { MAX_TENSORS = 16 };
@@ -102,13 +96,15 @@ static const struct outcome *judged(struct results *r, int count, const char *pa
   return program_run("oracle case %s candidate=candidate.safetensors %s", path, keys);
 }
 
-static void make_conv(const char *keys) { expect(0, "written", program_run("oracle case make op=conv out=conv.safetensors %s", keys)); }
+static void make_conv(const char *keys) {
+  program_expect(0, "written", program_run("oracle case make op=conv out=conv.safetensors %s", keys));
+}
 
 static void right_results_pass(void **state) {
   (void)state;
   make_conv("");
   struct results r = right_results("conv.safetensors");
-  expect(0, "conv: pass, 3 tensors as fp32", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(0, "conv: pass, 3 tensors as fp32", judged(&r, r.count, "conv.safetensors", ""));
 }
 
 static void a_nan_is_found_where_it_is(void **state) {
@@ -117,7 +113,7 @@ static void a_nan_is_found_where_it_is(void **state) {
   make_conv("n=2 h=8 w=8 c=16 k=16");
   struct results r = right_results("conv.safetensors");
   values(&r, "grad_in.x", &n)[((1 * 8 + 2) * 8 + 3) * 16 + 4] = NAN;
-  expect(MISMATCH, "conv: grad_in.x[1, 2, 3, 4] is nan, expected ", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(MISMATCH, "conv: grad_in.x[1, 2, 3, 4] is nan, expected ", judged(&r, r.count, "conv.safetensors", ""));
 }
 
 static void one_element_is_found_where_it_is(void **state) {
@@ -130,9 +126,9 @@ static void one_element_is_found_where_it_is(void **state) {
   for (ptrdiff_t i = 0; i < n; i++) most = fmaxf(most, fabsf(y[i]));
   y[((0 * 8 + 7) * 8 + 5) * 16 + 15] += 1e-3f * most;
   const struct outcome *o = judged(&r, r.count, "conv.safetensors", "");
-  expect(MISMATCH, "conv: out.y[0, 7, 5, 15] is ", o);
-  expect(MISMATCH, "(element)", o);
-  expect(MISMATCH, "again: oracle case conv.safetensors candidate=candidate.safetensors precision=fp32", o);
+  program_expect(MISMATCH, "conv: out.y[0, 7, 5, 15] is ", o);
+  program_expect(MISMATCH, "(element)", o);
+  program_expect(MISMATCH, "again: oracle case conv.safetensors candidate=candidate.safetensors precision=fp32", o);
 }
 
 /* A factor so small that every element, and the rms, is within rounding: y is a sum of 576 terms of both signs, of which |y| is a
@@ -149,7 +145,7 @@ static void a_factor_is_found(void **state) {
     struct results r = right_results("conv.safetensors");
     float *y = values(&r, "out.y", &n);
     for (ptrdiff_t i = 0; i < n; i++) y[i] = (float)((double)y[i] * (double)cases[k].factor);
-    expect(MISMATCH, cases[k].rule, judged(&r, r.count, "conv.safetensors", ""));
+    program_expect(MISMATCH, cases[k].rule, judged(&r, r.count, "conv.safetensors", ""));
   }
 }
 
@@ -157,9 +153,9 @@ static void lower_precision_is_found_unless_it_is_declared(void **state) {
   (void)state;
   make_conv("");
   struct results r = rounded_results("conv.safetensors", PRECISION_TF32);
-  expect(MISMATCH, "conv: out.y[", judged(&r, r.count, "conv.safetensors", "precision=fp32"));
+  program_expect(MISMATCH, "conv: out.y[", judged(&r, r.count, "conv.safetensors", "precision=fp32"));
   r = rounded_results("conv.safetensors", PRECISION_TF32);
-  expect(0, "pass, 3 tensors as tf32", judged(&r, r.count, "conv.safetensors", "precision=tf32"));
+  program_expect(0, "pass, 3 tensors as tf32", judged(&r, r.count, "conv.safetensors", "precision=tf32"));
 }
 
 static void missing_and_extra_tensors_are_incomplete(void **state) {
@@ -167,15 +163,15 @@ static void missing_and_extra_tensors_are_incomplete(void **state) {
   ptrdiff_t n = 0;
   make_conv("");
   struct results r = right_results("conv.safetensors");
-  expect(INCOMPLETE, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
+  program_expect(INCOMPLETE, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
   r = right_results("conv.safetensors");
   float *more = calloc(1, sizeof *more);
   assert_non_null(more);
   r.t[r.count++] = tensor_make(DTYPE_F32, more, 0, (ptrdiff_t[]){1}, "out.loss");
-  expect(INCOMPLETE, "conv: out.loss: extra", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(INCOMPLETE, "conv: out.loss: extra", judged(&r, r.count, "conv.safetensors", ""));
   r = right_results("conv.safetensors"); /* a wrong tensor is worse than a missing one */
   values(&r, r.t[0].name, &n)[0] = INFINITY;
-  expect(MISMATCH, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
+  program_expect(MISMATCH, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
 }
 
 static void other_shapes_orders_and_types_are_found(void **state) {
@@ -188,7 +184,7 @@ static void other_shapes_orders_and_types_are_found(void **state) {
     ptrdiff_t channels = r.t[i].shape[3];
     r.t[i].shape[3] = r.t[i].shape[1], r.t[i].shape[1] = channels; /* N C H W */
   }
-  expect(MISMATCH, "conv: out.y has shape [2, 6, 8, 8], not [2, 8, 8, 6]", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(MISMATCH, "conv: out.y has shape [2, 6, 8, 8], not [2, 8, 8, 6]", judged(&r, r.count, "conv.safetensors", ""));
 
   r = right_results("conv.safetensors");
   float *y = values(&r, "out.y", &n);
@@ -196,11 +192,11 @@ static void other_shapes_orders_and_types_are_found(void **state) {
     float swap = y[i];
     y[i] = y[i + n / 2], y[i + n / 2] = swap;
   }
-  expect(MISMATCH, "conv: out.y[", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(MISMATCH, "conv: out.y[", judged(&r, r.count, "conv.safetensors", ""));
 
   r = right_results("conv.safetensors");
   r.t[0].dtype = DTYPE_I32;
-  expect(MISMATCH, "dtype", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(MISMATCH, "dtype", judged(&r, r.count, "conv.safetensors", ""));
 }
 
 /* Whole numbers: every order of every sum is exact, so the last bit counts. */
@@ -210,21 +206,21 @@ static void whole_numbers_are_held_to_the_bit(void **state) {
   make_conv("fill=int");
   struct results r = right_results("conv.safetensors");
   values(&r, "grad_param.weight", &n)[5] += 1e-5f;
-  expect(MISMATCH, "(exact)", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(MISMATCH, "(exact)", judged(&r, r.count, "conv.safetensors", ""));
 }
 
 /* Inputs of 100 +- 0.01 are a few numbers in half precision: nothing can be told from the normalised ones. */
 static void what_cannot_be_told_is_vacuous(void **state) {
   (void)state;
-  expect(0, "written", program_run("oracle case make op=norm fill=offset out=norm.safetensors"));
+  program_expect(0, "written", program_run("oracle case make op=norm fill=offset out=norm.safetensors"));
   struct results r = rounded_results("norm.safetensors", PRECISION_FP16);
-  expect(VACUOUS, "VACUOUS", judged(&r, r.count, "norm.safetensors", "precision=fp16"));
+  program_expect(VACUOUS, "VACUOUS", judged(&r, r.count, "norm.safetensors", "precision=fp16"));
 }
 
 static void indices_may_differ_only_within_rounding(void **state) {
   (void)state;
   ptrdiff_t n = 0;
-  expect(0, "written", program_run("oracle case make op=match out=match.safetensors"));
+  program_expect(0, "written", program_run("oracle case make op=match out=match.safetensors"));
   struct results r = right_results("match.safetensors");
   for (int i = 0; i < r.count; i++) {
     if (r.t[i].ndim != 2) continue;
@@ -237,27 +233,27 @@ static void indices_may_differ_only_within_rounding(void **state) {
   struct results wrong = r;
   struct error err;
   if (!safetensors_write("candidate.safetensors", r.t, r.count, NULL, &err)) fail_msg("%s", err.text);
-  expect(0, "pass, 7 tensors", program_run("oracle case match.safetensors candidate=candidate.safetensors"));
+  program_expect(0, "pass, 7 tensors", program_run("oracle case match.safetensors candidate=candidate.safetensors"));
   int32_t *s12 = (int32_t *)(void *)values(&wrong, "out.s12", &n);
   s12[3] = (s12[3] + 1) % 64; /* h w = 64 regions */
-  expect(MISMATCH, "match: out.s12[0, 3] is ", judged(&wrong, wrong.count, "match.safetensors", ""));
+  program_expect(MISMATCH, "match: out.s12[0, 3] is ", judged(&wrong, wrong.count, "match.safetensors", ""));
 }
 
 /* ---- the program --------------------------------------------------------------------------------------------------------------------- */
 
 static void every_operation_is_made_and_passes(void **state) {
   (void)state;
-  expect(0, "",
-         program_run("for op in conv linear norm relu maxpool avgpool match loss lars ema; do\n"
-                     "for fill in normal int offset; do\n"
-                     "case $op-$fill in match-offset) continue ;; esac\n"
-                     "oracle case make op=$op fill=$fill out=made_$op-$fill.safetensors || exit 9; done; done\n"
-                     "for seed in 1 2 3 4 5 6; do\n"
-                     "oracle case make op=random seed=$seed out=made_random-$seed.safetensors || exit 9; done >made.txt"));
-  expect(0, "35 cases, ", program_run("mkdir -p all && mv made_* all && oracle case all"));
-  expect(0, ": 0 failed", program_run("oracle case all backend=ref64"));
-  expect(0, "",
-         program_run("oracle case make op=random seed=3 out=twice.safetensors && cmp twice.safetensors all/made_random-3.safetensors"));
+  program_expect(0, "",
+                 program_run("for op in conv linear norm relu maxpool avgpool match loss lars ema; do\n"
+                             "for fill in normal int offset; do\n"
+                             "case $op-$fill in match-offset) continue ;; esac\n"
+                             "oracle case make op=$op fill=$fill out=made_$op-$fill.safetensors || exit 9; done; done\n"
+                             "for seed in 1 2 3 4 5 6; do\n"
+                             "oracle case make op=random seed=$seed out=made_random-$seed.safetensors || exit 9; done >made.txt"));
+  program_expect(0, "35 cases, ", program_run("mkdir -p all && mv made_* all && oracle case all"));
+  program_expect(0, ": 0 failed", program_run("oracle case all backend=ref64"));
+  program_expect(
+      0, "", program_run("oracle case make op=random seed=3 out=twice.safetensors && cmp twice.safetensors all/made_random-3.safetensors"));
 }
 
 static void findings_are_written_as_json(void **state) {
@@ -266,7 +262,7 @@ static void findings_are_written_as_json(void **state) {
   make_conv("");
   struct results r = right_results("conv.safetensors");
   values(&r, "out.y", &n)[0] = NAN;
-  expect(MISMATCH, "out.y", judged(&r, r.count, "conv.safetensors", "json=findings.json"));
+  program_expect(MISMATCH, "out.y", judged(&r, r.count, "conv.safetensors", "json=findings.json"));
   json_t *j = json_load_file("findings.json", JSON_REJECT_DUPLICATES, NULL), *finding;
   size_t i;
   int wrong = 0;
@@ -302,9 +298,10 @@ static void a_case_that_is_wrong_is_no_case(void **state) {
     if (strcmp(t[i].name, "out.y") == 0) free(t[i].data);
   }
   case_close(&c);
-  expect(MISMATCH, "again: oracle case wrong.safetensors backend=ref64", program_run("oracle case wrong.safetensors backend=ref64"));
+  program_expect(MISMATCH, "again: oracle case wrong.safetensors backend=ref64",
+                 program_run("oracle case wrong.safetensors backend=ref64"));
   struct results r = right_results("conv.safetensors");
-  expect(BAD_INPUT, "the reference in double disagrees", judged(&r, r.count, "wrong.safetensors", ""));
+  program_expect(BAD_INPUT, "the reference in double disagrees", judged(&r, r.count, "wrong.safetensors", ""));
 }
 
 static void bad_input_is_refused_in_one_line(void **state) {
@@ -336,11 +333,13 @@ static void bad_input_is_refused_in_one_line(void **state) {
 
 static void the_examples_of_the_help_work_as_printed(void **state) {
   (void)state;
-  expect(0, "begin with", program_run("oracle"));
-  expect(0, "oracle 0.", program_run("oracle --version"));
-  expect(0, "",
-         program_run("mkdir help && cd help && oracle help case make | sed -n '/^example:/,$p' | tail -n +2 >make.sh && sh -e make.sh"));
-  expect(0, "exit 5", program_run("cd help && oracle case --help | sed -n '/^example:/,$p' | tail -n +2 >case.sh && sh -e case.sh"));
+  program_expect(0, "begin with", program_run("oracle"));
+  program_expect(0, "oracle 0.", program_run("oracle --version"));
+  program_expect(
+      0, "",
+      program_run("mkdir help && cd help && oracle help case make | sed -n '/^example:/,$p' | tail -n +2 >make.sh && sh -e make.sh"));
+  program_expect(0, "exit 5",
+                 program_run("cd help && oracle case --help | sed -n '/^example:/,$p' | tail -n +2 >case.sh && sh -e case.sh"));
 }
 
 /* The first block of Python in docs/verify-your-kernel.md, and its commands. */
@@ -352,16 +351,18 @@ static void the_python_of_the_document_works(void **state) {
     skip();
   }
   assert_true(document[0] != 0);
-  expect(0, "", program_run("sed -n '/^```python/,/^```/p' '%s' | sed '/^```/d' >kernel.py; test -s kernel.py", document));
+  program_expect(0, "", program_run("sed -n '/^```python/,/^```/p' '%s' | sed '/^```/d' >kernel.py; test -s kernel.py", document));
   make_conv("stride=2");
-  expect(0, "pass, 3 tensors as fp32",
-         program_run("'%s' kernel.py conv.safetensors out.safetensors && oracle case conv.safetensors candidate=out.safetensors", python));
-  expect(MISMATCH, "(element)",
-         program_run(
-             "sed 's/padding=attrs\\[\"pad\"\\]/padding=0/; s/nchw(x), /torch.nn.functional.pad(nchw(x), [1] * 4, mode=\"replicate\"), /' "
-             "kernel.py >wrong.py && '%s' wrong.py conv.safetensors out.safetensors && "
-             "oracle case conv.safetensors candidate=out.safetensors",
-             python));
+  program_expect(
+      0, "pass, 3 tensors as fp32",
+      program_run("'%s' kernel.py conv.safetensors out.safetensors && oracle case conv.safetensors candidate=out.safetensors", python));
+  program_expect(
+      MISMATCH, "(element)",
+      program_run(
+          "sed 's/padding=attrs\\[\"pad\"\\]/padding=0/; s/nchw(x), /torch.nn.functional.pad(nchw(x), [1] * 4, mode=\"replicate\"), /' "
+          "kernel.py >wrong.py && '%s' wrong.py conv.safetensors out.safetensors && "
+          "oracle case conv.safetensors candidate=out.safetensors",
+          python));
 }
 
 int main(void) {

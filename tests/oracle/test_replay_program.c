@@ -31,12 +31,6 @@ static int leave(void **state) {
   return 0;
 }
 
-static void expect(int status, const char *part, const struct outcome *o) {
-  if (o->status != status || !(strstr(o->out, part) || strstr(o->err, part))) {
-    fail_msg("exit %d, expected %d with \"%s\":\n%s%s", o->status, status, part, o->out, o->err);
-  }
-}
-
 /* One element of a tensor, moved by a hundredth of itself, in a dump of its own. */
 static void write_spoiled(const char *folder, const char *name, int at) {
   float *x = (float *)recorded_entry(&step, name)->data.data + at, before = *x;
@@ -48,9 +42,9 @@ static void write_spoiled(const char *folder, const char *name, int at) {
 static void a_right_dump_passes_in_one_line(void **state) {
   (void)state;
   const struct outcome *o = program_run("oracle replay right");
-  expect(0, "right: 683 tensors judged as fp32, 268 given: pass; closest to its limit: ", o);
+  program_expect(0, "right: 683 tensors judged as fp32, 268 given: pass; closest to its limit: ", o);
   assert_int_equal(program_lines(o->out), 1);
-  expect(0, "right: 683 tensors judged as fp32, 268 given: pass", program_run("oracle bisect right"));
+  program_expect(0, "right: 683 tensors judged as fp32, 268 given: pass", program_run("oracle bisect right"));
 }
 
 /* The tensor itself, and those that were made of the right one; each line ends with a command that says it again. */
@@ -58,13 +52,13 @@ static void a_wrong_element_is_named_with_its_index_and_a_command(void **state) 
   (void)state;
   write_spoiled("wrong", "0.0/forward/target/1/layer2.0.conv1/y", 17);
   const struct outcome *o = program_run("oracle replay wrong json=wrong.json");
-  expect(MISMATCH, "0.0/forward/target/1/layer2.0.conv1/y[0, 0, 1, 1] is ", o);
-  expect(MISMATCH, "(element): off by ", o);
-  expect(MISMATCH, "; again: oracle replay wrong only='0.0/forward/target/1/layer2.0.conv1/y'", o);
+  program_expect(MISMATCH, "0.0/forward/target/1/layer2.0.conv1/y[0, 0, 1, 1] is ", o);
+  program_expect(MISMATCH, "(element): off by ", o);
+  program_expect(MISMATCH, "; again: oracle replay wrong only='0.0/forward/target/1/layer2.0.conv1/y'", o);
   o = program_run("oracle replay wrong only='0.0/forward/target/1/layer2.0.conv1/y'");
-  expect(MISMATCH, "wrong: 1 tensors judged as fp32, 0 given: 1 wrong, 0 missing or too many, 0 vacuous", o);
-  expect(MISMATCH, "[0, 0, 1, 1]", o);
-  expect(0, "pass", program_run("oracle replay wrong only='*/target/1/layer1.0.conv*/y'"));
+  program_expect(MISMATCH, "wrong: 1 tensors judged as fp32, 0 given: 1 wrong, 0 missing or too many, 0 vacuous", o);
+  program_expect(MISMATCH, "[0, 0, 1, 1]", o);
+  program_expect(0, "pass", program_run("oracle replay wrong only='*/target/1/layer1.0.conv*/y'"));
 
   json_t *root = json_load_file("wrong.json", 0, NULL), *row;
   size_t i, wrong = 0;
@@ -79,19 +73,19 @@ static void a_wrong_element_is_named_with_its_index_and_a_command(void **state) 
   }
   assert_true(wrong >= 1);
   json_decref(root);
-  expect(0, "first divergence: 0.0/forward/target/1/layer2.0.conv1/y", program_run("oracle report wrong.json out=wrong.html"));
+  program_expect(0, "first divergence: 0.0/forward/target/1/layer2.0.conv1/y", program_run("oracle report wrong.json out=wrong.html"));
 }
 
 static void bisect_names_the_first_and_its_inputs(void **state) {
   (void)state;
   write_spoiled("first", "0.0/forward/online/1/layer3.0.conv2/y", 40);
   const struct outcome *o = program_run("oracle bisect first");
-  expect(MISMATCH, "first wrong: 0.0/forward/online/1/layer3.0.conv2/y", o);
-  expect(MISMATCH, "phase forward, network online, view 1, layer layer3.0.conv2, tensor y (conv)", o);
-  expect(MISMATCH, "    0.0/forward/online/1/layer3.0.bn1/y (judged)", o);
-  expect(MISMATCH, "    0.0/state/online/0/layer3.0.conv2.weight/parameter (given)", o);
-  expect(MISMATCH, "units before it are right", o);
-  expect(MISMATCH, "again: oracle bisect first", o);
+  program_expect(MISMATCH, "first wrong: 0.0/forward/online/1/layer3.0.conv2/y", o);
+  program_expect(MISMATCH, "phase forward, network online, view 1, layer layer3.0.conv2, tensor y (conv)", o);
+  program_expect(MISMATCH, "    0.0/forward/online/1/layer3.0.bn1/y (judged)", o);
+  program_expect(MISMATCH, "    0.0/state/online/0/layer3.0.conv2.weight/parameter (given)", o);
+  program_expect(MISMATCH, "units before it are right", o);
+  program_expect(MISMATCH, "again: oracle bisect first", o);
   assert_null(strstr(o->out, "layer3.0.bn2"));
 }
 
@@ -103,8 +97,8 @@ static void what_is_missing_is_incomplete(void **state) {
   recorded_remove(&d, "0.0/ema/target/0/bn1.bias/parameter");
   recorded_write(&d, "short");
   recorded_free(&d);
-  expect(INCOMPLETE, "0.0/ema/target/0/bn1.bias/parameter: missing: the configuration has it", program_run("oracle replay short"));
-  expect(INCOMPLETE, "first wrong: 0.0/ema/target/0/bn1.bias/parameter", program_run("oracle bisect short"));
+  program_expect(INCOMPLETE, "0.0/ema/target/0/bn1.bias/parameter: missing: the configuration has it", program_run("oracle replay short"));
+  program_expect(INCOMPLETE, "first wrong: 0.0/ema/target/0/bn1.bias/parameter", program_run("oracle bisect short"));
 }
 
 static void bad_input_is_refused_in_one_line(void **state) {
@@ -131,10 +125,11 @@ static void the_examples_of_the_help_work_as_printed(void **state) {
   (void)state;
   static const char *const verbs[] = {"replay", "bisect"};
   for (int i = 0; i < 2; i++) {
-    expect(0, "pass",
-           program_run(
-               "mkdir help-%s && cd help-%s && oracle help %s | sed -n '/^example:/,$p' | tail -n +2 >commands.sh && sh -e commands.sh",
-               verbs[i], verbs[i], verbs[i]));
+    program_expect(
+        0, "pass",
+        program_run(
+            "mkdir help-%s && cd help-%s && oracle help %s | sed -n '/^example:/,$p' | tail -n +2 >commands.sh && sh -e commands.sh",
+            verbs[i], verbs[i], verbs[i]));
   }
 }
 

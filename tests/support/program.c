@@ -91,6 +91,12 @@ const struct outcome *program_run(const char *format, ...) {
   return run(command);
 }
 
+void program_expect(int status, const char *words, const struct outcome *o) {
+  if (o->status != status || !(strstr(o->out, words) || strstr(o->err, words))) {
+    fail_msg("exit %d, expected %d with \"%s\":\n%s%s", o->status, status, words, o->out, o->err);
+  }
+}
+
 int program_lines(const char *text) {
   int lines = 0;
   for (; *text; text++) lines += *text == '\n';

@@ -18,6 +18,9 @@ void program_leave(void);
 /* Runs a shell command in which `ediy` is the program under test, and `oracle` and `oracle-mutants` those beside it, if there are any. */
 const struct outcome *program_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Stops the test unless the program ended with this status and printed the words. */
+void program_expect(int status, const char *words, const struct outcome *o);
+
 /* Lines in a text. */
 int program_lines(const char *text);
 
