@@ -66,6 +66,53 @@ static inline void *device_read_bytes(const void *p, size_t bytes) {
 }
 static inline real *device_read(const real *p, ptrdiff_t n) { return device_read_bytes(p, (size_t)n * sizeof *p); }
 
+/* ---- bf16: float's upper half, as cuda/number.h has it. On the host numbers are float. ------------------------------------------------------ */
+
+enum { BF16_BYTES = sizeof(uint16_t) };
+#define BF16_ROUNDOFF 0x1p-9 /* half a unit in the last of 8 places, relative to the number */
+
+/* To nearest, ties to even; a NaN stays one. Through double, and so by other means than the device's: for the exponent e of x a multiple of 2^(e - 7),
+ * or of 2^-133 below the normal numbers. */
+static inline float test_to_bf16(float x) {
+  int exponent;
+  if (!isfinite(x) || x == 0) return x;
+  frexp((double)x, &exponent); /* one more than e */
+  double unit = ldexp(1, exponent - 8 < -133 ? -133 : exponent - 8), rounded = rint((double)x / unit) * unit;
+  return fabs(rounded) >= 0x1p128 ? (float)copysign(INFINITY, (double)x) : (float)rounded;
+}
+static inline void test_round_to_bf16(real *x, ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; i++) x[i] = test_to_bf16(x[i]);
+}
+
+/* n floats rounded to bf16 in device memory; null for null. */
+static inline void *device_from_bf16(const real *x, ptrdiff_t n) {
+  if (!x) return NULL;
+  uint16_t *half = malloc((size_t)n * sizeof *half + 1);
+  if (!half) abort();
+  for (ptrdiff_t i = 0; i < n; i++) {
+    float rounded = test_to_bf16(x[i]);
+    uint32_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    half[i] = (uint16_t)(isnan(rounded) ? 0x7fc0 : bits >> 16);
+  }
+  void *p = device_from_bytes(half, (size_t)n * sizeof *half);
+  free(half);
+  return p;
+}
+static inline void *device_bf16s(ptrdiff_t n) { return device_poisoned((size_t)n * BF16_BYTES); }
+
+/* n numbers in bf16 as float on the host, to be freed. */
+static inline real *device_read_bf16(const void *p, ptrdiff_t n) {
+  uint16_t *half = device_read_bytes(p, (size_t)n * sizeof *half);
+  real *x = test_reals(n);
+  for (ptrdiff_t i = 0; i < n; i++) {
+    uint32_t bits = (uint32_t)half[i] << 16;
+    memcpy(&x[i], &bits, sizeof bits);
+  }
+  free(half);
+  return x;
+}
+
 /* Nothing has failed, and everything is freed. */
 static inline void device_end(void) {
   struct error err = {0};

@@ -60,10 +60,50 @@ static void too_much_memory_is_refused(void **state) {
   device_end();
 }
 
+/* What the other tests rest on when they hand over activations in bf16: bits by hand. */
+static void bf16_is_to_nearest_even_there_and_back(void **state) {
+  (void)state;
+  static const struct {
+    float x;
+    uint16_t bits;
+  } known[] = {{0, 0},
+               {-0.0f, 0x8000},
+               {1, 0x3f80},
+               {0x1.01p0f, 0x3f80},      /* a tie, down to even */
+               {0x1.03p0f, 0x3f82},      /* a tie, up to even */
+               {0x1.010002p0f, 0x3f81},  /* above a tie */
+               {-0x1.02fffep0f, 0xbf81}, /* below one */
+               {0x1.fffp0f, 0x4000},     /* into the next exponent */
+               {0x1.fep127f, 0x7f7f},    /* the largest */
+               {0x1.fefffep127f, 0x7f7f},
+               {0x1.ffp127f, 0x7f80}, /* beyond it by half a unit */
+               {-INFINITY, 0xff80},
+               {0x1p-133f, 0x0001}, /* the smallest */
+               {0x1p-134f, 0x0000},
+               {0x1.8p-133f, 0x0002},
+               {0x1.fep-127f, 0x0080}};
+  enum { KNOWN = sizeof known / sizeof known[0] };
+  float x[KNOWN + 1], back[KNOWN + 1];
+  uint16_t bits[KNOWN];
+  for (int i = 0; i < KNOWN; i++) {
+    uint32_t wide = (uint32_t)known[i].bits << 16;
+    x[i] = known[i].x, bits[i] = known[i].bits;
+    memcpy(&back[i], &wide, sizeof wide);
+  }
+  x[KNOWN] = NAN;
+  void *p = device_from_bf16(x, KNOWN + 1);
+  assert_same_bits(p, bits, KNOWN);
+  real *got = device_read_bf16(p, KNOWN + 1);
+  assert_memory_equal(got, back, KNOWN * sizeof *got);
+  assert_true(isnan(got[KNOWN]));
+  free(got);
+  device_end();
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_gpu_that_is_not_there_is_refused),
-                                     cmocka_unit_test(a_status_before_opening_is_refused), cmocka_unit_test(every_operation_is_there),
-                                     cmocka_unit_test(memory_is_zero_at_first_and_keeps_what_is_put_there),
-                                     cmocka_unit_test(too_much_memory_is_refused)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_gpu_that_is_not_there_is_refused), cmocka_unit_test(a_status_before_opening_is_refused),
+      cmocka_unit_test(every_operation_is_there),           cmocka_unit_test(memory_is_zero_at_first_and_keeps_what_is_put_there),
+      cmocka_unit_test(too_much_memory_is_refused),         cmocka_unit_test(bf16_is_to_nearest_even_there_and_back)};
   return cmocka_run_group_tests_name("cuda device", tests, NULL, NULL);
 }
