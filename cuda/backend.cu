@@ -155,14 +155,15 @@ static void fill(struct backend *table) {
   b.all_finite = cuda_all_finite;
 }
 
-const struct backend *backend_cuda(int device, struct error *err) {
-  static struct backend table;
+const struct backend *backend_cuda(int device, const struct backend_cuda_options *options, struct error *err) {
+  static struct backend tables[CUDA_PRECISIONS];
   if (state.open && device != state.device) {
     fail(err, "cuda: GPU %d is open, and a process uses one; asked for GPU %d", state.device, device);
     return nullptr;
   }
   if (!state.open && !open_device(device, err)) return nullptr;
-  fill(&table);
   state.open = true, state.device = device;
-  return &table;
+  struct backend *table = &tables[options ? options->precision : CUDA_FP32];
+  fill(table);
+  return table;
 }

@@ -17,10 +17,19 @@ extern "C" {
 #error "the CUDA backend is float: compile what uses it with -DEDIY_REAL_BITS=32"
 #endif
 
-/* Opens a GPU, by its number as CUDA counts those that CUDA_VISIBLE_DEVICES leaves. Null, with one line in err, without a driver,
- * with one too old, without that GPU, or with one older than compute capability 8.0. A second call returns the table of the
- * first; another number then fails. The table lives as long as the process. */
-MUST_CHECK const struct backend *backend_cuda(int device, struct error *err);
+/* What products are computed in, and what activations are stored as. */
+enum cuda_precision { CUDA_FP32, CUDA_PRECISIONS };
+
+/* Which of the twins a table is filled with. All zero: the defaults. */
+struct backend_cuda_options {
+  enum cuda_precision precision;
+};
+
+/* Opens a GPU, by its number as CUDA counts those that CUDA_VISIBLE_DEVICES leaves, and fills a table as the options say; null: the defaults.
+ * Null, with one line in err, without a driver, with one too old, without that GPU, or with one older than compute capability 8.0. The GPU
+ * is opened once: a second call with the same options returns the same table, one with others another table of the same GPU, stream and
+ * failures; another number then fails. Tables live as long as the process. */
+MUST_CHECK const struct backend *backend_cuda(int device, const struct backend_cuda_options *options, struct error *err);
 
 /* Waits for the GPU and says whether all went well since backend_cuda: the operations of the table cannot. After a failure nothing
  * more is computed, download fills its host memory with bytes of ones (NaN, and -1 for an index), and every call here fails with the first

@@ -8,7 +8,7 @@
 
 static const struct backend *cuda; /* of the process, which has one GPU */
 static bool start_cuda(struct error *err) {
-  cuda = backend_open(BACKEND_CUDA, err);
+  cuda = backend_open(&(struct backend_options){.backend = BACKEND_CUDA}, err);
   return cuda != NULL;
 }
 static const struct backend *backend_of_gpu(void) { return cuda; }

@@ -100,7 +100,7 @@ static bool time_steps(const struct bench *o, struct figures *f, struct error *e
   if (!architecture_named(backbones[o->backbone], &c.arch)) return fail(err, "bench: no backbone of that name");
   void *view[2] = {0};
   struct model m = {0};
-  const struct backend *b = backend_open((enum backend_choice)o->backend, err);
+  const struct backend *b = backend_open(&(struct backend_options){.backend = (enum backend_choice)o->backend}, err);
   if (!b) return false;
   bool whole = b != backend_reference(); /* waiting after every operation costs time there: whole steps are timed without */
   const struct backend *timed = profile_backend(b);

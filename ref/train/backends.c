@@ -5,7 +5,7 @@
 #ifdef EDIY_CUDA
 #include "cuda/backend.h"
 
-static const struct backend *open_cuda(struct error *err) { return backend_cuda(0, err); }
+static const struct backend *open_cuda(struct error *err) { return backend_cuda(0, NULL, err); }
 #else
 static const struct backend *open_cuda(struct error *err) {
   fail(err, "backend=cuda: this program was built without CUDA; build it with make CUDA=1, which needs nvcc, or use backend=reference");
@@ -13,6 +13,6 @@ static const struct backend *open_cuda(struct error *err) {
 }
 #endif
 
-const struct backend *backend_open(enum backend_choice choice, struct error *err) {
-  return choice == BACKEND_CUDA ? open_cuda(err) : backend_reference();
+const struct backend *backend_open(const struct backend_options *options, struct error *err) {
+  return options->backend == BACKEND_CUDA ? open_cuda(err) : backend_reference();
 }

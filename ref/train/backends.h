@@ -7,8 +7,13 @@
 enum backend_choice { BACKEND_REFERENCE, BACKEND_CUDA };
 #define BACKEND_CHOICES "reference | cuda" /* as option_choices have it, in the order of the enum */
 
+/* All zero: the reference. */
+struct backend_options {
+  enum backend_choice backend;
+};
+
 /* The table, which lives as long as the process. Null, with one line in err, where it cannot be used: there is no GPU, or the program was
  * built without CUDA (make CUDA=1 builds with it). */
-MUST_CHECK const struct backend_f32 *backend_open(enum backend_choice choice, struct error *err);
+MUST_CHECK const struct backend_f32 *backend_open(const struct backend_options *options, struct error *err);
 
 #endif

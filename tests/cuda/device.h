@@ -17,7 +17,7 @@
 /* The backend under test, or the test is skipped. */
 static inline const struct backend *device_backend(void) {
   struct error err = {0};
-  const struct backend *b = backend_cuda(0, &err);
+  const struct backend *b = backend_cuda(0, NULL, &err);
   if (!b) {
     print_message("%s\n", err.text);
     skip();

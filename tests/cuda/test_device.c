@@ -4,7 +4,7 @@
 static void a_gpu_that_is_not_there_is_refused(void **state) {
   (void)state;
   struct error err = {0};
-  assert_null(backend_cuda(1000, &err));
+  assert_null(backend_cuda(1000, NULL, &err));
   assert_true(strncmp(err.text, "cuda: ", 6) == 0 && !strchr(err.text, '\n'));
   print_message("%s\n", err.text);
 }
@@ -23,7 +23,8 @@ static void every_operation_is_there(void **state) {
   for (size_t i = 0; i < sizeof *b / sizeof *entry; i++)
     if (!entry[i]) fail_msg("entry %zu of the table is empty", i);
   struct error err = {0};
-  assert_true(b == backend_cuda(0, &err));
+  assert_true(b == backend_cuda(0, NULL, &err));
+  assert_true(b == backend_cuda(0, &(struct backend_cuda_options){0}, &err));
 }
 
 static void memory_is_zero_at_first_and_keeps_what_is_put_there(void **state) {

@@ -8,7 +8,7 @@ static const struct shim_machine sound = {.devices = 1, .driver = 13000, .runtim
 static void is_refused(struct shim_machine machine, int device, const char *words) {
   struct error err = {0};
   shim_machine = machine;
-  assert_null(backend_cuda(device, &err));
+  assert_null(backend_cuda(device, NULL, &err));
   if (!strstr(err.text, words) || strncmp(err.text, "cuda: ", 6) != 0 || strchr(err.text, '\n'))
     fail_msg("'%s' does not say '%s'", err.text, words);
   shim_machine = sound;
@@ -33,9 +33,9 @@ static void a_machine_without_a_usable_gpu_is_refused(void **state) {
 static void one_gpu_a_process(void **state) {
   (void)state;
   struct error err = {0};
-  const struct backend *b = backend_cuda(0, &err);
-  assert_true(b && b == backend_cuda(0, &err));
-  assert_null(backend_cuda(1, &err));
+  const struct backend *b = backend_cuda(0, NULL, &err);
+  assert_true(b && b == backend_cuda(0, NULL, &err));
+  assert_null(backend_cuda(1, NULL, &err));
   assert_non_null(strstr(err.text, "GPU 0 is open"));
 }
 

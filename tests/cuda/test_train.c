@@ -18,8 +18,8 @@ static char folder[FOLDER_PATH];
 
 /* In the place of the library's (the linker takes this one): what stands for the reference is chosen by the tests. */
 static const struct backend *reference_now;
-const struct backend *backend_open(enum backend_choice choice, struct error *err) {
-  return choice == BACKEND_CUDA ? backend_cuda(0, err) : reference_now;
+const struct backend *backend_open(const struct backend_options *options, struct error *err) {
+  return options->backend == BACKEND_CUDA ? backend_cuda(0, NULL, err) : reference_now;
 }
 
 static void run_on(const struct backend *reference, const char *out, const char *extra) {
