@@ -14,7 +14,6 @@
 #define TRAIN "ediy train " KEYS
 
 static int enter(void **state) {
-  (void)state;
   const char *build = getenv("BUILD");
   char program[PATH_MAX], absolute[PATH_MAX];
   snprintf(program, sizeof program, "%s/shim/oracle", build ? build : "build");
@@ -22,14 +21,8 @@ static int enter(void **state) {
   setenv("ORACLE", absolute, 1);
   snprintf(program, sizeof program, "%s/shim/ediy", build ? build : "build");
   setenv("EDIY", program, 1);
-  program_enter();
+  program_enter(state);
   assert_runs("ediy scenes out=s images=8 val=4 classes=2 size=24");
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
   return 0;
 }
 
@@ -135,5 +128,5 @@ int main(void) {
                                      cmocka_unit_test(what_is_not_finite_is_named),
                                      cmocka_unit_test(the_oracle_judges_every_operation),
                                      cmocka_unit_test(the_oracle_judges_a_whole_step)};
-  return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, leave);
+  return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, program_leave);
 }

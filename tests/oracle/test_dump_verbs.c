@@ -14,18 +14,6 @@ enum { MISMATCH = 1, BAD_INPUT = 2, INCOMPLETE = 5 };
 
 #define SMALL "preset=sanity batch=4 size=16 projector.hidden=16 projector.out=8"
 
-static int enter(void **state) {
-  (void)state;
-  program_enter();
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
-  return 0;
-}
-
 /* Exit status, and a part of what was printed on either stream. */
 static const struct outcome *expect(int status, const char *part, const struct outcome *o) {
   if (o->status != status || !(strstr(o->out, part) || strstr(o->err, part)))
@@ -121,7 +109,7 @@ static void the_examples_of_the_help_work_as_printed(void **state) {
 }
 
 int main(void) {
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, program_enter, program_leave)
   const struct CMUnitTest tests[] = {IN_FOLDER(two_precisions_agree_by_drift), IN_FOLDER(what_is_missing_is_incomplete),
                                      IN_FOLDER(backends_drift_and_repeat_themselves), IN_FOLDER(bad_input_is_refused_in_one_line),
                                      IN_FOLDER(the_examples_of_the_help_work_as_printed)};

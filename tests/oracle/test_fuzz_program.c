@@ -7,18 +7,6 @@
 
 enum { PASS = 0, MISMATCH = 1, BAD_INPUT = 2 };
 
-static int enter(void **state) {
-  (void)state;
-  program_enter();
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
-  return 0;
-}
-
 static json_t *read_json(const char *path, const char *format, int exit) {
   json_error_t why;
   json_t *root = json_load_file(path, 0, &why);
@@ -84,5 +72,5 @@ int main(void) {
       cmocka_unit_test(every_fault_has_its_score),
       cmocka_unit_test(what_cannot_be_written_is_an_error),
   };
-  return cmocka_run_group_tests(tests, enter, leave);
+  return cmocka_run_group_tests(tests, program_enter, program_leave);
 }

@@ -18,16 +18,8 @@ enum { MISMATCH = 1, BAD_INPUT = 2, VACUOUS = 3, INCOMPLETE = 5 };
 static char document[PATH_MAX];
 
 static int enter(void **state) {
-  (void)state;
   if (!realpath("docs/verify-your-kernel.md", document)) document[0] = 0;
-  program_enter();
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
-  return 0;
+  return program_enter(state);
 }
 
 /* Exit status, and a part of what was printed on either stream. */
@@ -384,5 +376,5 @@ int main(void) {
       cmocka_unit_test(the_examples_of_the_help_work_as_printed),
       cmocka_unit_test(the_python_of_the_document_works),
   };
-  return cmocka_run_group_tests(tests, enter, leave);
+  return cmocka_run_group_tests(tests, enter, program_leave);
 }

@@ -13,17 +13,9 @@ enum { BAD_INPUT = 2 };
 
 static char *page; /* the last one that was made */
 
-static int enter(void **state) {
-  (void)state;
-  program_enter();
-  return 0;
-}
-
 static int leave(void **state) {
-  (void)state;
   free(page);
-  program_leave();
-  return 0;
+  return program_leave(state);
 }
 
 static void write_findings(const char *text) {
@@ -264,5 +256,5 @@ int main(void) {
       cmocka_unit_test(bad_input_is_refused_in_one_line),
       cmocka_unit_test(the_example_of_the_help_works_as_printed),
   };
-  return cmocka_run_group_tests(tests, enter, leave);
+  return cmocka_run_group_tests(tests, program_enter, leave);
 }

@@ -7,18 +7,6 @@
 #include "support/cmocka.h"
 #include "support/program.h"
 
-static int enter(void **state) {
-  (void)state;
-  program_enter();
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
-  return 0;
-}
-
 /* Calls visit with the name of every verb in `ediy help`: lines that begin with two blanks, the name, at least two blanks. */
 static int for_each_verb(void (*visit)(const char *verb)) {
   static char list[65536];
@@ -137,5 +125,5 @@ int main(void) {
                                      cmocka_unit_test(values_out_of_range_are_named),
                                      cmocka_unit_test(missing_and_damaged_files_are_named),
                                      cmocka_unit_test(outputs_that_cannot_be_written_are_named)};
-  return cmocka_run_group_tests_name("command line", tests, enter, leave);
+  return cmocka_run_group_tests_name("command line", tests, program_enter, program_leave);
 }

@@ -14,16 +14,9 @@
 #define BYOL TRAIN "lambda1=0 lambda2=0 "
 
 static int enter(void **state) {
-  (void)state;
-  program_enter();
+  program_enter(state);
   assert_runs("ediy scenes out=s images=32 val=8 classes=2 size=24");
   assert_runs("ediy export weights=random " SMALL " out=w.safetensors");
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
   return 0;
 }
 
@@ -178,5 +171,5 @@ int main(void) {
                                      cmocka_unit_test(results_without_checkpoints_are_kept),
                                      cmocka_unit_test(a_lost_terminal_or_pipe_leaves_a_checkpoint),
                                      cmocka_unit_test(full_outputs_are_named)};
-  return cmocka_run_group_tests_name("hostile users", tests, enter, leave);
+  return cmocka_run_group_tests_name("hostile users", tests, enter, program_leave);
 }

@@ -7,18 +7,6 @@
 #include "support/cmocka.h"
 #include "support/program.h"
 
-static int enter(void **state) {
-  (void)state;
-  program_enter();
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
-  return 0;
-}
-
 static struct image open_picture(const char *path) {
   struct error err;
   struct image image;
@@ -112,5 +100,5 @@ int main(void) {
                                      cmocka_unit_test(curves_are_drawn_while_the_run_writes),
                                      cmocka_unit_test(damaged_logs_are_named_with_the_line),
                                      cmocka_unit_test(matches_show_every_region_of_a_small_map)};
-  return cmocka_run_group_tests_name("pictures", tests, enter, leave);
+  return cmocka_run_group_tests_name("pictures", tests, program_enter, program_leave);
 }

@@ -7,18 +7,6 @@
 
 #define SMALL "backbone=small stem=cifar size=16 projector.hidden=16 projector.out=8"
 
-static int enter(void **state) {
-  (void)state;
-  program_enter();
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
-  return 0;
-}
-
 /* The first signal ends a run by that signal, with a checkpoint that resume=auto goes on from to the same weights. */
 static void a_signal_leaves_a_checkpoint_to_go_on_from(void **state) {
   (void)state;
@@ -63,5 +51,5 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_signal_leaves_a_checkpoint_to_go_on_from),
                                      cmocka_unit_test(evaluation_does_not_depend_on_threads),
                                      cmocka_unit_test(weights_survive_export_and_import)};
-  return cmocka_run_group_tests_name("runs", tests, enter, leave);
+  return cmocka_run_group_tests_name("runs", tests, program_enter, program_leave);
 }

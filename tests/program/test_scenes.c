@@ -8,18 +8,6 @@
 #include "support/cmocka.h"
 #include "support/program.h"
 
-static int enter(void **state) {
-  (void)state;
-  program_enter();
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
-  return 0;
-}
-
 static void the_number_of_threads_changes_nothing(void **state) {
   (void)state;
   assert_runs("OMP_NUM_THREADS=1 ediy scenes out=one images=30 val=7 classes=12 size=48");
@@ -99,5 +87,5 @@ int main(void) {
                                      cmocka_unit_test(more_images_leave_the_first_ones_alone),
                                      cmocka_unit_test(pixels_are_the_same_on_every_machine), cmocka_unit_test(maps_agree_with_labels),
                                      cmocka_unit_test(nothing_is_overwritten_or_left_half_done)};
-  return cmocka_run_group_tests_name("scenes", tests, enter, leave);
+  return cmocka_run_group_tests_name("scenes", tests, program_enter, program_leave);
 }

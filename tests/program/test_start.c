@@ -13,20 +13,13 @@
 static char preload[PATH_MAX];
 
 static int enter(void **state) {
-  (void)state;
   const char *build = getenv("BUILD");
   char path[PATH_MAX];
   snprintf(path, sizeof path, "%s/tests/program/old_kernels.so", build ? build : "build");
   if (!realpath(path, preload)) return -1;
-  program_enter();
+  program_enter(state);
   unsetenv("OPENBLAS_CORETYPE");
   unsetenv("EDIY_RESTARTED");
-  return 0;
-}
-
-static int leave(void **state) {
-  (void)state;
-  program_leave();
   return 0;
 }
 
@@ -65,5 +58,5 @@ static void kernels_that_the_user_has_chosen_stay(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(old_kernels_are_replaced_where_the_processor_has_more),
                                      cmocka_unit_test(kernels_that_the_user_has_chosen_stay)};
-  return cmocka_run_group_tests(tests, enter, leave);
+  return cmocka_run_group_tests(tests, enter, program_leave);
 }

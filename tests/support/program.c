@@ -14,7 +14,8 @@
 
 static char program[PATH_MAX], home[PATH_MAX], folder[PATH_MAX];
 
-void program_enter(void) {
+int program_enter(void **state) {
+  (void)state;
   const char *name = getenv("EDIY"), *build = getenv("BUILD"), *tmp = getenv("TMPDIR");
   static const char *const beside[] = {"oracle", "oracle-mutants"};
   char built[PATH_MAX], other[2][PATH_MAX];
@@ -43,6 +44,7 @@ void program_enter(void) {
     if (other[i][0]) assert_int_equal(symlink(other[i], link), 0);
   }
   assert_int_equal(chdir(folder), 0);
+  return 0;
 }
 
 static int remove_one(const char *path, const struct stat *s, int type, struct FTW *at) {
@@ -50,12 +52,14 @@ static int remove_one(const char *path, const struct stat *s, int type, struct F
   return remove(path);
 }
 
-void program_leave(void) {
+int program_leave(void **state) {
+  (void)state;
   assert_int_equal(chdir(home), 0);
   char bin[PATH_MAX + 8];
   snprintf(bin, sizeof bin, "%s.bin", folder);
   nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
   nftw(bin, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  return 0;
 }
 
 static void slurp(const char *path, char *text, size_t size) {

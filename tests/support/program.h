@@ -10,10 +10,10 @@ struct outcome {
   char out[65536], err[8192]; /* what it printed, cut to this much */
 };
 
-/* Enters a new empty folder below TMPDIR or /tmp; program_leave removes it with everything in it. Stops the test when there is no
- * program. */
-void program_enter(void);
-void program_leave(void);
+/* A group's set-up and tear-down: enters a new empty folder below TMPDIR or /tmp; program_leave removes it with everything in it. Stops the
+ * test when there is no program. state is not used. */
+int program_enter(void **state);
+int program_leave(void **state);
 
 /* Runs a shell command in which `ediy` is the program under test, and `oracle` and `oracle-mutants` those beside it, if there are any. */
 const struct outcome *program_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
