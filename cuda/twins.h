@@ -1,17 +1,30 @@
 /* The twins: each has the arguments, shapes and contract of the reference's function in ref/op under the same name without cuda_, on
  * device memory. What differs from that contract (the order of a sum, scratch) stands above the function in its .cu file.
- * Scratch sizes are in bytes. Internal to cuda/. */
+ * Scratch sizes are in bytes. Internal to cuda/; for C and C++. */
 #ifndef EDIY_CUDA_TWINS_H
 #define EDIY_CUDA_TWINS_H
 
+#ifdef __cplusplus
 extern "C" {
+#endif
+
 #include "op/backend.h"
-}
 
 size_t cuda_conv_scratch(const struct conv *g);
 void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
 void cuda_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
 void cuda_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
+
+/* The same on tensor cores, in two classes of precision. _tf32: every tensor float, operands rounded to tf32 (11 bits) on their way in. _bf16: x,
+ * y, dy and dx are bf16 behind their pointers, w is float and rounded to bf16 on its way in, dw is float. Sums are float in both. */
+size_t cuda_conv_scratch_tf32(const struct conv *g);
+void cuda_conv_forward_tf32(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_backward_data_tf32(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
+void cuda_conv_backward_weights_tf32(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
+size_t cuda_conv_scratch_bf16(const struct conv *g);
+void cuda_conv_forward_bf16(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_backward_data_bf16(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
+void cuda_conv_backward_weights_bf16(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
 size_t cuda_norm_scratch(const struct norm *g);
 void cuda_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
@@ -31,6 +44,16 @@ void cuda_linear_forward(const struct linear *g, const real *x, const real *w, c
 void cuda_linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
 void cuda_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
 
+/* On tensor cores, as for convolution; b and db are float. */
+size_t cuda_linear_scratch_tf32(const struct linear *g);
+void cuda_linear_forward_tf32(const struct linear *g, const real *x, const real *w, const real *b, real *y);
+void cuda_linear_backward_data_tf32(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
+void cuda_linear_backward_weights_tf32(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
+size_t cuda_linear_scratch_bf16(const struct linear *g);
+void cuda_linear_forward_bf16(const struct linear *g, const real *x, const real *w, const real *b, real *y);
+void cuda_linear_backward_data_bf16(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
+void cuda_linear_backward_weights_bf16(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
+
 size_t cuda_match_scratch(const struct match *g);
 void cuda_match_diversity(const struct match *g, const real *t, int32_t *d, void *scratch);
 void cuda_match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch);
@@ -49,5 +72,9 @@ void cuda_ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);
 void cuda_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w, real *m);
 void cuda_ema_update_all(int count, const struct ema_part *part, double tau, const real *theta, real *xi);
 bool cuda_all_finite(ptrdiff_t n, const real *x); /* in backend.h only: the reference looks on the host (train/watch.c) */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
