@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cuda/number.h"
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
 
@@ -118,8 +119,26 @@ static bool open_device(int device, struct error *err) {
   return fail(err, "cuda: opening GPU %d: %s; look at nvidia-smi", device, cudaGetErrorString(status));
 }
 
+/* Where activations are bf16, what reads and writes them. */
+static void fill_bf16(struct backend &b) {
+  b.name = "cuda:bf16", b.activation_size = sizeof(struct bf16);
+  b.norm_forward_train = cuda_norm_forward_train_bf16;
+  b.norm_forward_eval = cuda_norm_forward_eval_bf16;
+  b.norm_backward_train = cuda_norm_backward_train_bf16;
+  b.maxpool_forward = cuda_maxpool_forward_bf16;
+  b.maxpool_backward = cuda_maxpool_backward_bf16;
+  b.avgpool_forward = cuda_avgpool_forward_bf16;
+  b.avgpool_backward = cuda_avgpool_backward_bf16;
+  b.match_diversity = cuda_match_diversity_bf16;
+  b.match_invariance = cuda_match_invariance_bf16;
+  b.loss_byol = cuda_loss_byol_bf16;
+  b.loss_rdem = cuda_loss_rdem_bf16;
+  b.loss_rdem_instance = cuda_loss_rdem_instance_bf16;
+  b.loss_riem = cuda_loss_riem_bf16;
+}
+
 /* Assigned, not initialised: C++17 has no designators. */
-static void fill(struct backend *table) {
+static void fill(struct backend *table, enum cuda_precision precision) {
   struct backend &b = *table;
   b.name = "cuda", b.activation_size = sizeof(real);
   b.reserve = cuda_reserve, b.release = cuda_release;
@@ -153,6 +172,7 @@ static void fill(struct backend *table) {
   b.lars_update_all = cuda_lars_update_all;
   b.ema_update_all = cuda_ema_update_all;
   b.all_finite = cuda_all_finite;
+  if (precision == CUDA_BF16) fill_bf16(b);
 }
 
 const struct backend *backend_cuda(int device, const struct backend_cuda_options *options, struct error *err) {
@@ -163,7 +183,7 @@ const struct backend *backend_cuda(int device, const struct backend_cuda_options
   }
   if (!state.open && !open_device(device, err)) return nullptr;
   state.open = true, state.device = device;
-  struct backend *table = &tables[options ? options->precision : CUDA_FP32];
-  fill(table);
-  return table;
+  enum cuda_precision precision = options ? options->precision : CUDA_FP32;
+  fill(&tables[precision], precision);
+  return &tables[precision];
 }

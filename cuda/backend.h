@@ -17,8 +17,12 @@ extern "C" {
 #error "the CUDA backend is float: compile what uses it with -DEDIY_REAL_BITS=32"
 #endif
 
-/* What products are computed in, and what activations are stored as. */
-enum cuda_precision { CUDA_FP32, CUDA_PRECISIONS };
+/* What products are computed in, and what activations and their gradients are stored as (docs/cuda.md):
+ *     FP32   float, float
+ *     TF32   operands rounded to TF32, sums in float; stored as float
+ *     BF16   operands in bf16, sums in float; stored as bf16, activation_size 2
+ * All else is the same in each: parameters, their gradients, momentum and statistics are float, and summed in double. */
+enum cuda_precision { CUDA_FP32, CUDA_TF32, CUDA_BF16, CUDA_PRECISIONS };
 
 /* Which of the twins a table is filled with. All zero: the defaults. */
 struct backend_cuda_options {

@@ -1,7 +1,10 @@
 /* The three losses. Twin of ref/op/loss.c, and the same bits: rows are summed as the reference sums them (rows.h), regions in its order.
  *
  * One block an image. Eight lanes share a row, so GROUPS rows are in work at a time; groups past the last row repeat it without writing,
- * because all lanes of a warp take part in a shuffle. The cosines of an image go through the scratch, and one thread adds them in order. */
+ * because all lanes of a warp take part in a shuffle. The cosines of an image go through the scratch, and one thread adds them in order.
+ *
+ * T is what activations and their gradients are stored as: bf16 ones are widened, a gradient that would be written as float is rounded once
+ * more. Values are double. */
 #include <assert.h>
 
 #include "cuda/rows.h"
@@ -15,15 +18,19 @@ __device__ __host__ static inline ptrdiff_t image_scratch(ptrdiff_t n, ptrdiff_t
 
 size_t cuda_loss_scratch(const struct loss *g) { return (size_t)(g->b * image_scratch(g->n, g->c)) * sizeof(double); }
 
+/* A number as a double, whatever it is stored as. */
+template <class T> __device__ static inline double exact(T x) { return (double)widen(x); }
+template <> __device__ inline double exact<double>(double x) { return x; }
+
 /* cos(a, u) of a unit row u that takes no gradient, u[k] = x[k] inverse_x; adds factor * d cos / d a to da, unless null:
- *     d cos / d a = (u - cos a / |a|) / |a|,    and u / guard's length below the guard, where the length is a constant. X: float, or
+ *     d cos / d a = (u - cos a / |a|) / |a|,    and u / guard's length below the guard, where the length is a constant. X: T, or
  * double for a row that was averaged in double. */
-template <class X> __device__ static double cosine(ptrdiff_t c, const float *a, const X *x, double inverse_x, double factor, float *da) {
+template <class T, class X> __device__ static double cosine(ptrdiff_t c, const T *a, const X *x, double inverse_x, double factor, T *da) {
   double inverse = row_inverse(row_products(c, a, a)), lane = 0;
-  for (ptrdiff_t k = threadIdx.x % LANES; k < c; k += LANES) lane += (double)a[k] * ((double)x[k] * inverse_x);
+  for (ptrdiff_t k = threadIdx.x % LANES; k < c; k += LANES) lane += exact(a[k]) * (exact(x[k]) * inverse_x);
   double cos = inverse * join_lanes(lane), along = row_is_guarded(inverse) ? 0.0 : cos * inverse;
   for (ptrdiff_t k = threadIdx.x % LANES; da && k < c; k += LANES)
-    da[k] = (float)((double)da[k] + factor * inverse * ((double)x[k] * inverse_x - along * (double)a[k]));
+    da[k] = narrow<T>((float)(exact(da[k]) + factor * inverse * (exact(x[k]) * inverse_x - along * exact(a[k]))));
   return cos;
 }
 
@@ -44,28 +51,39 @@ __device__ static inline ptrdiff_t row_of_group(ptrdiff_t from, ptrdiff_t n, boo
 /* ---- Eq. 2: BYOL -------------------------------------------------------------------------------------------------------------------- */
 
 /* A group of lanes an image. */
-__global__ static void byol(ptrdiff_t b, ptrdiff_t c, const float *q, const float *z, double factor, double *value, float *dq) {
+template <class T> __global__ static void byol(ptrdiff_t b, ptrdiff_t c, const T *q, const T *z, double factor, double *value, T *dq) {
   bool is_row;
   ptrdiff_t row = row_of_group((ptrdiff_t)blockIdx.x * GROUPS, b, &is_row);
-  const float *zb = z + row * c;
+  const T *zb = z + row * c;
   double inverse = row_inverse(row_products(c, zb, zb));
   double cos = cosine(c, q + row * c, zb, inverse, factor, dq && is_row ? dq + row * c : nullptr);
   if (is_row && threadIdx.x % LANES == 0) value[row] = 2.0 - 2.0 * cos;
 }
 
+template <class T> static void byol_as(const struct loss *g, const T *q, const T *z, double scale, double *value, T *dq) {
+  double factor = -2.0 * scale / (double)g->b;
+  LAUNCH(byol<T>, blocks_for(g->b * LANES), dim3(BLOCK_THREADS), 0, cuda_stream(), g->b, g->c, q, z, factor, value,
+         scale == 0 ? nullptr : dq);
+  cuda_launched("loss_byol");
+}
+
 /* value: overwritten; dq: added to, null for none. */
 void cuda_loss_byol(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *) {
-  double factor = -2.0 * scale / (double)g->b;
-  LAUNCH(byol, blocks_for(g->b * LANES), dim3(BLOCK_THREADS), 0, cuda_stream(), g->b, g->c, q, z, factor, value, scale == 0 ? nullptr : dq);
-  cuda_launched("loss_byol");
+  byol_as(g, q, z, scale, value, dq);
+}
+
+/* q, z, dq: bf16. */
+void cuda_loss_byol_bf16(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *) {
+  byol_as(g, activations<bf16>(q), activations<bf16>(z), scale, value, activations<bf16>(dq));
 }
 
 /* ---- Eq. 5: R-DEM ------------------------------------------------------------------------------------------------------------------- */
 
 /* dr[i] += factor / |r[i]| sum over the partners k of i of (u[k] - cos[k] u[i]): its own term first, then every j matched to it in rising
  * order, unless the match is a constant. All threads of the block walk over the terms; each has its own channels. */
-__device__ static void rdem_gradient(struct loss g, const float *r, const int32_t *d, enum rdem_stopgrad stopgrad, double factor,
-                                     const double *inverse, const double *cos, float *dr) {
+template <class T>
+__device__ static void rdem_gradient(struct loss g, const T *r, const int32_t *d, enum rdem_stopgrad stopgrad, double factor,
+                                     const double *inverse, const double *cos, T *dr) {
   ptrdiff_t terms = stopgrad == RDEM_STOPGRAD_NONE ? g.n : 0;
   for (ptrdiff_t i = 0; i < g.n; i++)
     for (ptrdiff_t k = threadIdx.x; k < g.c; k += BLOCK_THREADS) {
@@ -73,17 +91,18 @@ __device__ static void rdem_gradient(struct loss g, const float *r, const int32_
       for (ptrdiff_t term = -1; term < terms; term++) {
         if (term >= 0 && d[term] != i) continue;
         ptrdiff_t partner = term < 0 ? d[i] : term;
-        row += inverse[partner] * (double)r[partner * g.c + k];
+        row += inverse[partner] * exact(r[partner * g.c + k]);
         cosines += cos[term < 0 ? i : term];
       }
       double along = row_is_guarded(inverse[i]) ? 0.0 : cosines * inverse[i];
-      float *at = dr + i * g.c + k;
-      *at = (float)((double)*at + factor * inverse[i] * (row - along * (double)r[i * g.c + k]));
+      T *at = dr + i * g.c + k;
+      *at = narrow<T>((float)(exact(*at) + factor * inverse[i] * (row - along * exact(r[i * g.c + k]))));
     }
 }
 
-__global__ static void rdem(struct loss g, const float *r, const int32_t *d, enum rdem_stopgrad stopgrad, double factor, double *value,
-                            float *dr, double *scratch) {
+template <class T>
+__global__ static void rdem(struct loss g, const T *r, const int32_t *d, enum rdem_stopgrad stopgrad, double factor, double *value, T *dr,
+                            double *scratch) {
   const ptrdiff_t b = blockIdx.x, n = g.n, c = g.c;
   double *inverse = scratch + b * image_scratch(n, c), *cos = inverse + n;
   bool is_row;
@@ -105,25 +124,38 @@ __global__ static void rdem(struct loss g, const float *r, const int32_t *d, enu
   if (dr) rdem_gradient(g, r, d, stopgrad, factor, inverse, cos, dr + b * n * c);
 }
 
-/* value: overwritten; dr: added to, null for none. */
-void cuda_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
-                    real *dr, void *scratch) {
+template <class T>
+static void rdem_as(const struct loss *g, const T *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value, T *dr,
+                    void *scratch) {
   double factor = scale / ((double)g->b * (double)g->n);
-  LAUNCH(rdem, dim3((unsigned)g->b), dim3(BLOCK_THREADS), 0, cuda_stream(), *g, r, d, stopgrad, factor, value, scale == 0 ? nullptr : dr,
+  LAUNCH(rdem<T>, dim3((unsigned)g->b), dim3(BLOCK_THREADS), 0, cuda_stream(), *g, r, d, stopgrad, factor, value, scale == 0 ? nullptr : dr,
          (double *)scratch);
   cuda_launched("loss_rdem");
 }
 
+/* value: overwritten; dr: added to, null for none. */
+void cuda_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
+                    real *dr, void *scratch) {
+  rdem_as(g, r, d, stopgrad, scale, value, dr, scratch);
+}
+
+/* r, dr: bf16. */
+void cuda_loss_rdem_bf16(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
+                         real *dr, void *scratch) {
+  rdem_as(g, activations<bf16>(r), d, stopgrad, scale, value, activations<bf16>(dr), scratch);
+}
+
 /* The negative is the mean row of another image: its sums over regions a thread a channel, its length by one thread, both in order. */
-__global__ static void rdem_instance(struct loss g, const float *r, const float *g_target, const int32_t *neg, double factor, double *value,
-                                     float *dr, double *scratch) {
+template <class T>
+__global__ static void rdem_instance(struct loss g, const T *r, const T *g_target, const int32_t *neg, double factor, double *value, T *dr,
+                                     double *scratch) {
   const ptrdiff_t b = blockIdx.x, n = g.n, c = g.c;
   double *inverse = scratch + b * image_scratch(n, c), *cos = inverse + n, *u = cos + n;
   assert(neg[b] >= 0 && neg[b] < g.b);
-  const float *negative = g_target + neg[b] * n * c;
+  const T *negative = g_target + neg[b] * n * c;
   for (ptrdiff_t k = threadIdx.x; k < c; k += BLOCK_THREADS) {
     double sum = 0;
-    for (ptrdiff_t j = 0; j < n; j++) sum += (double)negative[j * c + k];
+    for (ptrdiff_t j = 0; j < n; j++) sum += exact(negative[j * c + k]);
     u[k] = sum / (double)n;
   }
   __syncthreads();
@@ -143,18 +175,31 @@ __global__ static void rdem_instance(struct loss g, const float *r, const float 
   if (threadIdx.x == 0) value[b] = sum_in_order(n, cos) / (double)n;
 }
 
-/* value: overwritten; dr: added to, null for none. */
-void cuda_loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale, double *value,
-                             real *dr, void *scratch) {
+template <class T>
+static void rdem_instance_as(const struct loss *g, const T *r, const T *g_target, const int32_t *neg, double scale, double *value, T *dr,
+                             void *scratch) {
   double factor = scale / ((double)g->b * (double)g->n);
-  LAUNCH(rdem_instance, dim3((unsigned)g->b), dim3(BLOCK_THREADS), 0, cuda_stream(), *g, r, g_target, neg, factor, value,
+  LAUNCH(rdem_instance<T>, dim3((unsigned)g->b), dim3(BLOCK_THREADS), 0, cuda_stream(), *g, r, g_target, neg, factor, value,
          scale == 0 ? nullptr : dr, (double *)scratch);
   cuda_launched("loss_rdem_instance");
 }
 
+/* value: overwritten; dr: added to, null for none. */
+void cuda_loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale, double *value,
+                             real *dr, void *scratch) {
+  rdem_instance_as(g, r, g_target, neg, scale, value, dr, scratch);
+}
+
+/* r, g_target, dr: bf16. */
+void cuda_loss_rdem_instance_bf16(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale,
+                                  double *value, real *dr, void *scratch) {
+  rdem_instance_as(g, activations<bf16>(r), activations<bf16>(g_target), neg, scale, value, activations<bf16>(dr), scratch);
+}
+
 /* ---- Eq. 7: R-IEM ------------------------------------------------------------------------------------------------------------------- */
 
-__global__ static void riem(struct loss g, const float *p, const float *g_target, const int32_t *s, double factor, double *value, float *dp,
+template <class T>
+__global__ static void riem(struct loss g, const T *p, const T *g_target, const int32_t *s, double factor, double *value, T *dp,
                             double *scratch) {
   const ptrdiff_t b = blockIdx.x, n = g.n, c = g.c;
   double *cos = scratch + b * image_scratch(n, c);
@@ -162,7 +207,7 @@ __global__ static void riem(struct loss g, const float *p, const float *g_target
   for (ptrdiff_t from = 0; from < n; from += GROUPS) {
     ptrdiff_t j = row_of_group(from, n, &is_row), at = (b * n + j) * c;
     assert(s[b * n + j] >= 0 && s[b * n + j] < n);
-    const float *matched = g_target + (b * n + s[b * n + j]) * c;
+    const T *matched = g_target + (b * n + s[b * n + j]) * c;
     double inverse = row_inverse(row_products(c, matched, matched));
     double one = cosine(c, p + at, matched, inverse, factor, dp && is_row ? dp + at : nullptr);
     if (is_row && threadIdx.x % LANES == 0) cos[j] = one;
@@ -171,11 +216,23 @@ __global__ static void riem(struct loss g, const float *p, const float *g_target
   if (threadIdx.x == 0) value[b] = 1.0 - sum_in_order(n, cos) / (double)n;
 }
 
+template <class T>
+static void riem_as(const struct loss *g, const T *p, const T *g_target, const int32_t *s, double scale, double *value, T *dp,
+                    void *scratch) {
+  double factor = -scale / ((double)g->b * (double)g->n);
+  LAUNCH(riem<T>, dim3((unsigned)g->b), dim3(BLOCK_THREADS), 0, cuda_stream(), *g, p, g_target, s, factor, value, scale == 0 ? nullptr : dp,
+         (double *)scratch);
+  cuda_launched("loss_riem");
+}
+
 /* value: overwritten; dp: added to, null for none. */
 void cuda_loss_riem(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
                     void *scratch) {
-  double factor = -scale / ((double)g->b * (double)g->n);
-  LAUNCH(riem, dim3((unsigned)g->b), dim3(BLOCK_THREADS), 0, cuda_stream(), *g, p, g_target, s, factor, value, scale == 0 ? nullptr : dp,
-         (double *)scratch);
-  cuda_launched("loss_riem");
+  riem_as(g, p, g_target, s, scale, value, dp, scratch);
+}
+
+/* p, g_target, dp: bf16. */
+void cuda_loss_riem_bf16(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
+                         void *scratch) {
+  riem_as(g, activations<bf16>(p), activations<bf16>(g_target), s, scale, value, activations<bf16>(dp), scratch);
 }

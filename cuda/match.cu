@@ -1,6 +1,7 @@
 /* Teacher-guided matching. Twin of ref/op/match.c: the same similarities to the bit, hence the same indices.
  *
- * Three kernels: inverse lengths of all rows, all similarities of all images (a tiled product in double), the choice. */
+ * Three kernels: inverse lengths of all rows, all similarities of all images (a tiled product in double), the choice. T is what the rows
+ * are stored as; similarities are of the widened ones. */
 #include <float.h>
 
 #include "cuda/rows.h"
@@ -16,7 +17,8 @@ size_t cuda_match_scratch(const struct match *g) {
 
 /* What a row is divided by before it is multiplied, inverted: 1 for the dot product. Eight lanes a row; rows past the last repeat it, because all
  * lanes of a warp take part in a shuffle. */
-__global__ static void row_inverses(ptrdiff_t rows, ptrdiff_t c, enum similarity similarity, const float *t, double *inverse) {
+template <class T>
+__global__ static void row_inverses(ptrdiff_t rows, ptrdiff_t c, enum similarity similarity, const T *t, double *inverse) {
   ptrdiff_t row = item_of_thread() / LANES, at = row < rows ? row : rows - 1;
   double square = row_products(c, t + at * c, t + at * c);
   if (row < rows && threadIdx.x % LANES == 0) inverse[row] = row_inverse(similarity == SIMILARITY_COSINE ? square : 1.0);
@@ -24,8 +26,9 @@ __global__ static void row_inverses(ptrdiff_t rows, ptrdiff_t c, enum similarity
 
 /* sim[b,i,j] = sim(from[b,i], to[b,j]): one chain of additions in double over the channels from first to last, rounded to float at the end, so
  * that duplicated rows tie exactly. The slabs hold rows divided by their length; columns stand for channels. */
-__global__ static void __launch_bounds__(SIDE *SIDE) similarities(ptrdiff_t n, ptrdiff_t c, const float *from, const float *to,
-                                                                  const double *from_inverse, const double *to_inverse, float *sim) {
+template <class T>
+__global__ static void __launch_bounds__(SIDE *SIDE)
+    similarities(ptrdiff_t n, ptrdiff_t c, const T *from, const T *to, const double *from_inverse, const double *to_inverse, float *sim) {
   SHARED(double, slab_from, [SIDE][SIDE + 1]);
   SHARED(double, slab_to, [SIDE][SIDE + 1]);
   const int x = (int)threadIdx.x, y = (int)threadIdx.y;
@@ -35,8 +38,8 @@ __global__ static void __launch_bounds__(SIDE *SIDE) similarities(ptrdiff_t n, p
   double sum = 0;
   for (ptrdiff_t slab = 0; slab < c; slab += SIDE) {
     ptrdiff_t channel = slab + x;
-    slab_from[y][x] = i < n && channel < c ? (double)from[(first + i) * c + channel] * from_inverse[first + i] : 0.0;
-    slab_to[y][x] = j_loaded < n && channel < c ? (double)to[(first + j_loaded) * c + channel] * to_inverse[first + j_loaded] : 0.0;
+    slab_from[y][x] = i < n && channel < c ? (double)widen(from[(first + i) * c + channel]) * from_inverse[first + i] : 0.0;
+    slab_to[y][x] = j_loaded < n && channel < c ? (double)widen(to[(first + j_loaded) * c + channel]) * to_inverse[first + j_loaded] : 0.0;
     __syncthreads();
     for (int k = 0; k < SIDE && slab + k < c; k++) sum += slab_from[y][k] * slab_to[x][k];
     __syncthreads();
@@ -59,15 +62,15 @@ __global__ static void first_smallest(ptrdiff_t rows, ptrdiff_t n, float sign, c
   best[row] = (int32_t)at;
 }
 
-static void match_by(const struct match *g, const float *from, const float *to, float sign, int32_t *best, void *scratch) {
+template <class T> static void match_by(const struct match *g, const T *from, const T *to, float sign, int32_t *best, void *scratch) {
   ptrdiff_t rows = g->b * g->n;
   double *from_inverse = (double *)scratch, *to_inverse = from_inverse + rows;
   float *sim = (float *)(to_inverse + rows);
   dim3 row_blocks = blocks_for(rows * LANES), threads(BLOCK_THREADS);
   unsigned tiles = (unsigned)((g->n + SIDE - 1) / SIDE);
-  LAUNCH(row_inverses, row_blocks, threads, 0, cuda_stream(), rows, g->c, g->similarity, from, from_inverse);
-  LAUNCH(row_inverses, row_blocks, threads, 0, cuda_stream(), rows, g->c, g->similarity, to, to_inverse);
-  LAUNCH(similarities, dim3((unsigned)g->b, tiles, tiles), dim3(SIDE, SIDE), 0, cuda_stream(), g->n, g->c, from, to, from_inverse,
+  LAUNCH(row_inverses<T>, row_blocks, threads, 0, cuda_stream(), rows, g->c, g->similarity, from, from_inverse);
+  LAUNCH(row_inverses<T>, row_blocks, threads, 0, cuda_stream(), rows, g->c, g->similarity, to, to_inverse);
+  LAUNCH(similarities<T>, dim3((unsigned)g->b, tiles, tiles), dim3(SIDE, SIDE), 0, cuda_stream(), g->n, g->c, from, to, from_inverse,
          to_inverse, sim);
   LAUNCH(first_smallest, blocks_for(rows), threads, 0, cuda_stream(), rows, g->n, sign, sim, best);
 }
@@ -78,8 +81,20 @@ void cuda_match_diversity(const struct match *g, const real *t, int32_t *d, void
   cuda_launched("match_diversity");
 }
 
+/* t: bf16. */
+void cuda_match_diversity_bf16(const struct match *g, const real *t, int32_t *d, void *scratch) {
+  match_by(g, activations<bf16>(t), activations<bf16>(t), 1, d, scratch);
+  cuda_launched("match_diversity");
+}
+
 /* Eq. 6. s: overwritten. */
 void cuda_match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch) {
   match_by(g, from, to, -1, s, scratch);
+  cuda_launched("match_invariance");
+}
+
+/* from, to: bf16. */
+void cuda_match_invariance_bf16(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch) {
+  match_by(g, activations<bf16>(from), activations<bf16>(to), -1, s, scratch);
   cuda_launched("match_invariance");
 }

@@ -1,9 +1,11 @@
 /* Batch normalisation. Twin of ref/op/norm.c, and the same bits: statistics are summed in double over the reference's chunks of rows and joined
- * in its order, elements go through the same roundings in float.
+ * in its order, elements go through the same roundings in float. T is what activations are stored as: bf16 ones are widened, and what would
+ * be written as float is rounded once more.
  *
  * Three kernels a direction, as three loops there: sums of a chunk (a thread a chunk and channel), joining (a thread a channel), elements. */
 #include <math.h>
 
+#include "cuda/number.h"
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
 
@@ -53,16 +55,16 @@ __device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdif
 /* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
 
 /* Sum over the rows of a chunk, then the sum of squared differences from the mean of the chunk. */
-__global__ static void chunk_moments(struct norm_shape g, const float *x, double *scratch) {
+template <class T> __global__ static void chunk_moments(struct norm_shape g, const T *x, double *scratch) {
   ptrdiff_t i = item_of_thread();
   if (i >= g.chunks * g.c) return;
   ptrdiff_t chunk = i / g.c, c = i % g.c, rows = chunk_rows(g, chunk);
-  const float *from = x + chunk * g.rows * g.c + c;
+  const T *from = x + chunk * g.rows * g.c + c;
   double sum = 0, square = 0;
-  for (ptrdiff_t row = 0; row < rows; row++) sum += (double)from[row * g.c];
+  for (ptrdiff_t row = 0; row < rows; row++) sum += (double)widen(from[row * g.c]);
   double mean = sum / (double)rows;
   for (ptrdiff_t row = 0; row < rows; row++) {
-    double difference = (double)from[row * g.c] - mean;
+    double difference = (double)widen(from[row * g.c]) - mean;
     square += difference * difference;
   }
   scratch[chunk_sums(g, chunk, 0) + c] = sum;
@@ -105,59 +107,87 @@ static dim3 band_blocks(const struct norm *g) {
 static dim3 band_threads() { return dim3(ELEMENT_CHANNELS, ELEMENT_ROWS); }
 
 /* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in one channel of some rows. */
-__device__ static void normalise_rows(const struct norm_shape &g, ptrdiff_t c, double mean, double invstd, const float *x,
-                                      const float *residual, const float *gamma, const float *beta, float *y) {
+template <class T>
+__device__ static void normalise_rows(const struct norm_shape &g, ptrdiff_t c, double mean, double invstd, const T *x, const T *residual,
+                                      const float *gamma, const float *beta, T *y) {
   float hi, lo, slope = (float)((double)gamma[c] * invstd), shift = beta[c];
   split(mean, &hi, &lo);
   for (ptrdiff_t row = band_first(); row < band_last(g); row += ELEMENT_ROWS) {
     ptrdiff_t at = row * g.c + c;
-    float v = ((x[at] - hi) - lo) * slope + shift;
-    if (residual) v += residual[at];
-    y[at] = g.relu && v <= 0 ? 0.0f : v; /* NaN stays NaN */
+    float v = ((widen(x[at]) - hi) - lo) * slope + shift;
+    if (residual) v += widen(residual[at]);
+    y[at] = narrow<T>(g.relu && v <= 0 ? 0.0f : v); /* NaN stays NaN */
   }
 }
 
-__global__ static void normalise_batch(struct norm_shape g, const float *x, const float *residual, const float *gamma, const float *beta,
-                                       const double *mean, const double *invstd, float *y) {
+template <class T>
+__global__ static void normalise_batch(struct norm_shape g, const T *x, const T *residual, const float *gamma, const float *beta,
+                                       const double *mean, const double *invstd, T *y) {
   ptrdiff_t c = band_channel();
   if (c < g.c) normalise_rows(g, c, mean[c], invstd[c], x, residual, gamma, beta, y);
+}
+
+template <class T>
+static void forward_train_as(const struct norm *g, const T *x, const T *residual, const float *gamma, const float *beta,
+                             float *running_mean, float *running_var, T *y, double *mean, double *invstd, void *scratch) {
+  struct norm_shape shape = shape_of(g);
+  double *sums = (double *)scratch;
+  LAUNCH(chunk_moments<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, sums);
+  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, sums, running_mean, running_var, mean, invstd);
+  LAUNCH(normalise_batch<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, residual, gamma, beta, mean, invstd, y);
+  cuda_launched("norm_forward_train");
 }
 
 /* residual: null, or added before the ReLU. running_mean, running_var: updated. y, mean, invstd: overwritten. */
 void cuda_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                              real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch) {
-  struct norm_shape shape = shape_of(g);
-  double *sums = (double *)scratch;
-  LAUNCH(chunk_moments, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, sums);
-  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, sums, running_mean, running_var, mean, invstd);
-  LAUNCH(normalise_batch, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, residual, gamma, beta, mean, invstd, y);
-  cuda_launched("norm_forward_train");
+  forward_train_as(g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd, scratch);
 }
 
-__global__ static void normalise_running(struct norm_shape g, const float *x, const float *residual, const float *gamma, const float *beta,
-                                         const float *running_mean, const float *running_var, float *y) {
+/* x, residual, y: bf16. */
+void cuda_norm_forward_train_bf16(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                                  real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch) {
+  forward_train_as(g, activations<bf16>(x), activations<bf16>(residual), gamma, beta, running_mean, running_var, activations<bf16>(y), mean,
+                   invstd, scratch);
+}
+
+template <class T>
+__global__ static void normalise_running(struct norm_shape g, const T *x, const T *residual, const float *gamma, const float *beta,
+                                         const float *running_mean, const float *running_var, T *y) {
   ptrdiff_t c = band_channel();
   if (c < g.c) normalise_rows(g, c, (double)running_mean[c], inverse_deviation(g, (double)running_var[c]), x, residual, gamma, beta, y);
+}
+
+template <class T>
+static void forward_eval_as(const struct norm *g, const T *x, const T *residual, const float *gamma, const float *beta,
+                            const float *running_mean, const float *running_var, T *y) {
+  LAUNCH(normalise_running<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta, running_mean,
+         running_var, y);
+  cuda_launched("norm_forward_eval");
 }
 
 /* y: overwritten. */
 void cuda_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                             const real *running_mean, const real *running_var, real *y) {
-  LAUNCH(normalise_running, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta, running_mean,
-         running_var, y);
-  cuda_launched("norm_forward_eval");
+  forward_eval_as(g, x, residual, gamma, beta, running_mean, running_var, y);
+}
+
+/* x, residual, y: bf16. */
+void cuda_norm_forward_eval_bf16(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                                 const real *running_mean, const real *running_var, real *y) {
+  forward_eval_as(g, activations<bf16>(x), activations<bf16>(residual), gamma, beta, running_mean, running_var, activations<bf16>(y));
 }
 
 /* ---- Backward ----------------------------------------------------------------------------------------------------------------------- */
 
 /* The gradient behind the ReLU. y is read only with one. */
-__device__ static inline float behind_relu(const struct norm_shape &g, const float *y, const float *dy, ptrdiff_t at) {
-  return g.relu && !(y[at] > 0) ? 0.0f : dy[at];
+template <class T> __device__ static inline float behind_relu(const struct norm_shape &g, const T *y, const T *dy, ptrdiff_t at) {
+  return g.relu && !(widen(y[at]) > 0) ? 0.0f : widen(dy[at]);
 }
 
 /* Sums over the rows of a chunk: d, and d (x - mean). */
-__global__ static void chunk_gradient_sums(struct norm_shape g, const float *x, const float *y, const double *mean, const float *dy,
-                                           double *scratch) {
+template <class T>
+__global__ static void chunk_gradient_sums(struct norm_shape g, const T *x, const T *y, const double *mean, const T *dy, double *scratch) {
   ptrdiff_t i = item_of_thread();
   if (i >= g.chunks * g.c) return;
   ptrdiff_t chunk = i / g.c, c = i % g.c, rows = chunk_rows(g, chunk), from = chunk * g.rows * g.c + c;
@@ -165,7 +195,7 @@ __global__ static void chunk_gradient_sums(struct norm_shape g, const float *x, 
   for (ptrdiff_t row = 0; row < rows; row++) {
     double d = (double)behind_relu(g, y, dy, from + row * g.c);
     sum += d;
-    product += d * ((double)x[from + row * g.c] - mu);
+    product += d * ((double)widen(x[from + row * g.c]) - mu);
   }
   scratch[chunk_sums(g, chunk, 0) + c] = sum;
   scratch[chunk_sums(g, chunk, 1) + c] = product;
@@ -185,8 +215,9 @@ __global__ static void join_gradient(struct norm_shape g, const double *invstd, 
 }
 
 /* dx through the batch statistics; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
-__global__ static void gradient_elements(struct norm_shape g, const float *x, const float *y, const float *gamma, const double *mean,
-                                         const double *invstd, const double *scratch, const float *dy, float *dx, float *dresidual) {
+template <class T>
+__global__ static void gradient_elements(struct norm_shape g, const T *x, const T *y, const float *gamma, const double *mean,
+                                         const double *invstd, const double *scratch, const T *dy, T *dx, T *dresidual) {
   ptrdiff_t c = band_channel();
   if (c >= g.c) return;
   float hi, lo, dhi, dlo, slope = (float)((double)gamma[c] * invstd[c]);
@@ -197,18 +228,32 @@ __global__ static void gradient_elements(struct norm_shape g, const float *x, co
   for (ptrdiff_t row = band_first(); row < band_last(g); row += ELEMENT_ROWS) {
     ptrdiff_t at = row * g.c + c;
     float d = behind_relu(g, y, dy, at);
-    if (dresidual) dresidual[at] = d;
-    dx[at] = slope * (((d - dhi) - dlo) - ((x[at] - hi) - lo) * pull);
+    if (dresidual) dresidual[at] = narrow<T>(d);
+    dx[at] = narrow<T>(slope * (((d - dhi) - dlo) - ((widen(x[at]) - hi) - lo) * pull));
   }
+}
+
+template <class T>
+static void backward_train_as(const struct norm *g, const T *x, const T *y, const float *gamma, const double *mean, const double *invstd,
+                              const T *dy, T *dx, T *dresidual, float *dgamma, float *dbeta, void *scratch) {
+  struct norm_shape shape = shape_of(g);
+  double *sums = (double *)scratch;
+  LAUNCH(chunk_gradient_sums<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, y, mean, dy, sums);
+  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, invstd, sums, dgamma, dbeta);
+  LAUNCH(gradient_elements<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, y, gamma, mean, invstd, sums, dy, dx, dresidual);
+  cuda_launched("norm_backward_train");
 }
 
 /* dx: overwritten; may be dy. dresidual: null or overwritten. dgamma, dbeta: accumulated. y may be null without relu. */
 void cuda_norm_backward_train(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
                               const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch) {
-  struct norm_shape shape = shape_of(g);
-  double *sums = (double *)scratch;
-  LAUNCH(chunk_gradient_sums, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, y, mean, dy, sums);
-  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, invstd, sums, dgamma, dbeta);
-  LAUNCH(gradient_elements, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, y, gamma, mean, invstd, sums, dy, dx, dresidual);
-  cuda_launched("norm_backward_train");
+  backward_train_as(g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta, scratch);
+}
+
+/* x, y, dy, dx, dresidual: bf16. */
+void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
+                                   const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta,
+                                   void *scratch) {
+  backward_train_as(g, activations<bf16>(x), activations<bf16>(y), gamma, mean, invstd, activations<bf16>(dy), activations<bf16>(dx),
+                    activations<bf16>(dresidual), dgamma, dbeta, scratch);
 }

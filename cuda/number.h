@@ -32,6 +32,15 @@ __host__ __device__ static inline struct bf16 round_to_bf16(float x) {
 
 template <class T> __host__ __device__ inline T narrow(float x);
 template <> __host__ __device__ inline float narrow<float>(float x) { return x; }
-template <> __host__ __device__ inline struct bf16 narrow<struct bf16>(float x) { return round_to_bf16(x); }
+template <> __host__ __device__ inline struct bf16 narrow<struct bf16>(float x) {
+  return round_to_bf16(x);
+}
+
+/* Activations as the table hands them over, whose pointers are of real whatever is stored. */
+template <class T>
+static inline T *activations(float *x) {
+  return (T *)x;
+}
+template <class T> static inline const T *activations(const float *x) { return (const T *)x; }
 
 #endif

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#include "cuda/launch.h"
+#include "cuda/number.h"
 #include "op/unit.h"
 
 enum { LANES = 8 };
@@ -20,9 +20,9 @@ __device__ static inline double join_lanes(double lane) {
 }
 
 /* sum over k of a[k] b[k] in double. a may be b. */
-__device__ static inline double row_products(ptrdiff_t c, const float *a, const float *b) {
+template <class T> __device__ static inline double row_products(ptrdiff_t c, const T *a, const T *b) {
   double lane = 0;
-  for (ptrdiff_t k = threadIdx.x % LANES; k < c; k += LANES) lane += (double)a[k] * (double)b[k];
+  for (ptrdiff_t k = threadIdx.x % LANES; k < c; k += LANES) lane += (double)widen(a[k]) * (double)widen(b[k]);
   return join_lanes(lane);
 }
 

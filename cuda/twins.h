@@ -1,6 +1,9 @@
 /* The twins: each has the arguments, shapes and contract of the reference's function in ref/op under the same name without cuda_, on
  * device memory. What differs from that contract (the order of a sum, scratch) stands above the function in its .cu file.
- * Scratch sizes are in bytes. Internal to cuda/; for C and C++. */
+ * Scratch sizes are in bytes. Internal to cuda/; for C and C++.
+ *
+ * Of a twin that ends in _bf16, activations and their gradients (x, y, dy, dx, residual, t, from, to, q, z, r, p, g_target, dq, dr, dp) are bf16
+ * behind their pointers; parameters and their gradients, statistics and values of losses are what they are without. */
 #ifndef EDIY_CUDA_TWINS_H
 #define EDIY_CUDA_TWINS_H
 
@@ -29,15 +32,26 @@ void cuda_conv_backward_weights_bf16(const struct conv *g, const real *x, const 
 size_t cuda_norm_scratch(const struct norm *g);
 void cuda_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                              real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch);
+void cuda_norm_forward_train_bf16(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                                  real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch);
 void cuda_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                             const real *running_mean, const real *running_var, real *y);
+void cuda_norm_forward_eval_bf16(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
+                                 const real *running_mean, const real *running_var, real *y);
 void cuda_norm_backward_train(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
                               const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch);
+void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
+                                   const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta,
+                                   void *scratch);
 
 void cuda_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index);
+void cuda_maxpool_forward_bf16(const struct pool *g, const real *x, real *y, int32_t *index);
 void cuda_maxpool_backward(const struct pool *g, const real *dy, const int32_t *index, real *dx);
+void cuda_maxpool_backward_bf16(const struct pool *g, const real *dy, const int32_t *index, real *dx);
 void cuda_avgpool_forward(const struct pool *g, const real *x, real *y);
+void cuda_avgpool_forward_bf16(const struct pool *g, const real *x, real *y);
 void cuda_avgpool_backward(const struct pool *g, const real *dy, real *dx, bool accumulate);
+void cuda_avgpool_backward_bf16(const struct pool *g, const real *dy, real *dx, bool accumulate);
 
 size_t cuda_linear_scratch(const struct linear *g);
 void cuda_linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y);
@@ -56,16 +70,25 @@ void cuda_linear_backward_weights_bf16(const struct linear *g, const real *x, co
 
 size_t cuda_match_scratch(const struct match *g);
 void cuda_match_diversity(const struct match *g, const real *t, int32_t *d, void *scratch);
+void cuda_match_diversity_bf16(const struct match *g, const real *t, int32_t *d, void *scratch);
 void cuda_match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch);
+void cuda_match_invariance_bf16(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch);
 
 size_t cuda_loss_scratch(const struct loss *g);
 void cuda_loss_byol(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *scratch);
+void cuda_loss_byol_bf16(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *scratch);
 void cuda_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
                     real *dr, void *scratch);
+void cuda_loss_rdem_bf16(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
+                         real *dr, void *scratch);
 void cuda_loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale, double *value,
                              real *dr, void *scratch);
+void cuda_loss_rdem_instance_bf16(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale,
+                                  double *value, real *dr, void *scratch);
 void cuda_loss_riem(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
                     void *scratch);
+void cuda_loss_riem_bf16(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
+                         void *scratch);
 
 void cuda_lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
 void cuda_ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bf16.h"
+
 static const struct {
   const char *name;
   size_t size;
@@ -48,13 +50,10 @@ double tensor_at(const struct tensor *t, ptrdiff_t i) {
     memcpy(&x, p, sizeof x);
     return x;
   }
-  case DTYPE_BF16: { /* the upper half of a float */
+  case DTYPE_BF16: {
     uint16_t half;
     memcpy(&half, p, sizeof half);
-    uint32_t bits = (uint32_t)half << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return (double)x;
+    return (double)bf16_widen(half);
   }
   case DTYPE_I32: {
     int32_t x;

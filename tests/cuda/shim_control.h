@@ -15,7 +15,7 @@ struct shim_machine {
   int devices, driver, runtime; /* versions as CUDA writes them: 13000 is 13.0; driver 0: none installed */
   int major, minor;             /* compute capability */
   size_t memory;                /* bytes in all */
-  const char *refuse;           /* the launch of this kernel fails; null: none does */
+  const char *refuse;           /* the launch of this kernel, named without template arguments, fails; null: none does */
   int after;                    /* so many launches of it go well first */
 };
 extern struct shim_machine shim_machine;

@@ -240,14 +240,19 @@ static bool is_dimension(struct dim3 d, unsigned x, unsigned y, unsigned z) {
   return d.x >= 1 && d.y >= 1 && d.z >= 1 && d.x <= x && d.y <= y && d.z <= z;
 }
 
+/* Whatever its template is of. */
+static bool is_refused(const char *kernel) {
+  size_t name = strcspn(kernel, "<");
+  return shim_machine.refuse && strlen(shim_machine.refuse) == name && strncmp(shim_machine.refuse, kernel, name) == 0;
+}
+
 void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t, cudaStream_t stream, void (*body)(void *),
                  void *context) {
   if (!stream) shim_note("kernel %s: launched on the default stream", kernel);
   if (!is_dimension(grid, 0x7fffffff, 65535, 65535) || !is_dimension(block, 1024, 1024, 64) || block.x * block.y * block.z > MOST_THREADS)
     shim_fail_launch(cudaErrorInvalidConfiguration, "kernel %s: a grid of %u x %u x %u blocks of %u x %u x %u threads cannot be launched",
                      kernel, grid.x, grid.y, grid.z, block.x, block.y, block.z);
-  if (shim_machine.refuse && strcmp(shim_machine.refuse, kernel) == 0 && shim_machine.after-- <= 0)
-    shim_fail_launch(cudaErrorLaunchFailure, "kernel %s: refused by the test", kernel);
+  if (is_refused(kernel) && shim_machine.after-- <= 0) shim_fail_launch(cudaErrorLaunchFailure, "kernel %s: refused by the test", kernel);
   if (shim_has_failed()) return;
 
   threads = (int)(block.x * block.y * block.z);

@@ -1,5 +1,5 @@
-/* The losses' twins: values and gradients with the reference's bits. */
-#include "cuda/device.h"
+/* The losses' twins: values and gradients with the reference's bits; where activations are bf16, gradients are those bits rounded once. */
+#include "cuda/activations.h"
 
 static const struct { ptrdiff_t b, n, c; } shapes[] = {{1, 1, 1}, {2, 3, 5}, {3, 35, 9}, {2, 49, 260}, {40, 2, 16}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
@@ -26,8 +26,8 @@ static void run(const struct backend *b, enum kind kind, const struct loss *g, c
   }
 }
 
-static void loss(int i, enum kind kind, bool tiny, double scale, bool gradient) {
-  const struct backend *gpu = device_backend(), *cpu = backend_reference();
+static void loss(enum cuda_precision precision, int i, enum kind kind, bool tiny, double scale, bool gradient) {
+  const struct backend *gpu = device_backend_in(precision), *cpu = backend_reference();
   struct loss g = {.b = shapes[i].b, .n = kind == BYOL ? 1 : shapes[i].n, .c = shapes[i].c};
   ptrdiff_t rows = g.b * g.n, size = rows * g.c;
   real *r = rows_of(rows, g.c, 1, tiny), *target = rows_of(rows, g.c, 2, tiny), *dr = test_normal(size, 3);
@@ -38,14 +38,16 @@ static void loss(int i, enum kind kind, bool tiny, double scale, bool gradient) 
   struct philox stream = philox_stream(1, PHILOX_TEST, 2, 4, 0);
   for (ptrdiff_t k = 0; k < rows; k++) index[k] = (int32_t)philox_below(&stream, (uint32_t)(kind == RDEM_INSTANCE ? g.b : g.n));
 
-  real *dev_r = device_from(r, size), *dev_target = device_from(target, size), *dev_dr = device_from(dr, size);
+  test_round_activations(gpu, r, size), test_round_activations(gpu, target, size), test_round_activations(gpu, dr, size);
+  real *dev_r = device_activations_from(gpu, r, size), *dev_target = device_activations_from(gpu, target, size);
+  real *dev_dr = device_activations_from(gpu, dr, size);
   int32_t *dev_index = device_from_bytes(index, (size_t)rows * sizeof *index);
   double *dev_value = device_doubles(g.b);
   void *scratch = device_scratch(gpu->loss_scratch(&g));
   run(cpu, kind, &g, r, target, index, scale, value, gradient ? dr : NULL, host_scratch);
   run(gpu, kind, &g, dev_r, dev_target, dev_index, scale, dev_value, gradient ? dev_dr : NULL, scratch);
   assert_same_bits(dev_value, value, g.b);
-  assert_same_bits(dev_dr, dr, size);
+  assert_same_activations(gpu, dev_dr, dr, size);
   free(r), free(target), free(dr), free(index), free(value), free(host_scratch);
   device_end();
 }
@@ -54,15 +56,21 @@ static void values_and_gradients_have_the_same_bits(void **state) {
   (void)state;
   for (int i = 0; i < SHAPES; i++)
     for (int kind = 0; kind < KINDS; kind++)
-      for (int tiny = 0; tiny < 2; tiny++) loss(i, (enum kind)kind, tiny, 0.75, true);
+      for (int tiny = 0; tiny < 2; tiny++) {
+        loss(CUDA_FP32, i, (enum kind)kind, tiny, 0.75, true);
+        loss(CUDA_BF16, i, (enum kind)kind, tiny, 0.75, true);
+      }
 }
 
 /* Without a gradient array, or with scale 0, only the value is computed. */
 static void values_alone_leave_gradients(void **state) {
   (void)state;
   for (int kind = 0; kind < KINDS; kind++) {
-    loss(1, (enum kind)kind, false, 0.75, false);
-    loss(1, (enum kind)kind, false, 0, true);
+    for (int i = 0; i < 2; i++) {
+      enum cuda_precision precision = i ? CUDA_BF16 : CUDA_FP32;
+      loss(precision, 1, (enum kind)kind, false, 0.75, false);
+      loss(precision, 1, (enum kind)kind, false, 0, true);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
-/* Matching's twin: the reference's indices, whatever ties. */
-#include "cuda/device.h"
+/* Matching's twin: the reference's indices, whatever ties; of rows in bf16, those of the same numbers in float. */
+#include "cuda/activations.h"
 
 static const struct { ptrdiff_t b, n, c; } shapes[] = {{1, 1, 1}, {2, 4, 3}, {3, 17, 18}, {1, 49, 40}, {5, 9, 16}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
@@ -23,13 +23,14 @@ static void fill_views(real *const view[2], ptrdiff_t b, ptrdiff_t n, ptrdiff_t 
   }
 }
 
-static void match(int i, enum fill fill, enum similarity similarity) {
-  const struct backend *gpu = device_backend(), *cpu = backend_reference();
+static void match(enum cuda_precision precision, int i, enum fill fill, enum similarity similarity) {
+  const struct backend *gpu = device_backend_in(precision), *cpu = backend_reference();
   struct match g = {.b = shapes[i].b, .n = shapes[i].n, .c = shapes[i].c, .similarity = similarity};
   ptrdiff_t size = g.b * g.n * g.c, rows = g.b * g.n;
   real *view[2] = {test_reals(size), test_reals(size)};
   fill_views(view, g.b, g.n, g.c, fill);
-  real *dev[2] = {device_from(view[0], size), device_from(view[1], size)};
+  for (int v = 0; v < 2; v++) test_round_activations(gpu, view[v], size);
+  real *dev[2] = {device_activations_from(gpu, view[0], size), device_activations_from(gpu, view[1], size)};
   int32_t *expected = calloc((size_t)rows, sizeof *expected), *index = device_poisoned((size_t)rows * sizeof *index);
   void *scratch = device_scratch(gpu->match_scratch(&g)), *host_scratch = malloc(cpu->match_scratch(&g));
   assert_true(expected && host_scratch);
@@ -47,7 +48,10 @@ static void indices_are_the_reference_s(void **state) {
   (void)state;
   for (int i = 0; i < SHAPES; i++)
     for (int fill = 0; fill < FILLS; fill++)
-      for (int similarity = 0; similarity < 2; similarity++) match(i, (enum fill)fill, (enum similarity)similarity);
+      for (int similarity = 0; similarity < 2; similarity++) {
+        match(CUDA_FP32, i, (enum fill)fill, (enum similarity)similarity);
+        match(CUDA_BF16, i, (enum fill)fill, (enum similarity)similarity);
+      }
 }
 
 int main(void) {

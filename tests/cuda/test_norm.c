@@ -1,5 +1,5 @@
-/* Batch normalisation's twin: the reference's bits, with and without residual and ReLU. */
-#include "cuda/device.h"
+/* Batch normalisation's twin: the reference's bits, with and without residual and ReLU; where activations are bf16, those bits rounded once. */
+#include "cuda/activations.h"
 
 static const struct {
   ptrdiff_t m, c;
@@ -21,15 +21,17 @@ struct fixture {
   void *scratch, *host_scratch;
 };
 
-static void fixture_make(struct fixture *f, int i, bool relu, bool residual, double offset) {
-  *f = (struct fixture){.gpu = device_backend(), .cpu = backend_reference()};
+static void fixture_make(struct fixture *f, enum cuda_precision precision, int i, bool relu, bool residual, double offset) {
+  *f = (struct fixture){.gpu = device_backend_in(precision), .cpu = backend_reference()};
   f->g = (struct norm){.m = shapes[i].m, .c = shapes[i].c, .eps = 1e-5, .momentum = 0.1, .relu = relu};
   ptrdiff_t n = f->size = f->g.m * f->g.c, c = f->g.c;
   f->x = test_normal(n, 1), f->residual = residual ? test_normal(n, 2) : NULL, f->dy = test_normal(n, 3);
   for (ptrdiff_t k = 0; k < n; k++) f->x[k] = (real)(offset + (offset > 0 ? 0.01 : 1) * (double)f->x[k]);
   f->gamma = test_normal(c, 4), f->beta = test_normal(c, 5), f->mean = test_normal(c, 6), f->var = test_normal(c, 7);
   for (ptrdiff_t k = 0; k < c; k++) f->var[k] = (real)fabs((double)f->var[k]);
-  f->dev_x = device_from(f->x, n), f->dev_residual = device_from(f->residual, n), f->dev_dy = device_from(f->dy, n);
+  test_round_activations(f->gpu, f->x, n), test_round_activations(f->gpu, f->residual, n), test_round_activations(f->gpu, f->dy, n);
+  f->dev_x = device_activations_from(f->gpu, f->x, n), f->dev_residual = device_activations_from(f->gpu, f->residual, n);
+  f->dev_dy = device_activations_from(f->gpu, f->dy, n);
   f->dev_gamma = device_from(f->gamma, c), f->dev_beta = device_from(f->beta, c);
   f->dev_mean = device_from(f->mean, c), f->dev_var = device_from(f->var, c);
   f->scratch = device_scratch(f->gpu->norm_scratch(&f->g));
@@ -41,66 +43,88 @@ static void fixture_free(struct fixture *f) {
   device_end();
 }
 
-static void train(int i, bool relu, bool residual, double offset) {
+static void train(enum cuda_precision precision, int i, bool relu, bool residual, double offset) {
   struct fixture f;
-  fixture_make(&f, i, relu, residual, offset);
+  fixture_make(&f, precision, i, relu, residual, offset);
   ptrdiff_t c = f.g.c;
-  real *y = test_reals(f.size), *dev_y = device_reals(f.size);
+  real *y = test_reals(f.size), *dev_y = device_activations(f.gpu, f.size);
   double mean[MOST_CHANNELS], invstd[MOST_CHANNELS], *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
   f.cpu->norm_forward_train(&f.g, f.x, f.residual, f.gamma, f.beta, f.mean, f.var, y, mean, invstd, f.host_scratch);
   f.gpu->norm_forward_train(&f.g, f.dev_x, f.dev_residual, f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, dev_y, dev_mu, dev_invstd,
                             f.scratch);
   assert_same_bits(dev_mu, mean, c);
   assert_same_bits(dev_invstd, invstd, c);
-  assert_same_bits(dev_y, y, f.size);
+  assert_same_activations(f.gpu, dev_y, y, f.size);
   assert_same_bits(f.dev_mean, f.mean, c);
   assert_same_bits(f.dev_var, f.var, c);
 
-  real *dx = test_reals(f.size), *dev_dx = device_reals(f.size), *dr = test_reals(f.size), *dev_dr = device_reals(f.size);
+  real *dx = test_reals(f.size), *dev_dx = device_activations(f.gpu, f.size);
+  real *dr = test_reals(f.size), *dev_dr = device_activations(f.gpu, f.size);
+  test_round_activations(f.gpu, y, f.size); /* as the device has it */
   real *dgamma = test_normal(c, 8), *dev_dgamma = device_from(dgamma, c), *dbeta = test_normal(c, 9), *dev_dbeta = device_from(dbeta, c);
   f.cpu->norm_backward_train(&f.g, f.x, y, f.gamma, mean, invstd, f.dy, dx, residual ? dr : NULL, dgamma, dbeta, f.host_scratch);
   f.gpu->norm_backward_train(&f.g, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, dev_dx,
                              residual ? dev_dr : NULL, dev_dgamma, dev_dbeta, f.scratch);
-  assert_same_bits(dev_dx, dx, f.size);
-  if (residual) assert_same_bits(dev_dr, dr, f.size);
+  assert_same_activations(f.gpu, dev_dx, dx, f.size);
+  if (residual) assert_same_activations(f.gpu, dev_dr, dr, f.size);
   assert_same_bits(dev_dgamma, dgamma, c);
   assert_same_bits(dev_dbeta, dbeta, c);
 
   /* dx in the place of dy */
   f.gpu->norm_backward_train(&f.g, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, f.dev_dy, NULL, dev_dgamma,
                              dev_dbeta, f.scratch);
-  assert_same_bits(f.dev_dy, dx, f.size);
+  assert_same_activations(f.gpu, f.dev_dy, dx, f.size);
   free(y), free(dx), free(dr), free(dgamma), free(dbeta);
   fixture_free(&f);
 }
 
 static void training_has_the_same_bits(void **state) {
   (void)state;
-  for (int i = 0; i < 4 * SHAPES; i++) train(i / 4, i % 2, i / 2 % 2, 0);
+  for (int i = 0; i < 4 * SHAPES; i++) train(CUDA_FP32, i / 4, i % 2, i / 2 % 2, 0);
+}
+
+static void training_in_bf16_rounds_the_same_bits(void **state) {
+  (void)state;
+  for (int i = 0; i < 4 * SHAPES; i++) train(CUDA_BF16, i / 4, i % 2, i / 2 % 2, 0);
 }
 
 /* A mean of 100 and a deviation of 0.01: the mean must be subtracted in two parts. */
 static void a_far_mean_has_the_same_bits(void **state) {
   (void)state;
-  for (int i = 0; i < SHAPES; i++) train(i, true, false, 100);
+  for (int i = 0; i < 2 * SHAPES; i++) train(i % 2 ? CUDA_BF16 : CUDA_FP32, i / 2, true, false, 100);
 }
 
 static void evaluation_has_the_same_bits(void **state) {
   (void)state;
-  for (int i = 0; i < 4 * SHAPES; i++) {
+  for (int i = 0; i < 8 * SHAPES; i++) {
     struct fixture f;
-    fixture_make(&f, i / 4, i % 2, i / 2 % 2, 0);
-    real *y = test_reals(f.size), *dev_y = device_reals(f.size);
+    fixture_make(&f, i / 4 % 2 ? CUDA_BF16 : CUDA_FP32, i / 8, i % 2, i / 2 % 2, 0);
+    real *y = test_reals(f.size), *dev_y = device_activations(f.gpu, f.size);
     f.cpu->norm_forward_eval(&f.g, f.x, f.residual, f.gamma, f.beta, f.mean, f.var, y);
     f.gpu->norm_forward_eval(&f.g, f.dev_x, f.dev_residual, f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, dev_y);
-    assert_same_bits(dev_y, y, f.size);
+    assert_same_activations(f.gpu, dev_y, y, f.size);
     free(y);
     fixture_free(&f);
   }
 }
 
+/* A shift whose bits are all ones, which adding half a unit would turn into 0. */
+static void a_nan_stays_one_in_bf16(void **state) {
+  (void)state;
+  struct fixture f;
+  fixture_make(&f, CUDA_BF16, 2, false, false, 0);
+  real *beta = device_reals(f.g.c), *dev_y = device_activations(f.gpu, f.size);
+  f.gpu->zero(dev_y, (size_t)f.size * f.gpu->activation_size);
+  f.gpu->norm_forward_eval(&f.g, f.dev_x, NULL, f.dev_gamma, beta, f.dev_mean, f.dev_var, dev_y);
+  real *y = device_read_activations(f.gpu, dev_y, f.size);
+  for (ptrdiff_t i = 0; i < f.size; i++) assert_true(isnan(y[i]));
+  free(y);
+  fixture_free(&f);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(training_has_the_same_bits), cmocka_unit_test(a_far_mean_has_the_same_bits),
-                                     cmocka_unit_test(evaluation_has_the_same_bits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(training_has_the_same_bits), cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
+                                     cmocka_unit_test(a_far_mean_has_the_same_bits), cmocka_unit_test(evaluation_has_the_same_bits),
+                                     cmocka_unit_test(a_nan_stays_one_in_bf16)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }
