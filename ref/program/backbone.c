@@ -51,7 +51,8 @@ bool backbone_open(const struct backbone_choice *choice, int height, int width, 
                    struct error *err) {
   if (!backbone_resolve(choice, b, err)) return false;
   if (!height) height = width = b->size;
-  if (!extractor_create(e, backend_reference(), &b->arch, choice->batch, height, width, err)) return false;
+  const struct backend *backend = backend_open(&(struct backend_options){.backend = (enum backend_choice)choice->backend}, err);
+  if (!backend || !extractor_create(e, backend, &b->arch, choice->batch, height, width, err)) return false;
   if (load(choice, e, err)) return true;
   extractor_free(e);
   return false;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "model/net.h"
+#include "train/backends.h"
 #include "train/features.h"
 
 /* What the command line says. */
@@ -18,6 +19,7 @@ struct backbone_choice {
   int stem;                       /* 0: as the file says; else 1 + enum stem */
   int64_t size;                   /* pixels; 0: as the file says */
   int64_t batch;
+  int backend; /* enum backend_choice */
 };
 
 /* Rows of an option table for the member `choice` of a configuration. */
@@ -43,6 +45,10 @@ struct backbone_choice {
     "batch", OPTION_INT, offsetof(type, choice.batch), "64", 1, 65536, NULL, "images that go through the network together"                 \
   }
 
+/* A row more, for verbs that run many images through the backbone. */
+#define BACKEND_OPTION(type, choice)                                                                                                       \
+  { "backend", OPTION_CHOICE, offsetof(type, choice.backend), "reference", 0, 0, BACKEND_CHOICES, "what computes the features" }
+
 struct backbone {
   struct architecture arch;
   int size;                     /* of the input, pixels */
@@ -52,8 +58,8 @@ struct backbone {
 /* What the choice comes to: keys first, then the configuration that the file carries. Fails where neither says what the architecture is. */
 MUST_CHECK bool backbone_resolve(const struct backbone_choice *choice, struct backbone *b, struct error *err);
 
-/* Resolves, and makes an extractor with the weights in it, for inputs of height x width (0: size x size). On failure nothing is
- * left to free. */
+/* Resolves, and makes an extractor on the backend with the weights in it, for inputs of height x width (0: size x size). On failure nothing
+ * is left to free. */
 MUST_CHECK bool backbone_open(const struct backbone_choice *choice, int height, int width, struct backbone *b, struct extractor *e,
                               struct error *err);
 

@@ -55,6 +55,7 @@ static bool lay_out(struct extractor *e, const struct architecture *backbone, pt
 
 /* Says how much memory is missing, and of the batch's halves, quarters, ... the first that would fit. Returns false. */
 static bool too_large(const struct extractor *e, const struct architecture *backbone, size_t available, struct error *err) {
+  const char *memory = e->backend == backend_reference() ? "memory" : "GPU memory";
   for (ptrdiff_t batch = e->batch / 2; batch > 0; batch /= 2) {
     struct extractor less = {.backend = e->backend, .batch = batch, .height = e->height, .width = e->width};
     ptrdiff_t input;
@@ -62,12 +63,11 @@ static bool too_large(const struct extractor *e, const struct architecture *back
     size_t bytes = less.bytes;
     extractor_free(&less);
     if (fits)
-      return fail(err,
-                  "features: %td images of %d x %d at a time need %.2f GB of memory, %.2f GB are available; batch=%td (%.2f GB) would fit",
-                  e->batch, e->width, e->height, (double)e->bytes / 1e9, (double)available / 1e9, batch, (double)bytes / 1e9);
+      return fail(err, "features: %td images of %d x %d at a time need %.2f GB of %s, %.2f GB are available; batch=%td (%.2f GB) would fit",
+                  e->batch, e->width, e->height, (double)e->bytes / 1e9, memory, (double)available / 1e9, batch, (double)bytes / 1e9);
   }
-  return fail(err, "features: images of %d x %d need %.2f GB of memory, %.2f GB are available; choose a smaller size", e->width, e->height,
-              (double)e->bytes / 1e9, (double)available / 1e9);
+  return fail(err, "features: images of %d x %d need %.2f GB of %s, %.2f GB are available; choose a smaller size", e->width, e->height,
+              (double)e->bytes / 1e9, memory, (double)available / 1e9);
 }
 
 bool extractor_create(struct extractor *e, const struct backend *backend, const struct architecture *arch, ptrdiff_t batch, int height,
@@ -182,11 +182,13 @@ bool extractor_run(struct extractor *e, ptrdiff_t count, char *const *path, cons
                 view->resize, e->height, e->height);
   struct net_run run = run_of(e);
   ptrdiff_t cells = e->map_h * e->map_w * e->channels, input = e->batch * e->height * e->width * 3;
+  if (count > 0 && !load_batch(e, 0, size_min(e->batch, count), path, view, err)) return false;
   for (ptrdiff_t first = 0; first < count; first += e->batch) {
-    ptrdiff_t rows = size_min(e->batch, count - first);
-    if (!load_batch(e, first, rows, path, view, err)) return false;
+    ptrdiff_t rows = size_min(e->batch, count - first), next = first + e->batch;
     e->backend->upload(e->input, e->host, (size_t)input * sizeof *e->host);
     net_forward(&run, NET_EVAL, e->input);
+    /* A device is at work on this batch while the next is read. */
+    if (next < count && !load_batch(e, next, size_min(e->batch, count - next), path, view, err)) return false;
     if (pooled)
       e->backend->download(pooled + first * e->channels, net_value(&run, e->net.pooled), (size_t)(rows * e->channels) * sizeof *pooled);
     if (map) e->backend->download(map + first * cells, net_value(&run, e->net.map), (size_t)(rows * cells) * sizeof *map);

@@ -85,4 +85,15 @@ static const struct backend *backend_moved(uint32_t draw) {
   return &moved;
 }
 
+/* The largest distance of two elements; NaN if any is one. */
+static inline double moved_apart(const real *a, const real *b, ptrdiff_t n) {
+  double most = 0;
+  for (ptrdiff_t i = 0; i < n; i++) {
+    double e = fabs((double)a[i] - (double)b[i]);
+    if (isnan(e)) return e;
+    most = fmax(most, e);
+  }
+  return most;
+}
+
 #endif

@@ -94,6 +94,22 @@ static void what_is_not_finite_is_named(void **state) {
   assert_runs("test -e infgpu/checkpoint-00000002.safetensors");
 }
 
+/* The answers of the reference, whose features are the same up to rounding; and no file where the GPU is not there or fails. */
+static void evaluation_is_the_reference_s(void **state) {
+  (void)state;
+#define FROZEN " weights=random backbone=small stem=cifar size=16 batch=3"
+#define KNN "ediy eval knn train=s/train test=s/val" FROZEN
+  assert_runs("ls s/train && " KNN " >reference.txt && " KNN " backend=cuda >gpu.txt && diff reference.txt gpu.txt");
+  assert_runs("ediy embed data=s/val backend=cuda out=features.safetensors" FROZEN);
+  ends_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 ediy embed data=s/val backend=cuda out=none.safetensors" FROZEN);
+  ends_with("avgpool_forward: unspecified launch failure",
+            "EDIY_SHIM_REFUSE=avgpool_forward_kernel EDIY_SHIM_AFTER=1 ediy embed data=s/val backend=cuda out=none.safetensors" FROZEN);
+  ends_with("GB of GPU memory, 0.00 GB are available; batch=32 (",
+            "EDIY_SHIM_MEMORY=5000000 ediy embed data=s/val backend=cuda out=none.safetensors batch=64 weights=random "
+            "backbone=small stem=cifar size=16");
+  assert_runs("test ! -e none.safetensors");
+}
+
 /* Values, what is written beside them, and whether a second call gives the same bits. */
 static void the_oracle_judges_every_operation(void **state) {
   (void)state;
@@ -126,6 +142,7 @@ int main(void) {
                                      cmocka_unit_test(too_little_gpu_memory_names_what_fits),
                                      cmocka_unit_test(a_failing_gpu_leaves_the_last_checkpoint),
                                      cmocka_unit_test(what_is_not_finite_is_named),
+                                     cmocka_unit_test(evaluation_is_the_reference_s),
                                      cmocka_unit_test(the_oracle_judges_every_operation),
                                      cmocka_unit_test(the_oracle_judges_a_whole_step)};
   return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, program_leave);

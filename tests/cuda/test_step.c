@@ -102,16 +102,6 @@ static void result_free(struct result *r) {
 
 /* ---- comparing ------------------------------------------------------------------------------------------------------------------------ */
 
-static double distance(const real *a, const real *b, ptrdiff_t n) {
-  double most = 0;
-  for (ptrdiff_t i = 0; i < n; i++) {
-    double e = fabs((double)a[i] - (double)b[i]);
-    if (isnan(e)) return e;
-    most = fmax(most, e);
-  }
-  return most;
-}
-
 static const struct result *expected, *got, *gauge; /* DRAWS of the last */
 
 /* Elements [offset, offset + n) of one of the arrays of a result. */
@@ -125,12 +115,12 @@ struct part {
 static double allowed_of(const struct part *p) {
   const real *from = p->array(expected, p->k) + p->offset;
   double most = 0;
-  for (int d = 0; d < DRAWS; d++) most = fmax(most, distance(p->array(&gauge[d], p->k) + p->offset, from, p->n));
+  for (int d = 0; d < DRAWS; d++) most = fmax(most, moved_apart(p->array(&gauge[d], p->k) + p->offset, from, p->n));
   return most + FLT_EPSILON * test_max_abs(from, p->n);
 }
 
 static void check(const char *what, const char *which, const struct part *p, double allowed) {
-  double off = distance(p->array(got, p->k) + p->offset, p->array(expected, p->k) + p->offset, p->n);
+  double off = moved_apart(p->array(got, p->k) + p->offset, p->array(expected, p->k) + p->offset, p->n);
   if (!(off <= allowed)) fail_msg("%s of %s is off by %.3g, allowed %.3g", which, what, off, allowed);
 }
 

@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/philox.h"
+#include "image/image.h"
+
 enum { FOLDER_PATH = 512 };
 
 /* Where temporary files go: $TMPDIR or the system's place. */
@@ -34,6 +37,21 @@ static inline void folder_file(const char *folder, const char *name, const void 
   }
   FILE *f = fopen(path, "wb");
   if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0) abort();
+}
+
+/* folder/name: a PNG of random bytes, those of image number i. */
+static inline void folder_noise(const char *folder, const char *name, int height, int width, uint32_t i) {
+  struct image image = {.height = height, .width = width};
+  size_t bytes = (size_t)height * (size_t)width * 3;
+  if (!(image.rgb = malloc(bytes))) abort();
+  struct philox g = philox_stream(1, PHILOX_TEST, 0, i, 0);
+  for (size_t j = 0; j < bytes; j++) image.rgb[j] = (uint8_t)philox_below(&g, 256);
+  char path[2 * FOLDER_PATH];
+  struct error err;
+  folder_file(folder, name, "", 0); /* makes the folders */
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  if (!image_write_png(path, &image, &err)) abort();
+  image_free(&image);
 }
 
 #endif

@@ -20,18 +20,9 @@ static int setup(void **state) {
   (void)state;
   folder_make(folder);
   for (int i = 0; i < IMAGES; i++) {
-    struct image image = {.height = 9 + i % 5, .width = 10 + i % 7};
-    size_t bytes = (size_t)image.height * (size_t)image.width * 3;
-    image.rgb = malloc(bytes);
-    struct philox g = philox_stream(1, PHILOX_TEST, 0, (uint32_t)i, 0);
-    for (size_t j = 0; j < bytes; j++) image.rgb[j] = (uint8_t)philox_below(&g, 256);
-    char name[32], path[FOLDER_PATH + 32];
+    char name[32];
     snprintf(name, sizeof name, "%c/%02d.png", "ab"[i % 2], i);
-    folder_file(folder, name, "", 0);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    struct error err;
-    if (!image_write_png(path, &image, &err)) abort();
-    image_free(&image);
+    folder_noise(folder, name, 9 + i % 5, 10 + i % 7, (uint32_t)i);
   }
   struct error err;
   return dataset_open(&data, folder, &err) ? 0 : -1;

@@ -105,18 +105,9 @@ static int setup(void **state) {
   (void)state;
   folder_make(folder);
   for (int i = 0; i < IMAGES; i++) {
-    struct image image = {.height = 20 + i % 3, .width = 18 + i % 4};
-    size_t bytes = (size_t)image.height * (size_t)image.width * 3;
-    image.rgb = malloc(bytes);
-    struct philox g = philox_stream(1, PHILOX_TEST, 0, (uint32_t)i, 0);
-    for (size_t j = 0; j < bytes; j++) image.rgb[j] = (uint8_t)philox_below(&g, 256);
-    char name[32], path[FOLDER_PATH + 64];
+    char name[32];
     snprintf(name, sizeof name, "data/%02d.png", i);
-    folder_file(folder, name, "", 0);
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    struct error err;
-    if (!image_write_png(path, &image, &err)) abort();
-    image_free(&image);
+    folder_noise(folder, name, 20 + i % 3, 18 + i % 4, (uint32_t)i);
   }
   run("whole", ""); /* what the others are held to */
   return 0;
