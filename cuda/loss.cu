@@ -151,7 +151,7 @@ __global__ static void rdem_instance(struct loss g, const T *r, const T *g_targe
                                      double *scratch) {
   const ptrdiff_t b = blockIdx.x, n = g.n, c = g.c;
   double *inverse = scratch + b * image_scratch(n, c), *cos = inverse + n, *u = cos + n;
-  assert(neg[b] >= 0 && neg[b] < g.b);
+  assert(neg[b] >= 0);
   const T *negative = g_target + neg[b] * n * c;
   for (ptrdiff_t k = threadIdx.x; k < c; k += BLOCK_THREADS) {
     double sum = 0;

@@ -52,6 +52,25 @@ static void host_norm_backward_train(const struct norm *g, const real *x, const 
                                      void *scratch) {
   norm_backward_train(g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta, scratch);
 }
+static void host_norm_rank_moments(const struct norm *g, const real *x, double *sums, void *scratch) {
+  norm_rank_moments(g, x, sums, scratch);
+}
+static void host_norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd,
+                                    const real *dy, real *dgamma, real *dbeta, double *sums, void *scratch) {
+  norm_rank_gradient(g, x, y, mean, invstd, dy, dgamma, dbeta, sums, scratch);
+}
+static void host_norm_rank_backward(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
+                                    const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch) {
+  norm_rank_backward(g, ranks, sums, x, y, gamma, mean, invstd, dy, dx, dresidual, scratch);
+}
+static void host_rank_sum(int ranks, ptrdiff_t n, const real *parts, real *to) {
+#pragma omp parallel for schedule(static)
+  for (ptrdiff_t i = 0; i < n; i++) {
+    double sum = 0;
+    for (int k = 0; k < ranks; k++) sum += (double)parts[k * n + i];
+    to[i] = (real)sum;
+  }
+}
 static void host_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
   linear_backward_weights(g, x, dy, dw, db, scratch);
 }
@@ -97,6 +116,11 @@ const struct backend *backend_reference(void) {
                                        .norm_forward_train = host_norm_forward_train,
                                        .norm_forward_eval = norm_forward_eval,
                                        .norm_backward_train = host_norm_backward_train,
+                                       .norm_rank_moments = host_norm_rank_moments,
+                                       .norm_rank_forward = norm_rank_forward,
+                                       .norm_rank_gradient = host_norm_rank_gradient,
+                                       .norm_rank_backward = host_norm_rank_backward,
+                                       .rank_sum = host_rank_sum,
                                        .maxpool_forward = maxpool_forward,
                                        .maxpool_backward = maxpool_backward,
                                        .avgpool_forward = avgpool_forward,

@@ -91,7 +91,7 @@ void loss_rdem_instance(const struct loss *g, const real *r, const real *g_targe
   if (scale == 0) dr = NULL;
 #pragma omp parallel for schedule(static) if (g->b > 1)
   for (ptrdiff_t b = 0; b < g->b; b++) {
-    assert(neg[b] >= 0 && neg[b] < g->b);
+    assert(neg[b] >= 0);
     const real *negative = g_target + neg[b] * n * c;
     double *u = scratch + b * image_scratch(g), square = 0, sum = 0;
     for (ptrdiff_t k = 0; k < c; k++) u[k] = 0;

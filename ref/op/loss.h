@@ -43,7 +43,7 @@ void loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_
                double *scratch);
 
 /* Eq. 5 with rdem.negative = instance: every region of image i against the mean over regions of g[neg[i]] (raw features, no gradient).
- * r, g_target, dr: b x n x c; neg: b. */
+ * r, dr: b x n x c; neg: b, images of g_target, which holds at least b (more with those of other ranks, op/backend_ranks.h). */
 void loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale, double *value,
                         real *dr, double *scratch);
 

@@ -31,9 +31,9 @@ static struct tile tile_at(const struct norm *g, ptrdiff_t t) {
 /* Two sums a chunk and channel, and two joined sums a channel. */
 ptrdiff_t norm_scratch(const struct norm *g) { return (2 * chunk_count(g) + 2) * g->c; }
 
-/* Where in the scratch the sums of a chunk lie, channel by channel; the joined ones stand behind those of the last chunk. */
+/* Where the sums of a chunk lie, channel by channel, in the scratch, where the joined ones stand behind those of the last chunk; and those of a
+ * rank among the sums of all ranks. */
 static ptrdiff_t chunk_sums(const struct norm *g, ptrdiff_t chunk, int which) { return (2 * chunk + which) * g->c; }
-static ptrdiff_t joined_sums(const struct norm *g, int which) { return chunk_sums(g, chunk_count(g), which); }
 
 /* ---- Arithmetic of one element ------------------------------------------------------------------------------------------------------
  *
@@ -73,30 +73,38 @@ static void tile_moments(const struct norm *g, struct tile a, const real *x, dou
   for (ptrdiff_t c = 0; c < a.channels; c++) sums[c] = sum[c], squares[c] = square[c];
 }
 
-/* Joins the chunks of some channels in order (Chan, Golub, LeVeque 1979): with m_k rows, mean mu_k and squares S_k in chunk k,
+/* What sums are joined of: `count` parts of `rows` rows each, the last maybe of fewer, m in all. Chunks of this matrix, or ranks. */
+struct parts {
+  ptrdiff_t count, rows, m;
+};
+
+static struct parts chunks_of(const struct norm *g) { return (struct parts){chunk_count(g), chunk_rows(g), g->m}; }
+static struct parts ranks_of(const struct norm *g, int ranks) { return (struct parts){ranks, g->m, ranks * g->m}; }
+
+/* The sum and the squared differences from the mean of all parts of some channels, joined in order (Chan, Golub, LeVeque 1979): with m_k rows, mean
+ * mu_k and squares S_k in part k,
  *     mu = sum of m_k mu_k / m,    m v = sum of S_k + m_k (mu_k - mu)^2. */
-static void join_moments(const struct norm *g, ptrdiff_t channel, ptrdiff_t channels, const double *scratch, double *mean,
-                         double *variance) {
-  ptrdiff_t chunks = chunk_count(g), rows = chunk_rows(g);
-  for (ptrdiff_t c = 0; c < channels; c++) mean[c] = variance[c] = 0;
-  for (ptrdiff_t k = 0; k < chunks; k++) {
-    const double *sum = scratch + chunk_sums(g, k, 0) + channel;
-    for (ptrdiff_t c = 0; c < channels; c++) mean[c] += sum[c];
+static void join_moments(const struct norm *g, struct parts parts, ptrdiff_t channel, ptrdiff_t channels, const double *sums, double *sum,
+                         double *square) {
+  double mean[JOIN_CHANNELS];
+  for (ptrdiff_t c = 0; c < channels; c++) sum[c] = square[c] = 0;
+  for (ptrdiff_t k = 0; k < parts.count; k++) {
+    const double *part = sums + chunk_sums(g, k, 0) + channel;
+    for (ptrdiff_t c = 0; c < channels; c++) sum[c] += part[c];
   }
-  for (ptrdiff_t c = 0; c < channels; c++) mean[c] /= (double)g->m;
-  for (ptrdiff_t k = 0; k < chunks; k++) {
-    const double *sum = scratch + chunk_sums(g, k, 0) + channel, *square = scratch + chunk_sums(g, k, 1) + channel;
-    double mk = (double)size_min(rows, g->m - k * rows);
+  for (ptrdiff_t c = 0; c < channels; c++) mean[c] = sum[c] / (double)parts.m;
+  for (ptrdiff_t k = 0; k < parts.count; k++) {
+    const double *part = sums + chunk_sums(g, k, 0) + channel, *squares = sums + chunk_sums(g, k, 1) + channel;
+    double mk = (double)size_min(parts.rows, parts.m - k * parts.rows);
     for (ptrdiff_t c = 0; c < channels; c++) {
-      double difference = sum[c] / mk - mean[c];
-      variance[c] += square[c] + mk * difference * difference;
+      double difference = part[c] / mk - mean[c];
+      square[c] += squares[c] + mk * difference * difference;
     }
   }
-  for (ptrdiff_t c = 0; c < channels; c++) variance[c] /= (double)g->m;
 }
 
-static void update_running(const struct norm *g, double mean, double variance, real *running_mean, real *running_var) {
-  double unbiased = g->m > 1 ? variance * (double)g->m / (double)(g->m - 1) : variance;
+static void update_running(const struct norm *g, ptrdiff_t m, double mean, double variance, real *running_mean, real *running_var) {
+  double unbiased = m > 1 ? variance * (double)m / (double)(m - 1) : variance;
   *running_mean = (real)((double)*running_mean + g->momentum * (mean - (double)*running_mean));
   *running_var = (real)((double)*running_var + g->momentum * (unbiased - (double)*running_var));
 }
@@ -125,29 +133,68 @@ static void tile_normalise(const struct norm *g, struct tile a, const real *x, c
   }
 }
 
+/* The three loops below share out their work among the threads of the parallel region they are called in. */
+
+static void take_moments(const struct norm *g, const real *x, double *scratch) {
+  ptrdiff_t tiles = tile_count(g);
+#pragma omp for schedule(static)
+  for (ptrdiff_t t = 0; t < tiles; t++) tile_moments(g, tile_at(g, t), x, scratch);
+}
+
+static void finish_moments(const struct norm *g, struct parts parts, const double *sums, real *running_mean, real *running_var,
+                           double *mean, double *invstd) {
+#pragma omp for schedule(static)
+  for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS) {
+    double sum[JOIN_CHANNELS], square[JOIN_CHANNELS];
+    ptrdiff_t channels = size_min(JOIN_CHANNELS, g->c - channel);
+    join_moments(g, parts, channel, channels, sums, sum, square);
+    for (ptrdiff_t i = 0, c = channel; i < channels; i++, c++) {
+      double variance = square[i] / (double)parts.m;
+      mean[c] = sum[i] / (double)parts.m;
+      invstd[c] = inverse_deviation(g, variance);
+      update_running(g, parts.m, mean[c], variance, &running_mean[c], &running_var[c]);
+    }
+  }
+}
+
+static void normalise(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta, const double *mean,
+                      const double *invstd, real *y) {
+  ptrdiff_t tiles = tile_count(g);
+#pragma omp for schedule(static)
+  for (ptrdiff_t t = 0; t < tiles; t++) {
+    struct tile a = tile_at(g, t);
+    tile_normalise(g, a, x, residual, gamma, beta, mean + a.channel, invstd + a.channel, y);
+  }
+}
+
 void norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta, real *running_mean,
                         real *running_var, real *y, double *mean, double *invstd, double *scratch) {
   assert(g->m >= 1 && g->c >= 1);
-  ptrdiff_t tiles = tile_count(g);
-#pragma omp parallel if (tiles > 1)
+#pragma omp parallel if (tile_count(g) > 1)
   {
+    take_moments(g, x, scratch);
+    finish_moments(g, chunks_of(g), scratch, running_mean, running_var, mean, invstd);
+    normalise(g, x, residual, gamma, beta, mean, invstd, y);
+  }
+}
+
+void norm_rank_moments(const struct norm *g, const real *x, double *sums, double *scratch) {
+  assert(g->m >= 1 && g->c >= 1);
+#pragma omp parallel if (tile_count(g) > 1)
+  {
+    take_moments(g, x, scratch);
 #pragma omp for schedule(static)
-    for (ptrdiff_t t = 0; t < tiles; t++) tile_moments(g, tile_at(g, t), x, scratch);
-#pragma omp for schedule(static)
-    for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS) {
-      double variance[JOIN_CHANNELS];
-      ptrdiff_t channels = size_min(JOIN_CHANNELS, g->c - channel);
-      join_moments(g, channel, channels, scratch, mean + channel, variance);
-      for (ptrdiff_t i = 0, c = channel; i < channels; i++, c++) {
-        invstd[c] = inverse_deviation(g, variance[i]);
-        update_running(g, mean[c], variance[i], &running_mean[c], &running_var[c]);
-      }
-    }
-#pragma omp for schedule(static)
-    for (ptrdiff_t t = 0; t < tiles; t++) {
-      struct tile a = tile_at(g, t);
-      tile_normalise(g, a, x, residual, gamma, beta, mean + a.channel, invstd + a.channel, y);
-    }
+    for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS)
+      join_moments(g, chunks_of(g), channel, size_min(JOIN_CHANNELS, g->c - channel), scratch, sums + channel, sums + g->c + channel);
+  }
+}
+
+void norm_rank_forward(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,
+                       const real *beta, real *running_mean, real *running_var, real *y, double *mean, double *invstd) {
+#pragma omp parallel if (tile_count(g) > 1)
+  {
+    finish_moments(g, ranks_of(g, ranks), sums, running_mean, running_var, mean, invstd);
+    normalise(g, x, residual, gamma, beta, mean, invstd, y);
   }
 }
 
@@ -194,35 +241,37 @@ static void tile_gradient_sums(const struct norm *g, struct tile a, const real *
   for (ptrdiff_t c = 0; c < a.channels; c++) sums[c] = sum[c], products[c] = product[c];
 }
 
-/* Joins the chunks of some channels in order; the joined sums stay in the scratch. */
-static void join_gradient(const struct norm *g, ptrdiff_t channel, ptrdiff_t channels, double *scratch) {
-  ptrdiff_t chunks = chunk_count(g);
+static double *joined_sums(const struct norm *g, double *scratch) { return scratch + chunk_sums(g, chunk_count(g), 0); }
+
+/* Joins the parts of some channels in order. joined: of all channels, the two sums as a part has them. */
+static void join_gradient(const struct norm *g, struct parts parts, ptrdiff_t channel, ptrdiff_t channels, const double *sums,
+                          double *joined) {
   for (int which = 0; which < 2; which++) {
-    double *joined = scratch + joined_sums(g, which) + channel;
-    for (ptrdiff_t c = 0; c < channels; c++) joined[c] = 0;
-    for (ptrdiff_t k = 0; k < chunks; k++) {
-      const double *sum = scratch + chunk_sums(g, k, which) + channel;
-      for (ptrdiff_t c = 0; c < channels; c++) joined[c] += sum[c];
+    double *to = joined + chunk_sums(g, 0, which) + channel;
+    for (ptrdiff_t c = 0; c < channels; c++) to[c] = 0;
+    for (ptrdiff_t k = 0; k < parts.count; k++) {
+      const double *sum = sums + chunk_sums(g, k, which) + channel;
+      for (ptrdiff_t c = 0; c < channels; c++) to[c] += sum[c];
     }
   }
 }
 
 /* dbeta += sum d, dgamma += sum d (x - mean) invstd, of one channel. */
-static void add_gradient(const struct norm *g, ptrdiff_t c, double invstd, const double *scratch, real *dgamma, real *dbeta) {
-  dbeta[c] = (real)((double)dbeta[c] + scratch[joined_sums(g, 0) + c]);
-  dgamma[c] = (real)((double)dgamma[c] + scratch[joined_sums(g, 1) + c] * invstd);
+static void add_gradient(const struct norm *g, ptrdiff_t c, double invstd, const double *joined, real *dgamma, real *dbeta) {
+  dbeta[c] = (real)((double)dbeta[c] + joined[chunk_sums(g, 0, 0) + c]);
+  dgamma[c] = (real)((double)dgamma[c] + joined[chunk_sums(g, 0, 1) + c] * invstd);
 }
 
-/* dx of a tile through the batch statistics; dresidual = d. dx may be dy: every element is read before it is written. */
+/* dx of a tile through the statistics of m rows; dresidual = d. dx may be dy: every element is read before it is written. */
 static void tile_gradient_train(const struct norm *g, struct tile a, const real *x, const real *y, const real *gamma, const double *mean,
-                                const double *invstd, const double *sums, const double *products, const real *dy, real *dx,
+                                const double *invstd, ptrdiff_t m, const double *sums, const double *products, const real *dy, real *dx,
                                 real *dresidual) {
   real hi[TILE_CHANNELS], lo[TILE_CHANNELS], slope[TILE_CHANNELS], dhi[TILE_CHANNELS], dlo[TILE_CHANNELS], pull[TILE_CHANNELS];
   for (ptrdiff_t c = 0; c < a.channels; c++) {
     split(mean[c], &hi[c], &lo[c]);
-    split(sums[c] / (double)g->m, &dhi[c], &dlo[c]);
+    split(sums[c] / (double)m, &dhi[c], &dlo[c]);
     slope[c] = (real)((double)gamma[a.channel + c] * invstd[c]);
-    pull[c] = (real)(products[c] / (double)g->m * invstd[c] * invstd[c]); /* xhat mean(d xhat) = (x - mean) pull */
+    pull[c] = (real)(products[c] / (double)m * invstd[c] * invstd[c]); /* xhat mean(d xhat) = (x - mean) pull */
   }
   for (ptrdiff_t i = 0; i < a.rows; i++) {
     ptrdiff_t at = (a.row + i) * g->c + a.channel;
@@ -238,29 +287,63 @@ static void tile_gradient_train(const struct norm *g, struct tile a, const real 
   }
 }
 
+/* Shared out as the loops of forward are. */
+
+static void take_gradient_sums(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
+                               real *dgamma, real *dbeta, double *joined, double *scratch) {
+  ptrdiff_t tiles = tile_count(g);
+#pragma omp for schedule(static)
+  for (ptrdiff_t t = 0; t < tiles; t++) {
+    struct tile a = tile_at(g, t);
+    tile_gradient_sums(g, a, x, y, mean + a.channel, dy, scratch);
+  }
+#pragma omp for schedule(static)
+  for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS) {
+    ptrdiff_t channels = size_min(JOIN_CHANNELS, g->c - channel);
+    join_gradient(g, chunks_of(g), channel, channels, scratch, joined);
+    for (ptrdiff_t c = channel; c < channel + channels; c++) add_gradient(g, c, invstd[c], joined, dgamma, dbeta);
+  }
+}
+
+/* m: the rows that the joined sums are of. */
+static void gradient(const struct norm *g, ptrdiff_t m, const double *joined, const real *x, const real *y, const real *gamma,
+                     const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual) {
+  ptrdiff_t tiles = tile_count(g);
+  const double *products = joined + g->c;
+#pragma omp for schedule(static)
+  for (ptrdiff_t t = 0; t < tiles; t++) {
+    struct tile a = tile_at(g, t);
+    ptrdiff_t c = a.channel;
+    tile_gradient_train(g, a, x, y, gamma, mean + c, invstd + c, m, joined + c, products + c, dy, dx, dresidual);
+  }
+}
+
 void norm_backward_train(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean, const double *invstd,
                          const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, double *scratch) {
   assert(g->m >= 1 && g->c >= 1 && (y || !g->relu));
-  ptrdiff_t tiles = tile_count(g);
-#pragma omp parallel if (tiles > 1)
+  double *joined = joined_sums(g, scratch);
+#pragma omp parallel if (tile_count(g) > 1)
+  {
+    take_gradient_sums(g, x, y, mean, invstd, dy, dgamma, dbeta, joined, scratch);
+    gradient(g, g->m, joined, x, y, gamma, mean, invstd, dy, dx, dresidual);
+  }
+}
+
+void norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
+                        real *dgamma, real *dbeta, double *sums, double *scratch) {
+  assert(g->m >= 1 && g->c >= 1 && (y || !g->relu));
+#pragma omp parallel if (tile_count(g) > 1)
+  take_gradient_sums(g, x, y, mean, invstd, dy, dgamma, dbeta, sums, scratch);
+}
+
+void norm_rank_backward(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
+                        const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, double *scratch) {
+#pragma omp parallel if (tile_count(g) > 1)
   {
 #pragma omp for schedule(static)
-    for (ptrdiff_t t = 0; t < tiles; t++) {
-      struct tile a = tile_at(g, t);
-      tile_gradient_sums(g, a, x, y, mean + a.channel, dy, scratch);
-    }
-#pragma omp for schedule(static)
-    for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS) {
-      ptrdiff_t channels = size_min(JOIN_CHANNELS, g->c - channel);
-      join_gradient(g, channel, channels, scratch);
-      for (ptrdiff_t c = channel; c < channel + channels; c++) add_gradient(g, c, invstd[c], scratch, dgamma, dbeta);
-    }
-#pragma omp for schedule(static)
-    for (ptrdiff_t t = 0; t < tiles; t++) {
-      struct tile a = tile_at(g, t);
-      tile_gradient_train(g, a, x, y, gamma, mean + a.channel, invstd + a.channel, scratch + joined_sums(g, 0) + a.channel,
-                          scratch + joined_sums(g, 1) + a.channel, dy, dx, dresidual);
-    }
+    for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS)
+      join_gradient(g, ranks_of(g, ranks), channel, size_min(JOIN_CHANNELS, g->c - channel), sums, scratch);
+    gradient(g, ranks * g->m, scratch, x, y, gamma, mean, invstd, dy, dx, dresidual);
   }
 }
 
@@ -287,6 +370,7 @@ void norm_backward_eval(const struct norm *g, const real *x, const real *y, cons
                         const real *running_var, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, double *scratch) {
   assert(g->m >= 1 && g->c >= 1 && (y || !g->relu));
   ptrdiff_t tiles = tile_count(g);
+  double *joined = joined_sums(g, scratch);
 #pragma omp parallel if (tiles > 1)
   {
 #pragma omp for schedule(static)
@@ -300,9 +384,9 @@ void norm_backward_eval(const struct norm *g, const real *x, const real *y, cons
 #pragma omp for schedule(static)
     for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS) {
       ptrdiff_t channels = size_min(JOIN_CHANNELS, g->c - channel);
-      join_gradient(g, channel, channels, scratch);
+      join_gradient(g, chunks_of(g), channel, channels, scratch, joined);
       for (ptrdiff_t c = channel; c < channel + channels; c++)
-        add_gradient(g, c, inverse_deviation(g, (double)running_var[c]), scratch, dgamma, dbeta);
+        add_gradient(g, c, inverse_deviation(g, (double)running_var[c]), joined, dgamma, dbeta);
     }
   }
 }

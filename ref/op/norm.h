@@ -31,6 +31,10 @@ struct norm {
 #define norm_forward_eval REAL_NAME(norm_forward_eval)
 #define norm_backward_train REAL_NAME(norm_backward_train)
 #define norm_backward_eval REAL_NAME(norm_backward_eval)
+#define norm_rank_moments REAL_NAME(norm_rank_moments)
+#define norm_rank_forward REAL_NAME(norm_rank_forward)
+#define norm_rank_gradient REAL_NAME(norm_rank_gradient)
+#define norm_rank_backward REAL_NAME(norm_rank_backward)
 
 /* Scratch of any function below, in doubles. */
 ptrdiff_t norm_scratch(const struct norm *g);
@@ -54,5 +58,27 @@ void norm_backward_train(const struct norm *g, const real *x, const real *y, con
 /* mu and v are constants: dx = gamma / sqrt(running_var + eps) d; the rest as above. */
 void norm_backward_eval(const struct norm *g, const real *x, const real *y, const real *gamma, const real *running_mean,
                         const real *running_var, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, double *scratch);
+
+/* ---- the same over several ranks (base/ranks.h) ---------------------------------------------------------------------------------------
+ *
+ * Each of `ranks` ranks holds m of the rows. It sums its own, the sums of all are gathered (ranks x 2 x c doubles, in the order of the
+ * ranks), and every rank joins them in that order: mean, variance and gradient are those of ranks * m rows, the same bits on every rank, and
+ * for one rank those of norm_forward_train and norm_backward_train. Arguments are as there. */
+
+/* sums: 2 x c, overwritten: of the rows, sum x and sum (x - their own mean)^2. */
+void norm_rank_moments(const struct norm *g, const real *x, double *sums, double *scratch);
+
+/* sums: what all ranks' norm_rank_moments gave. */
+void norm_rank_forward(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,
+                       const real *beta, real *running_mean, real *running_var, real *y, double *mean, double *invstd);
+
+/* sums: 2 x c, overwritten: of the rows, sum d and sum d (x - mean). dgamma, dbeta: what these rows give is added; the sum over the ranks is
+ * that of the whole batch. */
+void norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
+                        real *dgamma, real *dbeta, double *sums, double *scratch);
+
+/* sums: what all ranks' norm_rank_gradient gave. */
+void norm_rank_backward(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
+                        const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, double *scratch);
 
 #endif
