@@ -86,9 +86,11 @@ static void draw_axes(struct sheet *s, const struct axes *a, const struct chart 
 }
 
 static void draw_series(struct sheet *s, const struct axes *a, const struct series *line, struct ink ink) {
+  static const double dash[] = {3, 3};
   bool down = false; /* whether the pen is on the paper */
   cairo_set_source_rgba(s->cairo, ink.r, ink.g, ink.b, ink.a);
-  cairo_set_line_width(s->cairo, 1.4);
+  cairo_set_line_width(s->cairo, line->beside ? 1 : 1.4);
+  cairo_set_dash(s->cairo, dash, line->beside ? 2 : 0, 0);
   for (int i = 0; i < line->count; i++) {
     double x = at_x(a, line->x[i]), y = at_y(a, line->y[i]);
     bool good = isfinite(line->y[i]);
@@ -97,13 +99,17 @@ static void draw_series(struct sheet *s, const struct axes *a, const struct seri
     down = good;
   }
   cairo_stroke(s->cairo);
+  cairo_set_dash(s->cairo, dash, 0, 0);
   if (line->count == 1) draw_disc(s, at_x(a, line->x[0]), at_y(a, line->y[0]), 2, ink); /* a line of one point cannot be seen */
 }
 
 /* One entry a series, in a row right of the title's line. */
 static void draw_legend(struct sheet *s, const struct axes *a, const struct chart *c) {
   double x = a->x + panel_width;
-  for (int i = c->series_count - 1; i >= 0 && c->series_count > 1; i--) {
+  int entries = 0;
+  for (int i = 0; i < c->series_count; i++) entries += !c->series[i].beside;
+  for (int i = c->series_count - 1; i >= 0 && entries > 1; i--) {
+    if (c->series[i].beside) continue;
     x -= draw_text(s, x, a->y - 10, 9, false, ANCHOR_RIGHT, ink_text, "%s", c->series[i].name) + 4;
     draw_line(s, x - 12, a->y - 13, x, a->y - 13, 2, ink_of(i));
     x -= 22;
@@ -120,7 +126,10 @@ bool chart_write(const char *path, const char *title, const char *caption, const
   for (int i = 0; i < count; i++) {
     struct axes a = make_axes(&charts[i], left + i % columns * cell_width, head + above + i / columns * cell_height);
     draw_axes(&s, &a, &charts[i], x_label);
-    for (int k = 0; k < charts[i].series_count; k++) draw_series(&s, &a, &charts[i].series[k], ink_of(k));
+    for (int k = 0; k < charts[i].series_count; k++) {
+      const struct series *line = &charts[i].series[k];
+      draw_series(&s, &a, line, line->beside ? ink_text : ink_of(k));
+    }
     draw_legend(&s, &a, &charts[i]);
   }
   if (caption) draw_text(&s, left, s.height - 12, 9, false, ANCHOR_LEFT, ink_faint, "%s", caption);

@@ -12,6 +12,7 @@ struct series {
   const char *name;
   const double *x, *y; /* count points; a y that is not finite breaks the line */
   int count;
+  bool beside; /* dashed, dark and without an entry in the legend: what the others are to be compared with */
 };
 
 struct chart {

@@ -1,4 +1,4 @@
-/* ediy show curves: losses and diagnostics of a run, from its log. */
+/* ediy show curves: losses and diagnostics of a run, from its log, and of another one over them. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,11 +9,12 @@
 #include "program/verb.h"
 
 struct curves {
-  char run[OPTION_TEXT_SIZE], out[OPTION_TEXT_SIZE];
+  char run[OPTION_TEXT_SIZE], beside[OPTION_TEXT_SIZE], out[OPTION_TEXT_SIZE];
 };
 
 static const struct option keys[] = {
     {"run", OPTION_TEXT, offsetof(struct curves, run), "", 0, 0, NULL, "folder of a training run"},
+    {"beside", OPTION_TEXT, offsetof(struct curves, beside), "", 0, 0, NULL, "folder of another run, drawn over the first in dashes"},
     {"out", OPTION_TEXT, offsetof(struct curves, out), "curves.png", 0, 0, NULL, "picture to write, PNG"},
 };
 
@@ -96,44 +97,58 @@ static bool has_values(const double *column, int count) {
   return false;
 }
 
-static int make_charts(const struct table *t, struct chart charts[PANELS]) {
+/* beside: of no records where there is no other run. */
+static int make_charts(const struct table *t, const struct table *beside, struct chart charts[PANELS]) {
   int count = 0;
   for (int p = 0; p < PANELS; p++) {
     struct chart c = {.title = panels[p].title, .unit = panels[p].unit, .low = panels[p].low, .high = panels[p].high};
-    for (int i = 0; i < 2; i++) {
-      const double *column = t->field[2 * p + i];
-      if (has_values(column, t->count)) c.series[c.series_count++] = (struct series){panels[p].name[i], t->step, column, t->count};
+    for (int k = 0; k < 4; k++) { /* the run's fields first: they get the colours */
+      const struct table *from = k < 2 ? t : beside;
+      const double *column = from->field[2 * p + k % 2];
+      if (has_values(column, from->count))
+        c.series[c.series_count++] = (struct series){panels[p].name[k % 2], from->step, column, from->count, .beside = k >= 2};
     }
     if (c.series_count) charts[count++] = c;
   }
   return count;
 }
 
+static bool read_run(const char *folder, struct table *t, struct error *err) {
+  char path[OPTION_TEXT_SIZE + 16];
+  snprintf(path, sizeof path, "%s/log.jsonl", folder);
+  return read_log(path, t, err);
+}
+
+static bool draw(const struct curves *c, const struct table *t, const struct table *beside, struct error *err) {
+  struct chart charts[PANELS];
+  char title[256];
+  int used = snprintf(title, sizeof title, "%.80s: %.0f steps", c->run, t->step[t->count - 1]);
+  if (beside->count)
+    snprintf(title + used, sizeof title - (size_t)used, "; in dashes %.80s: %.0f steps", c->beside, beside->step[beside->count - 1]);
+  return chart_write(c->out, title,
+                     "Means over the steps since the last record. Spread: the standard deviation of normalised features, 1/sqrt(d) at "
+                     "best, 0 in collapse.",
+                     "step", charts, make_charts(t, beside, charts), err);
+}
+
 static bool run(int count, char *const *arguments, struct error *err) {
   struct curves c;
-  struct table table = {0};
-  struct chart charts[PANELS];
-  char path[OPTION_TEXT_SIZE + 16], title[128];
+  struct table table = {0}, beside = {0};
   if (!verb_options(&verb_curves, count, arguments, &c, err) || !verb_require(&verb_curves, "run", c.run, err)) return false;
-  snprintf(path, sizeof path, "%s/log.jsonl", c.run);
-  bool good = read_log(path, &table, err);
-  if (good) {
-    snprintf(title, sizeof title, "%.80s: %.0f steps", c.run, table.step[table.count - 1]);
-    good = chart_write(c.out, title,
-                       "Means over the steps since the last record. Spread: the standard deviation of normalised features, 1/sqrt(d) at "
-                       "best, 0 in collapse.",
-                       "step", charts, make_charts(&table, charts), err);
-  }
-  if (good) printf("%s: %d records of %s\n", c.out, table.count, path);
+  bool good = read_run(c.run, &table, err) && (!c.beside[0] || read_run(c.beside, &beside, err)) && draw(&c, &table, &beside, err);
+  if (good) printf("%s: %d records of %s/log.jsonl\n", c.out, table.count, c.run);
+  if (good && beside.count) printf("%s: %d records of %s/log.jsonl, in dashes\n", c.out, beside.count, c.beside);
   table_free(&table);
+  table_free(&beside);
   return good;
 }
 
 const struct verb verb_curves = {
     .name = "show curves",
     .summary = "draw the losses and diagnostics of a run",
-    .usage = "run=RUN [out=FILE.png]",
-    .about = "Draws what RUN/log.jsonl holds, also while the run goes on. Charts of what was not logged are left out.",
+    .usage = "run=RUN [beside=RUN] [out=FILE.png]",
+    .about = "Draws what RUN/log.jsonl holds, also while the run goes on. Charts of what was not logged are left out.\n"
+             "With beside=, the curves of another run lie over them in dashes: two seeds, two backends.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
                "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=2 warmup=0 batch=16\n"
                "ediy show curves run=teacher out=curves.png",

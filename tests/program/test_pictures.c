@@ -72,6 +72,28 @@ static void curves_are_drawn_while_the_run_writes(void **state) {
   image_free(&image);
 }
 
+/* Pixels where two pictures of one size differ. */
+static ptrdiff_t differing(const char *a, const char *b) {
+  struct image x = open_picture(a), y = open_picture(b);
+  assert_true(x.width == y.width && x.height == y.height);
+  ptrdiff_t count = 0;
+  for (ptrdiff_t i = 0; i < (ptrdiff_t)x.height * x.width; i++) count += memcmp(x.rgb + 3 * i, y.rgb + 3 * i, 3) != 0;
+  image_free(&x), image_free(&y);
+  return count;
+}
+
+/* Dashes are drawn, where the other run's values are; a run that is not there is named and nothing written. */
+static void another_run_lies_over_the_first(void **state) {
+  (void)state;
+  assert_runs("mkdir -p run far && sed 's/\"loss\": [0-9.]*/\"loss\": 2.5/' run/log.jsonl >far/log.jsonl");
+  assert_runs("ediy show curves run=run out=alone.png && ediy show curves run=run beside=run out=same.png");
+  const struct outcome *o = assert_runs("ediy show curves run=run beside=far out=two.png");
+  assert_non_null(strstr(o->out, "20 records of far/log.jsonl, in dashes"));
+  assert_true(differing("alone.png", "same.png") > 0);
+  assert_true(differing("same.png", "two.png") > 0);
+  assert_refused("nothere/log.jsonl", "ediy show curves run=run beside=nothere out=none.png && test ! -e none.png");
+}
+
 static void damaged_logs_are_named_with_the_line(void **state) {
   (void)state;
   assert_runs("mkdir -p run");
@@ -96,9 +118,9 @@ static void matches_show_every_region_of_a_small_map(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(views_have_a_row_an_image_and_text), cmocka_unit_test(views_are_those_of_the_seed),
-                                     cmocka_unit_test(curves_are_drawn_while_the_run_writes),
-                                     cmocka_unit_test(damaged_logs_are_named_with_the_line),
-                                     cmocka_unit_test(matches_show_every_region_of_a_small_map)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(views_have_a_row_an_image_and_text),    cmocka_unit_test(views_are_those_of_the_seed),
+      cmocka_unit_test(curves_are_drawn_while_the_run_writes), cmocka_unit_test(another_run_lies_over_the_first),
+      cmocka_unit_test(damaged_logs_are_named_with_the_line),  cmocka_unit_test(matches_show_every_region_of_a_small_map)};
   return cmocka_run_group_tests_name("pictures", tests, program_enter, program_leave);
 }
