@@ -72,12 +72,13 @@ static void curves_are_drawn_while_the_run_writes(void **state) {
   image_free(&image);
 }
 
-/* Pixels where two pictures of one size differ. */
+/* Pixels where two pictures of one size differ, below the title. */
 static ptrdiff_t differing(const char *a, const char *b) {
   struct image x = open_picture(a), y = open_picture(b);
   assert_true(x.width == y.width && x.height == y.height);
   ptrdiff_t count = 0;
-  for (ptrdiff_t i = 0; i < (ptrdiff_t)x.height * x.width; i++) count += memcmp(x.rgb + 3 * i, y.rgb + 3 * i, 3) != 0;
+  for (ptrdiff_t i = (ptrdiff_t)(x.height / 6) * x.width; i < (ptrdiff_t)x.height * x.width; i++)
+    count += memcmp(x.rgb + 3 * i, y.rgb + 3 * i, 3) != 0;
   image_free(&x), image_free(&y);
   return count;
 }
