@@ -125,6 +125,10 @@ static void fill_bf16(struct backend &b) {
   b.norm_forward_train = cuda_norm_forward_train_bf16;
   b.norm_forward_eval = cuda_norm_forward_eval_bf16;
   b.norm_backward_train = cuda_norm_backward_train_bf16;
+  b.norm_rank_moments = cuda_norm_rank_moments_bf16;
+  b.norm_rank_forward = cuda_norm_rank_forward_bf16;
+  b.norm_rank_gradient = cuda_norm_rank_gradient_bf16;
+  b.norm_rank_backward = cuda_norm_rank_backward_bf16;
   b.maxpool_forward = cuda_maxpool_forward_bf16;
   b.maxpool_backward = cuda_maxpool_backward_bf16;
   b.avgpool_forward = cuda_avgpool_forward_bf16;
@@ -154,6 +158,11 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.norm_forward_train = cuda_norm_forward_train;
   b.norm_forward_eval = cuda_norm_forward_eval;
   b.norm_backward_train = cuda_norm_backward_train;
+  b.norm_rank_moments = cuda_norm_rank_moments;
+  b.norm_rank_forward = cuda_norm_rank_forward;
+  b.norm_rank_gradient = cuda_norm_rank_gradient;
+  b.norm_rank_backward = cuda_norm_rank_backward;
+  b.rank_sum = cuda_rank_sum;
   b.maxpool_forward = cuda_maxpool_forward;
   b.maxpool_backward = cuda_maxpool_backward;
   b.avgpool_forward = cuda_avgpool_forward;

@@ -26,6 +26,11 @@ struct norm_shape {
   bool relu;
 };
 
+/* The rows of all ranks, of which each has m: one chunk a rank. */
+static struct norm_shape shape_of_ranks(const struct norm *g, int ranks) {
+  return {ranks * g->m, g->c, g->m, ranks, g->eps, g->momentum, g->relu};
+}
+
 static struct norm_shape shape_of(const struct norm *g) {
   ptrdiff_t rows = TILE_ELEMENTS / smaller(g->c, TILE_CHANNELS);
   return {g->m, g->c, rows, (g->m + rows - 1) / rows, g->eps, g->momentum, g->relu};
@@ -71,19 +76,25 @@ template <class T> __global__ static void chunk_moments(struct norm_shape g, con
   scratch[chunk_sums(g, chunk, 1) + c] = square;
 }
 
-/* Joins the chunks of a channel in order (Chan, Golub, LeVeque 1979) and moves the running statistics. */
-__global__ static void join_moments(struct norm_shape g, const double *scratch, float *running_mean, float *running_var, double *mean,
+/* The sum and the squared differences from the mean of all chunks of a channel, joined in order (Chan, Golub, LeVeque 1979). */
+__device__ static void join_chunks(const struct norm_shape &g, const double *sums, ptrdiff_t c, double *sum, double *square) {
+  *sum = *square = 0;
+  for (ptrdiff_t k = 0; k < g.chunks; k++) *sum += sums[chunk_sums(g, k, 0) + c];
+  double mean = *sum / (double)g.m;
+  for (ptrdiff_t k = 0; k < g.chunks; k++) {
+    double rows = (double)chunk_rows(g, k), difference = sums[chunk_sums(g, k, 0) + c] / rows - mean;
+    *square += sums[chunk_sums(g, k, 1) + c] + rows * difference * difference;
+  }
+}
+
+/* Statistics of a channel from its chunks, and the running statistics moved. */
+__global__ static void join_moments(struct norm_shape g, const double *sums, float *running_mean, float *running_var, double *mean,
                                     double *invstd) {
   ptrdiff_t c = item_of_thread();
   if (c >= g.c) return;
-  double mu = 0, variance = 0;
-  for (ptrdiff_t k = 0; k < g.chunks; k++) mu += scratch[chunk_sums(g, k, 0) + c];
-  mu /= (double)g.m;
-  for (ptrdiff_t k = 0; k < g.chunks; k++) {
-    double rows = (double)chunk_rows(g, k), difference = scratch[chunk_sums(g, k, 0) + c] / rows - mu;
-    variance += scratch[chunk_sums(g, k, 1) + c] + rows * difference * difference;
-  }
-  variance /= (double)g.m;
+  double sum, square;
+  join_chunks(g, sums, c, &sum, &square);
+  double mu = sum / (double)g.m, variance = square / (double)g.m;
   mean[c] = mu;
   invstd[c] = inverse_deviation(g, variance);
   double unbiased = g.m > 1 ? variance * (double)g.m / (double)(g.m - 1) : variance;
@@ -201,30 +212,31 @@ __global__ static void chunk_gradient_sums(struct norm_shape g, const T *x, cons
   scratch[chunk_sums(g, chunk, 1) + c] = product;
 }
 
-/* Joins the chunks of a channel in order; the joined sums stay in the scratch. dbeta += sum d, dgamma += sum d (x - mean) invstd. */
-__global__ static void join_gradient(struct norm_shape g, const double *invstd, double *scratch, float *dgamma, float *dbeta) {
+/* Joins the chunks of a channel in order; joined: 2 x c. dbeta += sum d, dgamma += sum d (x - mean) invstd, unless they are null. */
+__global__ static void join_gradient(struct norm_shape g, const double *sums, const double *invstd, double *joined, float *dgamma,
+                                     float *dbeta) {
   ptrdiff_t c = item_of_thread();
   if (c >= g.c) return;
-  double joined[2] = {0, 0};
+  double sum[2] = {0, 0};
   for (int which = 0; which < 2; which++) {
-    for (ptrdiff_t k = 0; k < g.chunks; k++) joined[which] += scratch[chunk_sums(g, k, which) + c];
-    scratch[chunk_sums(g, g.chunks, which) + c] = joined[which];
+    for (ptrdiff_t k = 0; k < g.chunks; k++) sum[which] += sums[chunk_sums(g, k, which) + c];
+    joined[chunk_sums(g, 0, which) + c] = sum[which];
   }
-  dbeta[c] = (float)((double)dbeta[c] + joined[0]);
-  dgamma[c] = (float)((double)dgamma[c] + joined[1] * invstd[c]);
+  if (!dgamma) return;
+  dbeta[c] = (float)((double)dbeta[c] + sum[0]);
+  dgamma[c] = (float)((double)dgamma[c] + sum[1] * invstd[c]);
 }
 
-/* dx through the batch statistics; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
+/* dx through the statistics of m rows; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
 template <class T>
-__global__ static void gradient_elements(struct norm_shape g, const T *x, const T *y, const float *gamma, const double *mean,
-                                         const double *invstd, const double *scratch, const T *dy, T *dx, T *dresidual) {
+__global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const T *x, const T *y, const float *gamma, const double *mean,
+                                         const double *invstd, const double *joined, const T *dy, T *dx, T *dresidual) {
   ptrdiff_t c = band_channel();
   if (c >= g.c) return;
   float hi, lo, dhi, dlo, slope = (float)((double)gamma[c] * invstd[c]);
   split(mean[c], &hi, &lo);
-  split(scratch[chunk_sums(g, g.chunks, 0) + c] / (double)g.m, &dhi, &dlo);
-  float pull =
-      (float)(scratch[chunk_sums(g, g.chunks, 1) + c] / (double)g.m * invstd[c] * invstd[c]); /* xhat mean(d xhat) = (x - mean) pull */
+  split(joined[chunk_sums(g, 0, 0) + c] / (double)m, &dhi, &dlo);
+  float pull = (float)(joined[chunk_sums(g, 0, 1) + c] / (double)m * invstd[c] * invstd[c]); /* xhat mean(d xhat) = (x - mean) pull */
   for (ptrdiff_t row = band_first(); row < band_last(g); row += ELEMENT_ROWS) {
     ptrdiff_t at = row * g.c + c;
     float d = behind_relu(g, y, dy, at);
@@ -234,13 +246,21 @@ __global__ static void gradient_elements(struct norm_shape g, const T *x, const 
 }
 
 template <class T>
+static void gradient_sums_as(const struct norm *g, const T *x, const T *y, const double *mean, const double *invstd, const T *dy,
+                             float *dgamma, float *dbeta, double *joined, double *sums) {
+  struct norm_shape shape = shape_of(g);
+  LAUNCH(chunk_gradient_sums<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, y, mean, dy, sums);
+  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, sums, invstd, joined, dgamma, dbeta);
+}
+
+template <class T>
 static void backward_train_as(const struct norm *g, const T *x, const T *y, const float *gamma, const double *mean, const double *invstd,
                               const T *dy, T *dx, T *dresidual, float *dgamma, float *dbeta, void *scratch) {
   struct norm_shape shape = shape_of(g);
-  double *sums = (double *)scratch;
-  LAUNCH(chunk_gradient_sums<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, y, mean, dy, sums);
-  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, invstd, sums, dgamma, dbeta);
-  LAUNCH(gradient_elements<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, y, gamma, mean, invstd, sums, dy, dx, dresidual);
+  double *sums = (double *)scratch, *joined = sums + 2 * shape.chunks * g->c;
+  gradient_sums_as(g, x, y, mean, invstd, dy, dgamma, dbeta, joined, sums);
+  LAUNCH(gradient_elements<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape, g->m, x, y, gamma, mean, invstd, joined, dy, dx,
+         dresidual);
   cuda_launched("norm_backward_train");
 }
 
@@ -256,4 +276,82 @@ void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const re
                                    void *scratch) {
   backward_train_as(g, activations<bf16>(x), activations<bf16>(y), gamma, mean, invstd, activations<bf16>(dy), activations<bf16>(dx),
                     activations<bf16>(dresidual), dgamma, dbeta, scratch);
+}
+
+/* ---- Over several ranks: the parts between which sums are gathered ------------------------------------------------------------------- */
+
+/* Of the rows here, sum x and sum (x - their mean)^2: 2 x c. */
+__global__ static void own_moments(struct norm_shape g, const double *chunks, double *sums) {
+  ptrdiff_t c = item_of_thread();
+  if (c < g.c) join_chunks(g, chunks, c, &sums[chunk_sums(g, 0, 0) + c], &sums[chunk_sums(g, 0, 1) + c]);
+}
+
+template <class T> static void rank_moments_as(const struct norm *g, const T *x, double *sums, void *scratch) {
+  struct norm_shape shape = shape_of(g);
+  double *chunks = (double *)scratch;
+  LAUNCH(chunk_moments<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, chunks);
+  LAUNCH(own_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, chunks, sums);
+  cuda_launched("norm_rank_moments");
+}
+
+template <class T>
+static void rank_forward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *residual, const float *gamma,
+                            const float *beta, float *running_mean, float *running_var, T *y, double *mean, double *invstd) {
+  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape_of_ranks(g, ranks), sums, running_mean, running_var,
+         mean, invstd);
+  LAUNCH(normalise_batch<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta, mean, invstd, y);
+  cuda_launched("norm_rank_forward");
+}
+
+template <class T>
+static void rank_backward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *y, const float *gamma,
+                             const double *mean, const double *invstd, const T *dy, T *dx, T *dresidual, void *scratch) {
+  double *joined = (double *)scratch;
+  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape_of_ranks(g, ranks), sums, invstd, joined,
+         (float *)nullptr, (float *)nullptr);
+  LAUNCH(gradient_elements<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), ranks * g->m, x, y, gamma, mean, invstd,
+         joined, dy, dx, dresidual);
+  cuda_launched("norm_rank_backward");
+}
+
+/* sums: 2 x c, overwritten. */
+void cuda_norm_rank_moments(const struct norm *g, const real *x, double *sums, void *scratch) { rank_moments_as(g, x, sums, scratch); }
+void cuda_norm_rank_moments_bf16(const struct norm *g, const real *x, double *sums, void *scratch) {
+  rank_moments_as(g, activations<bf16>(x), sums, scratch);
+}
+
+/* sums: of all ranks. y, mean, invstd: overwritten; running_mean, running_var: updated. */
+void cuda_norm_rank_forward(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,
+                            const real *beta, real *running_mean, real *running_var, real *y, double *mean, double *invstd) {
+  rank_forward_as(g, ranks, sums, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd);
+}
+void cuda_norm_rank_forward_bf16(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual,
+                                 const real *gamma, const real *beta, real *running_mean, real *running_var, real *y, double *mean,
+                                 double *invstd) {
+  rank_forward_as(g, ranks, sums, activations<bf16>(x), activations<bf16>(residual), gamma, beta, running_mean, running_var,
+                  activations<bf16>(y), mean, invstd);
+}
+
+/* dgamma, dbeta: accumulated. sums: 2 x c, overwritten. */
+void cuda_norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
+                             real *dgamma, real *dbeta, double *sums, void *scratch) {
+  gradient_sums_as(g, x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
+  cuda_launched("norm_rank_gradient");
+}
+void cuda_norm_rank_gradient_bf16(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd,
+                                  const real *dy, real *dgamma, real *dbeta, double *sums, void *scratch) {
+  gradient_sums_as(g, activations<bf16>(x), activations<bf16>(y), mean, invstd, activations<bf16>(dy), dgamma, dbeta, sums,
+                   (double *)scratch);
+  cuda_launched("norm_rank_gradient");
+}
+
+/* sums: of all ranks. dx: overwritten; may be dy. dresidual: null or overwritten. */
+void cuda_norm_rank_backward(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
+                             const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch) {
+  rank_backward_as(g, ranks, sums, x, y, gamma, mean, invstd, dy, dx, dresidual, scratch);
+}
+void cuda_norm_rank_backward_bf16(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
+                                  const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch) {
+  rank_backward_as(g, ranks, sums, activations<bf16>(x), activations<bf16>(y), gamma, mean, invstd, activations<bf16>(dy),
+                   activations<bf16>(dx), activations<bf16>(dresidual), scratch);
 }

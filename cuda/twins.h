@@ -44,6 +44,23 @@ void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const re
                                    const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta,
                                    void *scratch);
 
+void cuda_norm_rank_moments(const struct norm *g, const real *x, double *sums, void *scratch);
+void cuda_norm_rank_moments_bf16(const struct norm *g, const real *x, double *sums, void *scratch);
+void cuda_norm_rank_forward(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,
+                            const real *beta, real *running_mean, real *running_var, real *y, double *mean, double *invstd);
+void cuda_norm_rank_forward_bf16(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual,
+                                 const real *gamma, const real *beta, real *running_mean, real *running_var, real *y, double *mean,
+                                 double *invstd);
+void cuda_norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
+                             real *dgamma, real *dbeta, double *sums, void *scratch);
+void cuda_norm_rank_gradient_bf16(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd,
+                                  const real *dy, real *dgamma, real *dbeta, double *sums, void *scratch);
+void cuda_norm_rank_backward(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
+                             const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch);
+void cuda_norm_rank_backward_bf16(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
+                                  const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch);
+void cuda_rank_sum(int ranks, ptrdiff_t n, const real *parts, real *to);
+
 void cuda_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index);
 void cuda_maxpool_forward_bf16(const struct pool *g, const real *x, real *y, int32_t *index);
 void cuda_maxpool_backward(const struct pool *g, const real *dy, const int32_t *index, real *dx);
