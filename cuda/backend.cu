@@ -176,11 +176,12 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.loss_rdem = cuda_loss_rdem;
   b.loss_rdem_instance = cuda_loss_rdem_instance;
   b.loss_riem = cuda_loss_riem;
+  b.loss_collect = cuda_loss_collect;
+  b.halt_unless_finite = cuda_halt_unless_finite;
   b.lars_update = cuda_lars_update;
   b.ema_update = cuda_ema_update;
   b.lars_update_all = cuda_lars_update_all;
   b.ema_update_all = cuda_ema_update_all;
-  b.all_finite = cuda_all_finite;
   if (precision == CUDA_BF16) fill_bf16(b);
 }
 

@@ -103,10 +103,11 @@ __global__ static void __launch_bounds__(BLOCK_THREADS) trust_ratio(struct lars 
 }
 
 /* m is rounded to float first, and w moves by the m that is stored. */
-__global__ static void update(struct pass<struct lars_part> p, double momentum, double weight_decay, const double *sums, double into_m,
-                              double into_w, const float *g, float *w, float *m) {
+__global__ static void update(struct pass<struct lars_part> p, const int64_t *halt, double momentum, double weight_decay,
+                              const double *sums, double into_m, double into_w, const float *g, float *w, float *m) {
   int tensor = tensor_of_block(p);
   const struct lars_part part = p.part[tensor];
+  if (halt && *halt) return;
   double decay = part.adapt ? weight_decay : 0.0, ratio = sums[tensor * LARS_SUMS + 2 * LARS_BLOCKS];
   ptrdiff_t first = (ptrdiff_t)((int)blockIdx.x - p.first[tensor]) * ELEMENTS;
   for (ptrdiff_t i = first + threadIdx.x; i < part.size && i < first + ELEMENTS; i += BLOCK_THREADS) {
@@ -118,7 +119,8 @@ __global__ static void update(struct pass<struct lars_part> p, double momentum, 
 }
 
 /* count <= UPDATE_PARTS tensors. w, m: updated. adapt: decay and trust ratio apply. */
-static void update_parts(const struct lars *o, int count, const struct lars_part *part, double lr, const float *g, float *w, float *m) {
+static void update_parts(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const float *g,
+                         float *w, float *m) {
   static_assert((int)LARS_BLOCKS == (int)BLOCK_THREADS, "a thread of trust_ratio for every block of a norm");
   static_assert(UPDATE_PARTS * LARS_SUMS * sizeof(double) <= OWN_SCRATCH, "room for the sums");
   double *sums = (double *)cuda_own_scratch();
@@ -127,43 +129,45 @@ static void update_parts(const struct lars *o, int count, const struct lars_part
   double inside = byol ? o->weight_decay : 0.0; /* inside the norm, or added to it */
   LAUNCH(partial_squares, dim3((unsigned)norms.first[count]), dim3(BLOCK_THREADS), 0, cuda_stream(), norms, g, inside, w, sums);
   LAUNCH(trust_ratio, dim3((unsigned)count), dim3(BLOCK_THREADS), 0, cuda_stream(), *o, norms, sums);
-  LAUNCH(update, dim3((unsigned)elements.first[count]), dim3(BLOCK_THREADS), 0, cuda_stream(), elements, o->momentum, o->weight_decay, sums,
-         byol ? 1.0 : lr, byol ? lr : 1.0, g, w, m);
+  LAUNCH(update, dim3((unsigned)elements.first[count]), dim3(BLOCK_THREADS), 0, cuda_stream(), elements, halt, o->momentum, o->weight_decay,
+         sums, byol ? 1.0 : lr, byol ? lr : 1.0, g, w, m);
 }
 
 void cuda_lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m) {
   const struct lars_part part = {0, size, adapt};
-  update_parts(o, 1, &part, lr, g, w, m);
+  update_parts(o, 1, &part, lr, nullptr, g, w, m);
   cuda_launched("lars_update");
 }
 
-void cuda_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w, real *m) {
-  if (count > 0) update_parts(o, count, part, lr, g, w, m);
+void cuda_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
+                          real *w, real *m) {
+  if (count > 0) update_parts(o, count, part, lr, halt, g, w, m);
   cuda_launched("lars_update_all");
 }
 
-__global__ static void average(struct pass<struct ema_part> p, double tau, const float *theta, float *xi) {
+__global__ static void average(struct pass<struct ema_part> p, double tau, const int64_t *halt, const float *theta, float *xi) {
   int tensor = tensor_of_block(p);
   const struct ema_part part = p.part[tensor];
   ptrdiff_t first = (ptrdiff_t)((int)blockIdx.x - p.first[tensor]) * ELEMENTS;
+  if (halt && *halt) return;
   theta += part.from, xi += part.to;
   for (ptrdiff_t i = first + threadIdx.x; i < part.size && i < first + ELEMENTS; i += BLOCK_THREADS)
     xi[i] = tau == 0 ? theta[i] : (float)((double)xi[i] + (1.0 - tau) * ((double)theta[i] - (double)xi[i]));
 }
 
-static void average_parts(int count, const struct ema_part *part, double tau, const float *theta, float *xi) {
+static void average_parts(int count, const struct ema_part *part, double tau, const int64_t *halt, const float *theta, float *xi) {
   struct pass<struct ema_part> p = pass_of(count, part, element_blocks);
-  LAUNCH(average, dim3((unsigned)p.first[count]), dim3(BLOCK_THREADS), 0, cuda_stream(), p, tau, theta, xi);
+  LAUNCH(average, dim3((unsigned)p.first[count]), dim3(BLOCK_THREADS), 0, cuda_stream(), p, tau, halt, theta, xi);
 }
 
 /* xi: updated. Exact at both ends: tau = 1 leaves xi, tau = 0 copies theta. */
 void cuda_ema_update(ptrdiff_t size, double tau, const real *theta, real *xi) {
   const struct ema_part part = {0, 0, size};
-  average_parts(1, &part, tau, theta, xi);
+  average_parts(1, &part, tau, nullptr, theta, xi);
   cuda_launched("ema_update");
 }
 
-void cuda_ema_update_all(int count, const struct ema_part *part, double tau, const real *theta, real *xi) {
-  if (count > 0) average_parts(count, part, tau, theta, xi);
+void cuda_ema_update_all(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi) {
+  if (count > 0) average_parts(count, part, tau, halt, theta, xi);
   cuda_launched("ema_update_all");
 }

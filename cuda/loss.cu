@@ -236,3 +236,37 @@ void cuda_loss_riem_bf16(const struct loss *g, const real *p, const real *g_targ
                          void *scratch) {
   riem_as(g, activations<bf16>(p), activations<bf16>(g_target), s, scale, value, activations<bf16>(dp), scratch);
 }
+
+/* ---- Eq. 3: the sum ----------------------------------------------------------------------------------------------------------------- */
+
+/* One block. A piece of the values is fetched by all threads, and a thread a loss adds it in order; the first thread makes the sum of Eq. 3. */
+__global__ static void collect(ptrdiff_t b, struct loss_values v, double share, struct loss_sums *sums) {
+  enum { LOSSES = 3 };
+  SHARED(double, piece, [LOSSES][BLOCK_THREADS]);
+  SHARED(double, mean, [LOSSES]);
+  const int thread = (int)threadIdx.x, adds = thread % WARP_THREADS == 0 && thread / WARP_THREADS < LOSSES ? thread / WARP_THREADS : -1;
+  double sum = 0;
+  for (int view = 0; view < 2; view++) {
+    const double *const value[LOSSES] = {v.rdem[view], v.riem[view], v.byol[view]};
+    for (ptrdiff_t from = 0; from < b; from += BLOCK_THREADS) {
+      for (int l = 0; l < LOSSES; l++) piece[l][thread] = value[l] && from + thread < b ? value[l][from + thread] : 0.0;
+      __syncthreads();
+      for (int i = 0; adds >= 0 && i < BLOCK_THREADS && from + i < b; i++) sum += piece[adds][i];
+      __syncthreads(); /* before the next piece is written */
+    }
+  }
+  if (adds >= 0) mean[adds] = sum / (double)b;
+  __syncthreads();
+  if (thread != 0) return;
+  struct losses l = {mean[0], mean[1], mean[2], 0};
+  l.total = v.lambda_rdem * l.rdem + v.lambda_riem * l.riem + v.lambda_byol * l.byol;
+  sums->last = l;
+  sums->sum.total += share * l.total, sums->sum.byol += share * l.byol;
+  sums->sum.rdem += share * l.rdem, sums->sum.riem += share * l.riem;
+}
+
+/* sums->last: overwritten; sums->sum: added to. */
+void cuda_loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums) {
+  LAUNCH(collect, dim3(1), dim3(BLOCK_THREADS), 0, cuda_stream(), b, *v, share, sums);
+  cuda_launched("loss_collect");
+}

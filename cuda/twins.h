@@ -106,12 +106,14 @@ void cuda_loss_riem(const struct loss *g, const real *p, const real *g_target, c
                     void *scratch);
 void cuda_loss_riem_bf16(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
                          void *scratch);
+void cuda_loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums);
+void cuda_halt_unless_finite(ptrdiff_t n, const real *gradient, struct loss_sums *sums);
 
 void cuda_lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
 void cuda_ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);
-void cuda_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w, real *m);
-void cuda_ema_update_all(int count, const struct ema_part *part, double tau, const real *theta, real *xi);
-bool cuda_all_finite(ptrdiff_t n, const real *x); /* in backend.h only: the reference looks on the host (train/watch.c) */
+void cuda_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
+                          real *w, real *m);
+void cuda_ema_update_all(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi);
 
 #ifdef __cplusplus
 }

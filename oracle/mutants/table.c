@@ -60,6 +60,8 @@ const struct backend *backend_plain(void) {
                                        .loss_rdem = plain_loss_rdem,
                                        .loss_rdem_instance = plain_loss_rdem_instance,
                                        .loss_riem = plain_loss_riem,
+                                       .loss_collect = loss_collect,
+                                       .halt_unless_finite = halt_unless_finite,
                                        .lars_update = plain_lars_update,
                                        .ema_update = plain_ema_update};
   return &table;

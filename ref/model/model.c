@@ -70,6 +70,7 @@ static void cut_all(struct model *m, struct cutter *c) {
     m->rdem[v] = cut(c, o->batch, sizeof(double));
     m->riem[v] = cut(c, o->batch, sizeof(double));
   }
+  m->sums = cut(c, 1, sizeof *m->sums);
   if (o->regions && o->negative == NEGATIVE_INSTANCE) m->other[0] = cut(c, o->batch, sizeof(int32_t));
 
   struct match match = {.b = o->batch, .n = m->cells, .c = net_channels(&o->arch), .similarity = o->similarity};

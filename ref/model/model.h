@@ -37,9 +37,6 @@ struct model_config {
   bool keep_all; /* no tensor of a pass shares memory with another: for looking at everything afterwards */
 };
 
-struct losses {
-  double rdem, riem, byol, total; /* means over the batch; rdem and riem are 0 without regions */
-};
 #endif
 
 #define model REAL_NAME(model)
@@ -73,6 +70,7 @@ struct model {
   int32_t *invariance[2];              /* S12, S21: batch x n (Eq. 6) */
   int32_t *other[1];                   /* batch: the other image of rdem.negative = instance */
   double *rdem[2], *riem[2], *byol[2]; /* batch: losses of every image, one direction each */
+  struct loss_sums *sums;              /* of the step */
 
   void *workspace, *scratch; /* of whichever network runs */
   void *memory;              /* the block */

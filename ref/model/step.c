@@ -1,10 +1,6 @@
 #include "model/step.h"
 
-#include <assert.h>
-#include <stdlib.h>
-
 #include "base/philox.h"
-#include "base/size.h"
 
 /* ---- what the trace sees beside the layers ------------------------------------------------------------------------------------------- */
 
@@ -48,25 +44,20 @@ static void teacher_forward(struct model *m, int view, const real *input, const 
   keep(m, &run, run.net->map, m->t[view]);
 }
 
-/* Eq. 4 and 6, or regions that were drawn ("R" of Table 1). */
-static void match_regions(struct model *m, const struct step_draws *draws, const struct trace *trace) {
+/* Eq. 4 and 6, or regions that were drawn ("R" of Table 1; model_set_draws has put them there). */
+static void match_regions(struct model *m, const struct trace *trace) {
   const struct model_config *c = &m->config;
   const struct backend *b = m->backend;
   struct match g = {.b = c->batch, .n = m->cells, .c = net_channels(&c->arch), .similarity = c->similarity};
-  size_t bytes = (size_t)(g.b * g.n) * sizeof(int32_t);
   for (int v = 0; v < 2; v++) {
     if (c->sampler == SAMPLER_TEACHER) {
       b->match_diversity(&g, m->t[v], m->diversity[v], m->scratch);
       b->match_invariance(&g, m->t[v], m->t[1 - v], m->invariance[v], m->scratch);
-    } else {
-      b->upload(m->diversity[v], draws->diversity[v], bytes);
-      b->upload(m->invariance[v], draws->invariance[v], bytes);
     }
     ptrdiff_t shape[] = {g.b, g.n};
     see(trace, PHASE_MATCH, "", v + 1, "rdem", "index", DTYPE_I32, m->diversity[v], 2, shape);
     see(trace, PHASE_MATCH, "", v + 1, "riem", "index", DTYPE_I32, m->invariance[v], 2, shape);
   }
-  if (c->negative == NEGATIVE_INSTANCE) b->upload(m->other[0], draws->other, (size_t)g.b * sizeof(int32_t));
 }
 
 /* z_k and the regions g_k of the target: batch statistics, no gradient. */
@@ -112,32 +103,29 @@ static void losses_of_view(struct model *m, const struct net_run *run, int view,
   see(trace, PHASE_LOSS, "online", view + 1, "riem", "value", DTYPE_F64, m->riem[view], 1, &c->batch);
 }
 
-/* Over both views, in the order of the images. One download an array, but for batches beyond a thousand. */
-static double mean_of(struct model *m, double *const value[2]) {
-  enum { PIECE = 1024 };
-  double sum = 0, host[PIECE];
-  for (int v = 0; v < 2; v++)
-    for (ptrdiff_t at = 0; value[v] && at < m->config.batch; at += PIECE) {
-      ptrdiff_t n = size_min(PIECE, m->config.batch - at);
-      m->backend->download(host, value[v] + at, (size_t)n * sizeof *host);
-      for (ptrdiff_t i = 0; i < n; i++) sum += host[i];
-    }
-  return sum / (double)m->config.batch;
-}
-
 /* ---- the step ------------------------------------------------------------------------------------------------------------------------ */
 
-void model_zero_gradient(struct model *m) { m->backend->zero(m->gradient, (size_t)m->online.net.state_size * sizeof(real)); }
+void model_zero_gradient(struct model *m) {
+  m->backend->zero(m->gradient, (size_t)m->online.net.state_size * sizeof(real));
+  m->backend->zero(m->sums, sizeof *m->sums);
+}
 
-struct losses model_accumulate(struct model *m, const real *const views[2], double share, const struct step_draws *draws,
-                               const struct trace *trace) {
+void model_set_draws(struct model *m, const struct step_draws *draws) {
   const struct model_config *c = &m->config;
-  assert(c->sampler == SAMPLER_TEACHER || !c->regions || draws);
-  assert(c->negative == NEGATIVE_REGION || !c->regions || draws);
+  size_t bytes = (size_t)(c->batch * m->cells) * sizeof(int32_t);
+  if (!c->regions) return;
+  for (int v = 0; v < 2 && c->sampler == SAMPLER_RANDOM; v++) {
+    m->backend->upload(m->diversity[v], draws->diversity[v], bytes);
+    m->backend->upload(m->invariance[v], draws->invariance[v], bytes);
+  }
+  if (c->negative == NEGATIVE_INSTANCE) m->backend->upload(m->other[0], draws->other, (size_t)c->batch * sizeof(int32_t));
+}
 
+void model_accumulate(struct model *m, const real *const views[2], double share, const struct trace *trace) {
+  const struct model_config *c = &m->config;
   if (c->teacher)
     for (int v = 0; v < 2; v++) teacher_forward(m, v, views[v], trace);
-  if (c->regions) match_regions(m, draws, trace);
+  if (c->regions) match_regions(m, trace);
   for (int v = 0; v < 2; v++) target_forward(m, v, views[v], trace);
 
   /* The losses are sums of one term a view, and nothing flows into the target: each view can go forward and back before the other, and memory
@@ -151,9 +139,19 @@ struct losses model_accumulate(struct model *m, const real *const views[2], doub
     net_backward(&online, views[v]);
   }
 
-  struct losses l = {.rdem = mean_of(m, m->rdem), .riem = mean_of(m, m->riem), .byol = mean_of(m, m->byol)};
-  l.total = c->lambda_rdem * l.rdem + c->lambda_riem * l.riem + c->lambda_byol * l.byol; /* Eq. 3 */
-  return l;
+  struct loss_values values = {.lambda_rdem = c->lambda_rdem, .lambda_riem = c->lambda_riem, .lambda_byol = c->lambda_byol};
+  for (int v = 0; v < 2; v++) values.rdem[v] = m->rdem[v], values.riem[v] = m->riem[v], values.byol[v] = m->byol[v];
+  m->backend->loss_collect(c->batch, &values, share, m->sums); /* Eq. 3 */
+}
+
+void model_halt_unless_finite(struct model *m) {
+  m->backend->halt_unless_finite(m->online.net.state_size, m->gradient, m->sums); /* where statistics lie the gradient is zero */
+}
+
+struct loss_sums model_sums(const struct model *m) {
+  struct loss_sums sums;
+  m->backend->download(&sums, m->sums, sizeof sums);
+  return sums;
 }
 
 static const struct parameter *of_online(const struct model *m, const struct parameter *p) {
@@ -179,7 +177,7 @@ static void update_one_by_one(struct model *m, double lr, double tau, const stru
   }
 }
 
-/* The same, many tensors a pass. */
+/* The same, many tensors a pass, which look at m->sums->halt themselves. */
 static void update_together(struct model *m, double lr, double tau) {
   const struct net *f = &m->online.net, *g = &m->target.net;
   struct lars_part lars[UPDATE_PARTS];
@@ -188,14 +186,14 @@ static void update_together(struct model *m, double lr, double tau) {
     const struct parameter *p = &f->parameter[i];
     if (p->role != ROLE_STATISTIC) lars[n++] = (struct lars_part){p->offset, p->size, p->role == ROLE_WEIGHT};
     if (n == 0 || (n < UPDATE_PARTS && i + 1 < f->parameters)) continue;
-    m->backend->lars_update_all(&m->config.lars, n, lars, lr, m->gradient, m->online.state, m->momentum);
+    m->backend->lars_update_all(&m->config.lars, n, lars, lr, &m->sums->halt, m->gradient, m->online.state, m->momentum);
     n = 0;
   }
   for (int i = 0, n = 0; i < g->parameters; i++) {
     const struct parameter *p = &g->parameter[i];
     if (p->role != ROLE_STATISTIC) ema[n++] = (struct ema_part){of_online(m, p)->offset, p->offset, p->size};
     if (n == 0 || (n < UPDATE_PARTS && i + 1 < g->parameters)) continue;
-    m->backend->ema_update_all(n, ema, tau, m->online.state, m->target.state);
+    m->backend->ema_update_all(n, ema, tau, &m->sums->halt, m->online.state, m->target.state);
     n = 0;
   }
 }
@@ -204,7 +202,7 @@ static void update_together(struct model *m, double lr, double tau) {
 void model_update(struct model *m, double lr, double tau, const struct trace *trace) {
   if (!trace && m->backend->lars_update_all && m->backend->ema_update_all)
     update_together(m, lr, tau);
-  else
+  else if (!model_sums(m).halt)
     update_one_by_one(m, lr, tau, trace);
 }
 

@@ -3,6 +3,8 @@
  *     model_zero_gradient                      once a step
  *     model_accumulate                         once a micro-batch: teacher, match, target, online, losses, backward
  *     model_update                             once a step: LARS on the online network, then the moving average into the target
+ *
+ * None of them waits for a backend that works on its own; model_sums does, and says what the losses were.
  */
 #ifndef EDIY_MODEL_STEP_H
 #define EDIY_MODEL_STEP_H
@@ -18,21 +20,33 @@ struct step_draws {
 #endif
 
 #define model_zero_gradient REAL_NAME(model_zero_gradient)
+#define model_set_draws REAL_NAME(model_set_draws)
 #define model_accumulate REAL_NAME(model_accumulate)
+#define model_halt_unless_finite REAL_NAME(model_halt_unless_finite)
 #define model_update REAL_NAME(model_update)
+#define model_sums REAL_NAME(model_sums)
 #define step_draw REAL_NAME(step_draw)
 
+/* The gradient and the losses of the step are zero. */
 void model_zero_gradient(struct model *m);
 
-/* Adds share * gradient of L (Eq. 3, mean over the batch) to m->gradient. views: two arrays batch x height x width x 3 in backend memory.
- * share: 1 / micro-batches of the step. draws: needed where the configuration says random or instance, else null. Running statistics of online
- * and target move twice, view 1 first. Returns the losses of this micro-batch. */
-struct losses model_accumulate(struct model *m, const real *const views[2], double share, const struct step_draws *draws,
-                               const struct trace *trace);
+/* What the next micro-batch has drawn: needed where the configuration says random or instance; what it does not say is not read. */
+void model_set_draws(struct model *m, const struct step_draws *draws);
+
+/* Adds share * gradient of L (Eq. 3, mean over the batch) to m->gradient, and the losses to m->sums. views: two arrays
+ * batch x height x width x 3 in backend memory. share: 1 / micro-batches of the step. Running statistics of online and target move twice,
+ * view 1 first. */
+void model_accumulate(struct model *m, const real *const views[2], double share, const struct trace *trace);
+
+/* Whoever calls this before model_update has it do nothing where the loss or a gradient is not finite; model_sums then says so in halt. */
+void model_halt_unless_finite(struct model *m);
 
 /* LARS with this learning rate on every online parameter, then xi += (1 - tau)(theta - xi) on every parameter of the target. Running
  * statistics are not averaged. */
 void model_update(struct model *m, double lr, double tau, const struct trace *trace);
+
+/* The losses since model_zero_gradient, fetched. */
+struct loss_sums model_sums(const struct model *m);
 
 /* Fills host arrays with what a random sampler draws for one micro-batch: D never j itself (unless n = 1), S uniform, and another image of the
  * batch (itself when alone). Streams: (seed, PHILOX_SAMPLER | PHILOX_NEGATIVE, view, image, micro_batch), micro_batch counted over the run. Any

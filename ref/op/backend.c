@@ -134,6 +134,8 @@ const struct backend *backend_reference(void) {
                                        .loss_rdem = host_loss_rdem,
                                        .loss_rdem_instance = host_loss_rdem_instance,
                                        .loss_riem = host_loss_riem,
+                                       .loss_collect = loss_collect,
+                                       .halt_unless_finite = halt_unless_finite,
                                        .lars_update = lars_update,
                                        .ema_update = ema_update};
   return &table;

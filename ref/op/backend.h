@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/real.h"
 #include "op/conv.h"
+#include "op/finite.h"
 #include "op/lars.h"
 #include "op/linear.h"
 #include "op/loss.h"
@@ -86,15 +87,17 @@ struct backend {
                              real *dr, void *scratch);
   void (*loss_riem)(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
                     void *scratch);
+  void (*loss_collect)(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums);
+  void (*halt_unless_finite)(ptrdiff_t n, const real *gradient, struct loss_sums *sums);
 
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
   void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);
 
   /* Forms that a backend may have because many small operations cost it more than one; null in the reference. Several tensors in one pass, with the
-   * bits of one after the other; and whether n numbers are all finite, without fetching them (false after a failure). */
-  void (*lars_update_all)(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w, real *m);
-  void (*ema_update_all)(int count, const struct ema_part *part, double tau, const real *theta, real *xi);
-  bool (*all_finite)(ptrdiff_t n, const real *x);
+   * bits of one after the other. halt (backend memory, may be null): where it is not 0, nothing is done. */
+  void (*lars_update_all)(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
+                          real *w, real *m);
+  void (*ema_update_all)(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi);
 };
 
 /* The reference: host memory in huge pages, the fast forms of op/. Its scratch sizes are for the number of OpenMP threads at the time of

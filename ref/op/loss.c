@@ -126,3 +126,20 @@ void loss_riem(const struct loss *g, const real *p, const real *g_target, const 
     value[b] = 1.0 - sum / (double)n;
   }
 }
+
+/* ---- Eq. 3: the sum ----------------------------------------------------------------------------------------------------------------- */
+
+static double mean_of(ptrdiff_t b, const double *const value[2]) {
+  double sum = 0;
+  for (int v = 0; v < 2; v++)
+    for (ptrdiff_t i = 0; value[v] && i < b; i++) sum += value[v][i];
+  return sum / (double)b;
+}
+
+void loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums) {
+  struct losses l = {.rdem = mean_of(b, v->rdem), .riem = mean_of(b, v->riem), .byol = mean_of(b, v->byol)};
+  l.total = v->lambda_rdem * l.rdem + v->lambda_riem * l.riem + v->lambda_byol * l.byol;
+  sums->last = l;
+  sums->sum.total += share * l.total, sums->sum.byol += share * l.byol;
+  sums->sum.rdem += share * l.rdem, sums->sum.riem += share * l.riem;
+}

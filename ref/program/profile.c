@@ -159,6 +159,12 @@ static void timed_loss_riem(const struct loss *g, const real *p, const real *g_t
   add(PART_LOSSES, t, 0, 4 * loss_size(g));
 }
 
+static void timed_loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums) {
+  double t = omp_get_wtime();
+  inner->loss_collect(b, v, share, sums);
+  add(PART_LOSSES, t, 0, 0);
+}
+
 static void timed_lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m) {
   double t = omp_get_wtime();
   inner->lars_update(o, size, adapt, lr, g, w, m);
@@ -170,16 +176,16 @@ static void timed_ema_update(ptrdiff_t size, double tau, const real *theta, real
   add(PART_AVERAGE, t, 0, 3.0 * (double)size);
 }
 
-static void timed_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w,
-                                  real *m) {
+static void timed_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt,
+                                  const real *g, real *w, real *m) {
   double t = omp_get_wtime(), elements = 0;
-  inner->lars_update_all(o, count, part, lr, g, w, m);
+  inner->lars_update_all(o, count, part, lr, halt, g, w, m);
   for (int i = 0; i < count; i++) elements += (double)part[i].size * (part[i].adapt ? 7 : 5);
   add(PART_OPTIMISER, t, 0, elements);
 }
-static void timed_ema_update_all(int count, const struct ema_part *part, double tau, const real *theta, real *xi) {
+static void timed_ema_update_all(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi) {
   double t = omp_get_wtime(), elements = 0;
-  inner->ema_update_all(count, part, tau, theta, xi);
+  inner->ema_update_all(count, part, tau, halt, theta, xi);
   for (int i = 0; i < count; i++) elements += 3.0 * (double)part[i].size;
   add(PART_AVERAGE, t, 0, elements);
 }
@@ -200,6 +206,7 @@ const struct backend *profile_backend(const struct backend *other) {
   timed.match_diversity = timed_match_diversity, timed.match_invariance = timed_match_invariance;
   timed.loss_byol = timed_loss_byol, timed.loss_rdem = timed_loss_rdem;
   timed.loss_rdem_instance = timed_loss_rdem_instance, timed.loss_riem = timed_loss_riem;
+  timed.loss_collect = timed_loss_collect;
   timed.lars_update = timed_lars_update, timed.ema_update = timed_ema_update;
   timed.lars_update_all = other->lars_update_all ? timed_lars_update_all : NULL;
   timed.ema_update_all = other->ema_update_all ? timed_ema_update_all : NULL;

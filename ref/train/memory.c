@@ -8,12 +8,12 @@ static void add(size_t *sum, size_t bytes) {
   if (__builtin_add_overflow(*sum, bytes, sum)) *sum = SIZE_MAX;
 }
 
-/* Host memory whose size does not depend on the micro-batch. */
-static bool fixed_bytes(struct model_config m, size_t *bytes, struct error *err) {
+/* Memory whose size does not depend on the micro-batch: what a checkpoint is gathered in, and the backend's running statistics as they were. */
+static bool fixed_bytes(struct model_config m, size_t *gathered, size_t *statistics, struct error *err) {
   struct model small;
   m.batch = 2, m.height = m.width = 64; /* the sizes of the states depend on neither; what is reserved here is never touched */
   if (!model_create(&small, &m, backend_reference(), err)) return false;
-  *bytes = checkpoint_bytes(&small);
+  *gathered = checkpoint_bytes(&small), *statistics = watch_statistics_bytes(&small);
   model_free(&small);
   return true;
 }
@@ -21,12 +21,13 @@ static bool fixed_bytes(struct model_config m, size_t *bytes, struct error *err)
 static bool run_memory(const struct config *config, const struct backend *b, struct need *n, struct error *err) {
   struct model_config m = config_model(config);
   struct loader_options l = run_loader_options(config, 0);
-  size_t networks, gathered;
-  if (!model_memory(&m, b, &networks, err) || !fixed_bytes(m, &gathered, err)) return false;
+  size_t networks, gathered, statistics;
+  if (!model_memory(&m, b, &networks, err) || !fixed_bytes(m, &gathered, &statistics, err)) return false;
   *n = (struct need){.host = gathered};
   size_t *of_backend = b == backend_reference() ? &n->host : &n->device;
   add(&n->host, loader_bytes(&l));
   add(of_backend, networks);
+  add(of_backend, statistics);
   add(of_backend, 2 * run_view_bytes(config));
   return true;
 }

@@ -16,6 +16,7 @@ struct run {
 
   struct dataset data;
   struct loader *loader;
+  size_t cache_bytes; /* of decoded images */
   struct model_f32 m;
   struct watch watch;
   struct log log;
@@ -38,6 +39,8 @@ void run_close(struct run *r);
 /* One line for the user, formatted. */
 void run_say(const struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Opens the loader at the first micro-batch of the next step, once more if it was open. */
+MUST_CHECK bool run_open_loader(struct run *r, struct error *err);
 struct loader_options run_loader_options(const struct config *c, size_t cache_bytes);
 size_t run_view_bytes(const struct config *c); /* of one view of a micro-batch */
 

@@ -155,6 +155,13 @@ static bool open_output(struct run *r, struct error *err) {
   return file_replace(path, r->config_text, strlen(r->config_text), err);
 }
 
+bool run_open_loader(struct run *r, struct error *err) {
+  loader_close(r->loader);
+  r->loader = NULL;
+  struct loader_options l = run_loader_options(r->config, r->cache_bytes);
+  return loader_open(&r->loader, &r->data, &l, (uint64_t)(r->step * r->config->accumulate), say_line, r, err);
+}
+
 bool run_start(struct run *r, struct error *err) {
   const struct config *c = r->config;
   struct need needed;
@@ -172,9 +179,8 @@ bool run_start(struct run *r, struct error *err) {
           net_channels(&m.arch), (double)(needed.host + needed.device) / 1e9);
   if (!set_weights(r, err) || !take_buffers(r, err) || !open_output(r, err)) return false;
   /* The cache is a convenience: at most half of what is left, lest others be swapped out. */
-  size_t cache = size_min((ptrdiff_t)(c->cache * 1000000), (ptrdiff_t)(left / 2));
-  struct loader_options l = run_loader_options(c, cache);
-  return loader_open(&r->loader, &r->data, &l, (uint64_t)(r->step * c->accumulate), say_line, r, err);
+  r->cache_bytes = (size_t)size_min((ptrdiff_t)(c->cache * 1000000), (ptrdiff_t)(left / 2));
+  return run_open_loader(r, err);
 }
 
 void run_close(struct run *r) {

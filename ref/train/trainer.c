@@ -31,49 +31,64 @@ static bool save(struct run *r, struct error *err) {
 
 /* ---- one step ------------------------------------------------------------------------------------------------------------------------- */
 
-/* The loss or a gradient is not finite: says where that began. */
-static bool not_finite(struct run *r, const struct losses *l, struct error *err) {
-  char where[256];
+/* The next micro-batch, with what it draws, into the backend's memory. *waited: the seconds until it was there are added. */
+static bool load(struct run *r, double *waited, struct error *err) {
+  struct batch b;
+  double seconds;
+  if (!loader_next(r->loader, &b, &seconds, err)) return false;
+  *waited += seconds;
+  for (int v = 0; v < 2; v++) r->m.backend->upload(r->view[v], b.view[v], run_view_bytes(r->config));
+  if (!r->drawn) return true;
+  const struct step_draws *d = &r->draws;
+  int32_t *n = r->drawn;
+  ptrdiff_t regions = r->m.config.batch * r->m.cells;
+  step_draw(r->m.config.batch, r->m.cells, (uint64_t)r->config->seed, (uint32_t)b.number, (int32_t *[2]){n, n + regions},
+            (int32_t *[2]){n + 2 * regions, n + 3 * regions}, n + 4 * regions);
+  model_set_draws(&r->m, d);
+  return true;
+}
+
+/* The loss or a gradient was not finite: goes through the step's micro-batches once more, from the state before it, and says where that began. */
+static bool not_finite(struct run *r, double share, struct error *err) {
+  char where[256] = "a sum of gradients";
+  double ignored = 0;
+  struct error why;
   const float *const views[2] = {r->view[0], r->view[1]};
-  watch_locate(&r->watch, views, r->drawn ? &r->draws : NULL, where, sizeof where);
+  watch_undo(&r->watch);
+  bool found = false, ok = run_open_loader(r, &why);
+  model_zero_gradient(&r->m);
+  for (int64_t a = 0; ok && !found && a < r->config->accumulate; a++)
+    if ((ok = load(r, &ignored, &why))) found = watch_locate(&r->watch, views, share, where, sizeof where);
+  if (!ok) snprintf(where, sizeof where, "a micro-batch that cannot be had again: %.200s", why.text);
+  double loss = model_sums(&r->m).last.total;
+  watch_undo(&r->watch);
   return fail(err, "step %" PRId64 ": %s is not finite (loss %g); first in %s; a smaller lr or a longer warmup may help", r->step + 1,
-              isfinite(l->total) ? "a gradient" : "the loss", l->total, where);
+              isfinite(loss) ? "a gradient" : "the loss", loss, where);
 }
 
 /* Step number r->step (from 0). *step gets losses (means over the micro-batches) and schedule; *waited the seconds spent on data. When it fails, the
- * model is as it was before. */
+ * model is as it was before. A backend that works on its own is given the whole step, and waited for once. */
 static bool take_step(struct run *r, struct record *step, double *waited, struct error *err) {
-  int64_t micro_batches = r->config->accumulate;
-  double share = 1 / (double)micro_batches;
+  double share = 1 / (double)r->config->accumulate;
   *step =
       (struct record){.regions = r->m.config.regions, .lr = schedule_lr(&r->schedule, r->step), .tau = schedule_tau(&r->schedule, r->step)};
   *waited = 0;
-  bool ok = true;
+  const float *const views[2] = {r->view[0], r->view[1]};
   watch_remember(&r->watch);
   model_zero_gradient(&r->m);
-  for (int64_t a = 0; ok && a < micro_batches; a++) {
-    struct batch b;
-    double seconds;
-    if (!(ok = loader_next(r->loader, &b, &seconds, err))) break;
-    *waited += seconds;
-    const float *const views[2] = {r->view[0], r->view[1]};
-    for (int v = 0; v < 2; v++) r->m.backend->upload(r->view[v], b.view[v], run_view_bytes(r->config));
-    if (r->drawn) {
-      int32_t *n = r->drawn;
-      ptrdiff_t regions = r->m.config.batch * r->m.cells;
-      step_draw(r->m.config.batch, r->m.cells, (uint64_t)r->config->seed, (uint32_t)b.number, (int32_t *[2]){n, n + regions},
-                (int32_t *[2]){n + 2 * regions, n + 3 * regions}, n + 4 * regions);
+  for (int64_t a = 0; a < r->config->accumulate; a++) {
+    if (!load(r, waited, err)) {
+      watch_undo(&r->watch);
+      return false;
     }
-    struct losses l = model_accumulate(&r->m, views, share, r->drawn ? &r->draws : NULL, NULL);
-    if (!isfinite(l.total) || watch_gradient(&r->watch)) ok = not_finite(r, &l, err);
-    step->total += share * l.total, step->byol += share * l.byol;
-    step->rdem += share * l.rdem, step->riem += share * l.riem;
+    model_accumulate(&r->m, views, share, NULL);
   }
-  if (!ok) {
-    watch_undo(&r->watch);
-    return false;
-  }
+  model_halt_unless_finite(&r->m);
   model_update(&r->m, step->lr, step->tau, NULL);
+  struct loss_sums sums = model_sums(&r->m); /* waits */
+  if (!r->m.backend->status(err)) return false;
+  if (sums.halt) return not_finite(r, share, err);
+  step->total = sums.sum.total, step->byol = sums.sum.byol, step->rdem = sums.sum.rdem, step->riem = sums.sum.riem;
   r->step++;
   step->step = r->step, step->epoch = r->step / r->steps_per_epoch;
   return true;
@@ -147,7 +162,7 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
       watch_diagnose(&r->watch, &step);
     else
       copy_diagnostics(&step, last);
-    if (!r->m.backend->status(err)) return give_up(r, err);
+    if (due && !r->m.backend->status(err)) return give_up(r, err); /* the diagnostics were fetched */
     double seconds = now() - begun;
     pace = pace > 0 ? 0.9 * pace + 0.1 * seconds : seconds;
     step.images_per_s = (double)c->batch / pace;

@@ -7,63 +7,70 @@
 #include "base/size.h"
 #include "eval/collapse.h"
 
-static ptrdiff_t host_reals(const struct model *m) {
-  const struct model_config *c = &m->config;
-  ptrdiff_t n = c->batch * (c->regions ? m->cells : 1) * c->arch.out;
-  for (int i = 0; i < m->online.net.parameters; i++) n = size_max(n, m->online.net.parameter[i].size);
-  return n;
-}
+static ptrdiff_t host_reals(const struct model *m) { return m->config.batch * (m->config.regions ? m->cells : 1) * m->config.arch.out; }
 
 static ptrdiff_t scratch_doubles(const struct model *m) {
   return collapse_scratch(m->config.batch * (m->config.regions ? m->cells : 1), m->config.arch.out);
 }
 
-/* Calls f for every running statistic of both networks that update them, with its place among all. Returns how many reals there are. */
-static ptrdiff_t each_statistic(const struct model *m, void (*f)(const struct model *m, real *own, ptrdiff_t size, float *kept),
-                                float *kept) {
-  const struct branch *b[] = {&m->online, &m->target};
+/* Copies every running statistic of both networks that update them into `kept`, one after the other, or back; within the backend's memory.
+ * Returns how many reals they are; with kept null only that. A moving average with tau = 0 is a copy, of many tensors at once. */
+static ptrdiff_t copy_statistics(const struct model *m, real *kept, bool back) {
+  const struct branch *both[] = {&m->online, &m->target};
+  const struct backend *b = m->backend;
+  struct ema_part part[UPDATE_PARTS];
   ptrdiff_t at = 0;
-  for (int k = 0; k < 2; k++)
-    for (int i = 0; i < b[k]->net.parameters; i++) {
-      const struct parameter *p = &b[k]->net.parameter[i];
-      if (p->role != ROLE_STATISTIC) continue;
-      if (f) f(m, b[k]->state + p->offset, p->size, kept + at);
-      at += p->size;
+  for (int k = 0; k < 2; k++) {
+    real *state = both[k]->state;
+    const struct net *net = &both[k]->net;
+    for (int i = 0, n = 0; i < net->parameters; i++) {
+      const struct parameter *p = &net->parameter[i];
+      if (p->role == ROLE_STATISTIC) {
+        part[n++] = (struct ema_part){.from = back ? at : p->offset, .to = back ? p->offset : at, .size = p->size};
+        at += p->size;
+      }
+      if (!kept || n == 0 || (n < UPDATE_PARTS && i + 1 < net->parameters)) continue;
+      const real *from = back ? kept : state;
+      real *to = back ? state : kept;
+      if (b->ema_update_all)
+        b->ema_update_all(n, part, 0, NULL, from, to);
+      else
+        for (int j = 0; j < n; j++) b->copy(to + part[j].to, from + part[j].from, (size_t)part[j].size * sizeof(real));
+      n = 0;
     }
+  }
   return at;
 }
 
-static void keep(const struct model *m, real *own, ptrdiff_t size, float *kept) {
-  m->backend->download(kept, own, (size_t)size * sizeof(real));
-}
-static void put_back(const struct model *m, real *own, ptrdiff_t size, float *kept) {
-  m->backend->upload(own, kept, (size_t)size * sizeof(real));
-}
+void watch_remember(struct watch *w) { copy_statistics(w->m, w->statistics, false); }
+void watch_undo(struct watch *w) { copy_statistics(w->m, w->statistics, true); }
 
-void watch_remember(struct watch *w) { each_statistic(w->m, keep, w->statistics); }
-void watch_undo(struct watch *w) { each_statistic(w->m, put_back, w->statistics); }
+size_t watch_statistics_bytes(const struct model *m) { return (size_t)copy_statistics(m, NULL, false) * sizeof(real); }
 
 size_t watch_bytes(const struct model *m) {
-  size_t reals = (size_t)(host_reals(m) + each_statistic(m, NULL, NULL));
-  return reals * sizeof(real) + (size_t)scratch_doubles(m) * sizeof(double) + (size_t)(m->config.batch * m->cells) * sizeof(int32_t);
+  return (size_t)host_reals(m) * sizeof(real) + (size_t)scratch_doubles(m) * sizeof(double) +
+         (size_t)(m->config.batch * m->cells) * sizeof(int32_t);
 }
 
 bool watch_create(struct watch *w, struct model *m, struct error *err) {
   *w = (struct watch){.m = m,
                       .host = malloc((size_t)host_reals(m) * sizeof(real)),
                       .index = malloc((size_t)(m->config.batch * m->cells) * sizeof(int32_t)),
-                      .scratch = malloc((size_t)scratch_doubles(m) * sizeof(double)),
-                      .statistics = malloc((size_t)each_statistic(m, NULL, NULL) * sizeof(real))};
-  if (w->host && w->index && w->scratch && w->statistics) return true;
-  watch_free(w);
+                      .scratch = malloc((size_t)scratch_doubles(m) * sizeof(double))};
+  if (w->host && w->index && w->scratch) {
+    void *statistics;
+    if (!m->backend->reserve(watch_statistics_bytes(m), &statistics, err)) return false;
+    w->statistics = statistics;
+    return true;
+  }
   return fail(err, "out of memory: %.2f GB to watch the training", (double)watch_bytes(m) / 1e9);
 }
 
 void watch_free(struct watch *w) {
+  if (w->statistics) w->m->backend->release(w->statistics, watch_statistics_bytes(w->m));
   free(w->host);
   free(w->index);
   free(w->scratch);
-  free(w->statistics);
   *w = (struct watch){0};
 }
 
@@ -83,25 +90,6 @@ void watch_diagnose(struct watch *w, struct record *r) {
 }
 
 /* ---- numbers that are not finite ------------------------------------------------------------------------------------------------------ */
-
-static bool all_finite(const float *x, ptrdiff_t n) {
-  bool ok = true;
-  for (ptrdiff_t i = 0; i < n; i++) ok &= isfinite(x[i]) != 0;
-  return ok;
-}
-
-const char *watch_gradient(struct watch *w) {
-  const struct net *net = &w->m->online.net;
-  const struct backend *b = w->m->backend;
-  if (b->all_finite && b->all_finite(net->state_size, w->m->gradient)) return NULL; /* where statistics lie it is zero */
-  for (int i = 0; i < net->parameters; i++) {
-    const struct parameter *p = &net->parameter[i];
-    if (p->role == ROLE_STATISTIC) continue;
-    b->download(w->host, w->m->gradient + p->offset, (size_t)p->size * sizeof(real));
-    if (!all_finite(w->host, p->size)) return p->name;
-  }
-  return NULL;
-}
 
 struct search {
   struct watch *w;
@@ -130,10 +118,9 @@ static void look(void *context, const struct trace_event *e) {
     snprintf(s->text, s->size, "%s%s%s %s, view %d, %s", e->network, *e->network ? " " : "", e->layer, e->tensor, e->view, phase[e->phase]);
 }
 
-void watch_locate(struct watch *w, const float *const views[2], const struct step_draws *draws, char *text, size_t size) {
-  snprintf(text, size, "a sum of gradients");
+bool watch_locate(struct watch *w, const float *const views[2], double share, char *text, size_t size) {
   struct search s = {w, text, size, false};
   struct trace trace = {look, &s};
-  model_zero_gradient(w->m);
-  model_accumulate(w->m, views, 1, draws, &trace);
+  model_accumulate(w->m, views, share, &trace);
+  return s.found;
 }

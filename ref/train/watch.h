@@ -8,15 +8,16 @@
 
 struct watch {
   struct model_f32 *m; /* not owned */
-  float *host;         /* room for the largest parameter and the largest output of a step */
+  float *host;         /* room for the largest output of a step */
   int32_t *index;
   double *scratch;
-  float *statistics; /* running statistics as they were before the step at hand */
+  float *statistics; /* backend memory: running statistics as they were before the step at hand */
 };
 
 MUST_CHECK bool watch_create(struct watch *w, struct model_f32 *m, struct error *err);
 void watch_free(struct watch *w);
-size_t watch_bytes(const struct model_f32 *m); /* of memory that watch_create takes */
+size_t watch_bytes(const struct model_f32 *m);            /* of host memory that watch_create takes */
+size_t watch_statistics_bytes(const struct model_f32 *m); /* of the backend's */
 
 /* Fills the collapse diagnostics of the record from what the last micro-batch left: the online network's global prediction and regions of view 1,
  * D1 and S12. */
@@ -27,11 +28,8 @@ void watch_diagnose(struct watch *w, struct record *r);
 void watch_remember(struct watch *w);
 void watch_undo(struct watch *w);
 
-/* The first parameter (in the order of the layers) whose gradient is not finite, or null. */
-const char *watch_gradient(struct watch *w);
-
-/* Runs a micro-batch once more and says where the first number that is not finite came up: "online layer1.0.conv1 y, view 1, forward". Statistics and
- * gradient are then to be thrown away. */
-void watch_locate(struct watch *w, const float *const views[2], const struct step_draws *draws, char *text, size_t size);
+/* model_accumulate once more, looking at every number. Whether one is not finite; text is where the first came up:
+ * "online layer1.0.conv1 y, view 1, forward". Statistics and gradient are then to be thrown away. */
+bool watch_locate(struct watch *w, const float *const views[2], double share, char *text, size_t size);
 
 #endif

@@ -74,7 +74,7 @@ static void updates_together_have_the_bits_of_single_ones(void **state) {
     real *g = test_normal(size, 1), *w = test_normal(size, 2), *m = test_normal(size, 3);
     real *dev_g = device_from(g, size), *all_w = device_from(w, size), *all_m = device_from(m, size);
     real *one_w = device_from(w, size), *one_m = device_from(m, size);
-    b->lars_update_all(&o, TOGETHER, part, 0.7, dev_g, all_w, all_m);
+    b->lars_update_all(&o, TOGETHER, part, 0.7, NULL, dev_g, all_w, all_m);
     for (int i = 0; i < TOGETHER; i++) {
       ptrdiff_t at = part[i].at;
       b->lars_update(&o, part[i].size, part[i].adapt, 0.7, dev_g + at, one_w + at, one_m + at);
@@ -97,29 +97,60 @@ static void averages_together_have_the_same_bits(void **state) {
     from += together[i] + 2 * GAP, to += together[i] + GAP;
   }
   real *theta = test_normal(from, 1), *xi = test_normal(to, 2), *dev_theta = device_from(theta, from), *dev_xi = device_from(xi, to);
-  device_backend()->ema_update_all(TOGETHER, part, 0.3, dev_theta, dev_xi);
+  device_backend()->ema_update_all(TOGETHER, part, 0.3, NULL, dev_theta, dev_xi);
   for (int i = 0; i < TOGETHER; i++) backend_reference()->ema_update(part[i].size, 0.3, theta + part[i].from, xi + part[i].to);
   assert_same_bits(dev_xi, xi, to);
   free(theta), free(xi);
   device_end();
 }
 
-/* Wherever the one number is that is not finite. */
+/* Wherever the one number is that is not finite, or the loss; what lies behind does not count, and a halt that is there stays. */
 static void what_is_not_finite_is_found(void **state) {
   (void)state;
   const struct backend *b = device_backend();
   static const real bad[] = {INFINITY, -INFINITY, NAN};
   enum { SIZE = 20011 };
+  struct loss_sums sound = {.sum = {.total = 1}}, lost = {.sum = {.total = -INFINITY}}, halted = {.halt = 1}, found;
   real *x = test_normal(SIZE, 1), *dev = device_from(x, SIZE);
-  assert_true(b->all_finite(SIZE, dev) && b->all_finite(0, dev));
+  struct loss_sums *sums = device_from_bytes(&sound, sizeof sound);
+#define HALTS(from, size)                                                                                                                  \
+  (b->upload(sums, &(from), sizeof sound), b->halt_unless_finite(size, dev, sums), b->download(&found, sums, sizeof found), found.halt)
+  assert_true(!HALTS(sound, SIZE) && !HALTS(sound, 0) && HALTS(lost, SIZE) == 1 && HALTS(lost, 0) == 1 && HALTS(halted, SIZE) == 1);
+  assert_true(found.sum.total == halted.sum.total);
   static const ptrdiff_t at[] = {0, 255, 256, 8191, 8192, SIZE - 1};
   for (int i = 0; i < 18; i++) {
     b->upload(dev + at[i / 3], &bad[i % 3], sizeof *x);
-    assert_false(b->all_finite(SIZE, dev));
-    assert_true(b->all_finite(at[i / 3], dev)); /* what lies behind does not count */
+    assert_true(HALTS(sound, SIZE) == 1);
+    assert_true(HALTS(sound, at[i / 3]) == 0);
     b->upload(dev + at[i / 3], &x[at[i / 3]], sizeof *x);
   }
+#undef HALTS
   free(x);
+  device_end();
+}
+
+/* The forms of many tensors do nothing where the word is not zero. */
+static void a_halt_leaves_everything(void **state) {
+  (void)state;
+  enum { N = 3000 };
+  const struct backend *b = device_backend();
+  const int64_t words[] = {0, 1};
+  int64_t *halt = device_from_bytes(words, sizeof words);
+  const struct lars o = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1e-2};
+  const struct lars_part lars = {0, N, true};
+  const struct ema_part ema = {0, 0, N};
+  real *g = test_normal(N, 1), *w = test_normal(N, 2), *dev_g = device_from(g, N);
+  for (int i = 1; i >= 0; i--) {
+    real *dev_w = device_from(w, N), *dev_m = device_from(w, N), *xi = device_from(w, N);
+    b->lars_update_all(&o, 1, &lars, 0.7, halt + i, dev_g, dev_w, dev_m);
+    b->ema_update_all(1, &ema, 0.5, halt + i, dev_g, xi);
+    real *const now[] = {device_read(dev_w, N), device_read(dev_m, N), device_read(xi, N)};
+    for (int k = 0; k < 3; k++) {
+      assert_true((memcmp(now[k], w, N * sizeof *w) == 0) == (i == 1));
+      free(now[k]);
+    }
+  }
+  free(g), free(w);
   device_end();
 }
 
@@ -141,6 +172,7 @@ int main(void) {
                                      cmocka_unit_test(average_is_exact_at_both_ends),
                                      cmocka_unit_test(updates_together_have_the_bits_of_single_ones),
                                      cmocka_unit_test(averages_together_have_the_same_bits),
-                                     cmocka_unit_test(what_is_not_finite_is_found)};
+                                     cmocka_unit_test(what_is_not_finite_is_found),
+                                     cmocka_unit_test(a_halt_leaves_everything)};
   return cmocka_run_group_tests_name("cuda lars", tests, NULL, NULL);
 }

@@ -74,8 +74,39 @@ static void values_alone_leave_gradients(void **state) {
   }
 }
 
+/* Sums of a micro-batch and of two, of batches on either side of what a block fetches at once; losses that are not there. */
+static void the_sum_has_the_same_bits(void **state) {
+  (void)state;
+  const struct backend *gpu = device_backend();
+  static const ptrdiff_t batches[] = {1, 7, 255, 256, 257, 600};
+  for (size_t i = 0; i < 2 * sizeof batches / sizeof batches[0]; i++) {
+    ptrdiff_t b = batches[i / 2];
+    double *value[6], *dev_value[6];
+    for (int k = 0; k < 6; k++) {
+      struct philox stream = philox_stream(1, PHILOX_TEST, 5, (uint32_t)k, 0);
+      if (!(value[k] = malloc((size_t)b * sizeof(double)))) abort();
+      for (ptrdiff_t j = 0; j < b; j++) value[k][j] = philox_normal(&stream);
+      dev_value[k] = device_from_bytes(value[k], (size_t)b * sizeof(double));
+    }
+    struct loss_values host = {.byol = {value[4], value[5]}, .lambda_rdem = 0.3, .lambda_riem = 1.7, .lambda_byol = 0.9}, dev = host;
+    for (int v = 0; v < 2; v++) dev.byol[v] = dev_value[4 + v];
+    for (int v = 0; v < 2 && i % 2; v++) {
+      host.rdem[v] = value[v], host.riem[v] = value[2 + v];
+      dev.rdem[v] = dev_value[v], dev.riem[v] = dev_value[2 + v];
+    }
+    struct loss_sums expected = {.halt = 5}, *sums = device_from_bytes(&expected, sizeof expected);
+    for (int micro = 0; micro < 2; micro++) {
+      loss_collect(b, &host, micro ? 0.3 : 0.7, &expected);
+      gpu->loss_collect(b, &dev, micro ? 0.3 : 0.7, sums);
+    }
+    assert_same_bits((double *)sums, (double *)&expected, sizeof expected / sizeof(double));
+    for (int k = 0; k < 6; k++) free(value[k]);
+    device_end();
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(values_and_gradients_have_the_same_bits),
-                                     cmocka_unit_test(values_alone_leave_gradients)};
+                                     cmocka_unit_test(values_alone_leave_gradients), cmocka_unit_test(the_sum_has_the_same_bits)};
   return cmocka_run_group_tests_name("cuda loss", tests, NULL, NULL);
 }

@@ -92,6 +92,10 @@ static void what_is_not_finite_is_named(void **state) {
   ends_with(words, TRAIN " out=inf lr=1e9 trust=1e9");
   ends_with(words, TRAIN " out=infgpu lr=1e9 trust=1e9 backend=cuda");
   assert_runs("test -e infgpu/checkpoint-00000002.safetensors");
+  words = "first in online layer1.0.bn1 running_var, view 1, forward";
+#define TWO " lr=1e9 trust=1e9 epochs=2 batch=4 accumulate=2"
+  ends_with(words, TRAIN " out=two" TWO);
+  ends_with(words, TRAIN " out=twogpu backend=cuda" TWO);
 }
 
 /* The answers of the reference, whose features are the same up to rounding; and no file where the GPU is not there or fails. */

@@ -69,7 +69,9 @@ static void step(const struct backend *b, const struct model_config *config, str
       free(pixel);
     }
     const real *const views[2] = {memory[0], memory[1]};
-    r->losses = model_accumulate(m, views, 1.0 / MICRO_BATCHES, &draws, NULL);
+    model_set_draws(m, &draws);
+    model_accumulate(m, views, 1.0 / MICRO_BATCHES, NULL);
+    r->losses = model_sums(m).last;
     for (int v = 0; v < 2; v++) b->release(memory[v], (size_t)pixels * sizeof(real));
   }
   r->state_size[GRADIENT] = r->state_size[MOMENTUM] = r->state_size[ONLINE] = m->online.net.state_size;

@@ -62,7 +62,9 @@ static void fixture_free(struct fixture *f) {
 
 static struct losses accumulate(struct fixture *f, double share) {
   const real *const views[2] = {f->view[0], f->view[1]};
-  return model_accumulate(&f->m, views, share, &f->draws, NULL);
+  model_set_draws(&f->m, &f->draws);
+  model_accumulate(&f->m, views, share, NULL);
+  return model_sums(&f->m).last;
 }
 
 #if EDIY_REAL_BITS == 64
@@ -228,7 +230,8 @@ static void the_trace_sees_every_layer(void **state) {
   const struct trace trace = {see, &s};
   const real *const views[2] = {f.view[0], f.view[1]};
   model_zero_gradient(&f.m);
-  model_accumulate(&f.m, views, 1, &f.draws, &trace);
+  model_set_draws(&f.m, &f.draws);
+  model_accumulate(&f.m, views, 1, &trace);
   model_update(&f.m, 0.1, 0.9, &trace);
   int online = f.m.online.net.layers, parameters = 0, averaged = 0;
   for (int i = 0; i < f.m.online.net.parameters; i++) parameters += f.m.online.net.parameter[i].role != ROLE_STATISTIC;
@@ -264,16 +267,17 @@ static void drawn_regions_are_never_the_region_itself(void **state) {
 
 /* What a backend may have that updates many tensors in one pass, as a loop. */
 static int passes, tensors;
-static void lars_together(const struct lars *o, int count, const struct lars_part *part, double lr, const real *g, real *w, real *m) {
-  assert_true(count >= 1 && count <= UPDATE_PARTS);
+static void lars_together(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
+                          real *w, real *m) {
+  assert_true(count >= 1 && count <= UPDATE_PARTS && *halt == 0);
   passes++, tensors += count;
   for (int i = 0; i < count; i++) {
     ptrdiff_t at = part[i].at;
     lars_update(o, part[i].size, part[i].adapt, lr, g + at, w + at, m + at);
   }
 }
-static void ema_together(int count, const struct ema_part *part, double tau, const real *theta, real *xi) {
-  assert_true(count >= 1 && count <= UPDATE_PARTS);
+static void ema_together(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi) {
+  assert_true(count >= 1 && count <= UPDATE_PARTS && *halt == 0);
   passes++, tensors += count;
   for (int i = 0; i < count; i++) ema_update(part[i].size, tau, theta + part[i].from, xi + part[i].to);
 }
@@ -310,14 +314,58 @@ static void an_update_in_passes_is_the_same_update(void **state) {
   fixture_free(&one), fixture_free(&all);
 }
 
+/* Powers of two as shares: every product is exact. What was accumulated before model_zero_gradient does not count. */
+static void losses_of_a_step_are_sums_of_shares(void **state) {
+  (void)state;
+  struct fixture f;
+  fixture_make(&f, small_config());
+  accumulate(&f, 1);
+  model_zero_gradient(&f.m);
+  struct losses a = accumulate(&f, 0.5), b = accumulate(&f, 0.25);
+  struct loss_sums s = model_sums(&f.m);
+  assert_true(s.last.total == b.total && s.sum.total == 0.5 * a.total + 0.25 * b.total);
+  assert_true(s.sum.rdem == 0.5 * a.rdem + 0.25 * b.rdem && s.sum.riem == 0.5 * a.riem + 0.25 * b.riem);
+  assert_true(s.sum.byol == 0.5 * a.byol + 0.25 * b.byol && s.halt == 0);
+  assert_true(a.total == f.m.config.lambda_rdem * a.rdem + f.m.config.lambda_riem * a.riem + f.m.config.lambda_byol * a.byol);
+  fixture_free(&f);
+}
+
+/* A single number of the gradient, at either end and in between, or the loss alone; one by one, where tensors are updated together the backend
+ * looks. A finite gradient goes through. */
+static void what_is_not_finite_updates_nothing(void **state) {
+  (void)state;
+  static const real bad[] = {(real)NAN, (real)INFINITY, (real)-INFINITY, 1};
+  struct fixture f;
+  fixture_make(&f, small_config());
+  ptrdiff_t size = f.m.online.net.state_size;
+  const ptrdiff_t at[] = {0, size / 2, size - 1};
+  real *online = test_reals(size), *target = test_reals(f.m.target.net.state_size);
+  for (int i = 0; i < 12; i++) {
+    model_zero_gradient(&f.m);
+    accumulate(&f, 1);
+    memcpy(online, f.m.online.state, (size_t)size * sizeof(real));
+    memcpy(target, f.m.target.state, (size_t)f.m.target.net.state_size * sizeof(real));
+    f.m.gradient[at[i % 3]] = bad[i / 3];
+    if (i == 11) f.m.sums->sum.total = NAN;
+    model_halt_unless_finite(&f.m);
+    model_update(&f.m, 0.5, 0.9, NULL);
+    bool halted = i != 9 && i != 10;
+    assert_true((model_sums(&f.m).halt != 0) == halted);
+    assert_true((memcmp(online, f.m.online.state, (size_t)size * sizeof(real)) == 0) == halted);
+    assert_true((memcmp(target, f.m.target.state, (size_t)f.m.target.net.state_size * sizeof(real)) == 0) == halted);
+  }
+  free(online), free(target);
+  fixture_free(&f);
+}
+
 static int downloads;
 static void counted_download(void *to_host, const void *from, size_t bytes) {
   downloads++;
   memcpy(to_host, from, bytes);
 }
 
-/* Over the images in their order, view 1 first; a batch beyond what the step fetches at once. */
-static void losses_are_means_fetched_in_few_pieces(void **state) {
+/* Over the images in their order, view 1 first; of a large batch, too, nothing is fetched but the sums, when they are asked for. */
+static void losses_are_means_fetched_once(void **state) {
   (void)state;
   enum { MANY = 1030, SMALL = 8 };
   struct backend counted = *backend_reference();
@@ -335,12 +383,14 @@ static void losses_are_means_fetched_in_few_pieces(void **state) {
   }
   const real *const views[2] = {view[0], view[1]};
   downloads = 0;
-  struct losses l = model_accumulate(&m, views, 1, NULL, NULL);
+  model_accumulate(&m, views, 1, NULL);
+  assert_int_equal(downloads, 0);
+  struct losses l = model_sums(&m).last;
   double sum = 0;
   for (int v = 0; v < 2; v++)
     for (int i = 0; i < MANY; i++) sum += m.byol[v][i];
   assert_true(l.byol == sum / MANY && l.total == l.byol && l.byol > 0);
-  assert_int_equal(downloads, 4);
+  assert_int_equal(downloads, 1);
   model_free(&m);
   free(view[0]), free(view[1]);
 }
@@ -356,7 +406,9 @@ int main(void) {
     cmocka_unit_test(the_trace_sees_every_layer),
     cmocka_unit_test(drawn_regions_are_never_the_region_itself),
     cmocka_unit_test(an_update_in_passes_is_the_same_update),
-    cmocka_unit_test(losses_are_means_fetched_in_few_pieces)
+    cmocka_unit_test(losses_of_a_step_are_sums_of_shares),
+    cmocka_unit_test(what_is_not_finite_updates_nothing),
+    cmocka_unit_test(losses_are_means_fetched_once)
   };
   return cmocka_run_group_tests_name("step " REAL_SUFFIX, tests, NULL, NULL);
 }
