@@ -122,6 +122,7 @@ static bool open_device(int device, struct error *err) {
 /* Where activations are bf16, what reads and writes them. */
 static void fill_bf16(struct backend &b) {
   b.name = "cuda:bf16", b.activation_size = sizeof(struct bf16);
+  b.store_activations = cuda_store_activations_bf16;
   b.norm_forward_train = cuda_norm_forward_train_bf16;
   b.norm_forward_eval = cuda_norm_forward_eval_bf16;
   b.norm_backward_train = cuda_norm_backward_train_bf16;

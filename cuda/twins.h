@@ -109,6 +109,8 @@ void cuda_loss_riem_bf16(const struct loss *g, const real *p, const real *g_targ
 void cuda_loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums);
 void cuda_halt_unless_finite(ptrdiff_t n, const real *gradient, struct loss_sums *sums);
 
+void cuda_store_activations_bf16(ptrdiff_t n, const real *x, real *y); /* of the table of bf16 only */
+
 void cuda_lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
 void cuda_ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);
 void cuda_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,

@@ -58,6 +58,7 @@ static void cut_all(struct model *m, struct cutter *c) {
   ptrdiff_t rows = o->batch * m->cells, out = o->arch.out;
   size_t activation = m->backend->activation_size;
   for (int v = 0; v < 2; v++) {
+    if (m->backend->store_activations) m->input[v] = cut(c, f->value[0].size, activation);
     if (o->teacher) m->t[v] = cut(c, rows * net_channels(&o->arch), activation);
     m->q[v] = cut(c, o->batch * out, activation);
     m->z[v] = cut(c, o->batch * out, activation);

@@ -62,6 +62,8 @@ struct model {
   real *gradient, *momentum;             /* as online.state; zero where that holds statistics */
   ptrdiff_t cells;                       /* n: regions of a view */
 
+  real *input[2]; /* the views as activations, where those are not reals; else null */
+
   /* What a step leaves, view 1 at [0], view 2 at [1]; backend memory, valid until the next step. Null where the configuration has none. */
   real *t[2];                          /* teacher's last map: batch x n x channels */
   real *q[2], *z[2];                   /* online prediction, target projection: batch x out */

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "op/activation.h"
+
 real *net_value(const struct net_run *run, int value) {
   assert(value > 0);
   return (real *)((char *)run->workspace + run->plan->value[value]);
@@ -23,8 +25,9 @@ static void see_value(const struct net_run *run, enum phase phase, const char *l
   const struct value *v = &run->net->value[value];
   bool rows = v->h == 1 && v->w == 1;
   struct trace_event e = {.phase = phase, .network = run->network, .view = run->view, .layer = layer, .tensor = tensor};
-  e.data = rows ? tensor_make(REAL_DTYPE, data, 2, (ptrdiff_t[]){v->n, v->c}, "%s.%s", layer, tensor)
-                : tensor_make(REAL_DTYPE, data, 4, (ptrdiff_t[]){v->n, v->h, v->w, v->c}, "%s.%s", layer, tensor);
+  enum dtype dtype = activation_dtype(run->backend);
+  e.data = rows ? tensor_make(dtype, data, 2, (ptrdiff_t[]){v->n, v->c}, "%s.%s", layer, tensor)
+                : tensor_make(dtype, data, 4, (ptrdiff_t[]){v->n, v->h, v->w, v->c}, "%s.%s", layer, tensor);
   run->trace->see(run->trace->context, &e);
 }
 

@@ -32,6 +32,13 @@ static struct net_run run_of(struct model *m, const struct branch *n, int view, 
                           .view = view + 1};
 }
 
+/* A view as the networks read it. */
+static const real *stored(const struct model *m, int view, const real *pixels) {
+  if (!m->backend->store_activations) return pixels;
+  m->backend->store_activations(m->online.net.value[0].size, pixels, m->input[view]);
+  return m->input[view];
+}
+
 /* Keeps an output that the next network's pass would overwrite. */
 static void keep(struct model *m, const struct net_run *run, int value, real *to) {
   if (value >= 0 && to) m->backend->copy(to, net_value(run, value), (size_t)run->net->value[value].size * m->backend->activation_size);
@@ -123,20 +130,21 @@ void model_set_draws(struct model *m, const struct step_draws *draws) {
 
 void model_accumulate(struct model *m, const real *const views[2], double share, const struct trace *trace) {
   const struct model_config *c = &m->config;
+  const real *const input[2] = {stored(m, 0, views[0]), stored(m, 1, views[1])};
   if (c->teacher)
-    for (int v = 0; v < 2; v++) teacher_forward(m, v, views[v], trace);
+    for (int v = 0; v < 2; v++) teacher_forward(m, v, input[v], trace);
   if (c->regions) match_regions(m, trace);
-  for (int v = 0; v < 2; v++) target_forward(m, v, views[v], trace);
+  for (int v = 0; v < 2; v++) target_forward(m, v, input[v], trace);
 
   /* The losses are sums of one term a view, and nothing flows into the target: each view can go forward and back before the other, and memory
    * holds the activations of one view. */
   for (int v = 0; v < 2; v++) {
     struct net_run online = run_of(m, &m->online, v, trace);
-    net_forward(&online, NET_TRAIN, views[v]);
+    net_forward(&online, NET_TRAIN, input[v]);
     keep(m, &online, online.net->prediction, m->q[v]);
     keep(m, &online, online.net->regions, m->r[v]);
     losses_of_view(m, &online, v, share, trace);
-    net_backward(&online, views[v]);
+    net_backward(&online, input[v]);
   }
 
   struct loss_values values = {.lambda_rdem = c->lambda_rdem, .lambda_riem = c->lambda_riem, .lambda_byol = c->lambda_byol};

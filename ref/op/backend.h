@@ -2,8 +2,8 @@
  * reference fills it with the functions of op/, the CUDA backend with their twins. Contracts are those of the twin's header.
  *
  * Pointers to tensors belong to the backend (host memory here, device memory on a GPU); only upload and download cross over.
- * `real` is the type of the reference; a backend that stores activations in fewer bits says so in activation_size and interprets the
- * pointers accordingly. Shapes are by value in host memory. scratch is one region of the largest size any planned call asked for.
+ * `real` is the type of the reference; a backend that stores activations and their gradients as bf16 says so in activation_size and interprets
+ * the pointers accordingly (op/activation.h). Shapes are by value in host memory. scratch is one region of the largest size any planned call asked for.
  */
 #ifndef EDIY_OP_BACKEND_H
 #define EDIY_OP_BACKEND_H
@@ -24,7 +24,7 @@
 
 struct backend {
   const char *name;       /* "reference" */
-  size_t activation_size; /* bytes of one activation, sizeof(real) here */
+  size_t activation_size; /* bytes of one activation, sizeof(real) here; or of a bf16 */
 
   /* Memory: one block, zeroed; freed by release. */
   bool (*reserve)(size_t bytes, void **memory, struct error *err);
@@ -89,6 +89,9 @@ struct backend {
                     void *scratch);
   void (*loss_collect)(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums);
   void (*halt_unless_finite)(ptrdiff_t n, const real *gradient, struct loss_sums *sums);
+
+  /* y = n reals x, as activations; null where activations are reals. */
+  void (*store_activations)(ptrdiff_t n, const real *x, real *y);
 
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
   void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);

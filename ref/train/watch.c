@@ -6,6 +6,7 @@
 
 #include "base/size.h"
 #include "eval/collapse.h"
+#include "op/activation.h"
 
 static ptrdiff_t host_reals(const struct model *m) { return m->config.batch * (m->config.regions ? m->cells : 1) * m->config.arch.out; }
 
@@ -77,10 +78,10 @@ void watch_free(struct watch *w) {
 void watch_diagnose(struct watch *w, struct record *r) {
   const struct model *m = w->m;
   ptrdiff_t b = m->config.batch, n = m->cells, c = m->config.arch.out;
-  m->backend->download(w->host, m->q[0], (size_t)(b * c) * sizeof(real));
+  activation_download(m->backend, b * c, w->host, m->q[0]);
   r->std_global = collapse_std(b, c, w->host, NULL, w->scratch);
   if (!m->config.regions) return;
-  m->backend->download(w->host, m->r[0], (size_t)(b * n * c) * sizeof(real));
+  activation_download(m->backend, b * n * c, w->host, m->r[0]);
   r->std_local = collapse_std(b * n, c, w->host, NULL, w->scratch);
   r->region_cosine = collapse_cosine(b, n, c, w->host, NULL, w->scratch);
   m->backend->download(w->index, m->diversity[0], (size_t)(b * n) * sizeof(int32_t));
@@ -102,9 +103,9 @@ static void look(void *context, const struct trace_event *e) {
   static const char *const phase[] = {[PHASE_FORWARD] = "forward",   [PHASE_MATCH] = "match",         [PHASE_LOSS] = "loss",
                                       [PHASE_BACKWARD] = "backward", [PHASE_OPTIMISER] = "optimiser", [PHASE_EMA] = "moving average"};
   struct search *s = context;
-  if (s->found || (e->data.dtype != DTYPE_F32 && e->data.dtype != DTYPE_F64)) return;
+  if (s->found || e->data.dtype == DTYPE_I32) return;
   enum { CHUNK = 4096 };
-  double chunk[CHUNK]; /* bytes of either type */
+  double chunk[CHUNK]; /* bytes of any type */
   size_t one = dtype_size(e->data.dtype);
   ptrdiff_t count = tensor_count(&e->data);
   for (ptrdiff_t at = 0; at < count && !s->found; at += CHUNK) {

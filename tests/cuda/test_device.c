@@ -19,9 +19,10 @@ static void a_status_before_opening_is_refused(void **state) {
 static void every_operation_is_there(void **state) {
   (void)state;
   const struct backend *b = device_backend();
-  const void *const *entry = (const void *const *)(const void *)b; /* pointers, but for one size */
+  const void *const *entry = (const void *const *)(const void *)b;                     /* pointers, but for one size */
+  const size_t not_here = offsetof(struct backend, store_activations) / sizeof *entry; /* floats are stored as they are */
   for (size_t i = 0; i < sizeof *b / sizeof *entry; i++)
-    if (!entry[i]) fail_msg("entry %zu of the table is empty", i);
+    if (!entry[i] != (i == not_here)) fail_msg("entry %zu of the table is%s empty", i, entry[i] ? " not" : "");
   struct error err = {0};
   assert_true(b == backend_cuda(0, NULL, &err));
   assert_true(b == backend_cuda(0, &(struct backend_cuda_options){0}, &err));
