@@ -1,7 +1,7 @@
 /* Convolution as three implicit matrix products (gemm.h): nothing is gathered in memory, the loads of a tile find each element of a patch
  * where it is. Twin of ref/op/conv.c. */
 #include "cuda/gemm.h"
-#include "cuda/twins.h"
+#include "cuda/shared.h"
 
 enum {
   DW_BLOCKS_WANTED = 512,    /* tiles of dw x chunks of positions: about four blocks for each of some 130 multiprocessors */
@@ -137,15 +137,6 @@ struct backward_weights_product {
   }
 };
 
-/* dw += partial 0 + partial 1 + ..., in that order, in double, rounded once. A thread an element. */
-__global__ static void join_partials(ptrdiff_t size, int chunks, const float *partials, float *dw) {
-  ptrdiff_t i = item_of_thread();
-  if (i >= size) return;
-  double sum = (double)dw[i];
-  for (int chunk = 0; chunk < chunks; chunk++) sum += (double)partials[chunk * size + i];
-  dw[i] = (float)sum;
-}
-
 /* Only backward weights needs any: its partial dw. */
 size_t cuda_conv_scratch(const struct conv *g) {
   int chunks = dw_cut_of(g).chunks;
@@ -160,9 +151,6 @@ void cuda_conv_backward_weights(const struct conv *g, const real *x, const real 
   p.rows = p.g.k, p.columns = p.g.r * p.g.s * p.g.c, p.last = p.g.n * p.g.p * p.g.q;
   bool joined = p.cut.chunks > 1;
   gemm_launch(p, p.rows, p.columns, p.cut.chunks, dy, x, joined ? (float *)scratch : dw);
-  if (joined) {
-    ptrdiff_t size = (ptrdiff_t)p.rows * p.columns;
-    LAUNCH(join_partials, blocks_for(size), dim3(BLOCK_THREADS), 0, cuda_stream(), size, p.cut.chunks, (const float *)scratch, dw);
-  }
+  if (joined) join_partials_launch((ptrdiff_t)p.rows * p.columns, p.cut.chunks, (const float *)scratch, dw);
   cuda_launched("conv_backward_weights");
 }

@@ -10,6 +10,14 @@
  *
  * declares an array in the shared memory of the block.
  *
+ *     SHARED_OF_LAUNCH(name)
+ *
+ * declares name as the bytes that shared_bytes asks for, aligned to 128; more than 48 KiB have to be allowed by cudaFuncSetAttribute.
+ *
+ *     UNROLL
+ *
+ * before a loop whose every turn shall have code of its own, as its arrays are to lie in registers.
+ *
  * Kernels take shapes by value and pointers to device memory; a pointer to host memory, as a struct conv * is, means nothing there.
  */
 #ifndef EDIY_CUDA_LAUNCH_H
@@ -19,6 +27,8 @@
 #include <cuda_runtime.h>
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
 #define SHARED(type, name, dimensions) __shared__ type name dimensions
+#define UNROLL _Pragma("unroll")
+#define SHARED_OF_LAUNCH(name) extern __shared__ __align__(128) unsigned char name[]
 #endif
 
 #include <stddef.h>

@@ -1,16 +1,9 @@
 /* The linear layer as three matrix products (gemm.h). Twin of ref/op/linear.c; backward weights is conv's, of m images of one pixel. */
 #include "cuda/gemm.h"
-#include "cuda/twins.h"
-
-static struct conv as_conv(const struct linear *g) {
-  struct conv conv = {};
-  conv.n = g->m, conv.h = conv.w = 1, conv.c = g->i;
-  conv.k = g->o, conv.r = conv.s = conv.stride = conv.p = conv.q = 1;
-  return conv;
-}
+#include "cuda/shared.h"
 
 size_t cuda_linear_scratch(const struct linear *g) {
-  struct conv conv = as_conv(g);
+  struct conv conv = conv_of_linear(g);
   return cuda_conv_scratch(&conv);
 }
 
@@ -61,20 +54,11 @@ void cuda_linear_backward_data(const struct linear *g, const real *dy, const rea
   cuda_launched("linear_backward_data");
 }
 
-/* db[o] += sum over rows of dy. A thread a column: neighbouring threads read neighbouring columns. */
-__global__ static void sum_rows(ptrdiff_t m, ptrdiff_t o, const float *dy, float *db) {
-  ptrdiff_t column = item_of_thread();
-  if (column >= o) return;
-  double sum = 0;
-  for (ptrdiff_t row = 0; row < m; row++) sum += (double)dy[row * o + column];
-  db[column] = (float)((double)db[column] + sum);
-}
-
 /* dw += dy^T x by cuda_conv_backward_weights. db += sum over rows of dy, in double, in order, rounded once, the reference's bits; null for
  * none. */
 void cuda_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
-  struct conv conv = as_conv(g);
+  struct conv conv = conv_of_linear(g);
   cuda_conv_backward_weights(&conv, x, dy, dw, scratch);
-  if (db) LAUNCH(sum_rows, blocks_for(g->o), dim3(BLOCK_THREADS), 0, cuda_stream(), g->m, g->o, dy, db);
+  if (db) sum_rows_launch(g, dy, db);
   cuda_launched("linear_backward_weights");
 }

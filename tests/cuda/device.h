@@ -69,7 +69,7 @@ static inline real *device_read(const real *p, ptrdiff_t n) { return device_read
 /* ---- bf16: float's upper half, as cuda/number.h has it. On the host numbers are float. ------------------------------------------------------ */
 
 enum { BF16_BYTES = sizeof(uint16_t) };
-#define BF16_ROUNDOFF 0x1p-9 /* half a unit in the last of 8 places, relative to the number */
+#define BF16_ROUNDOFF 0x1p-8 /* half a unit in the last of 8 places, relative to the number */
 
 /* To nearest, ties to even; a NaN stays one. Through double, and so by other means than the device's: for the exponent e of x a multiple of 2^(e - 7),
  * or of 2^-133 below the normal numbers. */

@@ -7,7 +7,7 @@
  * What one thread writes and another reads without a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
  *     - not all threads of a block reach a barrier, or they wait at different ones, or not all lanes of a mask reach a shuffle;
  *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);
- *     - the grid or block is empty or larger than a GPU takes;
+ *     - the grid or block is empty or larger than a GPU takes, or so is the shared memory, or the kernel was not allowed that much;
  *     - a kernel has written to the guard zones around an allocation or a shared array.
  * A host that reads or writes device memory outside of these functions ends with a segmentation fault.
  * Shared memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Under
@@ -24,12 +24,16 @@
 #define __device__
 #define __host__
 #define __launch_bounds__(threads)
+#define UNROLL
 /* Every SHARED of a kernel is an allocation of its own, found by the address of a variable of its own. */
 #define SHARED(type, name, dimensions)                                                                                                     \
   static char name##_site;                                                                                                                 \
   typedef type name##_array dimensions;                                                                                                    \
   name##_array &name = *static_cast<name##_array *>(shim_shared(&name##_site, sizeof(name##_array)))
 void *shim_shared(const char *site, size_t bytes);
+/* The one array whose size the launch says. */
+#define SHARED_OF_LAUNCH(name) unsigned char *const name = shim_dynamic_shared()
+unsigned char *shim_dynamic_shared(void);
 
 struct dim3 {
   unsigned x, y, z;
@@ -66,6 +70,9 @@ void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t
 /* Notes that an argument of the next launch is no device memory. */
 void shim_check_pointer(const char *kernel, const void *pointer);
 
+/* Fails the launch when it asks for more shared memory than this kernel may have. */
+void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes);
+
 template <class T> static inline void shim_check(const char *, const T &) {}
 template <class T> static inline void shim_check(const char *kernel, T *const &pointer) { shim_check_pointer(kernel, pointer); }
 
@@ -73,6 +80,7 @@ template <class... P, class... A>
 static inline void shim_run(const char *name, void (*kernel)(P...), struct dim3 grid, struct dim3 block, size_t shared_bytes,
                             cudaStream_t stream, A... arguments) {
   (shim_check(name, arguments), ...);
+  shim_check_shared(name, reinterpret_cast<void (*)(void)>(kernel), shared_bytes);
   auto thread = [&] { kernel(arguments...); };
   shim_launch(
       name, grid, block, shared_bytes, stream, [](void *context) { (*static_cast<decltype(thread) *>(context))(); }, &thread);
@@ -109,5 +117,13 @@ cudaError_t cudaFree(void *memory);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
+
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+cudaError_t shim_allow_shared(void (*kernel)(void), cudaFuncAttribute attribute, int bytes);
+template <class... P> static inline cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value) {
+  return shim_allow_shared(reinterpret_cast<void (*)(void)>(kernel), attribute, value);
+}
+
+#include "cuda/shim_tensor.h"
 
 #endif

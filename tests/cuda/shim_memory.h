@@ -1,4 +1,4 @@
-/* Between the two halves of the shim. */
+/* Between the parts of the shim. */
 #ifndef EDIY_TESTS_CUDA_SHIM_MEMORY_H
 #define EDIY_TESTS_CUDA_SHIM_MEMORY_H
 
@@ -15,6 +15,25 @@ void shim_close_memory(void);
 
 /* Fails the launch when a guard zone has been written to. */
 void shim_check_guards(const char *kernel);
+
+/* Whether these bytes are within one live allocation; within one shared array of the launch. */
+bool shim_is_device(const void *pointer, size_t bytes);
+bool shim_is_shared(const void *pointer, size_t bytes);
+
+/* The site of the array whose size the launch says. */
+#define SHIM_DYNAMIC (static_cast<const char *>(nullptr) + 1)
+
+/* The running thread's number in its block. */
+int shim_thread(void);
+
+/* Waits until all lanes of the mask have come to the same kind of meeting (`what`, compared by its address), each with a gift of at most SHIM_GIFT
+ * bytes, and points to those of the lanes (null: not in the mask, or not there). Returns the number of the warp's meeting, the same for all. */
+enum { SHIM_LANES = 32, SHIM_GIFT = 40 };
+int shim_meet(const char *what, unsigned mask, const void *gift, size_t bytes, const void *gifts[SHIM_LANES]);
+
+/* Copies in flight (shim_tensor.cpp): forgets those of a block that broke off; notes a thread that ends and has some. */
+void shim_forget_copies(void);
+void shim_thread_ends(int thread);
 
 /* Shared memory of the launch: filled before each block, freed after the last. */
 void shim_poison_shared(void);

@@ -60,7 +60,10 @@ extern "C" const char *shim_failure(void) {
 #if defined __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 enum { GUARD = 0 };
-static unsigned char *take_pages(size_t bytes) { return static_cast<unsigned char *>(malloc(bytes ? bytes : 1)); }
+static unsigned char *take_pages(size_t bytes) {
+  void *block = nullptr;
+  return posix_memalign(&block, 256, bytes ? bytes : 1) == 0 ? static_cast<unsigned char *>(block) : nullptr; /* as cudaMalloc aligns */
+}
 static void give_pages(unsigned char *block, size_t) { free(block); }
 static void close_pages(unsigned char *block, size_t bytes) { ASAN_POISON_MEMORY_REGION(block, bytes); }
 static void open_pages(unsigned char *block, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(block, bytes); }
@@ -77,6 +80,9 @@ static void close_pages(unsigned char *block, size_t bytes) { mprotect(block, by
 static void open_pages(unsigned char *block, size_t bytes) { mprotect(block, bytes, PROT_READ | PROT_WRITE); }
 #endif
 enum { GUARD_BYTE = 0xa5, FRESH_BYTE = 0xff };
+/* Shared memory of a launch, bytes: what every kernel may have, and the least that a GPU from compute capability 8.0 on gives one that asks
+ * (CUDA programming guide, technical specifications: 99 KiB on 8.6 and 8.9). */
+enum { PLAIN_SHARED = 48 << 10, MOST_SHARED = 99 << 10, MOST_KERNELS = 256 };
 
 struct allocation {
   struct allocation *next;
@@ -113,12 +119,16 @@ void shim_close_memory(void) {
   for (struct allocation *a = allocations; a; a = a->next) close_pages(a->start - GUARD, a->bytes + 2 * GUARD);
 }
 
-static const struct allocation *allocation_of(const void *pointer, size_t bytes) {
+static const struct allocation *within(const struct allocation *list, const void *pointer, size_t bytes) {
   const unsigned char *p = static_cast<const unsigned char *>(pointer);
-  for (const struct allocation *a = allocations; a; a = a->next)
+  for (const struct allocation *a = list; a; a = a->next)
     if (p >= a->start && p <= a->start + a->bytes && bytes <= (size_t)(a->start + a->bytes - p)) return a;
   return nullptr;
 }
+
+static const struct allocation *allocation_of(const void *pointer, size_t bytes) { return within(allocations, pointer, bytes); }
+bool shim_is_device(const void *pointer, size_t bytes) { return allocation_of(pointer, bytes); }
+bool shim_is_shared(const void *pointer, size_t bytes) { return within(shared, pointer, bytes); }
 
 void shim_check_pointer(const char *kernel, const void *pointer) {
   if (pointer && !allocation_of(pointer, 1)) shim_note("kernel %s: an argument is a pointer, and not to device memory", kernel);
@@ -156,6 +166,37 @@ void shim_poison_shared(void) {
 
 void shim_free_shared(void) {
   while (shared) release(&shared);
+}
+
+unsigned char *shim_dynamic_shared(void) {
+  for (struct allocation *a = shared; a; a = a->next)
+    if (a->site == SHIM_DYNAMIC) return a->start;
+  shim_note("a kernel has shared memory of the launch's size, and the launch gives none");
+  return allocate(&shared, MOST_SHARED, SHIM_DYNAMIC)->start;
+}
+
+/* A kernel is known by its address; so few ask for more than PLAIN_SHARED that a list does. */
+static struct {
+  void (*kernel)(void);
+  int bytes;
+} allowed[MOST_KERNELS];
+
+cudaError_t shim_allow_shared(void (*kernel)(void), cudaFuncAttribute attribute, int bytes) {
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || bytes < 0 || bytes > MOST_SHARED)
+    return last_status = cudaErrorInvalidValue;
+  int i = 0;
+  while (i < MOST_KERNELS && allowed[i].kernel && allowed[i].kernel != kernel) i++;
+  if (i == MOST_KERNELS) abort();
+  allowed[i] = {kernel, bytes};
+  return cudaSuccess;
+}
+
+void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes) {
+  size_t most = PLAIN_SHARED;
+  for (int i = 0; i < MOST_KERNELS && allowed[i].kernel; i++)
+    if (allowed[i].kernel == kernel && (size_t)allowed[i].bytes > most) most = (size_t)allowed[i].bytes;
+  if (bytes > most)
+    shim_fail_launch(cudaErrorInvalidValue, "kernel %s: %zu bytes of shared memory are asked for, and %zu are allowed", name, bytes, most);
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {

@@ -22,8 +22,8 @@ struct dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 enum { MOST_THREADS = 1024, WARP = 32, STACK = 256 << 10, ORDERS = 32 };
 
-/* A fibre that waits does so at a barrier (with the place of it) or at a shuffle (with its lanes). */
-enum fibre_state { READY, AT_BARRIER, AT_SHUFFLE, DONE };
+/* A fibre that waits does so at a barrier (with the place of it) or where lanes of its warp meet (with what for, and which). */
+enum fibre_state { READY, AT_BARRIER, AT_MEETING, DONE };
 
 struct fibre {
   enum fibre_state state;
@@ -35,12 +35,14 @@ struct fibre {
   const char *file;
   int line;
   unsigned mask;
-  double given[2]; /* to a shuffle; two, so that a lane may reach the next one before others have read */
-  int shuffles;
+  const char *what;
+  alignas(double) unsigned char given[2][SHIM_GIFT]; /* to a meeting; two, so that a lane may reach the next one before others have read */
+  int meetings;
 };
 
 static struct fibre fibre[MOST_THREADS];
 static int threads, current;
+static int meetings_of[MOST_THREADS / WARP]; /* that a warp has had */
 static jmp_buf scheduler;
 static void (*thread_body)(void *);
 static void *thread_context;
@@ -87,6 +89,7 @@ static void fibre_main(void) {
   arrive_new();
   for (;;) {
     thread_body(thread_context);
+    shim_thread_ends(current);
     wait_as(DONE);
   }
 }
@@ -119,14 +122,23 @@ void shim_barrier(const char *file, int line) {
 }
 
 int shim_lane(void) { return current % WARP; }
+int shim_thread(void) { return current; }
+
+int shim_meet(const char *what, unsigned mask, const void *gift, size_t bytes, const void *gifts[SHIM_LANES]) {
+  struct fibre *f = &fibre[current];
+  int warp = current / WARP * WARP, turn = f->meetings++ % 2;
+  memcpy(f->given[turn], gift, bytes);
+  f->mask = mask, f->what = what;
+  wait_as(AT_MEETING);
+  for (int lane = 0; lane < WARP; lane++)
+    gifts[lane] = mask >> lane & 1 && warp + lane < threads ? fibre[warp + lane].given[turn] : nullptr;
+  return meetings_of[warp / WARP];
+}
 
 double shim_shuffle(unsigned mask, double value, int from) {
-  struct fibre *f = &fibre[current];
-  int warp = current / WARP * WARP, turn = f->shuffles++ % 2;
-  f->given[turn] = value;
-  f->mask = mask;
-  wait_as(AT_SHUFFLE);
-  return mask >> from & 1 && warp + from < threads ? fibre[warp + from].given[turn] : nan("");
+  const void *gifts[SHIM_LANES];
+  shim_meet("a shuffle", mask, &value, sizeof value, gifts);
+  return gifts[from] ? *static_cast<const double *>(gifts[from]) : nan("");
 }
 
 /* ---- a block -------------------------------------------------------------------------------------------------------------------------- */
@@ -147,27 +159,30 @@ static const short *some_order(void) {
   return order_of[philox_below(&shuffle_stream, ORDERS)];
 }
 
-/* Lets go on the lanes of a warp that wait at a shuffle, once all of the mask do. A mask that can no longer come together, because a lane has
- * ended or waits at a barrier, is reported, and false. */
-static bool release_shuffle(const char *kernel, int warp) {
+/* Lets go on the lanes of a warp that have met, once all of the mask have. A mask that can no longer come together, because a lane has
+ * ended or waits at a barrier or for something else, is reported, and false. */
+static bool release_meeting(const char *kernel, int warp) {
   unsigned waiting = 0, lost = 0;
   int lanes = threads - warp < WARP ? threads - warp : WARP;
+  const char *what = nullptr;
   for (int lane = 0; lane < lanes; lane++) {
     enum fibre_state at = fibre[warp + lane].state;
-    if (at == AT_SHUFFLE) waiting |= 1u << lane;
-    if (at == AT_BARRIER || at == DONE) lost |= 1u << lane;
+    if (at == AT_MEETING && !what) what = fibre[warp + lane].what;
+    if (at == AT_MEETING && fibre[warp + lane].what == what) waiting |= 1u << lane;
+    if (at == AT_BARRIER || at == DONE || (at == AT_MEETING && fibre[warp + lane].what != what)) lost |= 1u << lane;
   }
   for (int lane = 0; lane < lanes; lane++) {
     unsigned mask = fibre[warp + lane].mask;
     if (!(waiting >> lane & 1)) continue;
     if ((mask & lost) != 0 || !(mask >> lane & 1)) {
-      shim_note("kernel %s: a shuffle with mask %08x is reached by lanes %08x only of warp %d in block (%u, %u, %u)", kernel, mask, waiting,
+      shim_note("kernel %s: %s with mask %08x is reached by lanes %08x only of warp %d in block (%u, %u, %u)", kernel, what, mask, waiting,
                 warp / WARP, blockIdx.x, blockIdx.y, blockIdx.z);
       return false;
     }
   }
   for (int lane = 0; lane < lanes; lane++)
     if (waiting >> lane & 1) fibre[warp + lane].state = READY;
+  if (waiting) meetings_of[warp / WARP]++;
   return true;
 }
 
@@ -193,7 +208,7 @@ static bool release_block(const char *kernel) {
   return true;
 }
 
-/* Runs a warp on its own, its threads in shuffled order, to the next barrier or to the end; or, in one round of four, to the next shuffle only. Warps
+/* Runs a warp on its own, its threads in shuffled order, to the next barrier or to the end; or, in one round of four, to the next meeting only. Warps
  * so drift apart as far as barriers let them. */
 static bool run_warp(const char *kernel, int warp) {
   for (bool moved = true; moved;) {
@@ -205,7 +220,7 @@ static bool run_warp(const char *kernel, int warp) {
       resume(t);
       moved = true;
     }
-    if (!release_shuffle(kernel, warp)) return false;
+    if (!release_meeting(kernel, warp)) return false;
     if (philox_below(&shuffle_stream, 4) == 0) break;
   }
   return true;
@@ -213,9 +228,10 @@ static bool run_warp(const char *kernel, int warp) {
 
 static bool run_block(const char *kernel) {
   shim_poison_shared();
+  shim_forget_copies();
   for (int t = 0; t < threads; t++) {
     fibre[t].state = READY;
-    fibre[t].shuffles = 0;
+    fibre[t].meetings = 0;
     fibre[t].index = dim3((unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y, (unsigned)t / blockDim.x / blockDim.y);
   }
   for (;;) {
@@ -246,7 +262,7 @@ static bool is_refused(const char *kernel) {
   return shim_machine.refuse && strlen(shim_machine.refuse) == name && strncmp(shim_machine.refuse, kernel, name) == 0;
 }
 
-void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t, cudaStream_t stream, void (*body)(void *),
+void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t shared_bytes, cudaStream_t stream, void (*body)(void *),
                  void *context) {
   if (!stream) shim_note("kernel %s: launched on the default stream", kernel);
   if (!is_dimension(grid, 0x7fffffff, 65535, 65535) || !is_dimension(block, 1024, 1024, 64) || block.x * block.y * block.z > MOST_THREADS)
@@ -257,6 +273,7 @@ void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t
 
   threads = (int)(block.x * block.y * block.z);
   gridDim = grid, blockDim = block;
+  if (shared_bytes > 0) shim_shared(SHIM_DYNAMIC, shared_bytes);
   thread_body = body, thread_context = context;
   size_t blocks = (size_t)grid.x * grid.y * grid.z;
   uint32_t *order = static_cast<uint32_t *>(malloc(blocks * sizeof *order));

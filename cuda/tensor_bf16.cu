@@ -1,0 +1,46 @@
+/* Convolution and the linear layer on tensor cores: activations bf16, weights float and rounded to bf16 when they are loaded. */
+#include "cuda/conv_tensor.h"
+
+static const struct bf16 *activations(const real *x) { return reinterpret_cast<const struct bf16 *>(x); }
+static struct bf16 *activations(real *x) { return reinterpret_cast<struct bf16 *>(x); }
+
+size_t cuda_conv_scratch_bf16(const struct conv *g) { return conv_scratch_tensor(g); }
+
+void cuda_conv_forward_bf16(const struct conv *g, const real *x, const real *w, real *y, void *) {
+  conv_forward_tensor(g, activations(x), w, (const float *)nullptr, activations(y));
+  cuda_launched("conv_forward");
+}
+
+void cuda_conv_backward_data_bf16(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *) {
+  conv_backward_data_tensor(g, activations(dy), w, activations(dx), accumulate);
+  cuda_launched("conv_backward_data");
+}
+
+void cuda_conv_backward_weights_bf16(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch) {
+  conv_backward_weights_tensor(g, activations(x), activations(dy), dw, scratch);
+  cuda_launched("conv_backward_weights");
+}
+
+size_t cuda_linear_scratch_bf16(const struct linear *g) {
+  struct conv conv = conv_of_linear(g);
+  return conv_scratch_tensor(&conv);
+}
+
+void cuda_linear_forward_bf16(const struct linear *g, const real *x, const real *w, const real *b, real *y) {
+  struct conv conv = conv_of_linear(g);
+  conv_forward_tensor(&conv, activations(x), w, b, activations(y));
+  cuda_launched("linear_forward");
+}
+
+void cuda_linear_backward_data_bf16(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate) {
+  struct conv conv = conv_of_linear(g);
+  conv_backward_data_tensor(&conv, activations(dy), w, activations(dx), accumulate);
+  cuda_launched("linear_backward_data");
+}
+
+void cuda_linear_backward_weights_bf16(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
+  struct conv conv = conv_of_linear(g);
+  conv_backward_weights_tensor(&conv, activations(x), activations(dy), dw, scratch);
+  if (db) sum_rows_launch(g, activations(dy), db);
+  cuda_launched("linear_backward_weights");
+}

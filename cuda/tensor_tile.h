@@ -1,0 +1,112 @@
+/* A tile of a matrix in shared memory, and how a warp takes its registers for mma from it. For T float (tf32) and bf16.
+ *
+ * A tile is TILE rows of A or columns of B ("index") by a slab of depth of SLAB_BYTES, in pieces of 16 bytes. It keeps the order of the memory that
+ * it comes from:
+ *
+ *     along     depths are neighbours:    [index][depth], 64 bytes an index, four pieces
+ *     across    indices are neighbours:   [depth][index], TILE numbers a depth
+ *
+ * Shared memory is 32 banks of 4 bytes: a warp's access takes as many turns as the fullest bank has different words, so eight pieces at a time are
+ * best where they lie in eight different eighths of 128 bytes. Pieces are therefore stored not at their own place in a row but at that place
+ * xor a number of the row (a twist), such that what is read together, eight rows of one piece, and what is written together, neighbouring pieces of a
+ * row, both differ in their eighth.
+ */
+#ifndef EDIY_CUDA_TENSOR_TILE_H
+#define EDIY_CUDA_TENSOR_TILE_H
+
+#include "cuda/number.h"
+#include "cuda/tensor.h"
+
+enum {
+  PIECE_BYTES = 16,
+  SLAB_BYTES = 64,
+  STEPS = 2, /* mma along a slab: each is 32 bytes deep, in either format */
+  SLAB_PIECES = SLAB_BYTES / PIECE_BYTES
+};
+
+/* Numbers of type T. */
+template <class T> struct depth_of {
+  enum { PIECE = PIECE_BYTES / (int)sizeof(T), SLAB = SLAB_BYTES / (int)sizeof(T), STEP = SLAB / STEPS };
+};
+
+struct alignas(PIECE_BYTES) piece {
+  uint32_t word[4];
+};
+
+/* Byte of a piece in an along tile. Two rows fill 128 bytes: four neighbouring pairs of rows are twisted apart. */
+__device__ static inline int along_at(int index, int in_depth) {
+  return index * SLAB_BYTES + (in_depth ^ (index >> 1 & (SLAB_PIECES - 1))) * PIECE_BYTES;
+}
+
+/* Byte of a piece in an across tile. Rows are whole multiples of 128 bytes. ldmatrix reads eight depths of a piece of bf16; floats are read one
+ * by one, four depths of two neighbouring pieces at a time. */
+template <class T, int TILE> __device__ static inline int across_at(int depth, int in_index) {
+  int twist = sizeof(T) == sizeof(float) ? depth % 4 * 2 : depth % 8;
+  return depth * TILE * (int)sizeof(T) + (in_index ^ twist) * PIECE_BYTES;
+}
+
+__device__ static inline uint32_t tf32_of_bits(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return tf32_of(x);
+}
+
+/* Registers from one step of a slab, of 16 rows of A from `first` on, or of 16 columns of B. ALONG: how the tile lies. */
+template <class T, int TILE, bool ALONG> struct fragment {
+  /* r: a[0..3] of the 16 rows. */
+  __device__ static void of_a(uint32_t (&r)[4], const unsigned char *tile, int first, int step, int lane) {
+    take(r, tile, first + lane % 16, step * 2 + lane / 16, step * 16 + lane / 16 * 8 + lane % 8, first / 8 + lane / 8 % 2);
+    for (int i = 0; !ALONG && sizeof(T) == sizeof(float) && i < 4; i++)
+      r[i] = word(tile, step * 8 + i / 2 * 4 + lane % 4, first + i % 2 * 8 + lane / 4);
+    round(r);
+  }
+
+  /* r: b[0..1] of the first eight columns, b[0..1] of the others. */
+  __device__ static void of_b(uint32_t (&r)[4], const unsigned char *tile, int first, int step, int lane) {
+    take(r, tile, first + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2, step * 16 + lane % 16, first / 8 + lane / 16);
+    for (int i = 0; !ALONG && sizeof(T) == sizeof(float) && i < 4; i++)
+      r[i] = word(tile, step * 8 + i % 2 * 4 + lane % 4, first + i / 2 * 8 + lane / 4);
+    round(r);
+  }
+
+private:
+  /* By ldmatrix, where that does it: the lane's row of a matrix is a piece at this index and depth of an along tile, or at this depth and index of an
+   * across tile. */
+  __device__ static void take(uint32_t (&r)[4], const unsigned char *tile, int index, int in_depth, int depth, int in_index) {
+    if (ALONG) load_matrices(r, tile + along_at(index, in_depth));
+    if (!ALONG && sizeof(T) != sizeof(float)) load_matrices_transposed(r, tile + across_at<T, TILE>(depth, in_index));
+  }
+
+  /* One float of an across tile: ldmatrix transposes elements of 16 bits only. */
+  __device__ static uint32_t word(const unsigned char *tile, int depth, int index) {
+    return reinterpret_cast<const uint32_t *>(tile + across_at<T, TILE>(depth, index / 4))[index % 4];
+  }
+
+  __device__ static void round(uint32_t (&r)[4]) {
+    for (int i = 0; sizeof(T) == sizeof(float) && i < 4; i++) r[i] = tf32_of_bits(r[i]);
+  }
+};
+
+/* c += a b of one step, in the format of T. */
+template <class T> __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+template <> __device__ inline void mma<float>(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma_tf32(c, a, b); }
+template <> __device__ inline void mma<struct bf16>(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma_bf16(c, a, b); }
+
+/* Four or eight numbers of a piece, as they are kept in a tile of T. */
+__device__ static inline struct piece packed(const float (&x)[4]) {
+  struct piece p;
+  memcpy(p.word, x, sizeof p.word);
+  return p;
+}
+__device__ static inline struct piece packed(const float (&x)[8]) {
+  struct piece p;
+  for (int i = 0; i < 4; i++) p.word[i] = bf16_pair(x[2 * i], x[2 * i + 1]);
+  return p;
+}
+__device__ static inline struct piece packed(const struct bf16 (&x)[8]) {
+  struct piece p;
+  for (int i = 0; i < 4; i++) p.word[i] = (uint32_t)x[2 * i + 1].bits << 16 | x[2 * i].bits;
+  return p;
+}
+
+#endif
