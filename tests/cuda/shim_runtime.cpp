@@ -37,7 +37,9 @@ void shim_fail_launch(cudaError_t status, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
-  fprintf(stderr, "shim: %s\n", line);
+  static char said[sizeof failure]; /* each thread of a launch may say the same */
+  if (strcmp(said, line) != 0) fprintf(stderr, "shim: %s\n", line);
+  memcpy(said, line, sizeof line);
   if (last_status == cudaSuccess) last_status = status;
   if (!failure[0]) memcpy(failure, line, sizeof line);
 }

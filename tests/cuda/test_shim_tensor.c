@@ -1,0 +1,147 @@
+/* The shim's tensor cores and copies: registers are where the PTX ISA has them, and kernels that are wrong on purpose come out wrong or are reported. The launches
+ * that fail say so on standard error. */
+#include "cuda/device.h"
+#include "cuda/faulty_tensor.h"
+#include "cuda/shim_control.h"
+
+/* ---- copies --------------------------------------------------------------------------------------------------------------------------- */
+
+static real *copied(enum copy_mistake mistake) {
+  real x[COPIED];
+  for (int i = 0; i < COPIED; i++) x[i] = (real)i;
+  real *dev = device_from(x, COPIED);
+  copy_reversed(mistake, dev);
+  return dev;
+}
+
+static int not_reversed(real *dev) {
+  real *x = device_read(dev, COPIED);
+  int wrong = 0;
+  for (int i = 0; i < COPIED; i++) wrong += !(x[i] == (real)(COPIED - 1 - i));
+  free(x);
+  return wrong;
+}
+
+static void copies_arrive(void **state) {
+  (void)state;
+  assert_int_equal(not_reversed(copied(COPY_SOUND)), 0);
+  assert_int_equal(not_reversed(copied(COPY_SOUND_LARGE)), 0);
+  real ones[COPIED], expected[COPIED];
+  for (int i = 0; i < COPIED; i++) ones[i] = 1, expected[i] = i < COPIED / 2 ? 0 : 1;
+  real *dev = device_from(ones, COPIED);
+  copy_absent(dev);
+  assert_same_bits(dev, expected, COPIED);
+  device_end();
+}
+
+static void a_missing_barrier_shows(void **state) {
+  (void)state;
+  int wrong = 0;
+  for (uint64_t seed = 0; seed < 8; seed++) {
+    shim_seed(seed);
+    wrong += not_reversed(copied(COPY_NO_BARRIER)) > 0;
+    device_end();
+  }
+  assert_int_equal(wrong, 8);
+}
+
+/* The launch fails with these words. */
+static void is_reported(const char *words) {
+  const char *line = shim_failure();
+  if (!strstr(line, words)) fail_msg("'%s' does not say '%s'", line, words);
+  shim_clear();
+  device_end();
+}
+
+/* What was not waited for is NaN, in every thread, and the thread ends with it. */
+static void a_missing_wait_shows(void **state) {
+  (void)state;
+  static const enum copy_mistake mistakes[] = {COPY_NO_WAIT, COPY_WAIT_FOR_ALL_BUT, COPY_NOT_COMMITTED};
+  for (int i = 0; i < 3; i++) {
+    real *dev = copied(mistakes[i]);
+    const char *line = shim_failure();
+    assert_non_null(strstr(line, "ends with 1 copies in flight"));
+    shim_clear();
+    assert_int_equal(not_reversed(dev), COPIED);
+    device_end();
+  }
+}
+
+static void wrong_addresses_and_sizes_are_reported(void **state) {
+  (void)state;
+  copied(COPY_SHARED_MISALIGNED), is_reported("copy_async: an address is not aligned to 16 bytes");
+  copied(COPY_GLOBAL_MISALIGNED), is_reported("copy_async: an address is not aligned to 16 bytes");
+  copied(COPY_PAST_END), is_reported("copy_async: an address is not 16 bytes of device memory");
+  copied(COPY_FROM_SHARED), is_reported("copy_async: an address is not 16 bytes of device memory");
+  copied(COPY_TOO_LARGE), is_reported("65536 bytes of shared memory are asked for, and 49152 are allowed");
+  copied(COPY_NONE_GIVEN), is_reported("and the launch gives none");
+}
+
+/* ---- products ------------------------------------------------------------------------------------------------------------------------- */
+
+enum { ROWS = 16, COLUMNS = 8, MOST_DEPTH = 16, INTS = 8 };
+
+static real *multiplied(bool half, enum product_mistake mistake, const real *a, const real *b) {
+  int depth = half ? MOST_DEPTH : MOST_DEPTH / 2;
+  real *c = device_reals(ROWS * COLUMNS);
+  (half ? product_bf16 : product_tf32)(mistake, device_from(a, ROWS * depth), device_from(b, depth * COLUMNS), c);
+  return c;
+}
+
+/* Whether the kernel's c is a b. Integers: exact in either class. */
+static bool is_product(bool half, enum product_mistake mistake) {
+  int depth = half ? MOST_DEPTH : MOST_DEPTH / 2;
+  real *a = test_ints(ROWS * depth, INTS, 1), *b = test_ints(depth * COLUMNS, INTS, 2);
+  real *got = device_read(multiplied(half, mistake, a, b), ROWS * COLUMNS);
+  bool same = true;
+  for (int i = 0; i < ROWS; i++)
+    for (int j = 0; j < COLUMNS; j++) {
+      real sum = 0;
+      for (int k = 0; k < depth; k++) sum += a[i * depth + k] * b[k * COLUMNS + j];
+      same &= got[i * COLUMNS + j] == sum;
+    }
+  free(a), free(b), free(got);
+  return same;
+}
+
+static void registers_are_where_they_are_documented(void **state) {
+  (void)state;
+  for (int half = 0; half < 2; half++) {
+    assert_true(is_product(half, PRODUCT_SOUND));
+    assert_true(is_product(half, PRODUCT_SOUND_LOADED));
+    assert_false(is_product(half, PRODUCT_A_SWAPPED));
+    assert_false(is_product(half, PRODUCT_B_SWAPPED));
+    assert_false(is_product(half, PRODUCT_ROW_OF_WARP));
+  }
+  assert_false(is_product(true, PRODUCT_HALVES));
+  assert_false(is_product(true, PRODUCT_NOT_TRANSPOSED));
+  device_end();
+}
+
+static void mistakes_of_a_warp_are_reported(void **state) {
+  (void)state;
+  static const struct {
+    bool half;
+    enum product_mistake mistake;
+    const char *words;
+  } mistakes[] = {{false, PRODUCT_NOT_ROUNDED, "mma_tf32: an operand was not rounded to tf32"},
+                  {true, PRODUCT_HALF_A_WARP, "mma_bf16 with mask ffffffff is reached by lanes 0000ffff only"},
+                  {true, PRODUCT_TWO_THINGS, "with mask ffffffff is reached by lanes"},
+                  {true, PRODUCT_MISALIGNED, "load_matrices: an address is not aligned to 16 bytes"}};
+  for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
+    real *a = test_ints(ROWS * MOST_DEPTH, INTS, 1), *b = test_ints(MOST_DEPTH * COLUMNS, INTS, 2);
+    multiplied(mistakes[i].half, mistakes[i].mistake, a, b);
+    is_reported(mistakes[i].words);
+    free(a), free(b);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(copies_arrive),
+                                     cmocka_unit_test(a_missing_barrier_shows),
+                                     cmocka_unit_test(a_missing_wait_shows),
+                                     cmocka_unit_test(wrong_addresses_and_sizes_are_reported),
+                                     cmocka_unit_test(registers_are_where_they_are_documented),
+                                     cmocka_unit_test(mistakes_of_a_warp_are_reported)};
+  return cmocka_run_group_tests_name("cuda shim tensor", tests, NULL, NULL);
+}
