@@ -100,6 +100,7 @@ template <class T> struct tensor_backward_weights {
 };
 
 enum {
+  TENSOR_DW_BLOCKS = 512,        /* tiles of dw x chunks: about four blocks for each of some 130 multiprocessors */
   TENSOR_CHUNK_LEAST = 512,      /* positions; writing and joining a partial dw is then a small part of computing it */
   TENSOR_PARTIAL_MOST = 1 << 24, /* floats in all partial dw: 64 MiB */
 };
@@ -112,9 +113,9 @@ struct tensor_cut {
 
 static struct tensor_cut tensor_cut_of(const struct conv *g) {
   ptrdiff_t width = g->r * g->s * g->c, rows = g->n * g->p * g->q;
-  enum tensor_tile tile = tensor_tile_for(g->k, width, TENSOR_BLOCKS_WANTED);
+  enum tensor_tile tile = tensor_tile_for(g->k, width, TENSOR_DW_BLOCKS);
   int tall = tile == TILE_64_64 ? 64 : 128, wide = tile == TILE_128_128 ? 128 : 64;
-  ptrdiff_t tiles = tensor_tiles(g->k, width, tall, wide), chunks = (2 * TENSOR_BLOCKS_WANTED + tiles - 1) / tiles;
+  ptrdiff_t tiles = tensor_tiles(g->k, width, tall, wide), chunks = (TENSOR_DW_BLOCKS + tiles - 1) / tiles;
   if (chunks > rows / TENSOR_CHUNK_LEAST) chunks = rows / TENSOR_CHUNK_LEAST;
   if (chunks > TENSOR_PARTIAL_MOST / (g->k * width)) chunks = TENSOR_PARTIAL_MOST / (g->k * width);
   if (chunks < 1) chunks = 1;

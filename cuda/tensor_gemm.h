@@ -157,10 +157,10 @@ static inline bool is_whole(const void *p) { return (uintptr_t)p % PIECE_BYTES =
 
 /* ---- launching ------------------------------------------------------------------------------------------------------------------------ */
 
-/* The tile for a C of this shape, the same on every GPU: the largest that leaves little of itself empty and makes blocks enough for the two that each of
- * some 130 multiprocessors takes at a time; parts is how many times C is computed. */
+/* The tile for a C of this shape, the same on every GPU: the largest that is not mostly empty and makes about a block for each of some 130
+ * multiprocessors; parts is how many times C is computed. A multiprocessor that has one large block to do is not done sooner with four small ones. */
 enum tensor_tile { TILE_64_64, TILE_128_64, TILE_128_128 };
-enum { TENSOR_BLOCKS_WANTED = 256 };
+enum { TENSOR_BLOCKS_WANTED = 128 };
 
 static inline ptrdiff_t tensor_tiles(ptrdiff_t rows, ptrdiff_t columns, int tile_rows, int tile_columns) {
   return ((rows + tile_rows - 1) / tile_rows) * ((columns + tile_columns - 1) / tile_columns);

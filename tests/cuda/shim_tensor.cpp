@@ -86,15 +86,14 @@ static void multiply(const char *what, int depth, bool (*place)(struct matrices 
     struct matrices m;
   } of_warp[MOST_THREADS / WARP];
   struct registers mine;
-  const void *gifts[WARP];
   memcpy(mine.c, c, sizeof mine.c), memcpy(mine.a, a, sizeof mine.a), memcpy(mine.b, b, sizeof mine.b);
-  int meeting = shim_meet(what, 0xffffffff, &mine, sizeof mine, gifts), lane = shim_thread() % WARP;
+  int meeting = shim_meet(what, 0xffffffff, &mine, sizeof mine), lane = shim_thread() % WARP;
   struct matrices *m = &of_warp[shim_thread() / WARP].m;
   if (of_warp[shim_thread() / WARP].meeting != meeting) {
     of_warp[shim_thread() / WARP].meeting = meeting;
     bool sound = true, whole = true;
     for (int l = 0; l < WARP; l++) {
-      const struct registers *r = static_cast<const struct registers *>(gifts[l]);
+      const struct registers *r = static_cast<const struct registers *>(shim_gift(l));
       if (!(whole &= r != nullptr)) break;
       sound &= place(m, l, r);
       for (int i = 0; i < 4; i++) m->c[c_row(l, i)][c_column(l, i)] = r->c[i];
@@ -126,17 +125,16 @@ static bool is_piece(const char *what, const void *p, bool shared, bool device) 
  * elements l % 4 * 2 and the next; transposed, of column l / 4. */
 static void load(const char *what, uint32_t (&r)[4], const void *row, bool transposed) {
   uint16_t mine[8];
-  const void *gifts[WARP];
   if (is_piece(what, row, true, false))
     memcpy(mine, row, sizeof mine);
   else
     memset(mine, 0xff, sizeof mine);
-  shim_meet(what, 0xffffffff, mine, sizeof mine, gifts);
+  shim_meet(what, 0xffffffff, mine, sizeof mine);
   int lane = shim_thread() % WARP, group = lane / 4, thread = lane % 4;
   for (int i = 0; i < 4; i++) {
     uint32_t pair[2] = {0xffff, 0xffff};
     for (int e = 0; e < 2; e++) {
-      const void *from = gifts[i * 8 + (transposed ? thread * 2 + e : group)];
+      const void *from = shim_gift(i * 8 + (transposed ? thread * 2 + e : group));
       if (from) pair[e] = static_cast<const uint16_t *>(from)[transposed ? group : thread * 2 + e];
     }
     r[i] = pair[1] << 16 | pair[0];

@@ -124,40 +124,45 @@ void shim_barrier(const char *file, int line) {
 int shim_lane(void) { return current % WARP; }
 int shim_thread(void) { return current; }
 
-int shim_meet(const char *what, unsigned mask, const void *gift, size_t bytes, const void *gifts[SHIM_LANES]) {
+int shim_meet(const char *what, unsigned mask, const void *gift, size_t bytes) {
   struct fibre *f = &fibre[current];
-  int warp = current / WARP * WARP, turn = f->meetings++ % 2;
-  memcpy(f->given[turn], gift, bytes);
+  memcpy(f->given[f->meetings++ % 2], gift, bytes);
   f->mask = mask, f->what = what;
   wait_as(AT_MEETING);
-  for (int lane = 0; lane < WARP; lane++)
-    gifts[lane] = mask >> lane & 1 && warp + lane < threads ? fibre[warp + lane].given[turn] : nullptr;
-  return meetings_of[warp / WARP];
+  return meetings_of[current / WARP];
+}
+
+const void *shim_gift(int lane) {
+  const struct fibre *f = &fibre[current];
+  int from = current / WARP * WARP + lane;
+  return f->mask >> lane & 1 && from < threads ? fibre[from].given[(f->meetings - 1) % 2] : nullptr;
 }
 
 double shim_shuffle(unsigned mask, double value, int from) {
-  const void *gifts[SHIM_LANES];
-  shim_meet("a shuffle", mask, &value, sizeof value, gifts);
-  return gifts[from] ? *static_cast<const double *>(gifts[from]) : nan("");
+  shim_meet("a shuffle", mask, &value, sizeof value);
+  const void *gift = shim_gift(from);
+  return gift ? *static_cast<const double *>(gift) : nan("");
 }
 
 /* ---- a block -------------------------------------------------------------------------------------------------------------------------- */
 
-static short order_of[ORDERS][MOST_THREADS];
-static int order_threads; /* the size of block that they are for */
+static short order_of[ORDERS][MOST_THREADS], lanes_of[ORDERS][WARP];
+static int order_threads; /* the size of block that the first are for */
 
-/* A number of shuffled orders of the threads, drawn once for a size of block; every round takes one of them. */
-static const short *some_order(void) {
-  for (int o = 0; order_threads != threads && o < ORDERS; o++) {
-    short *order = order_of[o];
-    for (int i = 0; i < threads; i++) {
-      int j = (int)philox_below(&shuffle_stream, (uint32_t)i + 1);
-      order[i] = order[j], order[j] = (short)i;
-    }
+static void shuffle(short *order, int size) {
+  for (int i = 0; i < size; i++) {
+    int j = (int)philox_below(&shuffle_stream, (uint32_t)i + 1);
+    order[i] = order[j], order[j] = (short)i;
   }
-  order_threads = threads;
-  return order_of[philox_below(&shuffle_stream, ORDERS)];
 }
+
+/* A number of shuffled orders of the threads, and of the lanes of a warp, drawn once for a size of block; every round takes one of them. */
+static void draw_orders(void) {
+  for (int o = 0; order_threads != threads && o < ORDERS; o++) shuffle(order_of[o], threads), shuffle(lanes_of[o], WARP);
+  order_threads = threads;
+}
+static const short *some_order(void) { return order_of[philox_below(&shuffle_stream, ORDERS)]; }
+static const short *some_lanes(void) { return lanes_of[philox_below(&shuffle_stream, ORDERS)]; }
 
 /* Lets go on the lanes of a warp that have met, once all of the mask have. A mask that can no longer come together, because a lane has
  * ended or waits at a barrier or for something else, is reported, and false. */
@@ -212,11 +217,11 @@ static bool release_block(const char *kernel) {
  * so drift apart as far as barriers let them. */
 static bool run_warp(const char *kernel, int warp) {
   for (bool moved = true; moved;) {
-    const short *order = some_order();
+    const short *lanes = some_lanes();
     moved = false;
-    for (int i = 0; i < threads; i++) {
-      int t = order[i];
-      if (t / WARP != warp / WARP || fibre[t].state != READY) continue;
+    for (int i = 0; i < WARP; i++) {
+      int t = warp + lanes[i];
+      if (t >= threads || fibre[t].state != READY) continue;
       resume(t);
       moved = true;
     }
@@ -229,6 +234,7 @@ static bool run_warp(const char *kernel, int warp) {
 static bool run_block(const char *kernel) {
   shim_poison_shared();
   shim_forget_copies();
+  draw_orders();
   for (int t = 0; t < threads; t++) {
     fibre[t].state = READY;
     fibre[t].meetings = 0;

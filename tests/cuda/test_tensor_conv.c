@@ -22,8 +22,9 @@ static const struct {
     {2, 4, 3, 24, 9, 3, 3, 1, 2, "more padding than the kernel needs"},
     {4, 20, 20, 8, 8, 3, 3, 1, 1, "three chunks of positions"},
     {1, 30, 40, 1, 3, 3, 3, 1, 1, "two chunks, gathered"},
+    {2, 11, 13, 72, 72, 1, 1, 1, 0, "a large tile of dw over more than a ring of slabs"},
 };
-enum { SHAPES = sizeof shapes / sizeof shapes[0], SEVERAL_CHUNKS = SHAPES - 2 };
+enum { SHAPES = sizeof shapes / sizeof shapes[0], SEVERAL_CHUNKS = 12 };
 
 struct fixture {
   const struct class *c;
@@ -132,8 +133,202 @@ static void backward_weights_adds_the_sum(void **state) {
   }
 }
 
+/* ---- to the bit ------------------------------------------------------------------------------------------------------------------------- */
+
+/* The three results of a fixture, from pointers that may be moved by elements of their own within larger allocations. */
+struct results {
+  real *y, *dx, *dw;
+};
+
+static void *moved_by(void *p, ptrdiff_t bytes) { return (char *)p + bytes; }
+
+/* A copy on the device that begins `shift` elements later: with one, no address is a multiple of 16. */
+static real *shifted(const struct fixture *f, const real *device, ptrdiff_t n, bool half, ptrdiff_t shift) {
+  ptrdiff_t size = half ? BF16_BYTES : (ptrdiff_t)sizeof(real);
+  char *host = malloc((size_t)((n + shift) * size)), *bytes = device_read_bytes(device, (size_t)(n * size));
+  if (!host) abort();
+  memset(host, 0xff, (size_t)(shift * size));
+  memcpy(host + shift * size, bytes, (size_t)(n * size));
+  real *p = moved_by(device_from_bytes(host, (size_t)((n + shift) * size)), shift * size);
+  free(host), free(bytes), (void)f;
+  return p;
+}
+
+/* On the host, to be freed. */
+static struct results run(struct fixture *f, ptrdiff_t shift) {
+  bool half = f->c->half;
+  ptrdiff_t activation = half ? BF16_BYTES : (ptrdiff_t)sizeof(real);
+  real *x = shifted(f, f->dev_x, f->xs, half, shift), *dy = shifted(f, f->dev_dy, f->ys, half, shift),
+       *w = shifted(f, f->dev_w, f->ws, false, shift), *zero = test_reals(f->ws);
+  real *y = moved_by(device_activations_poisoned(f->c, f->ys + shift), shift * activation),
+       *dx = moved_by(device_activations_poisoned(f->c, f->xs + shift), shift * activation), *dw = device_from(zero, f->ws);
+  f->c->conv_forward(&f->g, x, w, y, f->scratch);
+  f->c->conv_backward_data(&f->g, dy, w, dx, false, f->scratch);
+  f->c->conv_backward_weights(&f->g, x, dy, dw, f->scratch);
+  free(zero);
+  return (struct results){device_read_activations(f->c, y, f->ys), device_read_activations(f->c, dx, f->xs), device_read(dw, f->ws)};
+}
+
+/* The same call twice, and again with every number at an address that makes it be gathered: the same bits. */
+static void results_are_the_same_bits_however_numbers_are_brought(void **state) {
+  (void)state;
+  for (int i = 0; i < CLASSES * SHAPES; i++) {
+    struct fixture f;
+    fixture_make(&f, &classes[i % CLASSES], i / CLASSES, false);
+    struct results first = run(&f, 0);
+    for (ptrdiff_t shift = 0; shift < 2; shift++) {
+      struct results again = run(&f, shift);
+      assert_memory_equal(again.y, first.y, (size_t)f.ys * sizeof(real));
+      assert_memory_equal(again.dx, first.dx, (size_t)f.xs * sizeof(real));
+      assert_memory_equal(again.dw, first.dw, (size_t)f.ws * sizeof(real));
+      free(again.y), free(again.dx), free(again.dw);
+    }
+    free(first.y), free(first.dx), free(first.dw);
+    fixture_free(&f);
+  }
+}
+
+/* Numbers beside the ties of both formats. */
+static const float numbers[] = {1,           0x1.008p0f,     0x1.01p0f,       0x1.02p0f, 0x1.03p0f,   0x1.0102p0f,
+                                0x1.00fep0f, 0x1.001p0f,     0x1.003p0f,      0x1p-3f,   -0x1.002p0f, -0x1.001002p0f,
+                                0x1.fffp0f,  0x1.000ffep-5f, -0x1.0300002p9f, 3};
+enum { NUMBERS = sizeof numbers / sizeof numbers[0] };
+
+/* The numbers `apart` from each other, in an otherwise empty matrix of NUMBERS + 1 columns. */
+static real *spread(const real *x, ptrdiff_t first, ptrdiff_t apart) {
+  real *m = test_reals((NUMBERS + 1) * (NUMBERS + 1));
+  for (int i = 0; i < NUMBERS; i++) m[first + i * apart] = x[i];
+  return m;
+}
+
+/* Each operand of each product in turn holds the numbers and the other one a single 1, so that the results are the numbers as operands. In
+ * pieces, and with a channel more, gathered. */
+static void operands_are_rounded_to_nearest(void **state) {
+  (void)state;
+  for (int i = 0; i < 2 * CLASSES; i++) {
+    const struct class *c = &classes[i % CLASSES];
+    ptrdiff_t channels = NUMBERS + i / CLASSES, all = (NUMBERS + 1) * (NUMBERS + 1);
+    struct error err = {0};
+    struct conv g;
+    if (!conv_make(&g, NUMBERS + 1, 1, 1, channels, channels, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
+    device_backend();
+    real *rounded = test_operand(c, numbers, NUMBERS), *one = test_reals(all), *zero = test_reals(all);
+    real *row = spread(numbers, channels, 1), *column = spread(numbers, 1, channels); /* of row 1, and of column 1 */
+    real *first_row = spread(numbers, 0, 1),
+         *expected[] = {spread(rounded, 0, 1), spread(rounded, 1, channels), spread(rounded, channels, 1)};
+    enum { FIRST_ROW, COLUMN, ROW };
+    one[1] = 1; /* row 0, column 1 */
+    real *dev_one = device_activations(c, one, all), *center = test_reals(all);
+    center[channels + 1] = 1;
+    real *dev_center = device_from(center, all);
+    const struct {
+      real *result;
+      int expected;
+    } made[] = {{device_activations_poisoned(c, all), FIRST_ROW},
+                {device_activations_poisoned(c, all), COLUMN},
+                {device_activations_poisoned(c, all), FIRST_ROW},
+                {device_activations_poisoned(c, all), COLUMN},
+                {device_from(zero, all), ROW},
+                {device_from(zero, all), COLUMN}};
+    c->conv_forward(&g, dev_one, device_from(column, all), made[0].result, NULL);                           /* w, a column */
+    c->conv_forward(&g, device_activations(c, column, all), dev_center, made[1].result, NULL);              /* x */
+    c->conv_backward_data(&g, dev_one, device_from(row, all), made[2].result, false, NULL);                 /* w, a row */
+    c->conv_backward_data(&g, device_activations(c, column, all), dev_center, made[3].result, false, NULL); /* dy */
+    c->conv_backward_weights(&g, device_activations(c, first_row, all), dev_one, made[4].result, NULL);     /* x */
+    c->conv_backward_weights(&g, dev_one, device_activations(c, first_row, all), made[5].result, NULL);     /* dy */
+    for (int m = 0; m < 6; m++) {
+      ptrdiff_t size = (m < 4 ? NUMBERS + 1 : channels) * channels;
+      real *got = m < 4 ? device_read_activations(c, made[m].result, size) : device_read(made[m].result, size);
+      for (ptrdiff_t e = 0; e < size; e++)
+        if (got[e] != expected[made[m].expected][e])
+          fail_msg("%s, %td channels, result %d: [%td] is %a, expected %a", c->name, channels, m, e, (double)got[e],
+                   (double)expected[made[m].expected][e]);
+      free(got);
+    }
+    free(rounded), free(one), free(zero), free(row), free(column), free(first_row), free(center);
+    for (int e = 0; e < 3; e++) free(expected[e]);
+    device_end();
+  }
+}
+
+/* A result in bf16 is the sum rounded once, to nearest, ties to even: 1 + 2^-8 and what lies beside it, summed from parts that are bf16. */
+static void results_are_rounded_once(void **state) {
+  (void)state;
+  static const struct {
+    float part[3], sum;
+  } sums[] = {{{1, 0x1p-8f, 0}, 1},
+              {{1, 0x1p-8f, 0x1p-20f}, 0x1.02p0f},
+              {{1, 0x1p-8f, -0x1p-20f}, 1},
+              {{1, 0x1.8p-7f, 0}, 0x1.04p0f},
+              {{1, 0x1.8p-7f, -0x1p-20f}, 0x1.02p0f}};
+  const struct class *c = &classes[CLASSES - 1];
+  for (size_t i = 0; i < sizeof sums / sizeof sums[0]; i++) {
+    struct error err = {0};
+    struct conv g;
+    real ones[3] = {1, 1, 1}, last[1] = {sums[i].part[2]};
+    if (!conv_make(&g, 1, 1, 1, 3, 1, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
+    device_backend();
+    real *y = device_activations_poisoned(c, 1);
+    c->conv_forward(&g, device_activations(c, sums[i].part, 3), device_from(ones, 3), y, NULL);
+    real *got = device_read_activations(c, y, 1);
+    assert_true(got[0] == sums[i].sum);
+    free(got);
+
+    if (!conv_make(&g, 1, 1, 1, 1, 2, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
+    real *dx = device_activations(c, last, 1); /* what dx held is a part of the sum, too */
+    c->conv_backward_data(&g, device_activations(c, sums[i].part, 2), device_from(ones, 2), dx, true, NULL);
+    got = device_read_activations(c, dx, 1);
+    assert_true(got[0] == sums[i].sum);
+    free(got);
+    device_end();
+  }
+}
+
+/* A NaN in x reaches the outputs whose windows hold it, one in the weights its output channel, and neither any other: what is read beside a
+ * matrix is no number of it. */
+static void a_nan_stays_where_it_belongs(void **state) {
+  (void)state;
+  for (int i = 0; i < CLASSES * SHAPES; i++) {
+    struct fixture f;
+    fixture_make(&f, &classes[i % CLASSES], i / CLASSES, false);
+    f.x[f.xs / 2] = (real)NAN;
+    ptrdiff_t depth = f.ws / f.g.k, channel = f.g.k / 2;
+    real *y = device_activations_poisoned(f.c, f.ys), *expected = test_reals(f.ys);
+    conv_forward_plain(&f.g, f.x, f.w, expected);
+    f.c->conv_forward(&f.g, device_activations(f.c, f.x, f.xs), f.dev_w, y, f.scratch);
+    real *got = device_read_activations(f.c, y, f.ys);
+    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), isnan(expected[k]));
+    free(got);
+
+    for (ptrdiff_t k = 0; k < depth; k++) f.w[channel * depth + k] = (real)NAN;
+    f.c->conv_forward(&f.g, f.dev_x, device_from(f.w, f.ws), y, f.scratch);
+    got = device_read_activations(f.c, y, f.ys);
+    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), k % f.g.k == channel);
+    free(got), free(expected);
+    fixture_free(&f);
+  }
+}
+
+/* The cut into chunks is the shape's, and two shapes above have several. */
+static void chunks_need_scratch(void **state) {
+  (void)state;
+  for (int i = 0; i < CLASSES * SHAPES; i++) {
+    struct conv g = conv_of(i / CLASSES);
+    size_t dw = (size_t)(g.k * g.r * g.s * g.c) * sizeof(real), chunks = i / CLASSES == SEVERAL_CHUNKS       ? 3
+                                                                         : i / CLASSES == SEVERAL_CHUNKS + 1 ? 2
+                                                                                                             : 0;
+    assert_int_equal(classes[i % CLASSES].conv_scratch(&g), chunks * dw);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum), cmocka_unit_test(backward_data_is_the_sum),
-                                     cmocka_unit_test(backward_weights_adds_the_sum)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum),
+                                     cmocka_unit_test(backward_data_is_the_sum),
+                                     cmocka_unit_test(backward_weights_adds_the_sum),
+                                     cmocka_unit_test(results_are_the_same_bits_however_numbers_are_brought),
+                                     cmocka_unit_test(operands_are_rounded_to_nearest),
+                                     cmocka_unit_test(results_are_rounded_once),
+                                     cmocka_unit_test(a_nan_stays_where_it_belongs),
+                                     cmocka_unit_test(chunks_need_scratch)};
   return cmocka_run_group_tests_name("cuda tensor conv", tests, NULL, NULL);
 }
