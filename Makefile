@@ -364,10 +364,11 @@ SHIM_CXXFLAGS = -std=c++17 $(OPT) -g -march=$(ARCH) -fPIC -ffp-contract=off -fno
 PACKAGES += g++
 
 SHIM_OBJECTS := $(patsubst %,$(BUILD)/shim/%.o,$(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp))
+# The headers of cuDNN and cuBLASLt are those of the stand-ins in tests/cuda/libraries.
 $(BUILD)/shim/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,CXX)
-	$(Q)$(CXX) $(CUDA_CPPFLAGS) $(SHIM_CXXFLAGS) -include tests/cuda/shim.h -MMD -MP -x c++ -c $< -o $@
+	$(Q)$(CXX) $(CUDA_CPPFLAGS) -Itests/cuda/libraries $(SHIM_CXXFLAGS) -include tests/cuda/shim.h -MMD -MP -x c++ -c $< -o $@
 $(BUILD)/shim/%.cpp.o: %.cpp
 	@mkdir -p $(@D)
 	$(call say,CXX)
@@ -376,18 +377,27 @@ $(BUILD)/shim/libediy_cuda.a: $(SHIM_OBJECTS)
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
+# The stand-ins are loaded as the libraries would be, and find the shim in the program that loads them (-rdynamic).
+STANDINS := $(BUILD)/shim/lib/libcudnn.so.9 $(BUILD)/shim/lib/libcublasLt.so.13
+$(BUILD)/shim/lib/libcudnn.so.9: tests/cuda/libraries/cudnn.cpp
+$(BUILD)/shim/lib/libcublasLt.so.13: tests/cuda/libraries/cublaslt.cpp
+$(STANDINS): $(wildcard tests/cuda/libraries/*.h) tests/cuda/shim.h tests/cuda/shim_memory.h
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) $(CUDA_CPPFLAGS) -Itests/cuda/libraries $(SHIM_CXXFLAGS) -shared $(EXTRA_LDFLAGS) $(filter %.cpp,$^) -o $@
 $(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,tests/support/program.c) $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ -lcmocka $(LDLIBS) -ldl -o $@
 # The programs with the shim's GPU, for tests of whole runs.
 $(BUILD)/shim/ediy: $(EDIY_OBJECTS) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ $(LDLIBS) -ldl -o $@
 $(BUILD)/shim/oracle: $(ORACLE_MAIN) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
-$(BUILD)/tests/cuda/test_shim_program: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
+	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ $(LDLIBS) -ldl -o $@
+$(BUILD)/tests/cuda/test_libraries $(BUILD)/tests/cuda/test_shim_libraries: | $(STANDINS)
+$(BUILD)/tests/cuda/test_shim_program $(BUILD)/tests/cuda/test_shim_libraries: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
 SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
 TESTS += $(SHIM_TESTS)
 tests: $(SHIM_TESTS)
@@ -417,14 +427,19 @@ $(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(B
 .PHONY: cuda check-cuda bench-cuda cuda-bundle gpu-tests lint-cuda
 lint: lint-cuda
 lint-cuda:
-	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp)
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp tests/cuda/libraries/*)
 
 ifeq ($(NVCC),)
 $(if $(WITH_CUDA),$(error CUDA=1 needs nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda))
 cuda check-cuda bench-cuda cuda-bundle:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
 else
-cuda: $(BUILD)/cuda/libediy_cuda.a ## the CUDA backend for GPUs, as a library
+cuda: $(BUILD)/cuda/libediy_cuda.a $(BUILD)/cuda/values.o ## the CUDA backend for GPUs, as a library
+# That the stand-ins of cuDNN and cuBLASLt use NVIDIA's values, where its headers are.
+$(BUILD)/cuda/values.o: tests/cuda/libraries/values.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
 gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy
 ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer

@@ -31,6 +31,10 @@ static bool keep_status(cudaError_t status, const char *operation) {
 cudaStream_t cuda_stream(void) { return state.stream; }
 void *cuda_own_scratch(void) { return state.own_scratch; }
 void cuda_launched(const char *operation) { keep_status(cudaGetLastError(), operation); }
+bool cuda_succeeded(cudaError_t status, const char *operation) { return keep_status(status, operation); }
+void cuda_refused(const char *operation, const char *why) {
+  if (!state.failure[0]) snprintf(state.failure, sizeof state.failure, "%s: %s", operation, why);
+}
 
 static bool failed(struct error *err) {
   return fail(err, "cuda: GPU %d: %s; nothing after it was computed: go on from the last checkpoint", state.device, state.failure);
@@ -187,14 +191,18 @@ static void fill(struct backend *table, enum cuda_precision precision) {
 }
 
 const struct backend *backend_cuda(int device, const struct backend_cuda_options *options, struct error *err) {
-  static struct backend tables[CUDA_PRECISIONS];
+  static struct backend tables[CUDA_PRECISIONS][CUDA_CONVS][CUDA_GEMMS];
+  static const struct backend_cuda_options defaults = {};
   if (state.open && device != state.device) {
     fail(err, "cuda: GPU %d is open, and a process uses one; asked for GPU %d", state.device, device);
     return nullptr;
   }
   if (!state.open && !open_device(device, err)) return nullptr;
   state.open = true, state.device = device;
-  enum cuda_precision precision = options ? options->precision : CUDA_FP32;
-  fill(&tables[precision], precision);
-  return &tables[precision];
+  const struct backend_cuda_options *o = options ? options : &defaults;
+  struct backend *table = &tables[o->precision][o->conv][o->gemm];
+  fill(table, o->precision);
+  if (o->conv == CUDA_CONV_CUDNN && !cuda_fill_cudnn(table, o->precision, err)) return nullptr;
+  if (o->gemm == CUDA_GEMM_CUBLAS && !cuda_fill_cublas(table, o->precision, err)) return nullptr;
+  return table;
 }

@@ -22,4 +22,10 @@ void cuda_download(void *to_host, const void *from, size_t bytes);
 /* To be called after the launches of an operation: keeps the status of the launch under this name. */
 void cuda_launched(const char *operation);
 
+/* Keeps a status that is not success under this name. Whether there is no failure so far. */
+bool cuda_succeeded(cudaError_t status, const char *operation);
+
+/* Keeps what a library says of its failure under this name. */
+void cuda_refused(const char *operation, const char *why);
+
 #endif

@@ -11,7 +11,12 @@
 extern "C" {
 #endif
 
-#include "op/backend.h"
+#include "cuda/backend.h"
+
+/* In the place of twins of a table of this precision: convolutions by cuDNN, linear layers by cuBLASLt. False, with one line in err, where the
+ * library cannot be used. */
+MUST_CHECK bool cuda_fill_cudnn(struct backend *table, enum cuda_precision precision, struct error *err);
+MUST_CHECK bool cuda_fill_cublas(struct backend *table, enum cuda_precision precision, struct error *err);
 
 size_t cuda_conv_scratch(const struct conv *g);
 void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);

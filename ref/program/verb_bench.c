@@ -21,7 +21,7 @@
 struct bench {
   int backbone;
   int64_t size, batch, steps, warmup, seed;
-  int regions, backend;
+  int regions, backend, conv, gemm;
   char data[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
 };
 
@@ -36,6 +36,10 @@ static const struct option keys[] = {
     {"warmup", OPTION_INT, offsetof(struct bench, warmup), "1", 0, 100, NULL, "steps before the timed ones"},
     {"method", OPTION_CHOICE, offsetof(struct bench, regions), "ediy", 0, 0, "byol | ediy", "plain BYOL, or all of E-DIY"},
     {"backend", OPTION_CHOICE, offsetof(struct bench, backend), "reference", 0, 0, BACKEND_CHOICES, "what computes the steps"},
+    {"cuda.conv", OPTION_CHOICE, offsetof(struct bench, conv), "own", 0, 0, BACKEND_CONV_CHOICES,
+     "with backend=cuda, what computes convolutions"},
+    {"cuda.gemm", OPTION_CHOICE, offsetof(struct bench, gemm), "own", 0, 0, BACKEND_GEMM_CHOICES,
+     "with backend=cuda, what computes linear layers"},
     {"data", OPTION_TEXT, offsetof(struct bench, data), "", 0, 0, NULL,
      "folder of images: time the input as well (reading, decoding, two views)"},
     {"seed", OPTION_INT, offsetof(struct bench, seed), "1", 0, 1e15, NULL, "of weights and views"},
@@ -101,7 +105,8 @@ static bool time_steps(const struct bench *o, struct figures *f, struct error *e
   if (!architecture_named(backbones[o->backbone], &c.arch)) return fail(err, "bench: no backbone of that name");
   void *view[2] = {0};
   struct model m = {0};
-  const struct backend *b = backend_open(&(struct backend_options){.backend = (enum backend_choice)o->backend}, err);
+  const struct backend *b =
+      backend_open(&(struct backend_options){.backend = (enum backend_choice)o->backend, .conv = o->conv, .gemm = o->gemm}, err);
   if (!b) return false;
   bool whole = b != backend_reference(); /* waiting after every operation costs time there: whole steps are timed without */
   const struct backend *timed = profile_backend(b);

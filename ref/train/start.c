@@ -169,7 +169,8 @@ bool run_start(struct run *r, struct error *err) {
   r->saved = -1;
   if (!config_check(c, err)) return false;
   if (!(r->config_text = options_format(config_options, config_option_count, c))) return fail(err, "out of memory for the configuration");
-  const struct backend *b = backend_open(&(struct backend_options){.backend = (enum backend_choice)c->backend}, err);
+  const struct backend *b =
+      backend_open(&(struct backend_options){.backend = (enum backend_choice)c->backend, .conv = c->cuda_conv, .gemm = c->cuda_gemm}, err);
   if (!b || !open_data(r, err) || !run_check_memory(c, b, &needed, &left, err)) return false;
   struct model_config m = config_model(c);
   if (!model_create(&r->m, &m, b, err)) return false;

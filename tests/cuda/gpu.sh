@@ -17,6 +17,13 @@ RUNNER=${RUNNER:-$BIN/run.sh}
 SMALL=${SMALL:-}
 export BIN SHIM RUNNER SMALL
 
+# cuDNN and cuBLASLt of Python's packages, where they are and nothing else is named: what PyTorch runs on there.
+packages=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
+if [ -n "$packages" ]; then
+  [ -n "${EDIY_CUDNN:-}" ] || [ ! -d "$packages/cudnn/lib" ] || export EDIY_CUDNN="$packages/cudnn/lib"
+  [ -n "${EDIY_CUBLAS:-}" ] || [ ! -d "$packages/cu13/lib" ] || export EDIY_CUBLAS="$packages/cu13/lib"
+fi
+
 # Skips the part where there is no GPU to run it on, or no driver for it; whatever else is wrong is left for the part to find.
 needs_gpu() {
   why=$("$BIN/ediy" train backend=cuda data=none out=none sampler=random 2>&1 |

@@ -1,0 +1,268 @@
+/* Convolutions by cuDNN and linear layers by cuBLASLt against the plain forms, in each precision: under the shim the libraries are the stand-ins of
+ * tests/cuda/libraries, on a GPU NVIDIA's.
+ *
+ * Integers up to 3 are exact in every format, and so are their sums below 2^24: such a result is the plain form's, rounded once to what is stored.
+ * Other numbers are held to the bound of a sum in float (products.h); in tf32 and bf16 they are rounded to the format first, and then their
+ * products are exact in float or rounded as that bound has it; a result that is stored as bf16 is off by half a unit more. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cuda/activations.h"
+#include "cuda/products.h"
+
+static const char *const precision_name[CUDA_PRECISIONS] = {"fp32", "tf32", "bf16"};
+
+/* The stand-ins, where they were built; else what the loader finds. */
+static void name_libraries(void) {
+  const char *build = getenv("BUILD");
+  char folder[4096], file[4200];
+  snprintf(folder, sizeof folder, "%s/shim/lib", build ? build : "build");
+  snprintf(file, sizeof file, "%s/libcudnn.so.9", folder);
+  if (access(file, R_OK) != 0) return;
+  setenv("EDIY_CUDNN", folder, 0);
+  setenv("EDIY_CUBLAS", folder, 0);
+}
+
+/* The table of both libraries, or the test is skipped. */
+static const struct backend *table_of(enum cuda_precision precision) {
+  struct backend_cuda_options o = {.precision = precision, .conv = CUDA_CONV_CUDNN, .gemm = CUDA_GEMM_CUBLAS};
+  struct error err = {0};
+  device_backend();
+  name_libraries();
+  const struct backend *b = backend_cuda(0, &o, &err);
+  if (!b) {
+    print_message("%s\n", err.text);
+    skip();
+  }
+  return b;
+}
+
+/* ---- numbers --------------------------------------------------------------------------------------------------------------------------- */
+
+enum { INT_RANGE = 3 };
+
+/* x rounded to 11 bits of significand, to nearest, ties to even. */
+static real rounded_to_tf32(real x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits = (bits + 0xfffu + (bits >> 13 & 1)) & ~0x1fffu;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+static real *operands(enum cuda_precision precision, bool ints, ptrdiff_t n, uint32_t stream) {
+  real *x = ints ? test_ints(n, INT_RANGE, stream) : test_normal(n, stream);
+  for (ptrdiff_t i = 0; i < n && precision != CUDA_FP32; i++)
+    x[i] = precision == CUDA_TF32 ? rounded_to_tf32(x[i]) : bf16_widen(bf16_round(x[i]));
+  return x;
+}
+
+/* What is on the device against the plain form: an activation, or a float of either table. */
+static void check(const struct backend *b, bool is_activation, const real *device, const real *expected, const real *magnitude, ptrdiff_t n,
+                  ptrdiff_t length, bool ints) {
+  if (ints) {
+    if (is_activation)
+      assert_same_activations(b, device, expected, n);
+    else
+      assert_same_bits(device, expected, n);
+    return;
+  }
+  bool half = is_activation && stores_bf16(b);
+  real *got = half ? device_read_activations(b, device, n) : device_read(device, n);
+  double *bound = test_product_bound(magnitude, n, length);
+  for (ptrdiff_t i = 0; i < n; i++) {
+    double e = fabs((double)got[i] - (double)expected[i]), allowed = bound[i];
+    if (half) allowed += 0x1p-8 * (fabs((double)expected[i]) + bound[i]);
+    if (!(e <= allowed))
+      fail_msg("[%td] is %.9g, expected %.9g: off by %.3g, allowed %.3g", i, (double)got[i], (double)expected[i], e, allowed);
+  }
+  free(got), free(bound);
+}
+
+/* ---- convolution ------------------------------------------------------------------------------------------------------------------------ */
+
+/* In bf16 the channels of the first shapes are multiples of 8, as tensor cores want them; the others show what happens without. */
+static const struct {
+  ptrdiff_t n, h, w, c, k, r, s, stride, pad;
+  bool eights;
+} shapes[] = {
+    {2, 7, 5, 8, 16, 3, 3, 1, 1, true}, {2, 6, 6, 24, 8, 1, 1, 1, 0, true},  {2, 8, 7, 8, 8, 3, 3, 2, 1, true},
+    {1, 8, 7, 16, 8, 1, 1, 2, 0, true}, {2, 9, 8, 3, 4, 7, 7, 2, 3, false},  {1, 5, 6, 2, 3, 3, 2, 3, 1, false},
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, false}, {2, 4, 3, 17, 9, 3, 3, 1, 2, false},
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+struct fixture {
+  const struct backend *b;
+  struct conv g;
+  ptrdiff_t xs, ws, ys;
+  real *x, *w, *dy, *ax, *aw, *ady; /* host, and their magnitudes */
+  real *dev_x, *dev_w, *dev_dy;
+  void *scratch;
+};
+
+static void fixture_make(struct fixture *f, enum cuda_precision precision, int i, bool ints) {
+  struct error err = {0};
+  f->b = table_of(precision);
+  if (!conv_make(&f->g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].r, shapes[i].s, shapes[i].stride,
+                 shapes[i].pad, &err))
+    fail_msg("%s", err.text);
+  const struct conv *g = &f->g;
+  f->xs = g->n * g->h * g->w * g->c, f->ws = g->k * g->r * g->s * g->c, f->ys = g->n * g->p * g->q * g->k;
+  f->x = operands(precision, ints, f->xs, 1), f->w = operands(precision, ints, f->ws, 2), f->dy = operands(precision, ints, f->ys, 3);
+  f->ax = test_magnitudes(f->x, f->xs), f->aw = test_magnitudes(f->w, f->ws), f->ady = test_magnitudes(f->dy, f->ys);
+  f->dev_x = device_activations_from(f->b, f->x, f->xs), f->dev_dy = device_activations_from(f->b, f->dy, f->ys);
+  f->dev_w = device_from(f->w, f->ws);
+  f->scratch = device_scratch(f->b->conv_scratch(g));
+}
+
+static void fixture_free(struct fixture *f) {
+  free(f->x), free(f->w), free(f->dy), free(f->ax), free(f->aw), free(f->ady);
+  device_end();
+}
+
+static void forward(enum cuda_precision precision, int i, bool ints) {
+  struct fixture f;
+  fixture_make(&f, precision, i, ints);
+  real *y = device_activations(f.b, f.ys), *expected = test_reals(f.ys), *magnitude = test_reals(f.ys);
+  conv_forward_plain(&f.g, f.x, f.w, expected);
+  conv_forward_plain(&f.g, f.ax, f.aw, magnitude);
+  f.b->conv_forward(&f.g, f.dev_x, f.dev_w, y, f.scratch);
+  check(f.b, true, y, expected, magnitude, f.ys, f.g.r * f.g.s * f.g.c, ints);
+  free(expected), free(magnitude);
+  fixture_free(&f);
+}
+
+static void backward_data(enum cuda_precision precision, int i, bool ints, bool accumulate) {
+  struct fixture f;
+  fixture_make(&f, precision, i, ints);
+  real *before = operands(precision, ints, f.xs, 4), *expected = test_copy(before, f.xs), *magnitude = test_magnitudes(before, f.xs);
+  real *dx = accumulate ? device_activations_from(f.b, before, f.xs) : device_activations(f.b, f.xs);
+  conv_backward_data_plain(&f.g, f.dy, f.w, expected, accumulate);
+  conv_backward_data_plain(&f.g, f.ady, f.aw, magnitude, accumulate);
+  f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dx, accumulate, f.scratch);
+  check(f.b, true, dx, expected, magnitude, f.xs, f.g.r * f.g.s * f.g.k, ints);
+  free(before), free(expected), free(magnitude);
+  fixture_free(&f);
+}
+
+static void backward_weights(enum cuda_precision precision, int i, bool ints) {
+  struct fixture f;
+  if (precision == CUDA_BF16 && !shapes[i].eights) return; /* cuDNN has none, and there is no twin yet */
+  fixture_make(&f, precision, i, ints);
+  real *before = ints ? test_ints(f.ws, INT_RANGE, 5) : test_normal(f.ws, 5), *expected = test_copy(before, f.ws),
+       *magnitude = test_magnitudes(before, f.ws), *dw = device_from(before, f.ws);
+  conv_backward_weights_plain(&f.g, f.x, f.dy, expected);
+  conv_backward_weights_plain(&f.g, f.ax, f.ady, magnitude);
+  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dw, f.scratch);
+  check(f.b, false, dw, expected, magnitude, f.ws, f.g.n * f.g.p * f.g.q + 1, ints);
+  free(before), free(expected), free(magnitude);
+  fixture_free(&f);
+}
+
+static void convolutions_are_the_sums(enum cuda_precision precision) {
+  print_message("%s\n", precision_name[precision]);
+  for (int i = 0; i < 2 * SHAPES; i++) {
+    forward(precision, i / 2, i % 2);
+    backward_data(precision, i / 2, i % 2, false);
+    backward_data(precision, i / 2, i % 2, true);
+    backward_weights(precision, i / 2, i % 2);
+  }
+}
+
+static void convolutions_are_the_sums_in_fp32(void **state) { (void)state, convolutions_are_the_sums(CUDA_FP32); }
+static void convolutions_are_the_sums_in_tf32(void **state) { (void)state, convolutions_are_the_sums(CUDA_TF32); }
+static void convolutions_are_the_sums_in_bf16(void **state) { (void)state, convolutions_are_the_sums(CUDA_BF16); }
+
+/* ---- linear ------------------------------------------------------------------------------------------------------------------------------ */
+
+static const struct linear layers[] = {{1, 1, 1}, {3, 5, 7}, {2, 70, 3}, {66, 3, 65}, {5, 1, 130}, {40, 24, 16}};
+enum { LAYERS = sizeof layers / sizeof layers[0] };
+
+static void linear_layer(enum cuda_precision precision, const struct linear *g, bool ints, bool bias) {
+  const struct backend *b = table_of(precision);
+  const struct conv conv = {.n = g->m, .h = 1, .w = 1, .c = g->i, .k = g->o, .r = 1, .s = 1, .stride = 1, .pad = 0, .p = 1, .q = 1};
+  ptrdiff_t xs = g->m * g->i, ws = g->o * g->i, ys = g->m * g->o;
+  real *x = operands(precision, ints, xs, 1), *w = operands(precision, ints, ws, 2), *v = operands(precision, ints, g->o, 3),
+       *dy = operands(precision, ints, ys, 4), *before = operands(precision, ints, xs, 5);
+  real *ax = test_magnitudes(x, xs), *aw = test_magnitudes(w, ws), *ady = test_magnitudes(dy, ys);
+  real *dev_x = device_activations_from(b, x, xs), *dev_dy = device_activations_from(b, dy, ys), *dev_w = device_from(w, ws);
+  void *scratch = device_scratch(b->linear_scratch(g));
+
+  real *y = device_activations(b, ys), *expected = test_reals(ys), *magnitude = test_reals(ys);
+  conv_forward_plain(&conv, x, w, expected), conv_forward_plain(&conv, ax, aw, magnitude);
+  for (ptrdiff_t i = 0; bias && i < ys; i++) expected[i] += v[i % g->o], magnitude[i] += (real)fabs((double)v[i % g->o]);
+  b->linear_forward(g, dev_x, dev_w, bias ? device_from(v, g->o) : NULL, y);
+  check(b, true, y, expected, magnitude, ys, g->i + 1, ints); /* one more term, as in test_linear.c */
+  free(expected), free(magnitude);
+
+  for (int accumulate = 0; accumulate < 2; accumulate++) {
+    real *dx = accumulate ? device_activations_from(b, before, xs) : device_activations(b, xs);
+    expected = test_copy(before, xs), magnitude = test_magnitudes(before, xs);
+    conv_backward_data_plain(&conv, dy, w, expected, accumulate), conv_backward_data_plain(&conv, ady, aw, magnitude, accumulate);
+    b->linear_backward_data(g, dev_dy, dev_w, dx, accumulate);
+    check(b, true, dx, expected, magnitude, xs, g->o, ints);
+    free(expected), free(magnitude);
+  }
+
+  real *dw = ints ? test_ints(ws, INT_RANGE, 6) : test_normal(ws, 6), *db = test_normal(g->o, 7), *dev_dw = device_from(dw, ws),
+       *dev_db = device_from(db, g->o);
+  expected = test_copy(dw, ws), magnitude = test_magnitudes(dw, ws);
+  conv_backward_weights_plain(&conv, x, dy, expected), conv_backward_weights_plain(&conv, ax, ady, magnitude);
+  b->linear_backward_weights(g, dev_x, dev_dy, dev_dw, bias ? dev_db : NULL, scratch);
+  check(b, false, dev_dw, expected, magnitude, ws, g->m + 1, ints);
+  void *host = malloc(backend_reference()->linear_scratch(g) + 1);
+  backend_reference()->linear_backward_weights(g, x, dy, dw, bias ? db : NULL, host);
+  assert_same_bits(dev_db, db, g->o); /* the twin's: in double and in order */
+
+  free(x), free(w), free(v), free(dy), free(before), free(ax), free(aw), free(ady), free(expected), free(magnitude), free(dw), free(db);
+  free(host);
+  device_end();
+}
+
+static void linear_layers_are_the_sums(void **state) {
+  (void)state;
+  for (int p = 0; p < CUDA_PRECISIONS; p++) {
+    print_message("%s\n", precision_name[p]);
+    for (int i = 0; i < 4 * LAYERS; i++) linear_layer((enum cuda_precision)p, &layers[i / 4], i % 2, i / 2 % 2);
+  }
+}
+
+/* ---- what runs, and that it repeats -------------------------------------------------------------------------------------------------------- */
+
+/* The shapes with channels in eights are the library's in every direction: nothing falls to the twins unseen. */
+static void the_library_has_what_networks_need(void **state) {
+  (void)state;
+  for (int p = 0; p < CUDA_PRECISIONS; p++)
+    for (int i = 0; i < SHAPES; i++) {
+      struct fixture f;
+      fixture_make(&f, (enum cuda_precision)p, i, true);
+      for (int d = 0; shapes[i].eights && d < 3; d++)
+        if (!backend_cuda_conv_is_library(&f.g, d, (enum cuda_precision)p))
+          fail_msg("%s: cuDNN has no plan for shape %d, direction %d", precision_name[p], i, d);
+      fixture_free(&f);
+    }
+}
+
+static void results_repeat(void **state) {
+  (void)state;
+  for (int p = 0; p < CUDA_PRECISIONS; p++) {
+    struct fixture f;
+    fixture_make(&f, (enum cuda_precision)p, 2, false);
+    real *zero = test_reals(f.ws), *first = device_from(zero, f.ws), *second = device_from(zero, f.ws);
+    f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, first, f.scratch);
+    f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, second, f.scratch);
+    real *expected = device_read(first, f.ws);
+    assert_same_bits(second, expected, f.ws);
+    free(expected), free(zero);
+    fixture_free(&f);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(convolutions_are_the_sums_in_fp32),  cmocka_unit_test(convolutions_are_the_sums_in_tf32),
+      cmocka_unit_test(convolutions_are_the_sums_in_bf16),  cmocka_unit_test(linear_layers_are_the_sums),
+      cmocka_unit_test(the_library_has_what_networks_need), cmocka_unit_test(results_repeat)};
+  return cmocka_run_group_tests_name("cuda libraries", tests, NULL, NULL);
+}
