@@ -2,45 +2,21 @@
  * in its order, elements go through the same roundings in float. T is what activations are stored as: bf16 ones are widened, and what would
  * be written as float is rounded once more.
  *
- * Three kernels a direction, as three loops there: sums of a chunk (a thread a chunk and channel), joining (a thread a channel), elements. */
-#include <math.h>
-
-#include "cuda/number.h"
-#include "cuda/runtime.h"
-#include "cuda/twins.h"
+ * Kernels are as the loops there: sums of a chunk, joining a group of chunks (norm_sums.h), joining groups, elements. All of it is bound by memory: a
+ * thread has neighbouring channels, which it reads and writes together, and asks for several rows before it uses the first. */
+#include "cuda/norm_sums.h"
 
 enum {
-  TILE_CHANNELS = 1024,    /* the reference's cut ... */
-  TILE_ELEMENTS = 1 << 15, /* ... of the rows into chunks, which fixes the order of the sums */
-  ELEMENT_CHANNELS = 32,   /* a block of the element kernels: a warp's worth of channels, ... */
-  ELEMENT_ROWS = 8,        /* ... this many rows of threads ... */
-  ELEMENT_BAND = 128       /* ... over so many rows: the coefficients of a channel are computed once for 16 elements */
+  BAND_ROWS = 16,   /* of a thread that computes elements: its coefficients are made once for them */
+  FORWARD_ROWS = 4, /* that it asks for at once */
+  BACKWARD_ROWS = 2
 };
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
-/* The shape, and the chunks that the rows are cut into. */
-struct norm_shape {
-  ptrdiff_t m, c, rows, chunks;
-  double eps, momentum;
-  bool relu;
-};
-
-/* The rows of all ranks, of which each has m: one chunk a rank. */
-static struct norm_shape shape_of_ranks(const struct norm *g, int ranks) {
-  return {ranks * g->m, g->c, g->m, ranks, g->eps, g->momentum, g->relu};
+/* In doubles as the reference's: two sums a chunk and channel, as many a group and channel, and two joined sums a channel. */
+size_t cuda_norm_scratch(const struct norm *g) {
+  struct norm_shape shape = shape_of(g);
+  return (size_t)((2 * (shape.chunks + shape.groups) + 2) * g->c) * sizeof(double);
 }
-
-static struct norm_shape shape_of(const struct norm *g) {
-  ptrdiff_t rows = TILE_ELEMENTS / smaller(g->c, TILE_CHANNELS);
-  return {g->m, g->c, rows, (g->m + rows - 1) / rows, g->eps, g->momentum, g->relu};
-}
-
-/* In doubles as the reference's: two sums a chunk and channel, and two joined sums a channel. */
-size_t cuda_norm_scratch(const struct norm *g) { return (size_t)((2 * shape_of(g).chunks + 2) * g->c) * sizeof(double); }
-
-/* Where in the scratch the sums of a chunk lie, channel by channel; the joined ones stand behind those of the last chunk. */
-__device__ static inline ptrdiff_t chunk_sums(const struct norm_shape &g, ptrdiff_t chunk, int which) { return (2 * chunk + which) * g.c; }
 
 /* value = hi + lo, the nearest float and the nearest float to what is left: a mean far larger than the deviation is subtracted in two
  * steps (the reference has the error analysis). */
@@ -49,104 +25,106 @@ __device__ static inline void split(double value, float *hi, float *lo) {
   *lo = (float)(value - (double)*hi);
 }
 
-__device__ static inline double inverse_deviation(const struct norm_shape &g, double variance) { return 1.0 / sqrt(variance + g.eps); }
+/* ---- Elements ----------------------------------------------------------------------------------------------------------------------- */
 
-/* The rows of chunk k are [k rows, ...) and this many. */
-__device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdiff_t chunk) {
-  ptrdiff_t left = g.m - chunk * g.rows;
-  return left < g.rows ? left : g.rows;
+/* A block is `threads across channels` x the rest down the rows; a thread has BAND_ROWS rows, as far apart as the block is high. */
+static dim3 band_threads(ptrdiff_t across) {
+  unsigned wide = 1;
+  while (wide < WARP_THREADS && wide < across) wide *= 2;
+  return dim3(wide, BLOCK_THREADS / wide);
 }
+static dim3 band_blocks(ptrdiff_t m, ptrdiff_t across) {
+  dim3 threads = band_threads(across);
+  ptrdiff_t high = (ptrdiff_t)threads.y * BAND_ROWS;
+  return dim3((unsigned)((m + high - 1) / high), (unsigned)((across + threads.x - 1) / threads.x));
+}
+__device__ static inline ptrdiff_t band_row(int k) { return ((ptrdiff_t)blockIdx.x * BAND_ROWS + k) * blockDim.y + threadIdx.y; }
+template <int N> __device__ static inline ptrdiff_t band_channel() { return ((ptrdiff_t)blockIdx.y * blockDim.x + threadIdx.x) * N; }
 
-/* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
+/* gamma invstd (x - mean) + beta of N channels. */
+template <int N> struct affine {
+  float hi[N], lo[N], slope[N], shift[N];
 
-/* Sum over the rows of a chunk, then the sum of squared differences from the mean of the chunk. */
-template <class T> __global__ static void chunk_moments(struct norm_shape g, const T *x, double *scratch) {
-  ptrdiff_t i = item_of_thread();
-  if (i >= g.chunks * g.c) return;
-  ptrdiff_t chunk = i / g.c, c = i % g.c, rows = chunk_rows(g, chunk);
-  const T *from = x + chunk * g.rows * g.c + c;
-  double sum = 0, square = 0;
-  for (ptrdiff_t row = 0; row < rows; row++) sum += (double)widen(from[row * g.c]);
-  double mean = sum / (double)rows;
-  for (ptrdiff_t row = 0; row < rows; row++) {
-    double difference = (double)widen(from[row * g.c]) - mean;
-    square += difference * difference;
+  __device__ void set(int e, double mean, double invstd, float gamma, float beta) {
+    split(mean, &hi[e], &lo[e]);
+    slope[e] = (float)((double)gamma * invstd), shift[e] = beta;
   }
-  scratch[chunk_sums(g, chunk, 0) + c] = sum;
-  scratch[chunk_sums(g, chunk, 1) + c] = square;
-}
+};
 
-/* The sum and the squared differences from the mean of all chunks of a channel, joined in order (Chan, Golub, LeVeque 1979). */
-__device__ static void join_chunks(const struct norm_shape &g, const double *sums, ptrdiff_t c, double *sum, double *square) {
-  *sum = *square = 0;
-  for (ptrdiff_t k = 0; k < g.chunks; k++) *sum += sums[chunk_sums(g, k, 0) + c];
-  double mean = *sum / (double)g.m;
-  for (ptrdiff_t k = 0; k < g.chunks; k++) {
-    double rows = (double)chunk_rows(g, k), difference = sums[chunk_sums(g, k, 0) + c] / rows - mean;
-    *square += sums[chunk_sums(g, k, 1) + c] + rows * difference * difference;
+/* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in the channels from c on of the rows of a band. */
+template <class T, int N>
+__device__ static void normalise_band(const struct norm_shape &g, const struct affine<N> &a, ptrdiff_t c, const T *x, const T *residual,
+                                      T *y) {
+  for (int band = 0; band < BAND_ROWS; band += FORWARD_ROWS) {
+    struct numbers<T, N> in[FORWARD_ROWS], add[FORWARD_ROWS];
+    UNROLL for (int k = 0; k < FORWARD_ROWS; k++) {
+      ptrdiff_t row = band_row(band + k), at = row * g.c + c;
+      if (row >= g.m) continue;
+      in[k] = load_numbers<N>(x + at);
+      if (residual) add[k] = load_numbers<N>(residual + at);
+    }
+    UNROLL for (int k = 0; k < FORWARD_ROWS; k++) {
+      ptrdiff_t row = band_row(band + k);
+      if (row >= g.m) continue;
+      struct numbers<T, N> out;
+      UNROLL for (int e = 0; e < N; e++) {
+        float v = ((widen(in[k].x[e]) - a.hi[e]) - a.lo[e]) * a.slope[e] + a.shift[e];
+        if (residual) v += widen(add[k].x[e]);
+        out.x[e] = narrow<T>(g.relu && v <= 0 ? 0.0f : v); /* NaN stays NaN */
+      }
+      store_numbers(y + row * g.c + c, out);
+    }
   }
 }
 
-/* Statistics of a channel from its chunks, and the running statistics moved. */
-__global__ static void join_moments(struct norm_shape g, const double *sums, float *running_mean, float *running_var, double *mean,
-                                    double *invstd) {
-  ptrdiff_t c = item_of_thread();
+template <class C>
+__global__ static void normalise_batch(struct norm_shape g, const typename C::type *x, const typename C::type *residual, const float *gamma,
+                                       const float *beta, const double *mean, const double *invstd, typename C::type *y) {
+  ptrdiff_t c = band_channel<C::WIDE>();
   if (c >= g.c) return;
-  double sum, square;
-  join_chunks(g, sums, c, &sum, &square);
-  double mu = sum / (double)g.m, variance = square / (double)g.m;
-  mean[c] = mu;
-  invstd[c] = inverse_deviation(g, variance);
-  double unbiased = g.m > 1 ? variance * (double)g.m / (double)(g.m - 1) : variance;
-  running_mean[c] = (float)((double)running_mean[c] + g.momentum * (mu - (double)running_mean[c]));
-  running_var[c] = (float)((double)running_var[c] + g.momentum * (unbiased - (double)running_var[c]));
+  struct affine<C::WIDE> a;
+  UNROLL for (int e = 0; e < C::WIDE; e++) a.set(e, mean[c + e], invstd[c + e], gamma[c + e], beta[c + e]);
+  normalise_band(g, a, c, x, residual, y);
+}
+
+template <class C>
+__global__ static void normalise_running(struct norm_shape g, const typename C::type *x, const typename C::type *residual,
+                                         const float *gamma, const float *beta, const float *running_mean, const float *running_var,
+                                         typename C::type *y) {
+  ptrdiff_t c = band_channel<C::WIDE>();
+  if (c >= g.c) return;
+  struct affine<C::WIDE> a;
+  UNROLL for (int e = 0; e < C::WIDE; e++)
+      a.set(e, (double)running_mean[c + e], inverse_deviation(g.eps, (double)running_var[c + e]), gamma[c + e], beta[c + e]);
+  normalise_band(g, a, c, x, residual, y);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------------------------------------------------ */
 
-/* The rows that a thread of an element kernel walks over in its channel. */
-__device__ static inline ptrdiff_t band_first() { return (ptrdiff_t)blockIdx.x * ELEMENT_BAND + threadIdx.y; }
-__device__ static inline ptrdiff_t band_last(const struct norm_shape &g) {
-  ptrdiff_t end = ((ptrdiff_t)blockIdx.x + 1) * ELEMENT_BAND;
-  return end < g.m ? end : g.m;
-}
-__device__ static inline ptrdiff_t band_channel() { return (ptrdiff_t)blockIdx.y * ELEMENT_CHANNELS + threadIdx.x; }
-
-static dim3 band_blocks(const struct norm *g) {
-  return dim3((unsigned)((g->m + ELEMENT_BAND - 1) / ELEMENT_BAND), (unsigned)((g->c + ELEMENT_CHANNELS - 1) / ELEMENT_CHANNELS));
-}
-static dim3 band_threads() { return dim3(ELEMENT_CHANNELS, ELEMENT_ROWS); }
-
-/* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in one channel of some rows. */
-template <class T>
-__device__ static void normalise_rows(const struct norm_shape &g, ptrdiff_t c, double mean, double invstd, const T *x, const T *residual,
-                                      const float *gamma, const float *beta, T *y) {
-  float hi, lo, slope = (float)((double)gamma[c] * invstd), shift = beta[c];
-  split(mean, &hi, &lo);
-  for (ptrdiff_t row = band_first(); row < band_last(g); row += ELEMENT_ROWS) {
-    ptrdiff_t at = row * g.c + c;
-    float v = ((widen(x[at]) - hi) - lo) * slope + shift;
-    if (residual) v += widen(residual[at]);
-    y[at] = narrow<T>(g.relu && v <= 0 ? 0.0f : v); /* NaN stays NaN */
-  }
+template <class C>
+static void normalise(const struct norm_shape &g, const typename C::type *x, const typename C::type *residual, const float *gamma,
+                      const float *beta, const double *mean, const double *invstd, typename C::type *y) {
+  LAUNCH(normalise_batch<C>, band_blocks(g.m, g.c / C::WIDE), band_threads(g.c / C::WIDE), 0, cuda_stream(), g, x, residual, gamma, beta,
+         mean, invstd, y);
 }
 
-template <class T>
-__global__ static void normalise_batch(struct norm_shape g, const T *x, const T *residual, const float *gamma, const float *beta,
-                                       const double *mean, const double *invstd, T *y) {
-  ptrdiff_t c = band_channel();
-  if (c < g.c) normalise_rows(g, c, mean[c], invstd[c], x, residual, gamma, beta, y);
+template <class C>
+static void forward_train_by(const struct norm *g, const typename C::type *x, const typename C::type *residual, const float *gamma,
+                             const float *beta, float *running_mean, float *running_var, typename C::type *y, double *mean, double *invstd,
+                             double *scratch) {
+  struct norm_shape shape = shape_of(g);
+  take_moments<C>(shape, x, scratch);
+  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, groups_of(shape), group_sums(shape, scratch),
+         running_mean, running_var, mean, invstd);
+  normalise<C>(shape, x, residual, gamma, beta, mean, invstd, y);
+  cuda_launched("norm_forward_train");
 }
 
 template <class T>
 static void forward_train_as(const struct norm *g, const T *x, const T *residual, const float *gamma, const float *beta,
                              float *running_mean, float *running_var, T *y, double *mean, double *invstd, void *scratch) {
-  struct norm_shape shape = shape_of(g);
-  double *sums = (double *)scratch;
-  LAUNCH(chunk_moments<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, sums);
-  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, sums, running_mean, running_var, mean, invstd);
-  LAUNCH(normalise_batch<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape, x, residual, gamma, beta, mean, invstd, y);
-  cuda_launched("norm_forward_train");
+  BY_PIECES(forward_train_by, T, together<T>(g, x, residual, y), g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd,
+            (double *)scratch);
 }
 
 /* residual: null, or added before the ReLU. running_mean, running_var: updated. y, mean, invstd: overwritten. */
@@ -162,106 +140,92 @@ void cuda_norm_forward_train_bf16(const struct norm *g, const real *x, const rea
                    invstd, scratch);
 }
 
-template <class T>
-__global__ static void normalise_running(struct norm_shape g, const T *x, const T *residual, const float *gamma, const float *beta,
-                                         const float *running_mean, const float *running_var, T *y) {
-  ptrdiff_t c = band_channel();
-  if (c < g.c) normalise_rows(g, c, (double)running_mean[c], inverse_deviation(g, (double)running_var[c]), x, residual, gamma, beta, y);
-}
-
-template <class T>
-static void forward_eval_as(const struct norm *g, const T *x, const T *residual, const float *gamma, const float *beta,
-                            const float *running_mean, const float *running_var, T *y) {
-  LAUNCH(normalise_running<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta, running_mean,
-         running_var, y);
+template <class C>
+static void forward_eval_by(const struct norm *g, const typename C::type *x, const typename C::type *residual, const float *gamma,
+                            const float *beta, const float *running_mean, const float *running_var, typename C::type *y) {
+  ptrdiff_t across = g->c / C::WIDE;
+  LAUNCH(normalise_running<C>, band_blocks(g->m, across), band_threads(across), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta,
+         running_mean, running_var, y);
   cuda_launched("norm_forward_eval");
 }
 
 /* y: overwritten. */
 void cuda_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                             const real *running_mean, const real *running_var, real *y) {
-  forward_eval_as(g, x, residual, gamma, beta, running_mean, running_var, y);
+  BY_PIECES(forward_eval_by, float, together<float>(g, x, residual, y), g, x, residual, gamma, beta, running_mean, running_var, y);
 }
 
 /* x, residual, y: bf16. */
 void cuda_norm_forward_eval_bf16(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                                  const real *running_mean, const real *running_var, real *y) {
-  forward_eval_as(g, activations<bf16>(x), activations<bf16>(residual), gamma, beta, running_mean, running_var, activations<bf16>(y));
+  BY_PIECES(forward_eval_by, bf16, together<bf16>(g, x, residual, y), g, activations<bf16>(x), activations<bf16>(residual), gamma, beta,
+            running_mean, running_var, activations<bf16>(y));
 }
 
 /* ---- Backward ----------------------------------------------------------------------------------------------------------------------- */
 
-/* The gradient behind the ReLU. y is read only with one. */
-template <class T> __device__ static inline float behind_relu(const struct norm_shape &g, const T *y, const T *dy, ptrdiff_t at) {
-  return g.relu && !(widen(y[at]) > 0) ? 0.0f : widen(dy[at]);
-}
-
-/* Sums over the rows of a chunk: d, and d (x - mean). */
-template <class T>
-__global__ static void chunk_gradient_sums(struct norm_shape g, const T *x, const T *y, const double *mean, const T *dy, double *scratch) {
-  ptrdiff_t i = item_of_thread();
-  if (i >= g.chunks * g.c) return;
-  ptrdiff_t chunk = i / g.c, c = i % g.c, rows = chunk_rows(g, chunk), from = chunk * g.rows * g.c + c;
-  double sum = 0, product = 0, mu = mean[c];
-  for (ptrdiff_t row = 0; row < rows; row++) {
-    double d = (double)behind_relu(g, y, dy, from + row * g.c);
-    sum += d;
-    product += d * ((double)widen(x[from + row * g.c]) - mu);
-  }
-  scratch[chunk_sums(g, chunk, 0) + c] = sum;
-  scratch[chunk_sums(g, chunk, 1) + c] = product;
-}
-
-/* Joins the chunks of a channel in order; joined: 2 x c. dbeta += sum d, dgamma += sum d (x - mean) invstd, unless they are null. */
-__global__ static void join_gradient(struct norm_shape g, const double *sums, const double *invstd, double *joined, float *dgamma,
-                                     float *dbeta) {
-  ptrdiff_t c = item_of_thread();
-  if (c >= g.c) return;
-  double sum[2] = {0, 0};
-  for (int which = 0; which < 2; which++) {
-    for (ptrdiff_t k = 0; k < g.chunks; k++) sum[which] += sums[chunk_sums(g, k, which) + c];
-    joined[chunk_sums(g, 0, which) + c] = sum[which];
-  }
-  if (!dgamma) return;
-  dbeta[c] = (float)((double)dbeta[c] + sum[0]);
-  dgamma[c] = (float)((double)dgamma[c] + sum[1] * invstd[c]);
-}
-
 /* dx through the statistics of m rows; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
-template <class T>
-__global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const T *x, const T *y, const float *gamma, const double *mean,
-                                         const double *invstd, const double *joined, const T *dy, T *dx, T *dresidual) {
-  ptrdiff_t c = band_channel();
+template <class C>
+__global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const typename C::type *x, const typename C::type *y,
+                                         const float *gamma, const double *mean, const double *invstd, const double *joined,
+                                         const typename C::type *dy, typename C::type *dx, typename C::type *dresidual) {
+  enum { N = C::WIDE };
+  typedef typename C::type T;
+  ptrdiff_t c = band_channel<N>();
   if (c >= g.c) return;
-  float hi, lo, dhi, dlo, slope = (float)((double)gamma[c] * invstd[c]);
-  split(mean[c], &hi, &lo);
-  split(joined[chunk_sums(g, 0, 0) + c] / (double)m, &dhi, &dlo);
-  float pull = (float)(joined[chunk_sums(g, 0, 1) + c] / (double)m * invstd[c] * invstd[c]); /* xhat mean(d xhat) = (x - mean) pull */
-  for (ptrdiff_t row = band_first(); row < band_last(g); row += ELEMENT_ROWS) {
-    ptrdiff_t at = row * g.c + c;
-    float d = behind_relu(g, y, dy, at);
-    if (dresidual) dresidual[at] = narrow<T>(d);
-    dx[at] = narrow<T>(slope * (((d - dhi) - dlo) - ((widen(x[at]) - hi) - lo) * pull));
+  float hi[N], lo[N], dhi[N], dlo[N], slope[N], pull[N];
+  UNROLL for (int e = 0; e < N; e++) {
+    split(mean[c + e], &hi[e], &lo[e]);
+    split(joined[part_sums(g.c, 0, 0) + c + e] / (double)m, &dhi[e], &dlo[e]);
+    slope[e] = (float)((double)gamma[c + e] * invstd[c + e]);
+    /* xhat mean(d xhat) = (x - mean) pull */
+    pull[e] = (float)(joined[part_sums(g.c, 0, 1) + c + e] / (double)m * invstd[c + e] * invstd[c + e]);
+  }
+  for (int band = 0; band < BAND_ROWS; band += BACKWARD_ROWS) {
+    struct row_of_gradient<T, N> in[BACKWARD_ROWS];
+    UNROLL for (int k = 0; k < BACKWARD_ROWS; k++) {
+      ptrdiff_t row = band_row(band + k);
+      if (row < g.m) in[k].load(g.relu, x, y, dy, row * g.c + c);
+    }
+    UNROLL for (int k = 0; k < BACKWARD_ROWS; k++) {
+      ptrdiff_t row = band_row(band + k), at = row * g.c + c;
+      if (row >= g.m) continue;
+      struct numbers<T, N> out, skip;
+      UNROLL for (int e = 0; e < N; e++) {
+        float d = in[k].behind(g.relu, e);
+        skip.x[e] = narrow<T>(d);
+        out.x[e] = narrow<T>(slope[e] * (((d - dhi[e]) - dlo[e]) - ((widen(in[k].x.x[e]) - hi[e]) - lo[e]) * pull[e]));
+      }
+      if (dresidual) store_numbers(dresidual + at, skip);
+      store_numbers(dx + at, out);
+    }
   }
 }
 
-template <class T>
-static void gradient_sums_as(const struct norm *g, const T *x, const T *y, const double *mean, const double *invstd, const T *dy,
-                             float *dgamma, float *dbeta, double *joined, double *sums) {
-  struct norm_shape shape = shape_of(g);
-  LAUNCH(chunk_gradient_sums<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, y, mean, dy, sums);
-  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, sums, invstd, joined, dgamma, dbeta);
+template <class C>
+static void gradient(const struct norm *g, ptrdiff_t m, const typename C::type *x, const typename C::type *y, const float *gamma,
+                     const double *mean, const double *invstd, const double *joined, const typename C::type *dy, typename C::type *dx,
+                     typename C::type *dresidual) {
+  ptrdiff_t across = g->c / C::WIDE;
+  LAUNCH(gradient_elements<C>, band_blocks(g->m, across), band_threads(across), 0, cuda_stream(), shape_of(g), m, x, y, gamma, mean, invstd,
+         joined, dy, dx, dresidual);
+}
+
+template <class C>
+static void backward_train_by(const struct norm *g, const typename C::type *x, const typename C::type *y, const float *gamma,
+                              const double *mean, const double *invstd, const typename C::type *dy, typename C::type *dx,
+                              typename C::type *dresidual, float *dgamma, float *dbeta, double *scratch) {
+  double *joined = joined_sums(shape_of(g), scratch);
+  take_gradient_sums<C>(g, x, y, mean, invstd, dy, dgamma, dbeta, joined, scratch);
+  gradient<C>(g, g->m, x, y, gamma, mean, invstd, joined, dy, dx, dresidual);
+  cuda_launched("norm_backward_train");
 }
 
 template <class T>
 static void backward_train_as(const struct norm *g, const T *x, const T *y, const float *gamma, const double *mean, const double *invstd,
                               const T *dy, T *dx, T *dresidual, float *dgamma, float *dbeta, void *scratch) {
-  struct norm_shape shape = shape_of(g);
-  double *sums = (double *)scratch, *joined = sums + 2 * shape.chunks * g->c;
-  gradient_sums_as(g, x, y, mean, invstd, dy, dgamma, dbeta, joined, sums);
-  LAUNCH(gradient_elements<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape, g->m, x, y, gamma, mean, invstd, joined, dy, dx,
-         dresidual);
-  cuda_launched("norm_backward_train");
+  BY_PIECES(backward_train_by, T, together<T>(g, x, y, dy, dx, dresidual), g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta,
+            (double *)scratch);
 }
 
 /* dx: overwritten; may be dy. dresidual: null or overwritten. dgamma, dbeta: accumulated. y may be null without relu. */
@@ -281,36 +245,53 @@ void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const re
 /* ---- Over several ranks: the parts between which sums are gathered ------------------------------------------------------------------- */
 
 /* Of the rows here, sum x and sum (x - their mean)^2: 2 x c. */
-__global__ static void own_moments(struct norm_shape g, const double *chunks, double *sums) {
+__global__ static void own_moments(struct norm_shape g, struct parts groups, const double *of_groups, double *sums) {
   ptrdiff_t c = item_of_thread();
-  if (c < g.c) join_chunks(g, chunks, c, &sums[chunk_sums(g, 0, 0) + c], &sums[chunk_sums(g, 0, 1) + c]);
+  if (c < g.c) join_parts(groups, g.c, of_groups, c, &sums[part_sums(g.c, 0, 0) + c], &sums[part_sums(g.c, 0, 1) + c]);
+}
+
+template <class C> static void rank_moments_by(const struct norm *g, const typename C::type *x, double *sums, double *scratch) {
+  struct norm_shape shape = shape_of(g);
+  take_moments<C>(shape, x, scratch);
+  LAUNCH(own_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, groups_of(shape), group_sums(shape, scratch), sums);
+  cuda_launched("norm_rank_moments");
 }
 
 template <class T> static void rank_moments_as(const struct norm *g, const T *x, double *sums, void *scratch) {
-  struct norm_shape shape = shape_of(g);
-  double *chunks = (double *)scratch;
-  LAUNCH(chunk_moments<T>, blocks_for(shape.chunks * g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, x, chunks);
-  LAUNCH(own_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, chunks, sums);
-  cuda_launched("norm_rank_moments");
+  BY_PIECES(rank_moments_by, T, together<T>(g, x), g, x, sums, (double *)scratch);
+}
+
+template <class C>
+static void rank_forward_by(const struct norm *g, int ranks, const double *sums, const typename C::type *x,
+                            const typename C::type *residual, const float *gamma, const float *beta, float *running_mean,
+                            float *running_var, typename C::type *y, double *mean, double *invstd) {
+  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape_of(g), ranks_of(g, ranks), sums, running_mean,
+         running_var, mean, invstd);
+  normalise<C>(shape_of(g), x, residual, gamma, beta, mean, invstd, y);
+  cuda_launched("norm_rank_forward");
 }
 
 template <class T>
 static void rank_forward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *residual, const float *gamma,
                             const float *beta, float *running_mean, float *running_var, T *y, double *mean, double *invstd) {
-  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape_of_ranks(g, ranks), sums, running_mean, running_var,
-         mean, invstd);
-  LAUNCH(normalise_batch<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta, mean, invstd, y);
-  cuda_launched("norm_rank_forward");
+  BY_PIECES(rank_forward_by, T, together<T>(g, x, residual, y), g, ranks, sums, x, residual, gamma, beta, running_mean, running_var, y,
+            mean, invstd);
+}
+
+template <class T>
+static void rank_gradient_as(const struct norm *g, const T *x, const T *y, const double *mean, const double *invstd, const T *dy,
+                             float *dgamma, float *dbeta, double *sums, void *scratch) {
+  BY_PIECES(take_gradient_sums, T, together<T>(g, x, y, dy), g, x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
+  cuda_launched("norm_rank_gradient");
 }
 
 template <class T>
 static void rank_backward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *y, const float *gamma,
                              const double *mean, const double *invstd, const T *dy, T *dx, T *dresidual, void *scratch) {
   double *joined = (double *)scratch;
-  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape_of_ranks(g, ranks), sums, invstd, joined,
+  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), g->c, (ptrdiff_t)ranks, sums, invstd, joined,
          (float *)nullptr, (float *)nullptr);
-  LAUNCH(gradient_elements<T>, band_blocks(g), band_threads(), 0, cuda_stream(), shape_of(g), ranks * g->m, x, y, gamma, mean, invstd,
-         joined, dy, dx, dresidual);
+  BY_PIECES(gradient, T, together<T>(g, x, y, dy, dx, dresidual), g, ranks * g->m, x, y, gamma, mean, invstd, joined, dy, dx, dresidual);
   cuda_launched("norm_rank_backward");
 }
 
@@ -335,14 +316,11 @@ void cuda_norm_rank_forward_bf16(const struct norm *g, int ranks, const double *
 /* dgamma, dbeta: accumulated. sums: 2 x c, overwritten. */
 void cuda_norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
                              real *dgamma, real *dbeta, double *sums, void *scratch) {
-  gradient_sums_as(g, x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
-  cuda_launched("norm_rank_gradient");
+  rank_gradient_as(g, x, y, mean, invstd, dy, dgamma, dbeta, sums, scratch);
 }
 void cuda_norm_rank_gradient_bf16(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd,
                                   const real *dy, real *dgamma, real *dbeta, double *sums, void *scratch) {
-  gradient_sums_as(g, activations<bf16>(x), activations<bf16>(y), mean, invstd, activations<bf16>(dy), dgamma, dbeta, sums,
-                   (double *)scratch);
-  cuda_launched("norm_rank_gradient");
+  rank_gradient_as(g, activations<bf16>(x), activations<bf16>(y), mean, invstd, activations<bf16>(dy), dgamma, dbeta, sums, scratch);
 }
 
 /* sums: of all ranks. dx: overwritten; may be dy. dresidual: null or overwritten. */

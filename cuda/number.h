@@ -24,10 +24,16 @@ __host__ __device__ static inline float widen(struct bf16 x) {
 
 /* To nearest, ties to even; what is beyond the largest bf16 by half a unit becomes infinite; a NaN stays one. */
 __host__ __device__ static inline struct bf16 round_to_bf16(float x) {
+#ifdef __CUDA_ARCH__
+  struct bf16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#else
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {(uint16_t)(bits >> 16 | 0x40)};
   return {(uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16)};
+#endif
 }
 
 template <class T> __host__ __device__ inline T narrow(float x);
@@ -36,11 +42,39 @@ template <> __host__ __device__ inline struct bf16 narrow<struct bf16>(float x) 
   return round_to_bf16(x);
 }
 
-/* Activations as the table hands them over, whose pointers are of real whatever is stored. */
-template <class T>
-static inline T *activations(float *x) {
-  return (T *)x;
+/* Numbers that are read and written together: 16 bytes at most are one access of memory. */
+enum {
+  PIECE_BYTES = 16
+};
+template <class T> struct pieces_of {
+  enum { NUMBERS = PIECE_BYTES / (int)sizeof(T) };
+};
+template <class T, int N> struct numbers { T x[N]; };
+/* Their bytes as words, which compilers load and store at once. */
+template <int BYTES> struct alignas(BYTES) words { uint32_t word[BYTES / (int)sizeof(uint32_t)]; };
+
+/* from, to: aligned to the bytes of N numbers. */
+template <int N, class T> __device__ static inline struct numbers<T, N> load_numbers(const T *from) {
+  struct numbers<T, N> y;
+  if constexpr (N == 1) {
+    y.x[0] = *from;
+  } else {
+    struct words<N *(int)sizeof(T)> w = *reinterpret_cast<const struct words<N *(int)sizeof(T)> *>(from);
+    memcpy(y.x, w.word, sizeof y.x);
+  }
+  return y;
+} template <class T, int N> __device__ static inline void store_numbers(T *to, const struct numbers<T, N> &y) {
+  if constexpr (N == 1) {
+    *to = y.x[0];
+  } else {
+    struct words<N *(int)sizeof(T)> w;
+    memcpy(w.word, y.x, sizeof y.x);
+    *reinterpret_cast<struct words<N *(int)sizeof(T)> *>(to) = w;
+  }
 }
+
+/* Activations as the table hands them over, whose pointers are of real whatever is stored. */
+template <class T> static inline T *activations(float *x) { return (T *)x; }
 template <class T> static inline const T *activations(const float *x) { return (const T *)x; }
 
 #endif

@@ -13,7 +13,7 @@
 cudaStream_t cuda_stream(void);
 
 /* OWN_SCRATCH bytes on the device for operations that the table gives no scratch. One stream runs all in order: it is free again for the next. */
-enum { OWN_SCRATCH = 1 << 19 };
+enum { OWN_SCRATCH = 1 << 22 };
 void *cuda_own_scratch(void);
 
 /* The download of the table: waits. */

@@ -18,7 +18,6 @@
 #include "cuda/tensor.h"
 
 enum {
-  PIECE_BYTES = 16,
   SLAB_BYTES = 64,
   STEPS = 2, /* mma along a slab: each is 32 bytes deep, in either format */
   SLAB_PIECES = SLAB_BYTES / PIECE_BYTES

@@ -39,8 +39,12 @@ void linear_backward_weights(const struct linear *g, const real *x, const real *
   for (ptrdiff_t from = 0; from < g->o; from += BIAS_BLOCK) {
     ptrdiff_t n = size_min(BIAS_BLOCK, g->o - from);
     double sum[BIAS_BLOCK] = {0};
-    for (ptrdiff_t row = 0; row < g->m; row++)
-      for (ptrdiff_t o = 0; o < n; o++) sum[o] += (double)dy[row * g->o + from + o];
+    for (ptrdiff_t first = 0, rows = linear_bias_rows(g); first < g->m; first += rows) {
+      double part[BIAS_BLOCK] = {0};
+      for (ptrdiff_t row = first, end = size_min(first + rows, g->m); row < end; row++)
+        for (ptrdiff_t o = 0; o < n; o++) part[o] += (double)dy[row * g->o + from + o];
+      for (ptrdiff_t o = 0; o < n; o++) sum[o] += part[o];
+    }
     for (ptrdiff_t o = 0; o < n; o++) db[from + o] = (real)((double)db[from + o] + sum[o]);
   }
 }

@@ -13,6 +13,15 @@
 struct linear {
   ptrdiff_t m, i, o; /* rows, inputs, outputs */
 };
+
+/* Rows of dy that are summed for db before their sum is added to those of the rows before: the smallest power of two whose square is at least m,
+ * so that no chain of additions is much longer than twice the root of m, and with which at most 2^19 such sums are there. */
+enum { LINEAR_BIAS_SUMS = 1 << 19 };
+static inline ptrdiff_t linear_bias_rows(const struct linear *g) {
+  ptrdiff_t rows = 1;
+  while (rows < g->m && (rows * rows < g->m || (g->m + rows - 1) / rows * g->o > LINEAR_BIAS_SUMS)) rows *= 2;
+  return rows;
+}
 #endif
 
 #define linear_scratch REAL_NAME(linear_scratch)
@@ -30,7 +39,7 @@ void linear_forward(const struct linear *g, const real *x, const real *w, const 
 void linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
 
 /* dw += dy^T x, by conv_backward_weights: rows are cut into chunks by the shape only, summed in real, joined in order in double.
- * db[o] += sum over rows of dy, in double, in order, rounded once; db null for none. */
+ * db[o] += sum over rows of dy, in double, in order within chunks of linear_bias_rows and over them, rounded once; db null for none. */
 void linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, real *scratch);
 
 #endif

@@ -6,8 +6,7 @@
 #include "base/size.h"
 
 /* The m x c matrix is cut into tiles: a chunk of rows by a block of channels. 1024 channels keep the coefficients of a tile in the
- * first-level cache (24 KiB as floats); 2^15 elements stay in the second-level cache between the two passes over a tile (256 KiB as
- * doubles) and are worth a task. With many channels and few rows (a projector's 16 x 4096) the blocks of channels are what is shared
+ * first-level cache (24 KiB as floats); 2^15 elements are worth a task. With many channels and few rows (a projector's 16 x 4096) the blocks of channels are what is shared
  * out. */
 enum { TILE_CHANNELS = 1024, TILE_ELEMENTS = 1 << 15, JOIN_CHANNELS = 32 };
 
@@ -28,11 +27,20 @@ static struct tile tile_at(const struct norm *g, ptrdiff_t t) {
   return a;
 }
 
-/* Two sums a chunk and channel, and two joined sums a channel. */
-ptrdiff_t norm_scratch(const struct norm *g) { return (2 * chunk_count(g) + 2) * g->c; }
+/* Chunks are joined in groups, and groups with each other, so that no chain of additions is much longer than twice the root of their number: on a
+ * device a chain is what a thread does. The smallest power of two whose square is at least that number. */
+static ptrdiff_t group_chunks(const struct norm *g) {
+  ptrdiff_t chunks = 1;
+  while (chunks * chunks < chunk_count(g)) chunks *= 2;
+  return chunks;
+}
+static ptrdiff_t group_count(const struct norm *g) { return size_ceil_div(chunk_count(g), group_chunks(g)); }
 
-/* Where the sums of a chunk lie, channel by channel, in the scratch, where the joined ones stand behind those of the last chunk; and those of a
- * rank among the sums of all ranks. */
+/* Two sums a chunk and channel, as many a group and channel, and two joined sums a channel. */
+ptrdiff_t norm_scratch(const struct norm *g) { return (2 * (chunk_count(g) + group_count(g)) + 2) * g->c; }
+
+/* Where the sums of a chunk lie, channel by channel, in the scratch, where those of the groups stand behind those of the last chunk, and the
+ * joined ones behind the last group's; and those of a rank among the sums of all ranks. */
 static ptrdiff_t chunk_sums(const struct norm *g, ptrdiff_t chunk, int which) { return (2 * chunk + which) * g->c; }
 
 /* ---- Arithmetic of one element ------------------------------------------------------------------------------------------------------
@@ -51,34 +59,39 @@ static double inverse_deviation(const struct norm *g, double variance) { return 
 
 /* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
 
-/* Sum over the rows of a tile, then the sum of squared differences from the mean of the tile, while it is still in the cache. */
+/* Sum over the rows of a tile, and the sum of squared differences from the mean of the tile, in one pass: with d = x - x_0, x_0 the first row,
+ *     sum of x = rows x_0 + sum of d,    sum of (x - mean)^2 = sum of d^2 - (sum of d)^2 / rows.
+ * The subtraction is harmless because x_0 is one of the rows: the sum of squared differences is at least (x_0 - mean)^2 rows / (rows - 1), hence the
+ * sum of d^2 at most rows times it, and so often enlarged are relative errors of about rows 2^-53 (Chan, Golub, LeVeque 1983 on
+ * shifted data). */
 static void tile_moments(const struct norm *g, struct tile a, const real *x, double *scratch) {
-  double sum[TILE_CHANNELS] = {0}, mean[TILE_CHANNELS], square[TILE_CHANNELS] = {0};
+  double first[TILE_CHANNELS], sum[TILE_CHANNELS] = {0}, square[TILE_CHANNELS] = {0};
   x += a.row * g->c + a.channel;
-  for (ptrdiff_t i = 0; i < a.rows; i++) {
-    const real *xi = x + i * g->c;
-#pragma omp simd
-    for (ptrdiff_t c = 0; c < a.channels; c++) sum[c] += (double)xi[c];
-  }
-  for (ptrdiff_t c = 0; c < a.channels; c++) mean[c] = sum[c] / (double)a.rows;
+  for (ptrdiff_t c = 0; c < a.channels; c++) first[c] = isfinite(x[c]) ? (double)x[c] : 0; /* infinite means stay infinite */
   for (ptrdiff_t i = 0; i < a.rows; i++) {
     const real *xi = x + i * g->c;
 #pragma omp simd
     for (ptrdiff_t c = 0; c < a.channels; c++) {
-      double difference = (double)xi[c] - mean[c];
-      square[c] += difference * difference;
+      double d = (double)xi[c] - first[c];
+      sum[c] += d;
+      square[c] += d * d;
     }
   }
+  double rows = (double)a.rows;
   double *sums = scratch + chunk_sums(g, a.chunk, 0) + a.channel, *squares = scratch + chunk_sums(g, a.chunk, 1) + a.channel;
-  for (ptrdiff_t c = 0; c < a.channels; c++) sums[c] = sum[c], squares[c] = square[c];
+  for (ptrdiff_t c = 0; c < a.channels; c++) sums[c] = rows * first[c] + sum[c], squares[c] = square[c] - sum[c] * sum[c] / rows;
 }
 
-/* What sums are joined of: `count` parts of `rows` rows each, the last maybe of fewer, m in all. Chunks of this matrix, or ranks. */
+/* What sums are joined of: `count` parts of `rows` rows each, the last maybe of fewer, m in all. The chunks of a group, groups, or ranks. */
 struct parts {
   ptrdiff_t count, rows, m;
 };
 
-static struct parts chunks_of(const struct norm *g) { return (struct parts){chunk_count(g), chunk_rows(g), g->m}; }
+static struct parts chunks_of(const struct norm *g, ptrdiff_t group) {
+  ptrdiff_t first = group * group_chunks(g), count = size_min(group_chunks(g), chunk_count(g) - first), rows = chunk_rows(g);
+  return (struct parts){count, rows, size_min(count * rows, g->m - first * rows)};
+}
+static struct parts groups_of(const struct norm *g) { return (struct parts){group_count(g), group_chunks(g) * chunk_rows(g), g->m}; }
 static struct parts ranks_of(const struct norm *g, int ranks) { return (struct parts){ranks, g->m, ranks * g->m}; }
 
 /* The sum and the squared differences from the mean of all parts of some channels, joined in order (Chan, Golub, LeVeque 1979): with m_k rows, mean
@@ -133,12 +146,32 @@ static void tile_normalise(const struct norm *g, struct tile a, const real *x, c
   }
 }
 
-/* The three loops below share out their work among the threads of the parallel region they are called in. */
+static double *group_sums(const struct norm *g, double *scratch) { return scratch + chunk_sums(g, chunk_count(g), 0); }
 
+/* A piece of the work of joining groups: some channels of one. */
+struct piece {
+  ptrdiff_t group, channel, channels;
+};
+
+static ptrdiff_t piece_count(const struct norm *g) { return group_count(g) * size_ceil_div(g->c, JOIN_CHANNELS); }
+static struct piece piece_at(const struct norm *g, ptrdiff_t p) {
+  ptrdiff_t blocks = size_ceil_div(g->c, JOIN_CHANNELS), channel = p % blocks * JOIN_CHANNELS;
+  return (struct piece){p / blocks, channel, size_min(JOIN_CHANNELS, g->c - channel)};
+}
+
+/* The loops below share out their work among the threads of the parallel region they are called in. */
+
+/* Sums of the chunks and of the groups. */
 static void take_moments(const struct norm *g, const real *x, double *scratch) {
-  ptrdiff_t tiles = tile_count(g);
+  ptrdiff_t tiles = tile_count(g), pieces = piece_count(g);
 #pragma omp for schedule(static)
   for (ptrdiff_t t = 0; t < tiles; t++) tile_moments(g, tile_at(g, t), x, scratch);
+#pragma omp for schedule(static)
+  for (ptrdiff_t p = 0; p < pieces; p++) {
+    struct piece a = piece_at(g, p);
+    double *to = group_sums(g, scratch) + chunk_sums(g, a.group, 0) + a.channel;
+    join_moments(g, chunks_of(g, a.group), a.channel, a.channels, scratch + chunk_sums(g, a.group * group_chunks(g), 0), to, to + g->c);
+  }
 }
 
 static void finish_moments(const struct norm *g, struct parts parts, const double *sums, real *running_mean, real *running_var,
@@ -173,7 +206,7 @@ void norm_forward_train(const struct norm *g, const real *x, const real *residua
 #pragma omp parallel if (tile_count(g) > 1)
   {
     take_moments(g, x, scratch);
-    finish_moments(g, chunks_of(g), scratch, running_mean, running_var, mean, invstd);
+    finish_moments(g, groups_of(g), group_sums(g, scratch), running_mean, running_var, mean, invstd);
     normalise(g, x, residual, gamma, beta, mean, invstd, y);
   }
 }
@@ -185,7 +218,8 @@ void norm_rank_moments(const struct norm *g, const real *x, double *sums, double
     take_moments(g, x, scratch);
 #pragma omp for schedule(static)
     for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS)
-      join_moments(g, chunks_of(g), channel, size_min(JOIN_CHANNELS, g->c - channel), scratch, sums + channel, sums + g->c + channel);
+      join_moments(g, groups_of(g), channel, size_min(JOIN_CHANNELS, g->c - channel), group_sums(g, scratch), sums + channel,
+                   sums + g->c + channel);
   }
 }
 
@@ -241,7 +275,7 @@ static void tile_gradient_sums(const struct norm *g, struct tile a, const real *
   for (ptrdiff_t c = 0; c < a.channels; c++) sums[c] = sum[c], products[c] = product[c];
 }
 
-static double *joined_sums(const struct norm *g, double *scratch) { return scratch + chunk_sums(g, chunk_count(g), 0); }
+static double *joined_sums(const struct norm *g, double *scratch) { return group_sums(g, scratch) + chunk_sums(g, group_count(g), 0); }
 
 /* Joins the parts of some channels in order. joined: of all channels, the two sums as a part has them. */
 static void join_gradient(const struct norm *g, struct parts parts, ptrdiff_t channel, ptrdiff_t channels, const double *sums,
@@ -289,6 +323,20 @@ static void tile_gradient_train(const struct norm *g, struct tile a, const real 
 
 /* Shared out as the loops of forward are. */
 
+/* From the sums of the chunks those of the groups, of those the joined ones. */
+static void join_gradients(const struct norm *g, double *scratch, double *joined) {
+  ptrdiff_t pieces = piece_count(g);
+#pragma omp for schedule(static)
+  for (ptrdiff_t p = 0; p < pieces; p++) {
+    struct piece a = piece_at(g, p);
+    join_gradient(g, chunks_of(g, a.group), a.channel, a.channels, scratch + chunk_sums(g, a.group * group_chunks(g), 0),
+                  group_sums(g, scratch) + chunk_sums(g, a.group, 0));
+  }
+#pragma omp for schedule(static)
+  for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS)
+    join_gradient(g, groups_of(g), channel, size_min(JOIN_CHANNELS, g->c - channel), group_sums(g, scratch), joined);
+}
+
 static void take_gradient_sums(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
                                real *dgamma, real *dbeta, double *joined, double *scratch) {
   ptrdiff_t tiles = tile_count(g);
@@ -297,12 +345,9 @@ static void take_gradient_sums(const struct norm *g, const real *x, const real *
     struct tile a = tile_at(g, t);
     tile_gradient_sums(g, a, x, y, mean + a.channel, dy, scratch);
   }
+  join_gradients(g, scratch, joined);
 #pragma omp for schedule(static)
-  for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS) {
-    ptrdiff_t channels = size_min(JOIN_CHANNELS, g->c - channel);
-    join_gradient(g, chunks_of(g), channel, channels, scratch, joined);
-    for (ptrdiff_t c = channel; c < channel + channels; c++) add_gradient(g, c, invstd[c], joined, dgamma, dbeta);
-  }
+  for (ptrdiff_t c = 0; c < g->c; c++) add_gradient(g, c, invstd[c], joined, dgamma, dbeta);
 }
 
 /* m: the rows that the joined sums are of. */
@@ -381,12 +426,8 @@ void norm_backward_eval(const struct norm *g, const real *x, const real *y, cons
       tile_gradient_sums(g, a, x, y, mean, dy, scratch);
       tile_gradient_eval(g, a, y, gamma, invstd, dy, dx, dresidual);
     }
+    join_gradients(g, scratch, joined);
 #pragma omp for schedule(static)
-    for (ptrdiff_t channel = 0; channel < g->c; channel += JOIN_CHANNELS) {
-      ptrdiff_t channels = size_min(JOIN_CHANNELS, g->c - channel);
-      join_gradient(g, chunks_of(g), channel, channels, scratch, joined);
-      for (ptrdiff_t c = channel; c < channel + channels; c++)
-        add_gradient(g, c, inverse_deviation(g, (double)running_var[c]), joined, dgamma, dbeta);
-    }
+    for (ptrdiff_t c = 0; c < g->c; c++) add_gradient(g, c, inverse_deviation(g, (double)running_var[c]), joined, dgamma, dbeta);
   }
 }

@@ -6,8 +6,8 @@
  *     train:  running_mean += momentum (mu - running_mean);  running_var += momentum (v m/(m-1) - running_var)   (unbiased)
  *
  * x, residual, y: m x c, where m = N H W for a map and the number of rows for features. eps stands inside the root.
- * Statistics are accumulated in double, two passes (mean, then squared differences), in chunks of rows that depend on m and c
- * only and are joined in order. m = 1 is allowed in train mode: then v = 0, and the running variance takes v itself.
+ * Statistics are accumulated in double, in one pass over differences from a row, in chunks of rows that depend on m and c only; chunks are joined
+ * in order in groups, groups in order with each other. m = 1 is allowed in train mode: then v = 0, and the running variance takes v itself.
  */
 #ifndef EDIY_OP_NORM_H
 #define EDIY_OP_NORM_H

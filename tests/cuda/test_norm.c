@@ -9,7 +9,9 @@ static const struct {
               {7, 3, "odd sizes"},
               {130, 33, "more rows than a band, more channels than a warp"},
               {70, 1025, "several chunks, a channel more than a tile"},
-              {32769, 1, "two chunks, the second of one row"}};
+              {32769, 1, "two chunks, the second of one row"},
+              {37, 264, "pieces of 16 bytes, a few more than a warp has lanes"},
+              {3001, 64, "six chunks of 512 rows in two groups, and a block's rows not full"}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0], MOST_CHANNELS = 1025 };
 
 struct fixture {
@@ -150,6 +152,36 @@ static void over_ranks(enum cuda_precision precision, int shape, bool relu, bool
   fixture_free(&f);
 }
 
+/* Tensors that begin between pieces of 16 bytes: numbers are then taken one by one, and are the same. */
+static void tensors_may_begin_anywhere(void **state) {
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    struct fixture f;
+    fixture_make(&f, i ? CUDA_BF16 : CUDA_FP32, SHAPES - 2, true, true, 0);
+    ptrdiff_t n = f.size, c = f.g.c;
+    size_t one = f.gpu->activation_size, bytes = (size_t)n * one;
+    real *y = test_reals(n), *dx = test_reals(n), *dr = test_reals(n), *dgamma = test_normal(c, 8), *dbeta = test_normal(c, 9);
+    real *dev_dgamma = device_from(dgamma, c), *dev_dbeta = device_from(dbeta, c);
+    double mean[MOST_CHANNELS], invstd[MOST_CHANNELS], *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
+    void *moved[6];
+    for (int k = 0; k < 6; k++) moved[k] = (char *)device_activations(f.gpu, n + 1) + one; /* x residual y dy dx dresidual */
+    f.gpu->copy(moved[0], f.dev_x, bytes), f.gpu->copy(moved[1], f.dev_residual, bytes), f.gpu->copy(moved[3], f.dev_dy, bytes);
+    f.cpu->norm_forward_train(&f.g, f.x, f.residual, f.gamma, f.beta, f.mean, f.var, y, mean, invstd, f.host_scratch);
+    f.gpu->norm_forward_train(&f.g, moved[0], moved[1], f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, moved[2], dev_mu, dev_invstd,
+                              f.scratch);
+    assert_same_activations(f.gpu, moved[2], y, n);
+    test_round_activations(f.gpu, y, n);
+    f.cpu->norm_backward_train(&f.g, f.x, y, f.gamma, mean, invstd, f.dy, dx, dr, dgamma, dbeta, f.host_scratch);
+    f.gpu->norm_backward_train(&f.g, moved[0], moved[2], f.dev_gamma, dev_mu, dev_invstd, moved[3], moved[4], moved[5], dev_dgamma,
+                               dev_dbeta, f.scratch);
+    assert_same_activations(f.gpu, moved[4], dx, n);
+    assert_same_activations(f.gpu, moved[5], dr, n);
+    assert_same_bits(dev_dgamma, dgamma, c);
+    free(y), free(dx), free(dr), free(dgamma), free(dbeta);
+    fixture_free(&f);
+  }
+}
+
 static void parts_of_ranks_have_the_same_bits(void **state) {
   (void)state;
   for (int i = 0; i < 8 * SHAPES; i++) over_ranks(i / 4 % 2 ? CUDA_BF16 : CUDA_FP32, i / 8, i % 2, i / 2 % 2);
@@ -184,12 +216,10 @@ static void a_nan_stays_one_in_bf16(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(training_has_the_same_bits),
-                                     cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
-                                     cmocka_unit_test(a_far_mean_has_the_same_bits),
-                                     cmocka_unit_test(evaluation_has_the_same_bits),
-                                     cmocka_unit_test(parts_of_ranks_have_the_same_bits),
-                                     cmocka_unit_test(sums_over_ranks_have_the_same_bits),
-                                     cmocka_unit_test(a_nan_stays_one_in_bf16)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(training_has_the_same_bits),         cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
+      cmocka_unit_test(a_far_mean_has_the_same_bits),       cmocka_unit_test(evaluation_has_the_same_bits),
+      cmocka_unit_test(tensors_may_begin_anywhere),         cmocka_unit_test(parts_of_ranks_have_the_same_bits),
+      cmocka_unit_test(sums_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }

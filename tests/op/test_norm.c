@@ -150,8 +150,10 @@ static void hand_computed(void **state) {
 
 static void equals_the_definition(void **state) {
   (void)state;
-  /* Around the cuts: one row, one channel, more than one chunk of rows (c = 2: 16384 rows), more than one block of channels (1024). */
-  static const ptrdiff_t shapes[][2] = {{1, 1}, {1, 600}, {2, 3}, {7, 5}, {33, 64}, {16385, 2}, {33000, 1}, {34, 1030}, {5, 1030}};
+  /* Around the cuts: one row, one channel, more than one chunk of rows (c = 2: 16384 rows), more than one block of channels (1024), seven
+   * chunks in two groups (c >= 1024: 32 rows). */
+  static const ptrdiff_t shapes[][2] = {{1, 1},     {1, 600},   {2, 3},     {7, 5},    {33, 64},
+                                        {16385, 2}, {33000, 1}, {34, 1030}, {5, 1030}, {200, 1030}};
   for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
     for (int flags = 0; flags < 8; flags++) {
       ptrdiff_t m = shapes[s][0], c = shapes[s][1], n = m * c;
@@ -246,6 +248,39 @@ static void large_mean_is_subtracted_exactly(void **state) {
   drop(&a), drop_plain(&p);
 }
 
+/* A chunk's rows are summed as differences from its first. Where that one is far off, the differences are large, but so is the variance: with m rows
+ * the sum of their squares is at most m times the sum of squared differences from the mean. Roundings of the sums, (3 m + 8) 2^-53 of the former, are
+ * then at most m times as much of the latter, and half of that in 1 / sqrt; and one rounding each of mean and quotients. */
+static void a_first_row_far_off_costs_nothing(void **state) {
+  (void)state;
+  ptrdiff_t m = 512, c = 64; /* one chunk */
+  struct arrays a = make(m, c, 1, 0, 0, 0, 1);
+  for (ptrdiff_t k = 0; k < c; k++) a.x[k] = (real)(float)(1e6 * (double)(k - 30));
+  forward(&a);
+  for (ptrdiff_t k = 0; k < c; k++) {
+    long double mean = 0, var = 0;
+    for (ptrdiff_t i = 0; i < m; i++) mean += (long double)a.x[i * c + k] / (long double)m;
+    for (ptrdiff_t i = 0; i < m; i++) var += ((long double)a.x[i * c + k] - mean) * ((long double)a.x[i * c + k] - mean) / (long double)m;
+    double invstd = (double)(1 / sqrtl(var + (long double)a.g.eps)), rows = (double)m;
+    if (!(fabs(a.invstd[k] - invstd) <= (rows * (3 * rows + 8) / 2 + 4) * 0x1p-53 * invstd))
+      fail_msg("channel %td: 1 / sqrt(v + eps) is %.17g, expected %.17g", k, a.invstd[k], invstd);
+  }
+  drop(&a);
+}
+
+/* An infinity in the first row, as in any other, makes the mean infinite and the variance NaN. */
+static void an_infinity_is_where_the_definition_has_it(void **state) {
+  (void)state;
+  for (ptrdiff_t row = 0; row < 3; row++) {
+    struct arrays a = make(5, 3, 1, 0, 0, 0, 1);
+    a.x[row * 3 + 1] = (real)INFINITY;
+    forward(&a);
+    assert_true(isinf(a.mean[1]) && isnan(a.invstd[1]) && isinf(a.running_mean[1]) && isnan(a.running_var[1]));
+    assert_true(isfinite(a.mean[0]) && isfinite(a.invstd[2]));
+    drop(&a);
+  }
+}
+
 /* The mean of the gradient, too, must not be rounded to real before it is subtracted: at 2^20 the spacing of floats is 1/8. */
 static void large_mean_of_the_gradient_is_subtracted_exactly(void **state) {
   (void)state;
@@ -332,6 +367,8 @@ int main(void) {
       cmocka_unit_test(equals_the_definition),
       cmocka_unit_test(gradients_are_the_difference_quotients),
       cmocka_unit_test(large_mean_is_subtracted_exactly),
+      cmocka_unit_test(a_first_row_far_off_costs_nothing),
+      cmocka_unit_test(an_infinity_is_where_the_definition_has_it),
       cmocka_unit_test(large_mean_of_the_gradient_is_subtracted_exactly),
       cmocka_unit_test(no_variance_gives_beta),
       cmocka_unit_test(nan_passes_the_relu),

@@ -1,0 +1,254 @@
+/* What norm.cu sums: the shape cut into chunks and groups of them, as the reference cuts it, and the kernels from rows to sums of groups. */
+#ifndef EDIY_CUDA_NORM_SUMS_H
+#define EDIY_CUDA_NORM_SUMS_H
+
+#include <math.h>
+
+#include "cuda/number.h"
+#include "cuda/runtime.h"
+#include "cuda/twins.h"
+
+enum {
+  TILE_CHANNELS = 1024,    /* the reference's cut ... */
+  TILE_ELEMENTS = 1 << 15, /* ... of the rows into chunks, which fixes the order of the sums */
+  SUM_CHANNELS = 4,        /* of a thread that sums: fewer than 16 bytes of bf16, for the sake of more threads */
+  SUM_ROWS = 8,            /* that it asks for at once */
+};
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* What a kernel works on: N neighbouring channels of T a thread, and fewer where it sums. */
+template <class T, int N> struct channels_of {
+  typedef T type;
+  enum { WIDE = N, SUM = N < SUM_CHANNELS ? N : (int)SUM_CHANNELS };
+};
+
+/* Whether 16 bytes of channels lie together in all of these (null: none). */
+template <class T, class... P> static bool together(const struct norm *g, const P *...p) {
+  return g->c % pieces_of<T>::NUMBERS == 0 && ((reinterpret_cast<uintptr_t>(p) % PIECE_BYTES == 0) && ...);
+}
+
+/* What sums are joined of, as in the reference: the chunks of a group, groups, or ranks. */
+struct parts {
+  ptrdiff_t count, rows, m;
+};
+
+/* The shape, the chunks that the rows are cut into, and the groups that chunks are joined in. */
+struct norm_shape {
+  ptrdiff_t m, c, rows, chunks, together, groups;
+  double eps, momentum;
+  bool relu;
+};
+
+static struct norm_shape shape_of(const struct norm *g) {
+  ptrdiff_t rows = TILE_ELEMENTS / smaller(g->c, TILE_CHANNELS), chunks = (g->m + rows - 1) / rows, together = 1;
+  while (together * together < chunks) together *= 2;
+  return {g->m, g->c, rows, chunks, together, (chunks + together - 1) / together, g->eps, g->momentum, g->relu};
+}
+
+static struct parts groups_of(const struct norm_shape &g) { return {g.groups, g.together * g.rows, g.m}; }
+static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g->m, ranks * g->m}; }
+
+/* Where the sums of a part lie, channel by channel; in the scratch those of the groups stand behind those of the last chunk, and the joined ones
+ * behind the last group's. */
+__host__ __device__ static inline ptrdiff_t part_sums(ptrdiff_t c, ptrdiff_t part, int which) { return (2 * part + which) * c; }
+static double *group_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks, 0); }
+static double *joined_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks + g.groups, 0); }
+
+__device__ static inline double inverse_deviation(double eps, double variance) { return 1.0 / sqrt(variance + eps); }
+
+/* The rows of chunk k are [k rows, ...) and this many. */
+__device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdiff_t chunk) {
+  ptrdiff_t left = g.m - chunk * g.rows;
+  return left < g.rows ? left : g.rows;
+}
+
+/* The chunks of a group. */
+__device__ static inline struct parts chunks_of(const struct norm_shape &g, ptrdiff_t group) {
+  ptrdiff_t first = group * g.together, left = g.chunks - first, count = left < g.together ? left : g.together;
+  ptrdiff_t rows = g.m - first * g.rows, most = count * g.rows;
+  return {count, g.rows, rows < most ? rows : most};
+}
+
+/* The form that the shape and the places in memory allow, all arguments handed on. */
+#define BY_PIECES(form, T, whole, ...)                                                                                                     \
+  do {                                                                                                                                     \
+    typedef channels_of<T, pieces_of<T>::NUMBERS> wide;                                                                                    \
+    typedef channels_of<T, 1> single;                                                                                                      \
+    if (whole)                                                                                                                             \
+      form<wide>(__VA_ARGS__);                                                                                                             \
+    else                                                                                                                                   \
+      form<single>(__VA_ARGS__);                                                                                                           \
+  } while (0)
+
+/* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
+
+/* What a thread knows of its channels of a chunk: sums of x - first and of its square. */
+template <int N> struct moments {
+  double first[N], sum[N], square[N];
+
+  template <class T> __device__ void add(const struct numbers<T, N> &x) {
+    UNROLL for (int e = 0; e < N; e++) {
+      double d = (double)widen(x.x[e]) - first[e];
+      sum[e] += d;
+      square[e] += d * d;
+    }
+  }
+};
+
+/* Sum over the rows of a chunk, and of squared differences from the mean of the chunk, in one pass (the reference says how). */
+template <class C> __global__ static void chunk_moments(struct norm_shape g, const typename C::type *x, double *scratch) {
+  enum { N = C::SUM };
+  typedef typename C::type T;
+  ptrdiff_t i = item_of_thread(), across = g.c / N;
+  if (i >= g.chunks * across) return;
+  ptrdiff_t chunk = i / across, c = i % across * N, rows = chunk_rows(g, chunk), row = 0;
+  const T *from = x + chunk * g.rows * g.c + c;
+  struct moments<N> m = {};
+  struct numbers<T, N> before = load_numbers<N>(from);
+  UNROLL for (int e = 0; e < N; e++) m.first[e] = isfinite(widen(before.x[e])) ? (double)widen(before.x[e]) : 0.0;
+  for (; row + SUM_ROWS <= rows; row += SUM_ROWS) {
+    struct numbers<T, N> some[SUM_ROWS];
+    UNROLL for (int k = 0; k < SUM_ROWS; k++) some[k] = load_numbers<N>(from + (row + k) * g.c);
+    UNROLL for (int k = 0; k < SUM_ROWS; k++) m.add(some[k]);
+  }
+  for (; row < rows; row++) m.add(load_numbers<N>(from + row * g.c));
+  UNROLL for (int e = 0; e < N; e++) {
+    scratch[part_sums(g.c, chunk, 0) + c + e] = (double)rows * m.first[e] + m.sum[e];
+    scratch[part_sums(g.c, chunk, 1) + c + e] = m.square[e] - m.sum[e] * m.sum[e] / (double)rows;
+  }
+}
+
+/* The sum and the squared differences from the mean of all parts of a channel, joined in order (Chan, Golub, LeVeque 1979). */
+__device__ static void join_parts(struct parts parts, ptrdiff_t channels, const double *sums, ptrdiff_t c, double *sum, double *square) {
+  double s = 0, q = 0;
+  for (ptrdiff_t k = 0; k < parts.count; k++) s += sums[part_sums(channels, k, 0) + c];
+  double mean = s / (double)parts.m;
+  for (ptrdiff_t k = 0; k < parts.count; k++) {
+    ptrdiff_t left = parts.m - k * parts.rows;
+    double rows = (double)(left < parts.rows ? left : parts.rows), difference = sums[part_sums(channels, k, 0) + c] / rows - mean;
+    q += sums[part_sums(channels, k, 1) + c] + rows * difference * difference;
+  }
+  *sum = s, *square = q;
+}
+
+/* Of each group from its chunks. A thread a group and channel. */
+__global__ static void group_moments(struct norm_shape g, const double *chunks, double *groups) {
+  ptrdiff_t i = item_of_thread(), group = i / g.c, c = i % g.c;
+  if (group >= g.groups) return;
+  join_parts(chunks_of(g, group), g.c, chunks + part_sums(g.c, group * g.together, 0), c, &groups[part_sums(g.c, group, 0) + c],
+             &groups[part_sums(g.c, group, 1) + c]);
+}
+
+/* Statistics of a channel from its parts, and the running statistics moved. */
+__global__ static void join_moments(struct norm_shape g, struct parts parts, const double *sums, float *running_mean, float *running_var,
+                                    double *mean, double *invstd) {
+  ptrdiff_t c = item_of_thread();
+  if (c >= g.c) return;
+  double sum, square, m = (double)parts.m;
+  join_parts(parts, g.c, sums, c, &sum, &square);
+  double mu = sum / m, variance = square / m;
+  mean[c] = mu;
+  invstd[c] = inverse_deviation(g.eps, variance);
+  double unbiased = parts.m > 1 ? variance * m / (double)(parts.m - 1) : variance;
+  running_mean[c] = (float)((double)running_mean[c] + g.momentum * (mu - (double)running_mean[c]));
+  running_var[c] = (float)((double)running_var[c] + g.momentum * (unbiased - (double)running_var[c]));
+}
+
+/* Sums of the chunks and of the groups. */
+template <class C> static void take_moments(const struct norm_shape &g, const typename C::type *x, double *scratch) {
+  LAUNCH(chunk_moments<C>, blocks_for(g.chunks * (g.c / C::SUM)), dim3(BLOCK_THREADS), 0, cuda_stream(), g, x, scratch);
+  LAUNCH(group_moments, blocks_for(g.groups * g.c), dim3(BLOCK_THREADS), 0, cuda_stream(), g, scratch, group_sums(g, scratch));
+}
+
+/* ---- Gradients ---------------------------------------------------------------------------------------------------------------------- */
+
+/* What a row's gradients are computed from: x, dy, and y where there is a ReLU. */
+template <class T, int N> struct row_of_gradient {
+  struct numbers<T, N> x, y, dy;
+
+  __device__ void load(bool relu, const T *x_, const T *y_, const T *dy_, ptrdiff_t at) {
+    x = load_numbers<N>(x_ + at), dy = load_numbers<N>(dy_ + at);
+    if (relu) y = load_numbers<N>(y_ + at);
+  }
+  /* The gradient behind the ReLU. */
+  __device__ float behind(bool relu, int e) const { return relu && !(widen(y.x[e]) > 0) ? 0.0f : widen(dy.x[e]); }
+};
+
+/* Sums of a thread's channels over the rows of a chunk: d, and d (x - mean). */
+template <int N> struct gradient_sums {
+  double mean[N], sum[N], product[N];
+
+  template <class T> __device__ void add(bool relu, const struct row_of_gradient<T, N> &row) {
+    UNROLL for (int e = 0; e < N; e++) {
+      double d = (double)row.behind(relu, e);
+      sum[e] += d;
+      product[e] += d * ((double)widen(row.x.x[e]) - mean[e]);
+    }
+  }
+};
+
+template <class C>
+__global__ static void chunk_gradient_sums(struct norm_shape g, const typename C::type *x, const typename C::type *y, const double *mean,
+                                           const typename C::type *dy, double *scratch) {
+  enum { N = C::SUM, AT_ONCE = SUM_ROWS / 2 };
+  ptrdiff_t i = item_of_thread(), across = g.c / N;
+  if (i >= g.chunks * across) return;
+  ptrdiff_t chunk = i / across, c = i % across * N, rows = chunk_rows(g, chunk), row = 0, from = chunk * g.rows * g.c + c;
+  struct gradient_sums<N> s = {};
+  UNROLL for (int e = 0; e < N; e++) s.mean[e] = mean[c + e];
+  for (; row + AT_ONCE <= rows; row += AT_ONCE) {
+    struct row_of_gradient<typename C::type, N> some[AT_ONCE];
+    UNROLL for (int k = 0; k < AT_ONCE; k++) some[k].load(g.relu, x, y, dy, from + (row + k) * g.c);
+    UNROLL for (int k = 0; k < AT_ONCE; k++) s.add(g.relu, some[k]);
+  }
+  for (; row < rows; row++) {
+    struct row_of_gradient<typename C::type, N> one;
+    one.load(g.relu, x, y, dy, from + row * g.c);
+    s.add(g.relu, one);
+  }
+  UNROLL for (int e = 0; e < N; e++) {
+    scratch[part_sums(g.c, chunk, 0) + c + e] = s.sum[e];
+    scratch[part_sums(g.c, chunk, 1) + c + e] = s.product[e];
+  }
+}
+
+__device__ static double sum_parts(ptrdiff_t count, ptrdiff_t channels, const double *sums, int which, ptrdiff_t c) {
+  double sum = 0;
+  for (ptrdiff_t k = 0; k < count; k++) sum += sums[part_sums(channels, k, which) + c];
+  return sum;
+}
+
+/* Of each group from its chunks. A thread a group and channel. */
+__global__ static void group_gradient(struct norm_shape g, const double *chunks, double *groups) {
+  ptrdiff_t i = item_of_thread(), group = i / g.c, c = i % g.c;
+  if (group >= g.groups) return;
+  for (int which = 0; which < 2; which++)
+    groups[part_sums(g.c, group, which) + c] =
+        sum_parts(chunks_of(g, group).count, g.c, chunks + part_sums(g.c, group * g.together, 0), which, c);
+}
+
+/* Joins the parts of a channel in order; joined: 2 x c. dbeta += sum d, dgamma += sum d (x - mean) invstd, unless they are null. */
+__global__ static void join_gradient(ptrdiff_t channels, ptrdiff_t count, const double *sums, const double *invstd, double *joined,
+                                     float *dgamma, float *dbeta) {
+  ptrdiff_t c = item_of_thread();
+  if (c >= channels) return;
+  double sum = sum_parts(count, channels, sums, 0, c), product = sum_parts(count, channels, sums, 1, c);
+  joined[part_sums(channels, 0, 0) + c] = sum, joined[part_sums(channels, 0, 1) + c] = product;
+  if (!dgamma) return;
+  dbeta[c] = (float)((double)dbeta[c] + sum);
+  dgamma[c] = (float)((double)dgamma[c] + product * invstd[c]);
+}
+
+template <class C>
+static void take_gradient_sums(const struct norm *g, const typename C::type *x, const typename C::type *y, const double *mean,
+                               const double *invstd, const typename C::type *dy, float *dgamma, float *dbeta, double *joined,
+                               double *scratch) {
+  struct norm_shape s = shape_of(g);
+  double *groups = group_sums(s, scratch);
+  LAUNCH(chunk_gradient_sums<C>, blocks_for(s.chunks * (s.c / C::SUM)), dim3(BLOCK_THREADS), 0, cuda_stream(), s, x, y, mean, dy, scratch);
+  LAUNCH(group_gradient, blocks_for(s.groups * s.c), dim3(BLOCK_THREADS), 0, cuda_stream(), s, scratch, groups);
+  LAUNCH(join_gradient, blocks_for(s.c), dim3(BLOCK_THREADS), 0, cuda_stream(), s.c, s.groups, groups, invstd, joined, dgamma, dbeta);
+}
+
+#endif
