@@ -16,7 +16,7 @@ static struct {
   int device;
   cudaStream_t stream;
   void *own_scratch;
-  char failure[256]; /* empty: none */
+  char failure[FAILURE_SIZE]; /* empty: none */
 } state;
 
 /* ---- failures ------------------------------------------------------------------------------------------------------------------------- */
@@ -26,6 +26,11 @@ static bool keep_status(cudaError_t status, const char *operation) {
   if (status != cudaSuccess && !state.failure[0])
     snprintf(state.failure, sizeof state.failure, "%s: %s", operation, cudaGetErrorString(status));
   return !state.failure[0];
+}
+
+void cuda_forget_failure(char text[FAILURE_SIZE]) {
+  memcpy(text, state.failure, FAILURE_SIZE);
+  state.failure[0] = 0;
 }
 
 cudaStream_t cuda_stream(void) { return state.stream; }
@@ -118,6 +123,7 @@ static bool open_device(int device, struct error *err) {
   if (status == cudaSuccess) status = cudaSetDevice(device);
   if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking);
   if (status == cudaSuccess) status = cudaMalloc(&state.own_scratch, OWN_SCRATCH);
+  if (status == cudaSuccess) status = cuda_pipeline_open();
   if (status == cudaSuccess) return true;
   cudaGetLastError();
   return fail(err, "cuda: opening GPU %d: %s; look at nvidia-smi", device, cudaGetErrorString(status));
@@ -187,6 +193,7 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.ema_update = cuda_ema_update;
   b.lars_update_all = cuda_lars_update_all;
   b.ema_update_all = cuda_ema_update_all;
+  b.pipeline = cuda_pipeline();
   if (precision == CUDA_BF16) fill_bf16(b);
 }
 

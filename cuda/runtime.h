@@ -19,6 +19,14 @@ void *cuda_own_scratch(void);
 /* The download of the table: waits. */
 void cuda_download(void *to_host, const void *from, size_t bytes);
 
+/* The first failure so far, or "", which is then forgotten: for what may fail without harm. */
+enum { FAILURE_SIZE = 256 };
+void cuda_forget_failure(char text[FAILURE_SIZE]);
+
+/* The streams, events and graphs of ref/op/pipeline.h (pipeline.cu). */
+cudaError_t cuda_pipeline_open(void);
+const struct pipeline *cuda_pipeline(void);
+
 /* To be called after the launches of an operation: keeps the status of the launch under this name. */
 void cuda_launched(const char *operation);
 

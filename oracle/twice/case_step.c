@@ -145,7 +145,7 @@ static bool run_steps(struct case_run *run, struct model *m, const struct schedu
         draws.diversity[v] = given.diversity[v] ? given.diversity[v] + at * index_size : NULL;
         draws.invariance[v] = given.invariance[v] ? given.invariance[v] + at * index_size : NULL;
       }
-      model_set_draws(m, &draws);
+      model_set_draws(m, &draws, false);
       model_accumulate(m, pair, 1.0 / (double)s->accumulation, run->trace);
       const struct losses l = model_sums(m).last;
       write_record(m, &record, at, &l);

@@ -261,7 +261,7 @@ bool step_walk_step(struct step_walk *w, const struct step_sink *sink, struct st
     w->micro = (int)a;
     if (!prepare(w, k * micro_batches + a, err)) return false;
     const real *const views[2] = {w->input[0], w->input[1]};
-    if (w->drawn) model_set_draws(&w->m, &w->draws);
+    if (w->drawn) model_set_draws(&w->m, &w->draws, false);
     model_accumulate(&w->m, views, share, sink ? &trace : NULL);
     const struct losses l = model_sums(&w->m).last;
     sum.total += share * l.total, sum.rdem += share * l.rdem, sum.riem += share * l.riem, sum.byol += share * l.byol;

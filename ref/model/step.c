@@ -117,15 +117,16 @@ void model_zero_gradient(struct model *m) {
   m->backend->zero(m->sums, sizeof *m->sums);
 }
 
-void model_set_draws(struct model *m, const struct step_draws *draws) {
+void model_set_draws(struct model *m, const struct step_draws *draws, bool there) {
   const struct model_config *c = &m->config;
   size_t bytes = (size_t)(c->batch * m->cells) * sizeof(int32_t);
+  void (*put)(void *to, const void *from, size_t bytes) = there ? m->backend->copy : m->backend->upload;
   if (!c->regions) return;
   for (int v = 0; v < 2 && c->sampler == SAMPLER_RANDOM; v++) {
-    m->backend->upload(m->diversity[v], draws->diversity[v], bytes);
-    m->backend->upload(m->invariance[v], draws->invariance[v], bytes);
+    put(m->diversity[v], draws->diversity[v], bytes);
+    put(m->invariance[v], draws->invariance[v], bytes);
   }
-  if (c->negative == NEGATIVE_INSTANCE) m->backend->upload(m->other[0], draws->other, (size_t)c->batch * sizeof(int32_t));
+  if (c->negative == NEGATIVE_INSTANCE) put(m->other[0], draws->other, (size_t)c->batch * sizeof(int32_t));
 }
 
 void model_accumulate(struct model *m, const real *const views[2], double share, const struct trace *trace) {

@@ -30,8 +30,9 @@ struct step_draws {
 /* The gradient and the losses of the step are zero. */
 void model_zero_gradient(struct model *m);
 
-/* What the next micro-batch has drawn: needed where the configuration says random or instance; what it does not say is not read. */
-void model_set_draws(struct model *m, const struct step_draws *draws);
+/* What the next micro-batch has drawn: needed where the configuration says random or instance; what it does not say is not read. there: the
+ * arrays are in the backend's memory already. */
+void model_set_draws(struct model *m, const struct step_draws *draws, bool there);
 
 /* Adds share * gradient of L (Eq. 3, mean over the batch) to m->gradient, and the losses to m->sums. views: two arrays
  * batch x height x width x 3 in backend memory. share: 1 / micro-batches of the step. Running statistics of online and target move twice,

@@ -17,6 +17,7 @@
 #include "op/loss.h"
 #include "op/match.h"
 #include "op/norm.h"
+#include "op/pipeline.h"
 #include "op/pool.h"
 
 #define backend REAL_NAME(backend)
@@ -101,6 +102,8 @@ struct backend {
   void (*lars_update_all)(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
                           real *w, real *m);
   void (*ema_update_all)(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi);
+
+  const struct pipeline *pipeline; /* of a backend that works while the host goes on; null in the reference */
 };
 
 /* The reference: host memory in huge pages, the fast forms of op/. Its scratch sizes are for the number of OpenMP threads at the time of

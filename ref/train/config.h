@@ -50,6 +50,7 @@ struct config {
 
   int backend;                         /* backend: enum backend_choice */
   int cuda_conv, cuda_gemm;            /* cuda.conv, cuda.gemm: BACKEND_CONV_CHOICES, BACKEND_GEMM_CHOICES */
+  bool graph;                          /* cuda.graph */
   int64_t workers, threads;            /* workers: of the loader; threads: of the arithmetic, 0 for all processors */
   int64_t ahead, max_bad, cache;       /* data.ahead, data.max_bad, data.cache: MB */
   int64_t checkpoint_every, log_every; /* checkpoint.every: steps, 0 for once an epoch; log.every: steps */

@@ -33,9 +33,10 @@ struct loader {
   void (*report)(void *context, const char *line);
   void *context;
 
-  struct slot *slot; /* slots: batch k lives in slot k % slots; one is the trainer's, the others are ahead */
+  struct slot *slot; /* slots: batch k lives in slot k % slots; `held` are the trainer's, the others are ahead */
   int slots;
   struct arena arena;
+  void *memory; /* of the arena, where o.reserve gave it */
   size_t view_reals;
 
   pthread_t *thread;
@@ -238,12 +239,23 @@ static size_t view_bytes(const struct loader_options *o) {
   return __builtin_mul_overflow(one, (size_t)o->batch, &all) ? SIZE_MAX : arena_bytes((ptrdiff_t)all, 1);
 }
 
+static int slots_of(const struct loader_options *o) { return o->ahead + (o->held > 1 ? o->held : 1); }
+
 size_t loader_bytes(const struct loader_options *o) {
   size_t slot = view_bytes(o), all;
   size_t indices = 3 * arena_bytes(o->batch, sizeof(int32_t));
   bool overflow = slot > SIZE_MAX / 4;
-  if (!overflow) overflow = __builtin_mul_overflow(2 * slot + indices, (size_t)o->ahead + 1, &all);
+  if (!overflow) overflow = __builtin_mul_overflow(2 * slot + indices, (size_t)slots_of(o), &all);
   return overflow ? SIZE_MAX : all;
+}
+
+static bool take_arena(struct loader *l, struct error *err) {
+  size_t bytes = loader_bytes(&l->o);
+  if (!l->o.reserve) return arena_create(&l->arena, bytes, err);
+  if (!l->o.reserve(bytes, &l->memory, err)) return false;
+  memset(l->memory, 0, bytes);
+  l->arena = (struct arena){.base = l->memory, .size = bytes};
+  return true;
 }
 
 static bool take_memory(struct loader *l, struct error *err) {
@@ -255,7 +267,7 @@ static bool take_memory(struct loader *l, struct error *err) {
   l->is_bad = calloc(count, 1);
   if (!l->slot || !l->thread || !l->order || !l->cached || !l->is_bad)
     return fail(err, "%s: out of memory for the lists of its images", l->d->root);
-  if (!arena_create(&l->arena, loader_bytes(&l->o), err)) return false;
+  if (!take_arena(l, err)) return false;
   for (int i = 0; i < l->slots; i++) {
     struct slot *s = &l->slot[i];
     for (int v = 0; v < 2; v++) s->view[v] = arena_take(&l->arena, l->o.batch, l->view_reals * sizeof(float));
@@ -279,7 +291,7 @@ bool loader_open(struct loader **loader, const struct dataset *d, const struct l
                        .o = *o,
                        .report = report,
                        .context = context,
-                       .slots = o->ahead + 1,
+                       .slots = slots_of(o),
                        .view_reals = (size_t)o->view[0].size * (size_t)o->view[0].size * 3,
                        .next = first,
                        .opened = first,
@@ -323,7 +335,7 @@ static void drain_reports(struct loader *l) {
 bool loader_next(struct loader *l, struct batch *batch, double *waited, struct error *err) {
   double start = now();
   pthread_mutex_lock(&l->lock);
-  /* The batch given last is now free: its slot takes the batch after all that are opened. After a failure nothing is. */
+  /* The batch given o.held calls ago is now free: its slot takes the batch after all that are opened. After a failure nothing is. */
   if (!l->failed) open_slot(l);
   pthread_cond_broadcast(&l->work);
   struct slot *s = &l->slot[l->next % (uint64_t)l->slots];
@@ -337,6 +349,14 @@ bool loader_next(struct loader *l, struct batch *batch, double *waited, struct e
   if (!ok) return fail(err, "%s", why.text);
   *batch = (struct batch){{s->view[0], s->view[1]}, s->sample, s->label, s->number, s->epoch};
   return true;
+}
+
+bool loader_ready(struct loader *l) {
+  pthread_mutex_lock(&l->lock);
+  const struct slot *s = &l->slot[l->next % (uint64_t)l->slots];
+  bool ready = l->failed || s->done == l->o.batch;
+  pthread_mutex_unlock(&l->lock);
+  return ready;
 }
 
 ptrdiff_t loader_bad(struct loader *l) {
@@ -357,7 +377,10 @@ void loader_close(struct loader *l) {
   if (l->cached)
     for (ptrdiff_t i = 0; i < l->d->count; i++)
       if (l->cached[i].rgb) image_free(&l->cached[i]);
-  arena_destroy(&l->arena);
+  if (l->memory)
+    l->o.release(l->memory);
+  else
+    arena_destroy(&l->arena);
   pthread_cond_destroy(&l->ready);
   pthread_cond_destroy(&l->work);
   pthread_mutex_destroy(&l->lock);

@@ -25,6 +25,10 @@ struct loader_options {
   ptrdiff_t max_bad;
   struct augmentation view[2]; /* of the same size */
   size_t cache_bytes;          /* decoded images are kept in memory up to this many bytes (0: none) */
+  int held;                    /* batches that stay valid: the last of loader_next and those before it (0: as 1) */
+  /* Where the batches' memory comes from; null: the loader's own. */
+  bool (*reserve)(size_t bytes, void **memory, struct error *err);
+  void (*release)(void *memory);
 };
 
 struct batch {
@@ -42,9 +46,12 @@ struct loader;
 MUST_CHECK bool loader_open(struct loader **loader, const struct dataset *d, const struct loader_options *o, uint64_t first,
                             void (*report)(void *context, const char *line), void *context, struct error *err);
 
-/* The next batch, in order; valid until the following call. Blocks until it is ready; *waited (may be null) gets the seconds blocked.
+/* The next batch, in order; valid until the following call, or as many calls as `held` says. Blocks until it is ready; *waited (may be null) gets the seconds blocked.
  * After a failure (too many bad files, out of memory) every further call fails with the same line. */
 MUST_CHECK bool loader_next(struct loader *loader, struct batch *batch, double *waited, struct error *err);
+
+/* Whether loader_next would return at once. */
+bool loader_ready(struct loader *loader);
 
 /* The order in which an epoch visits the images: d->count indices. Batch k of the epoch is the k-th `batch` of them. */
 void loader_order(const struct dataset *d, uint64_t seed, uint32_t epoch, int32_t *order);

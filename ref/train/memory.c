@@ -20,7 +20,7 @@ static bool fixed_bytes(struct model_config m, size_t *gathered, size_t *statist
 
 static bool run_memory(const struct config *config, const struct backend *b, struct need *n, struct error *err) {
   struct model_config m = config_model(config);
-  struct loader_options l = run_loader_options(config, 0);
+  struct loader_options l = run_loader_options(config, b, 0);
   size_t networks, gathered, statistics;
   if (!model_memory(&m, b, &networks, err) || !fixed_bytes(m, &gathered, &statistics, err)) return false;
   *n = (struct need){.host = gathered};
@@ -28,7 +28,8 @@ static bool run_memory(const struct config *config, const struct backend *b, str
   add(&n->host, loader_bytes(&l));
   add(of_backend, networks);
   add(of_backend, statistics);
-  add(of_backend, 2 * run_view_bytes(config));
+  add(of_backend, feed_bytes(config, b));
+  add(&n->host, feed_pinned_bytes(config, b));
   return true;
 }
 

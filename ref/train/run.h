@@ -3,6 +3,7 @@
 #define EDIY_TRAIN_RUN_H
 
 #include "model/step.h"
+#include "train/feed.h"
 #include "train/loader.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
@@ -26,10 +27,9 @@ struct run {
   int64_t step;  /* optimiser steps done */
   int64_t saved; /* step of the newest checkpoint; -1: none */
 
-  void *views;    /* backend memory of the two views of a micro-batch */
-  float *view[2]; /* in it */
-  int32_t *drawn; /* what a random sampler draws, host memory; null where nothing is drawn */
-  struct step_draws draws;
+  struct feed feed;           /* of micro-batches */
+  int64_t passes;             /* micro-batches that have gone through the networks */
+  struct recording *recorded; /* such a pass, of a backend that can repeat it; null as long as there is none */
 };
 
 /* Opens everything up to the first step: data, networks (fresh, or from a checkpoint), teacher, log, loader. On failure, run_close frees. */
@@ -41,8 +41,7 @@ void run_say(const struct run *r, const char *format, ...) __attribute__((format
 
 /* Opens the loader at the first micro-batch of the next step, once more if it was open. */
 MUST_CHECK bool run_open_loader(struct run *r, struct error *err);
-struct loader_options run_loader_options(const struct config *c, size_t cache_bytes);
-size_t run_view_bytes(const struct config *c); /* of one view of a micro-batch */
+struct loader_options run_loader_options(const struct config *c, const struct backend *b, size_t cache_bytes);
 
 /* Bytes of memory besides the program. device: of a backend whose memory is its own; the reference's is the host's and counted there. */
 struct need {

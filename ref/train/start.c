@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/arena.h"
 #include "base/file.h"
 #include "base/size.h"
 #include "train/backends.h"
@@ -24,20 +23,17 @@ void run_say(const struct run *r, const char *format, ...) {
 
 static void say_line(void *context, const char *line) { run_say(context, "%s", line); }
 
-struct loader_options run_loader_options(const struct config *c, size_t cache_bytes) {
-  return (struct loader_options){.batch = config_micro_batch(c),
-                                 .group = c->accumulate,
-                                 .workers = (int)c->workers,
-                                 .ahead = (int)c->ahead,
-                                 .seed = (uint64_t)c->seed,
-                                 .max_bad = c->max_bad,
-                                 .view = {config_augmentation(c, 0), config_augmentation(c, 1)},
-                                 .cache_bytes = cache_bytes};
-}
-
-size_t run_view_bytes(const struct config *c) {
-  ptrdiff_t n;
-  return size_product(config_micro_batch(c), c->size, c->size, 3, &n) ? arena_bytes(n, sizeof(float)) : SIZE_MAX / 4;
+struct loader_options run_loader_options(const struct config *c, const struct backend *b, size_t cache_bytes) {
+  struct loader_options o = {.batch = config_micro_batch(c),
+                             .group = c->accumulate,
+                             .workers = (int)c->workers,
+                             .ahead = (int)c->ahead,
+                             .seed = (uint64_t)c->seed,
+                             .max_bad = c->max_bad,
+                             .view = {config_augmentation(c, 0), config_augmentation(c, 1)},
+                             .cache_bytes = cache_bytes};
+  feed_loader_options(b, &o);
+  return o;
 }
 
 static bool open_data(struct run *r, struct error *err) {
@@ -127,22 +123,6 @@ static bool set_weights(struct run *r, struct error *err) {
   return model_initialise(&r->m, (uint64_t)r->config->seed, err) && (!r->m.config.teacher || load_teacher(r, err));
 }
 
-/* ---- memory besides the networks ------------------------------------------------------------------------------------------------------ */
-
-static bool take_buffers(struct run *r, struct error *err) {
-  const struct model_config *c = &r->m.config;
-  size_t view = run_view_bytes(r->config);
-  if (!r->m.backend->reserve(2 * view, &r->views, err)) return false;
-  for (int v = 0; v < 2; v++) r->view[v] = (float *)((char *)r->views + (size_t)v * view);
-  if (c->regions && (c->sampler == SAMPLER_RANDOM || c->negative == NEGATIVE_INSTANCE)) {
-    ptrdiff_t n = c->batch * r->m.cells;
-    int32_t *p = r->drawn = calloc((size_t)(4 * n + c->batch), sizeof *p);
-    if (!p) return fail(err, "out of memory for the drawn regions");
-    r->draws = (struct step_draws){{p, p + n}, {p + 2 * n, p + 3 * n}, p + 4 * n};
-  }
-  return watch_create(&r->watch, &r->m, err);
-}
-
 /* ---- start and end -------------------------------------------------------------------------------------------------------------------- */
 
 static bool open_output(struct run *r, struct error *err) {
@@ -156,9 +136,10 @@ static bool open_output(struct run *r, struct error *err) {
 }
 
 bool run_open_loader(struct run *r, struct error *err) {
+  feed_drop(&r->feed);
   loader_close(r->loader);
   r->loader = NULL;
-  struct loader_options l = run_loader_options(r->config, r->cache_bytes);
+  struct loader_options l = run_loader_options(r->config, r->m.backend, r->cache_bytes);
   return loader_open(&r->loader, &r->data, &l, (uint64_t)(r->step * r->config->accumulate), say_line, r, err);
 }
 
@@ -178,18 +159,20 @@ bool run_start(struct run *r, struct error *err) {
   for (int i = 0; i < r->m.online.net.parameters; i++) weights += r->m.online.net.parameter[i].size;
   run_say(r, "network: %.1f million weights, %td regions of %td channels a view; %.2f GB of memory", (double)weights / 1e6, r->m.cells,
           net_channels(&m.arch), (double)(needed.host + needed.device) / 1e9);
-  if (!set_weights(r, err) || !take_buffers(r, err) || !open_output(r, err)) return false;
+  if (!set_weights(r, err) || !feed_create(&r->feed, c, &r->m, err) || !watch_create(&r->watch, &r->m, err) || !open_output(r, err))
+    return false;
   /* The cache is a convenience: at most half of what is left, lest others be swapped out. */
   r->cache_bytes = (size_t)size_min((ptrdiff_t)(c->cache * 1000000), (ptrdiff_t)(left / 2));
   return run_open_loader(r, err);
 }
 
 void run_close(struct run *r) {
+  feed_drop(&r->feed);
   loader_close(r->loader);
   log_close(&r->log);
   watch_free(&r->watch);
-  if (r->views) r->m.backend->release(r->views, 2 * run_view_bytes(r->config));
-  free(r->drawn);
+  if (r->recorded) r->m.backend->pipeline->forget(r->recorded);
+  feed_free(&r->feed);
   model_free(&r->m);
   dataset_close(&r->data);
   free(r->config_text);

@@ -31,34 +31,52 @@ static bool save(struct run *r, struct error *err) {
 
 /* ---- one step ------------------------------------------------------------------------------------------------------------------------- */
 
-/* The next micro-batch, with what it draws, into the backend's memory. *waited: the seconds until it was there are added. */
-static bool load(struct run *r, double *waited, struct error *err) {
-  struct batch b;
-  double seconds;
-  if (!loader_next(r->loader, &b, &seconds, err)) return false;
-  *waited += seconds;
-  for (int v = 0; v < 2; v++) r->m.backend->upload(r->view[v], b.view[v], run_view_bytes(r->config));
-  if (!r->drawn) return true;
-  const struct step_draws *d = &r->draws;
-  int32_t *n = r->drawn;
-  ptrdiff_t regions = r->m.config.batch * r->m.cells;
-  step_draw(r->m.config.batch, r->m.cells, (uint64_t)r->config->seed, (uint32_t)b.number, (int32_t *[2]){n, n + regions},
-            (int32_t *[2]){n + 2 * regions, n + 3 * regions}, n + 4 * regions);
-  model_set_draws(&r->m, d);
+static void pass(void *context) {
+  struct run *r = context;
+  const float *const views[2] = {r->feed.view[0], r->feed.view[1]};
+  model_accumulate(&r->m, views, 1 / (double)r->config->accumulate, NULL);
+}
+
+/* The micro-batch at hand through the networks. A backend that can records it at the second time, when all is set up, and repeats that from then on. */
+static void accumulate(struct run *r) {
+  const struct pipeline *p = r->m.backend->pipeline;
+  if (p && r->config->graph && r->passes == 1) {
+    struct error why;
+    if (!(r->recorded = p->record(pass, r, &why)))
+      run_say(r, "cuda.graph: a step cannot be recorded (%s); its operations are enqueued one by one", why.text);
+  }
+  if (r->recorded)
+    p->replay(r->recorded);
+  else
+    pass(r);
+  r->passes++;
+}
+
+/* What the step says of itself, once the backend is done with it: the only time that it is waited for. */
+static bool end_step(struct run *r, struct loss_sums *sums, struct error *err) {
+  const struct backend *b = r->m.backend;
+  if (!b->pipeline) {
+    *sums = model_sums(&r->m);
+    return b->status(err);
+  }
+  b->pipeline->fetch(r->feed.sums, r->m.sums, sizeof *sums);
+  if (!b->status(err)) return false;
+  feed_settle(&r->feed);
+  *sums = *r->feed.sums;
   return true;
 }
 
 /* The loss or a gradient was not finite: goes through the step's micro-batches once more, from the state before it, and says where that began. */
-static bool not_finite(struct run *r, double share, struct error *err) {
+static bool not_finite(struct run *r, struct error *err) {
   char where[256] = "a sum of gradients";
-  double ignored = 0;
+  double ignored = 0, share = 1 / (double)r->config->accumulate;
   struct error why;
-  const float *const views[2] = {r->view[0], r->view[1]};
+  const float *const views[2] = {r->feed.view[0], r->feed.view[1]};
   watch_undo(&r->watch);
   bool found = false, ok = run_open_loader(r, &why);
   model_zero_gradient(&r->m);
   for (int64_t a = 0; ok && !found && a < r->config->accumulate; a++)
-    if ((ok = load(r, &ignored, &why))) found = watch_locate(&r->watch, views, share, where, sizeof where);
+    if ((ok = feed_next(&r->feed, r->loader, &ignored, &why))) found = watch_locate(&r->watch, views, share, where, sizeof where);
   if (!ok) snprintf(where, sizeof where, "a micro-batch that cannot be had again: %.200s", why.text);
   double loss = model_sums(&r->m).last.total;
   watch_undo(&r->watch);
@@ -69,25 +87,24 @@ static bool not_finite(struct run *r, double share, struct error *err) {
 /* Step number r->step (from 0). *step gets losses (means over the micro-batches) and schedule; *waited the seconds spent on data. When it fails, the
  * model is as it was before. A backend that works on its own is given the whole step, and waited for once. */
 static bool take_step(struct run *r, struct record *step, double *waited, struct error *err) {
-  double share = 1 / (double)r->config->accumulate;
+  struct loss_sums sums;
   *step =
       (struct record){.regions = r->m.config.regions, .lr = schedule_lr(&r->schedule, r->step), .tau = schedule_tau(&r->schedule, r->step)};
   *waited = 0;
-  const float *const views[2] = {r->view[0], r->view[1]};
   watch_remember(&r->watch);
   model_zero_gradient(&r->m);
   for (int64_t a = 0; a < r->config->accumulate; a++) {
-    if (!load(r, waited, err)) {
+    if (!feed_next(&r->feed, r->loader, waited, err)) {
       watch_undo(&r->watch);
       return false;
     }
-    model_accumulate(&r->m, views, share, NULL);
+    accumulate(r);
+    feed_ahead(&r->feed, r->loader);
   }
   model_halt_unless_finite(&r->m);
   model_update(&r->m, step->lr, step->tau, NULL);
-  struct loss_sums sums = model_sums(&r->m); /* waits */
-  if (!r->m.backend->status(err)) return false;
-  if (sums.halt) return not_finite(r, share, err);
+  if (!end_step(r, &sums, err)) return false;
+  if (sums.halt) return not_finite(r, err);
   step->total = sums.sum.total, step->byol = sums.sum.byol, step->rdem = sums.sum.rdem, step->riem = sums.sum.riem;
   r->step++;
   step->step = r->step, step->epoch = r->step / r->steps_per_epoch;

@@ -10,6 +10,8 @@
  *     - the grid or block is empty or larger than a GPU takes, or so is the shared memory, or the kernel was not allowed that much;
  *     - a kernel has written to the guard zones around an allocation or a shared array.
  * A host that reads or writes device memory outside of these functions ends with a segmentation fault.
+ * What is put into a stream runs when shim_order (shim_control.h) says: at once, or as late as events and waiting hosts allow, so that a missing
+ * event shows. Calls that make the host wait are counted. While a graph is recorded nothing runs, and a call that waits is a failure.
  * Shared memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Under
  * AddressSanitizer both come from malloc, so that it sees reads outside of them.
  */
@@ -19,6 +21,8 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <type_traits>
 
 #define __global__
 #define __device__
@@ -64,9 +68,11 @@ static inline double __shfl_down_sync(unsigned mask, double value, unsigned dist
 
 typedef struct shim_stream *cudaStream_t;
 
-/* Runs body(context) as every thread of the launch. */
-void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t shared_bytes, cudaStream_t stream, void (*body)(void *),
-                 void *context);
+/* Puts a launch into the stream that runs body(context) as every thread, with a copy of the bytes of context. */
+void shim_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t shared_bytes, cudaStream_t stream,
+                 void (*body)(const void *), const void *context, size_t bytes);
+/* Puts anything else there: run gets a copy of the bytes of context, and whether it is a graph that runs. */
+void shim_enqueue(cudaStream_t stream, void (*run)(const void *context, bool in_graph), const void *context, size_t bytes);
 /* Notes that an argument of the next launch is no device memory. */
 void shim_check_pointer(const char *kernel, const void *pointer);
 
@@ -81,9 +87,11 @@ static inline void shim_run(const char *name, void (*kernel)(P...), struct dim3 
                             cudaStream_t stream, A... arguments) {
   (shim_check(name, arguments), ...);
   shim_check_shared(name, reinterpret_cast<void (*)(void)>(kernel), shared_bytes);
-  auto thread = [&] { kernel(arguments...); };
+  auto thread = [=] { kernel(arguments...); };
+  static_assert(std::is_trivially_copyable<decltype(thread)>::value, "arguments of a launch are bytes");
   shim_launch(
-      name, grid, block, shared_bytes, stream, [](void *context) { (*static_cast<decltype(thread) *>(context))(); }, &thread);
+      name, grid, block, shared_bytes, stream, [](const void *context) { (*static_cast<const decltype(thread) *>(context))(); }, &thread,
+      sizeof thread);
 }
 
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) shim_run(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
@@ -97,11 +105,16 @@ enum cudaError_t {
   cudaErrorInvalidConfiguration = 9,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
-  cudaErrorLaunchFailure = 719
+  cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
-enum { cudaStreamNonBlocking = 1 };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
+typedef struct shim_event *cudaEvent_t;
+typedef struct shim_graph *cudaGraph_t, *cudaGraphExec_t;
 
 cudaError_t cudaGetLastError(void);
 const char *cudaGetErrorString(cudaError_t status);
@@ -117,6 +130,18 @@ cudaError_t cudaFree(void *memory);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void *memory);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags = 0);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t shim_allow_shared(void (*kernel)(void), cudaFuncAttribute attribute, int bytes);

@@ -8,6 +8,19 @@
 void shim_fail_launch(cudaError_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define shim_note(...) shim_fail_launch(cudaErrorLaunchFailure, __VA_ARGS__)
 bool shim_has_failed(void);
+cudaError_t shim_status(void); /* of that line */
+
+/* A call that reserves or releases memory: waits for everything. True where it must not be now, which has been reported. */
+bool shim_stops(const char *call);
+
+bool shim_is_recording(cudaStream_t stream);
+
+/* Runs a launch: every thread of every block. */
+void shim_run_launch(const char *kernel, struct dim3 grid, struct dim3 block, size_t shared_bytes, void (*body)(const void *),
+                     const void *context);
+
+/* Whether these bytes are within one live allocation of page-locked host memory. */
+bool shim_is_pinned(const void *pointer, size_t bytes);
 
 /* Device memory is out of bounds but between these two: the host may not touch it. */
 void shim_open_memory(void);

@@ -11,10 +11,6 @@ extern "C" {
 #include "cuda/shim_control.h"
 }
 
-struct shim_stream {
-  int unused;
-};
-
 static double in_environment(const char *name, double otherwise) {
   const char *value = getenv(name);
   return value ? atof(value) : otherwise;
@@ -26,6 +22,7 @@ struct shim_machine shim_machine = {(int)in_environment("EDIY_SHIM_DEVICES", 1),
                                     9,
                                     0,
                                     (size_t)in_environment("EDIY_SHIM_MEMORY", 0x1p32),
+                                    (size_t)in_environment("EDIY_SHIM_PINNED", 0x1p32),
                                     getenv("EDIY_SHIM_REFUSE"),
                                     (int)in_environment("EDIY_SHIM_AFTER", 0)};
 static cudaError_t last_status = cudaSuccess;
@@ -45,6 +42,7 @@ void shim_fail_launch(cudaError_t status, const char *format, ...) {
 }
 
 bool shim_has_failed(void) { return last_status != cudaSuccess; }
+cudaError_t shim_status(void) { return last_status; }
 
 extern "C" void shim_clear(void) { last_status = cudaSuccess; }
 
@@ -92,7 +90,7 @@ struct allocation {
   size_t bytes;
   const char *site; /* of a shared array, else null */
 };
-static struct allocation *allocations, *shared;
+static struct allocation *allocations, *shared, *pinned;
 static size_t in_use;
 
 static struct allocation *allocate(struct allocation **list, size_t bytes, const char *site) {
@@ -131,6 +129,7 @@ static const struct allocation *within(const struct allocation *list, const void
 static const struct allocation *allocation_of(const void *pointer, size_t bytes) { return within(allocations, pointer, bytes); }
 bool shim_is_device(const void *pointer, size_t bytes) { return allocation_of(pointer, bytes); }
 bool shim_is_shared(const void *pointer, size_t bytes) { return within(shared, pointer, bytes); }
+bool shim_is_pinned(const void *pointer, size_t bytes) { return within(pinned, pointer, bytes); }
 
 void shim_check_pointer(const char *kernel, const void *pointer) {
   if (pointer && !allocation_of(pointer, 1)) shim_note("kernel %s: an argument is a pointer, and not to device memory", kernel);
@@ -202,6 +201,7 @@ void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes) {
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
+  if (shim_stops("cudaMalloc")) return last_status;
   if (bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
   *memory = allocate(&allocations, bytes, nullptr)->start;
   in_use += bytes;
@@ -209,38 +209,41 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
   return cudaSuccess;
 }
 
-cudaError_t cudaFree(void *memory) {
+static cudaError_t give_back(const char *call, struct allocation **list, void *memory, size_t *freed) {
   if (!memory) return cudaSuccess;
-  for (struct allocation **at = &allocations; *at; at = &(*at)->next)
+  if (shim_stops(call)) return last_status;
+  for (struct allocation **at = list; *at; at = &(*at)->next)
     if ((*at)->start == memory) {
-      in_use -= (*at)->bytes;
+      *freed = (*at)->bytes;
       release(at);
       return cudaSuccess;
     }
   return cudaErrorInvalidValue;
 }
 
+cudaError_t cudaFree(void *memory) {
+  size_t bytes = 0;
+  cudaError_t status = give_back("cudaFree", &allocations, memory, &bytes);
+  in_use -= bytes;
+  return status;
+}
+
+/* Memory of the host, which may touch it. */
+cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
+  if (shim_stops("cudaHostAlloc")) return last_status;
+  if (bytes > shim_machine.pinned) return last_status = cudaErrorMemoryAllocation;
+  *memory = allocate(&pinned, bytes, nullptr)->start;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *memory) {
+  size_t bytes;
+  return give_back("cudaFreeHost", &pinned, memory, &bytes);
+}
+
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
   *total = shim_machine.memory;
   *available = shim_machine.memory - in_use;
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  if (last_status != cudaSuccess) return last_status;
-  bool to_device = allocation_of(to, bytes), from_device = allocation_of(from, bytes);
-  if (to_device != (kind != cudaMemcpyDeviceToHost) || from_device != (kind != cudaMemcpyHostToDevice)) return cudaErrorInvalidValue;
-  shim_open_memory();
-  memmove(to, from, bytes);
-  shim_close_memory();
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
-  if (!allocation_of(to, bytes)) return cudaErrorInvalidValue;
-  shim_open_memory();
-  memset(to, value, bytes);
-  shim_close_memory();
   return cudaSuccess;
 }
 
@@ -261,6 +264,8 @@ const char *cudaGetErrorString(cudaError_t status) {
   case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
   case cudaErrorNoDevice: return "no CUDA-capable device is detected";
   case cudaErrorLaunchFailure: return "unspecified launch failure";
+  case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+  case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
   }
   return "unknown error";
 }
@@ -282,11 +287,3 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrComputeCapabilityMajor ? shim_machine.major : shim_machine.minor;
   return cudaSuccess;
 }
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-  static struct shim_stream only;
-  *stream = &only;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return last_status; }

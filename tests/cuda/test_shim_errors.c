@@ -3,7 +3,8 @@
 #include "cuda/device.h"
 #include "cuda/shim_control.h"
 
-static const struct shim_machine sound = {.devices = 1, .driver = 13000, .runtime = 13000, .major = 9, .memory = (size_t)4 << 30};
+static const struct shim_machine sound = {
+    .devices = 1, .driver = 13000, .runtime = 13000, .major = 9, .memory = (size_t)4 << 30, .pinned = (size_t)4 << 30};
 
 static void is_refused(struct shim_machine machine, int device, const char *words) {
   struct error err = {0};

@@ -79,10 +79,20 @@ static void a_run_goes_through_the_libraries(void **state) {
   ends_with("cuda: GPU 0: linear_forward: unspecified launch failure", "EDIY_SHIM_REFUSE=cublas EDIY_SHIM_AFTER=3 " CUBLAS " out=no2");
 }
 
+/* Their calls can be recorded: with the graph of a step and where none can be made, the checkpoints are the same bytes. */
+static void a_graph_of_library_calls_has_their_bits(void **state) {
+  (void)state;
+#define THREE "data=../s/train cuda.gemm=cublas out=run stop=3 warmup=1 epochs=3"
+  assert_runs("mkdir graph plain && cd graph && " CUDNN " " THREE);
+  const struct outcome *o = assert_runs("cd plain && EDIY_SHIM_REFUSE=graph " CUDNN " " THREE);
+  assert_non_null(strstr(o->err, "cuda.graph: a step cannot be recorded"));
+  assert_runs("cmp graph/run/checkpoint-00000003.safetensors plain/run/checkpoint-00000003.safetensors");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_library_that_is_not_there_is_named), cmocka_unit_test(another_library_is_not_taken_for_it),
       cmocka_unit_test(a_library_that_does_not_open_says_why), cmocka_unit_test(a_library_that_fails_ends_the_run_with_its_operation),
-      cmocka_unit_test(a_run_goes_through_the_libraries)};
+      cmocka_unit_test(a_run_goes_through_the_libraries), cmocka_unit_test(a_graph_of_library_calls_has_their_bits)};
   return cmocka_run_group_tests_name("cuda libraries in programs on the shim", tests, enter, program_leave);
 }

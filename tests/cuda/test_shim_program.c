@@ -71,6 +71,12 @@ static void too_little_gpu_memory_names_what_fits(void **state) {
 static void a_failing_gpu_leaves_the_last_checkpoint(void **state) {
   (void)state;
   ends_with("cuda: GPU 0: loss_byol: unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
+            "EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=lost backend=cuda cuda.graph=no");
+  assert_runs("test -e lost/checkpoint-00000002.safetensors && test ! -e lost/checkpoint-00000003.safetensors && rm -r lost");
+  /* in a graph it fails when it runs: whichever call comes next hears of it */
+  ends_with(": unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
+            "EDIY_SHIM_ORDER=late EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=late backend=cuda");
+  ends_with(": unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
             "EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=lost backend=cuda");
   assert_runs("test -e lost/checkpoint-00000002.safetensors && test ! -e lost/checkpoint-00000003.safetensors");
   assert_int_equal(program_lines(assert_runs("cat lost/log.jsonl")->out), 2);

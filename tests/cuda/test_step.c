@@ -69,7 +69,7 @@ static void step(const struct backend *b, const struct model_config *config, str
       free(pixel);
     }
     const real *const views[2] = {memory[0], memory[1]};
-    model_set_draws(m, &draws);
+    model_set_draws(m, &draws, false);
     model_accumulate(m, views, 1.0 / MICRO_BATCHES, NULL);
     r->losses = model_sums(m).last;
     for (int v = 0; v < 2; v++) b->release(memory[v], (size_t)pixels * sizeof(real));

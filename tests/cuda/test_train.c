@@ -3,85 +3,22 @@
  * (moved.h), tensor by tensor, in the largest element. */
 #include <float.h>
 
-#include "image/image.h"
-#include "train/backends.h"
-#include "train/folder.h"
-#include "train/trainer.h"
-
 #include "cuda/moved.h"
+#include "cuda/runs.h"
 
-enum { IMAGES = 12, STEPS = 3, DRAWS = 4 }; /* batch 4, one epoch */
-
-static char folder[FOLDER_PATH];
+enum { STEPS = 3, DRAWS = 4 };
 
 /* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
 
-/* In the place of the library's (the linker takes this one): what stands for the reference is chosen by the tests. */
-static const struct backend *reference_now;
-const struct backend *backend_open(const struct backend_options *options, struct error *err) {
-  return options->backend == BACKEND_CUDA ? backend_cuda(0, NULL, err) : reference_now;
-}
-
-static void run_on(const struct backend *reference, const char *out, const char *extra) {
-  char text[24][FOLDER_PATH + 64], *argv[24];
-  int n = 0;
-  snprintf(text[n++], sizeof text[0], "data=%s/data", folder);
-  snprintf(text[n++], sizeof text[0], "out=%s/%s", folder, out);
-  static const char *const common[] = {"epochs=1",    "warmup=0",  "batch=4",   "backbone=small",     "stem=cifar",
-                                       "size=16",     "lr=4",      "tau0=0.9",  "projector.hidden=8", "projector.out=4",
-                                       "log.every=1", "threads=1", "workers=1", "checkpoint.every=1"};
-  for (size_t i = 0; i < sizeof common / sizeof common[0]; i++) snprintf(text[n++], sizeof text[0], "%s", common[i]);
-  for (const char *s = extra; *s;) { /* words */
-    size_t k = strcspn(s, " ");
-    if (strncmp(s, "teacher=", 8) == 0)
-      snprintf(text[n++], sizeof text[0], "teacher=%s/%.*s", folder, (int)k - 8, s + 8);
-    else
-      snprintf(text[n++], sizeof text[0], "%.*s", (int)k, s);
-    s += k + (s[k] == ' ');
-  }
-  for (int i = 0; i < n; i++) argv[i] = text[i];
-  static struct config c;
-  struct train_callbacks nobody = {0};
-  struct train_result result;
-  struct error err;
-  reference_now = reference;
-  if (!config_from_arguments(&c, n, argv, &err) || !train(&c, &nobody, &result, &err)) fail_msg("%s", err.text);
-}
-
-static void run(const char *out, const char *extra) { run_on(backend_reference(), out, extra); }
+static void run(const char *out, const char *extra) { runs_on(backend_reference(), out, extra); }
 
 static void copy(const char *from, const char *to) {
   char command[3 * FOLDER_PATH];
-  snprintf(command, sizeof command, "cp -r '%s/%s' '%s/%s'", folder, from, folder, to);
+  snprintf(command, sizeof command, "cp -r '%s/%s' '%s/%s'", runs_folder, from, runs_folder, to);
   if (system(command) != 0) abort();
 }
 
-static int setup(void **state) {
-  (void)state;
-  folder_make(folder);
-  for (int i = 0; i < IMAGES; i++) {
-    char name[32];
-    snprintf(name, sizeof name, "data/%02d.png", i);
-    folder_noise(folder, name, 20 + i % 3, 18 + i % 4, (uint32_t)i);
-  }
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  folder_remove(folder);
-  return 0;
-}
-
 /* ---- comparing ------------------------------------------------------------------------------------------------------------------------ */
-
-static void open_checkpoint(struct checkpoint *c, const char *out, int64_t step) {
-  char where[FOLDER_PATH + 64], path[CHECKPOINT_PATH];
-  struct error err;
-  snprintf(where, sizeof where, "%s/%s", folder, out);
-  checkpoint_path(where, step, path);
-  if (!checkpoint_open(c, path, &err)) fail_msg("%s", err.text); /* whole: the hash is looked at */
-}
 
 static double distance(const struct tensor *a, const struct tensor *b) {
   double most = 0;
@@ -106,7 +43,7 @@ static double allowed_of(const struct safetensors *expected, const struct checkp
  * the weights of the same layer. */
 static void check(const char *out, const struct safetensors *expected, const struct checkpoint gauge[DRAWS], int64_t step) {
   struct checkpoint c;
-  open_checkpoint(&c, out, step);
+  runs_checkpoint(&c, out, step);
   assert_int_equal(c.file.count, expected->count);
   for (int i = 0; i < expected->count; i++) {
     const char *name = expected->tensor[i].name, *end = strstr(name, ".0.bias");
@@ -125,12 +62,12 @@ static void check(const char *out, const struct safetensors *expected, const str
 /* Checkpoint `step` of each of `outs` against the run `expected` of the reference; extra: what that run was started with. */
 static void check_all(const char *const *outs, int count, const char *extra, int64_t step) {
   struct checkpoint expected, gauge[DRAWS];
-  open_checkpoint(&expected, "reference", step);
+  runs_checkpoint(&expected, "reference", step);
   for (int d = 0; d < DRAWS; d++) {
     char out[32];
     snprintf(out, sizeof out, "moved%d", d);
-    run_on(backend_moved((uint32_t)d), out, extra);
-    open_checkpoint(&gauge[d], out, step);
+    runs_on(backend_moved((uint32_t)d), out, extra);
+    runs_checkpoint(&gauge[d], out, step);
   }
   for (int i = 0; i < count; i++) check(outs[i], &expected.file, gauge, step);
   for (int d = 0; d < DRAWS; d++) checkpoint_close(&gauge[d]);
@@ -140,7 +77,7 @@ static void check_all(const char *const *outs, int count, const char *extra, int
 /* The numbers of the last line of the log. */
 static void read_log(const char *out, double *loss, double *diagnostic) {
   char path[FOLDER_PATH + 64], line[2048], last[2048] = "";
-  snprintf(path, sizeof path, "%s/%s/log.jsonl", folder, out);
+  snprintf(path, sizeof path, "%s/%s/log.jsonl", runs_folder, out);
   FILE *f = fopen(path, "r");
   while (f && fgets(line, sizeof line, f)) memcpy(last, line, sizeof last);
   if (f) fclose(f);
@@ -175,8 +112,8 @@ static void runs_agree_and_go_on_on_the_other_backend(void **state) {
   struct safetensors backbone;
   struct error err;
   char path[FOLDER_PATH + 64];
-  open_checkpoint(&last, "there", STEPS);
-  snprintf(path, sizeof path, "%s/there/backbone.safetensors", folder);
+  runs_checkpoint(&last, "there", STEPS);
+  snprintf(path, sizeof path, "%s/there/backbone.safetensors", runs_folder);
   if (!safetensors_open(&backbone, path, &err)) fail_msg("%s", err.text);
   const struct tensor *a = safetensors_find(&last.file, "online.layer4.0.conv2.weight"),
                       *b = safetensors_find(&backbone, "layer4.0.conv2.weight");
@@ -192,8 +129,8 @@ static void a_run_with_drawn_regions_agrees(void **state) {
   device_backend();
   static const char drawn[] = "accumulate=2 sampler=random rdem.negative=instance stop=1";
   char extra[128];
-  folder_remove(folder);
-  setup(NULL);
+  folder_remove(runs_folder);
+  runs_setup(NULL);
   run("reference", drawn);
   snprintf(extra, sizeof extra, "%s backend=cuda", drawn);
   run("there", extra);
@@ -204,5 +141,5 @@ static void a_run_with_drawn_regions_agrees(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(runs_agree_and_go_on_on_the_other_backend),
                                      cmocka_unit_test(a_run_with_drawn_regions_agrees)};
-  return cmocka_run_group_tests_name("cuda train", tests, setup, teardown);
+  return cmocka_run_group_tests_name("cuda train", tests, runs_setup, runs_teardown);
 }

@@ -62,7 +62,7 @@ static void fixture_free(struct fixture *f) {
 
 static struct losses accumulate(struct fixture *f, double share) {
   const real *const views[2] = {f->view[0], f->view[1]};
-  model_set_draws(&f->m, &f->draws);
+  model_set_draws(&f->m, &f->draws, false);
   model_accumulate(&f->m, views, share, NULL);
   return model_sums(&f->m).last;
 }
@@ -230,7 +230,7 @@ static void the_trace_sees_every_layer(void **state) {
   const struct trace trace = {see, &s};
   const real *const views[2] = {f.view[0], f.view[1]};
   model_zero_gradient(&f.m);
-  model_set_draws(&f.m, &f.draws);
+  model_set_draws(&f.m, &f.draws, false);
   model_accumulate(&f.m, views, 1, &trace);
   model_update(&f.m, 0.1, 0.9, &trace);
   int online = f.m.online.net.layers, parameters = 0, averaged = 0;

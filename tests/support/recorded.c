@@ -149,7 +149,7 @@ static void run_step(struct recording *r, struct model_f32 *m, const struct reco
     draw_micro_batch(r, m, o, d);
     struct step_draws draws = {.other = d->other};
     for (int v = 0; v < 2; v++) draws.diversity[v] = d->diversity[v], draws.invariance[v] = d->invariance[v];
-    model_set_draws_f32(m, &draws);
+    model_set_draws_f32(m, &draws, false);
     model_accumulate_f32(m, (const float *const[]){d->view[0], d->view[1]}, 1.0 / o->micro_batches, &trace);
   }
   r->micro = 0;

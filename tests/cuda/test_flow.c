@@ -1,0 +1,40 @@
+/* A training run has the same bits however its steps reach the GPU: operation by operation or as a graph; in one micro-batch or with copies
+ * under way while others are computed. */
+#include "cuda/runs.h"
+
+/* Learning rate and decay change from step to step, as does everything that is drawn: what a graph had kept of the step it was made in would
+ * show. Five steps, of which it repeats four. */
+#define CHANGING "backend=cuda size=8 epochs=2 warmup=1 tau0=0.5 stop=5 "
+
+static void a_graph_has_the_bits_of_its_operations(void **state) {
+  (void)state;
+  device_backend();
+  static const char *const kinds[] = {"lambda1=0 lambda2=0", "sampler=random rdem.negative=instance accumulate=2 region.predictor=mlp"};
+  for (int i = 0; i < 2; i++) {
+    char extra[256], graph[8], plain[8];
+    snprintf(graph, sizeof graph, "graph%d", i), snprintf(plain, sizeof plain, "plain%d", i);
+    snprintf(extra, sizeof extra, CHANGING "%s", kinds[i]);
+    runs_on(NULL, graph, extra);
+    assert_null(strstr(runs_said, "cannot be recorded"));
+    snprintf(extra, sizeof extra, CHANGING "cuda.graph=no %s", kinds[i]);
+    runs_on(NULL, plain, extra);
+    runs_agree(graph, plain, 5);
+  }
+}
+
+/* Stopped and begun again: what was sent ahead is sent anew. */
+static void a_run_in_two_parts_has_the_bits_of_one(void **state) {
+  (void)state;
+  device_backend();
+#define DRAWN CHANGING "sampler=random accumulate=2 "
+  runs_on(NULL, "whole", DRAWN);
+  runs_on(NULL, "parts", DRAWN "stop=2");
+  runs_on(NULL, "parts", DRAWN "data.ahead=5 workers=3");
+  runs_agree("whole", "parts", 5);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_graph_has_the_bits_of_its_operations),
+                                     cmocka_unit_test(a_run_in_two_parts_has_the_bits_of_one)};
+  return cmocka_run_group_tests_name("cuda flow", tests, runs_setup, runs_teardown);
+}
