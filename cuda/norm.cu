@@ -123,8 +123,8 @@ static void forward_train_by(const struct norm *g, const typename C::type *x, co
 template <class T>
 static void forward_train_as(const struct norm *g, const T *x, const T *residual, const float *gamma, const float *beta,
                              float *running_mean, float *running_var, T *y, double *mean, double *invstd, void *scratch) {
-  BY_PIECES(forward_train_by, T, together<T>(g, x, residual, y), g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd,
-            (double *)scratch);
+  BY_PIECES(forward_train_by, T, in_pieces<T>(g->c, x, residual, y), g, x, residual, gamma, beta, running_mean, running_var, y, mean,
+            invstd, (double *)scratch);
 }
 
 /* residual: null, or added before the ReLU. running_mean, running_var: updated. y, mean, invstd: overwritten. */
@@ -152,13 +152,13 @@ static void forward_eval_by(const struct norm *g, const typename C::type *x, con
 /* y: overwritten. */
 void cuda_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                             const real *running_mean, const real *running_var, real *y) {
-  BY_PIECES(forward_eval_by, float, together<float>(g, x, residual, y), g, x, residual, gamma, beta, running_mean, running_var, y);
+  BY_PIECES(forward_eval_by, float, in_pieces<float>(g->c, x, residual, y), g, x, residual, gamma, beta, running_mean, running_var, y);
 }
 
 /* x, residual, y: bf16. */
 void cuda_norm_forward_eval_bf16(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                                  const real *running_mean, const real *running_var, real *y) {
-  BY_PIECES(forward_eval_by, bf16, together<bf16>(g, x, residual, y), g, activations<bf16>(x), activations<bf16>(residual), gamma, beta,
+  BY_PIECES(forward_eval_by, bf16, in_pieces<bf16>(g->c, x, residual, y), g, activations<bf16>(x), activations<bf16>(residual), gamma, beta,
             running_mean, running_var, activations<bf16>(y));
 }
 
@@ -224,8 +224,8 @@ static void backward_train_by(const struct norm *g, const typename C::type *x, c
 template <class T>
 static void backward_train_as(const struct norm *g, const T *x, const T *y, const float *gamma, const double *mean, const double *invstd,
                               const T *dy, T *dx, T *dresidual, float *dgamma, float *dbeta, void *scratch) {
-  BY_PIECES(backward_train_by, T, together<T>(g, x, y, dy, dx, dresidual), g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta,
-            (double *)scratch);
+  BY_PIECES(backward_train_by, T, in_pieces<T>(g->c, x, y, dy, dx, dresidual), g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma,
+            dbeta, (double *)scratch);
 }
 
 /* dx: overwritten; may be dy. dresidual: null or overwritten. dgamma, dbeta: accumulated. y may be null without relu. */
@@ -258,7 +258,7 @@ template <class C> static void rank_moments_by(const struct norm *g, const typen
 }
 
 template <class T> static void rank_moments_as(const struct norm *g, const T *x, double *sums, void *scratch) {
-  BY_PIECES(rank_moments_by, T, together<T>(g, x), g, x, sums, (double *)scratch);
+  BY_PIECES(rank_moments_by, T, in_pieces<T>(g->c, x), g, x, sums, (double *)scratch);
 }
 
 template <class C>
@@ -274,14 +274,14 @@ static void rank_forward_by(const struct norm *g, int ranks, const double *sums,
 template <class T>
 static void rank_forward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *residual, const float *gamma,
                             const float *beta, float *running_mean, float *running_var, T *y, double *mean, double *invstd) {
-  BY_PIECES(rank_forward_by, T, together<T>(g, x, residual, y), g, ranks, sums, x, residual, gamma, beta, running_mean, running_var, y,
+  BY_PIECES(rank_forward_by, T, in_pieces<T>(g->c, x, residual, y), g, ranks, sums, x, residual, gamma, beta, running_mean, running_var, y,
             mean, invstd);
 }
 
 template <class T>
 static void rank_gradient_as(const struct norm *g, const T *x, const T *y, const double *mean, const double *invstd, const T *dy,
                              float *dgamma, float *dbeta, double *sums, void *scratch) {
-  BY_PIECES(take_gradient_sums, T, together<T>(g, x, y, dy), g, x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
+  BY_PIECES(take_gradient_sums, T, in_pieces<T>(g->c, x, y, dy), g, x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
   cuda_launched("norm_rank_gradient");
 }
 
@@ -291,7 +291,8 @@ static void rank_backward_as(const struct norm *g, int ranks, const double *sums
   double *joined = (double *)scratch;
   LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), g->c, (ptrdiff_t)ranks, sums, invstd, joined,
          (float *)nullptr, (float *)nullptr);
-  BY_PIECES(gradient, T, together<T>(g, x, y, dy, dx, dresidual), g, ranks * g->m, x, y, gamma, mean, invstd, joined, dy, dx, dresidual);
+  BY_PIECES(gradient, T, in_pieces<T>(g->c, x, y, dy, dx, dresidual), g, ranks * g->m, x, y, gamma, mean, invstd, joined, dy, dx,
+            dresidual);
   cuda_launched("norm_rank_backward");
 }
 

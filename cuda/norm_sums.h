@@ -17,16 +17,10 @@ enum {
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
-/* What a kernel works on: N neighbouring channels of T a thread, and fewer where it sums. */
-template <class T, int N> struct channels_of {
-  typedef T type;
-  enum { WIDE = N, SUM = N < SUM_CHANNELS ? N : (int)SUM_CHANNELS };
+/* A thread that sums has fewer channels than a piece. */
+template <class C> struct summed {
+  enum { CHANNELS = (int)C::WIDE < (int)SUM_CHANNELS ? (int)C::WIDE : (int)SUM_CHANNELS };
 };
-
-/* Whether 16 bytes of channels lie together in all of these (null: none). */
-template <class T, class... P> static bool together(const struct norm *g, const P *...p) {
-  return g->c % pieces_of<T>::NUMBERS == 0 && ((reinterpret_cast<uintptr_t>(p) % PIECE_BYTES == 0) && ...);
-}
 
 /* What sums are joined of, as in the reference: the chunks of a group, groups, or ranks. */
 struct parts {
@@ -70,17 +64,6 @@ __device__ static inline struct parts chunks_of(const struct norm_shape &g, ptrd
   return {count, g.rows, rows < most ? rows : most};
 }
 
-/* The form that the shape and the places in memory allow, all arguments handed on. */
-#define BY_PIECES(form, T, whole, ...)                                                                                                     \
-  do {                                                                                                                                     \
-    typedef channels_of<T, pieces_of<T>::NUMBERS> wide;                                                                                    \
-    typedef channels_of<T, 1> single;                                                                                                      \
-    if (whole)                                                                                                                             \
-      form<wide>(__VA_ARGS__);                                                                                                             \
-    else                                                                                                                                   \
-      form<single>(__VA_ARGS__);                                                                                                           \
-  } while (0)
-
 /* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
 
 /* What a thread knows of its channels of a chunk: sums of x - first and of its square. */
@@ -98,7 +81,7 @@ template <int N> struct moments {
 
 /* Sum over the rows of a chunk, and of squared differences from the mean of the chunk, in one pass (the reference says how). */
 template <class C> __global__ static void chunk_moments(struct norm_shape g, const typename C::type *x, double *scratch) {
-  enum { N = C::SUM };
+  enum { N = summed<C>::CHANNELS };
   typedef typename C::type T;
   ptrdiff_t i = item_of_thread(), across = g.c / N;
   if (i >= g.chunks * across) return;
@@ -157,7 +140,7 @@ __global__ static void join_moments(struct norm_shape g, struct parts parts, con
 
 /* Sums of the chunks and of the groups. */
 template <class C> static void take_moments(const struct norm_shape &g, const typename C::type *x, double *scratch) {
-  LAUNCH(chunk_moments<C>, blocks_for(g.chunks * (g.c / C::SUM)), dim3(BLOCK_THREADS), 0, cuda_stream(), g, x, scratch);
+  LAUNCH(chunk_moments<C>, blocks_for(g.chunks * (g.c / summed<C>::CHANNELS)), dim3(BLOCK_THREADS), 0, cuda_stream(), g, x, scratch);
   LAUNCH(group_moments, blocks_for(g.groups * g.c), dim3(BLOCK_THREADS), 0, cuda_stream(), g, scratch, group_sums(g, scratch));
 }
 
@@ -191,7 +174,7 @@ template <int N> struct gradient_sums {
 template <class C>
 __global__ static void chunk_gradient_sums(struct norm_shape g, const typename C::type *x, const typename C::type *y, const double *mean,
                                            const typename C::type *dy, double *scratch) {
-  enum { N = C::SUM, AT_ONCE = SUM_ROWS / 2 };
+  enum { N = summed<C>::CHANNELS, AT_ONCE = SUM_ROWS / 2 };
   ptrdiff_t i = item_of_thread(), across = g.c / N;
   if (i >= g.chunks * across) return;
   ptrdiff_t chunk = i / across, c = i % across * N, rows = chunk_rows(g, chunk), row = 0, from = chunk * g.rows * g.c + c;
@@ -246,7 +229,8 @@ static void take_gradient_sums(const struct norm *g, const typename C::type *x, 
                                double *scratch) {
   struct norm_shape s = shape_of(g);
   double *groups = group_sums(s, scratch);
-  LAUNCH(chunk_gradient_sums<C>, blocks_for(s.chunks * (s.c / C::SUM)), dim3(BLOCK_THREADS), 0, cuda_stream(), s, x, y, mean, dy, scratch);
+  LAUNCH(chunk_gradient_sums<C>, blocks_for(s.chunks * (s.c / summed<C>::CHANNELS)), dim3(BLOCK_THREADS), 0, cuda_stream(), s, x, y, mean,
+         dy, scratch);
   LAUNCH(group_gradient, blocks_for(s.groups * s.c), dim3(BLOCK_THREADS), 0, cuda_stream(), s, scratch, groups);
   LAUNCH(join_gradient, blocks_for(s.c), dim3(BLOCK_THREADS), 0, cuda_stream(), s.c, s.groups, groups, invstd, joined, dgamma, dbeta);
 }

@@ -73,6 +73,28 @@ template <int N, class T> __device__ static inline struct numbers<T, N> load_num
   }
 }
 
+/* What a kernel works on: N neighbouring channels of T a thread. */
+template <class T, int N> struct channels_of {
+  typedef T type;
+  enum { WIDE = N };
+};
+
+/* Whether a row of channels is whole pieces, and all of these tensors (null: none) begin where a piece may. */
+template <class T, class... P> static inline bool in_pieces(ptrdiff_t channels, const P *...p) {
+  return channels % pieces_of<T>::NUMBERS == 0 && ((reinterpret_cast<uintptr_t>(p) % PIECE_BYTES == 0) && ...);
+}
+
+/* form<channels_of<T, ...>> with the channels of a piece, or with one where that cannot be; the arguments are handed on. */
+#define BY_PIECES(form, T, whole, ...)                                                                                                     \
+  do {                                                                                                                                     \
+    typedef channels_of<T, pieces_of<T>::NUMBERS> wide;                                                                                    \
+    typedef channels_of<T, 1> single;                                                                                                      \
+    if (whole)                                                                                                                             \
+      form<wide>(__VA_ARGS__);                                                                                                             \
+    else                                                                                                                                   \
+      form<single>(__VA_ARGS__);                                                                                                           \
+  } while (0)
+
 /* Activations as the table hands them over, whose pointers are of real whatever is stored. */
 template <class T> static inline T *activations(float *x) { return (T *)x; }
 template <class T> static inline const T *activations(const float *x) { return (const T *)x; }
