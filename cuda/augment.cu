@@ -1,5 +1,5 @@
 /* Views of photographs. Twin of ref/image/augment.c, resize.c, colour.c and blur.c, with the same bits: weights in double by the same
- * expressions, sums in float over the taps in order (vertical first), means in double over the reference's eight partial sums.
+ * expressions, sums in float over the taps in order (vertical first), means in double by the reference's partial sums.
  *
  * Kernels take up to GROUP views at a time, blockIdx.z says which; each view has its own image, window and steps. The blur alone is launched
  * view by view: its weights need exp, and come from the host as arguments. */
@@ -9,7 +9,12 @@
 
 #include "cuda/runtime.h"
 
-enum { GROUP = 16, LANES = 8 /* of a mean, as in colour.c */, MOST_TAPS = 2 * (CUDA_AUGMENT_SIZE / 20) + 1 };
+enum {
+  GROUP = 16,
+  LANES = 8, /* of a mean, and pixels of which one is taken before it is added, as in colour.c */
+  MEAN_PIXELS = 256,
+  MOST_TAPS = 2 * (CUDA_AUGMENT_SIZE / 20) + 1
+};
 
 /* ---- what the kernels need of a view -------------------------------------------------------------------------------------------------- */
 
@@ -25,7 +30,7 @@ struct plan {
   struct axis rows, columns;
   float *row_weight, *column_weight, *between; /* in scratch: n_out x taps, n_out x taps, the image between two passes */
   int *row_first, *column_first;               /* n_out each */
-  double *mean;                                /* 3 */
+  double *mean;                                /* 3, and behind them as many sums for every MEAN_PIXELS pixels */
   float *y;
   double value[4]; /* of a jitter step */
   enum jitter_form form;
@@ -68,7 +73,7 @@ static struct plan plan_of(const struct augment_item *item, float *y, struct cut
   p.row_first = (int *)cut(c, v->size, sizeof(int)), p.column_first = (int *)cut(c, v->size, sizeof(int));
   p.between =
       (float *)cut(c, (ptrdiff_t)v->size * (v->width > v->size ? v->width : v->size) * 3, sizeof(float)); /* of resize, then of blur */
-  p.mean = (double *)cut(c, 3, sizeof(double));
+  p.mean = (double *)cut(c, 3 + 3 * (((ptrdiff_t)v->size * v->size + MEAN_PIXELS - 1) / MEAN_PIXELS), sizeof(double));
   p.y = y;
   p.value[JITTER_BRIGHTNESS] = v->brightness, p.value[JITTER_CONTRAST] = v->contrast;
   p.value[JITTER_SATURATION] = v->saturation, p.value[JITTER_HUE] = v->hue;
@@ -146,21 +151,27 @@ __global__ static void add_columns(struct group g) {
 
 /* ---- colour --------------------------------------------------------------------------------------------------------------------------- */
 
-/* The mean of each channel, of views whose step this is the contrast: 3 LANES threads, each every LANES-th pixel, joined in order. */
+/* The mean of each channel, of views whose step this is the contrast; a block a view. A thread takes LANES sums of some pixels of a channel, joined in
+ * order; then one thread a channel adds those of all pixels in order. */
 __global__ static void channel_means(struct group g, int step) {
-  SHARED(double, lane, [3 * LANES]);
   const struct plan &p = g.plan[blockIdx.z];
   if (p.form == JITTER_NONE || p.order[step] != JITTER_CONTRAST) return;
-  int k = (int)threadIdx.x, size = p.columns.n_out;
-  ptrdiff_t pixels = (ptrdiff_t)size * size;
-  double sum = 0;
-  for (ptrdiff_t i = k / 3; i < pixels; i += LANES) sum += (double)p.y[3 * i + k % 3];
-  lane[k] = sum;
+  int size = p.columns.n_out, pixels = size * size, parts = (pixels + MEAN_PIXELS - 1) / MEAN_PIXELS, thread = (int)threadIdx.x;
+  double *sums = p.mean + 3;
+  for (int t = thread; t < 3 * parts; t += BLOCK_THREADS) {
+    int first = t / 3 * MEAN_PIXELS, end = pixels - first < MEAN_PIXELS ? pixels : first + MEAN_PIXELS, i = first;
+    const float *x = p.y + t % 3;
+    double lane[LANES] = {}, sum = 0;
+    for (; i + LANES <= end; i += LANES) UNROLL for (int l = 0; l < LANES; l++) lane[l] += (double)x[3 * (i + l)];
+    UNROLL for (int l = 0; l < LANES; l++) if (i + l < end) lane[l] += (double)x[3 * (i + l)];
+    UNROLL for (int l = 0; l < LANES; l++) sum += lane[l];
+    sums[t] = sum;
+  }
   __syncthreads();
-  if (k >= 3) return;
+  if (thread >= 3) return;
   double mean = 0;
-  for (int l = 0; l < LANES; l++) mean += lane[3 * l + k];
-  p.mean[k] = mean / (double)pixels;
+  for (int part = 0; part < parts; part++) mean += sums[3 * part + thread];
+  p.mean[thread] = mean / (double)pixels;
 }
 
 /* ITU-R BT.601 luma, four digits. */
@@ -296,7 +307,7 @@ static void apply_group(int views, const struct augment_item *item, float *y, vo
   LAUNCH(add_rows, blocks_of((ptrdiff_t)widest * 3, size, views), threads, 0, cuda_stream(), g);
   LAUNCH(add_columns, each_pixel, threads, 0, cuda_stream(), g);
   for (int step = 0; step < 4; step++) {
-    LAUNCH(channel_means, dim3(1, 1, (unsigned)views), dim3(3 * LANES), 0, cuda_stream(), g, step);
+    LAUNCH(channel_means, dim3(1, 1, (unsigned)views), threads, 0, cuda_stream(), g, step);
     LAUNCH(jitter, each_pixel, threads, 0, cuda_stream(), g, step);
   }
   for (int i = 0; i < views; i++)

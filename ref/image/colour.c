@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "base/size.h"
 #include "image/augment.h"
 
 /* ITU-R BT.601 luma, four digits, as the paper, BYOL and torchvision have it. */
@@ -40,19 +41,23 @@ void augment_normalise(ptrdiff_t pixels, real *x) {
 /* Pixels summed side by side: 3 LANES numbers fill whole vectors. */
 enum { LANES = 8 };
 
-/* The mean of each channel: LANES sums in double of every LANES-th pixel, joined in order. */
+/* Pixels whose sum is taken before it is added to those of the pixels before: a GPU takes the sums of an image side by side. */
+enum { MEAN_PIXELS = 256 };
+
+/* The mean of each channel: of every MEAN_PIXELS pixels LANES sums in double of every LANES-th, joined in order; and these in order. */
 static void channel_means(ptrdiff_t pixels, const real *x, double mean[3]) {
-  double sum[3 * LANES] = {0};
-  ptrdiff_t i = 0;
-  for (; i + LANES <= pixels; i += LANES)
-    for (int k = 0; k < 3 * LANES; k++) sum[k] += (double)x[3 * i + k];
-  for (int k = 0; i < pixels; i++)
-    for (int c = 0; c < 3; c++) sum[k++] += (double)x[3 * i + c];
-  for (int c = 0; c < 3; c++) {
-    mean[c] = 0;
-    for (int k = 0; k < LANES; k++) mean[c] += sum[3 * k + c];
-    mean[c] /= (double)pixels;
+  for (int c = 0; c < 3; c++) mean[c] = 0;
+  for (ptrdiff_t first = 0; first < pixels; first += MEAN_PIXELS) {
+    double sum[3 * LANES] = {0}, joined[3] = {0};
+    ptrdiff_t i = first, end = size_min(first + MEAN_PIXELS, pixels);
+    for (; i + LANES <= end; i += LANES)
+      for (int k = 0; k < 3 * LANES; k++) sum[k] += (double)x[3 * i + k];
+    for (int k = 0; i < end; i++)
+      for (int c = 0; c < 3; c++) sum[k++] += (double)x[3 * i + c];
+    for (int k = 0; k < 3 * LANES; k++) joined[k % 3] += sum[k];
+    for (int c = 0; c < 3; c++) mean[c] += joined[c];
   }
+  for (int c = 0; c < 3; c++) mean[c] /= (double)pixels;
 }
 
 /* x = clip(v x + add[c]). */
