@@ -7,6 +7,11 @@
 #include "cuda/shared.h"
 #include "cuda/tensor_gemm.h"
 
+/* Whether a patch of so many rows, columns and channels can be brought in pieces of T (tensor_operand.h). */
+template <class T> static bool is_whole_patch(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t channels, ptrdiff_t width) {
+  return channels % depth_of<T>::PIECE == 0 && rows * columns <= MOST_TAPS && rows * width <= INT32_MAX / channels;
+}
+
 /* ---- forward ---------------------------------------------------------------------------------------------------------------- */
 
 /* y (positions x K) = patches of x (positions x RSC) times w^T (RSC x K), plus bias. */
@@ -30,8 +35,8 @@ template <class T> static void conv_forward_tensor(const struct conv *g, const T
   p.a.positions = p.rows, p.a.stride = (int)g->stride, p.a.up = p.a.left = -(int)g->pad;
   p.a.position = {(int)g->p, (int)g->q}, p.a.tap = {(int)g->s, (int)g->c}, p.a.tap_rows = (int)g->r;
   p.b = {p.columns, p.depth};
-  bool whole = g->c % depth_of<T>::PIECE == 0;
-  tensor_launch(p, tensor_tile_for(p.rows, p.columns, 1), 1, whole && is_whole(x), whole && is_whole(w), x, w, bias, y);
+  bool a_whole = is_whole_patch<T>(g->r, g->s, g->c, g->w) && is_whole(x), b_whole = g->c % depth_of<T>::PIECE == 0 && is_whole(w);
+  tensor_launch(p, tensor_tile_for(p.rows, p.columns, 1), 1, a_whole, b_whole, x, w, bias, y);
 }
 
 /* ---- backward data ---------------------------------------------------------------------------------------------------------- */
@@ -66,7 +71,8 @@ template <class T> static void conv_backward_data_tensor(const struct conv *g, c
   p.accumulate = accumulate, p.columns = (int)g->c, p.stride = (int)g->stride, p.height = (int)g->h, p.width = (int)g->w;
   p.a.height = (int)g->p, p.a.width = (int)g->q, p.a.channels = (int)g->k, p.a.stride = 1;
   p.b.indices = p.columns, p.b.kernel_r = (int)g->r, p.b.kernel_s = (int)g->s, p.b.stride = p.stride;
-  bool a_whole = g->k % depth_of<T>::PIECE == 0 && is_whole(dy), b_whole = g->c % depth_of<T>::PIECE == 0 && is_whole(w);
+  bool a_whole = is_whole_patch<T>(g->r, g->s, g->k, g->q) && is_whole(dy);
+  bool b_whole = g->c % depth_of<T>::PIECE == 0 && is_whole(w);
   for (int phase = 0; phase < p.stride * p.stride; phase++) {
     p.up = phase / p.stride, p.left = phase % p.stride;
     p.b.r = (p.up + pad) % p.stride, p.b.s = (p.left + pad) % p.stride;
@@ -131,12 +137,12 @@ static size_t conv_scratch_tensor(const struct conv *g) {
 template <class T> static void conv_backward_weights_tensor(const struct conv *g, const T *x, const T *dy, float *dw, void *scratch) {
   struct tensor_backward_weights<T> p = {};
   struct tensor_cut cut = tensor_cut_of(g);
-  p.rows = p.a.indices = (int)g->k, p.columns = p.b.indices = (int)(g->r * g->s * g->c);
+  p.rows = p.a.indices = (int)g->k, p.columns = (int)(g->r * g->s * g->c);
   p.depth = (int)(g->n * g->p * g->q), p.chunk = cut.chunk, p.accumulate = cut.chunks == 1;
   p.b.height = (int)g->h, p.b.width = (int)g->w, p.b.channels = (int)g->c, p.b.stride = (int)g->stride, p.b.pad = (int)g->pad;
   p.b.position = {(int)g->p, (int)g->q}, p.b.tap = {(int)g->s, (int)g->c};
   bool joined = cut.chunks > 1, a_whole = g->k % depth_of<T>::PIECE == 0 && is_whole(dy),
-       b_whole = g->c % depth_of<T>::PIECE == 0 && is_whole(x);
+       b_whole = is_whole_patch<T>(g->r, g->s, g->c, g->w) && is_whole(x);
   tensor_launch(p, cut.tile, cut.chunks, a_whole, b_whole, dy, x, (const float *)nullptr, joined ? (float *)scratch : dw);
   if (joined) join_partials_launch((ptrdiff_t)p.rows * p.columns, cut.chunks, (const float *)scratch, dw);
 }

@@ -44,7 +44,12 @@ template <class P, int ROWS, int COLUMNS, bool A_WHOLE, bool B_WHOLE> struct til
     ACROSS = COLUMNS / 2,
     STAGE_BYTES = (ROWS + COLUMNS) * SLAB_BYTES,
     SHARED_BYTES = STAGES * STAGE_BYTES,
-    PITCH = COLUMNS + STAGED_SKEW
+    PITCH = COLUMNS + STAGED_SKEW,
+    IS_WHOLE = A_WHOLE && B_WHOLE,
+    MANY_REGISTERS = ROWS * COLUMNS == 128 * 128 || !IS_WHOLE,
+    BLOCKS = MANY_REGISTERS ? 2
+             : ROWS == 128  ? 3
+                            : 4 /* on a multiprocessor at a time, for which its 64 Ki registers are enough */
   };
   static_assert(DOWN * PITCH * (int)sizeof(float) <= SHARED_BYTES, "half a tile of results fits where the stages were");
   P p;
@@ -58,40 +63,45 @@ __device__ static inline void multiply_step(float (&sum)[M][N][4], const unsigne
   typedef typename K::number number;
   const unsigned char *tile_b = stage + K::TILE_ROWS * SLAB_BYTES;
   uint32_t a[M][4], b[N][2];
-  UNROLL for (int i = 0; i < M; i++) fragment<number, K::TILE_ROWS, K::a_operand::ALONG>::of_a(a[i], stage, down + 16 * i, step, lane);
+  UNROLL for (int i = 0; i < M; i++) fragment<number, K::TILE_ROWS, K::a_operand::ALONG>::of_a(a[i], stage, down, i, step, lane);
   UNROLL for (int j = 0; j < N; j += 2) {
     uint32_t two[4];
-    fragment<number, K::TILE_COLUMNS, K::b_operand::ALONG>::of_b(two, tile_b, right + 8 * j, step, lane);
+    fragment<number, K::TILE_COLUMNS, K::b_operand::ALONG>::of_b(two, tile_b, right, j / 2, step, lane);
     b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
   }
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) mma<number>(sum[i][j], a[i], b[j]);
 }
 
-/* A piece of a row of C from its float sums, of which only `there` lie within C. */
-template <class R, int PIECE>
-__device__ static inline void store_piece(const float *sum, int there, bool whole, const float *bias, bool accumulate, R *at) {
+/* A piece of a row of C, of 16 bytes, from its float sums. */
+template <class R, int PIECE> __device__ static inline void store_whole(const float *sum, const float *bias, bool accumulate, R *at) {
+  struct piece p;
+  float y[PIECE];
   R x[PIECE];
-  if (whole && accumulate) {
-    struct piece before = *reinterpret_cast<const struct piece *>(at);
-    memcpy(x, before.word, sizeof x);
+  UNROLL for (int i = 0; i < PIECE / 4; i++) {
+    p = reinterpret_cast<const struct piece *>(sum)[i];
+    memcpy(y + 4 * i, p.word, sizeof p.word);
   }
-  UNROLL for (int e = 0; e < PIECE; e++) {
-    if (e >= there) continue;
+  UNROLL for (int e = 0; bias && e < PIECE; e++) y[e] += bias[e];
+  if (accumulate) {
+    p = *reinterpret_cast<const struct piece *>(at);
+    memcpy(x, p.word, sizeof x);
+    UNROLL for (int e = 0; e < PIECE; e++) y[e] += widen(x[e]);
+  }
+  *reinterpret_cast<struct piece *>(at) = packed(y);
+}
+
+/* The same where there are fewer numbers, or the address is no multiple of 16. */
+template <class R> __device__ static inline void store_each(const float *sum, int numbers, const float *bias, bool accumulate, R *at) {
+  for (int e = 0; e < numbers; e++) {
     float y = sum[e];
     if (bias) y += bias[e];
-    if (accumulate) y += widen(whole ? x[e] : at[e]);
-    x[e] = narrow<R>(y);
-    if (!whole) at[e] = x[e];
-  }
-  if (whole) {
-    struct piece after;
-    memcpy(after.word, x, sizeof x);
-    *reinterpret_cast<struct piece *>(at) = after;
+    if (accumulate) y += widen(at[e]);
+    at[e] = narrow<R>(y);
   }
 }
 
 template <class K>
-__global__ static void __launch_bounds__(TENSOR_THREADS)
+__global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
     tensor_gemm(K k, const typename K::a_operand::M *a, const typename K::b_operand::M *b, const float *bias, typename K::result *c) {
   enum { M = K::DOWN / 16, N = K::ACROSS / 8, PIECE = PIECE_BYTES / (int)sizeof(typename K::result), IN_ROW = K::TILE_COLUMNS / PIECE };
   SHARED_OF_LAUNCH(shared);
@@ -103,15 +113,14 @@ __global__ static void __launch_bounds__(TENSOR_THREADS)
   float sum[M][N][4] = {};
   typename K::a_operand from_a;
   typename K::b_operand from_b;
-  from_a.place.begin(k.p.a, top, first, last, thread);
-  from_b.place.begin(k.p.b, left, first, last, thread);
+  from_a.begin(k.p.a, a, top, first, last, thread);
+  from_b.begin(k.p.b, b, left, first, last, thread);
 
-  /* Slabs behind the last are zeros: nothing is read for them, and the loop has no branch in it. */
   for (int slab = 0; slab < STAGES - 1; slab++) {
     unsigned char *stage = shared + slab * K::STAGE_BYTES;
-    UNROLL for (int step = 0; step < STEPS; step++) {
-      from_a.begin_part(k.p.a, a, stage, step, thread);
-      from_b.begin_part(k.p.b, b, stage + K::TILE_ROWS * SLAB_BYTES, step, thread);
+    UNROLL for (int step = 0; slab < slabs && step < STEPS; step++) {
+      from_a.begin_part(k.p.a, stage, step, thread);
+      from_b.begin_part(k.p.b, stage + K::TILE_ROWS * SLAB_BYTES, step, thread);
       from_a.finish_part(stage, step, thread);
       from_b.finish_part(stage + K::TILE_ROWS * SLAB_BYTES, step, thread);
     }
@@ -123,12 +132,19 @@ __global__ static void __launch_bounds__(TENSOR_THREADS)
     __syncthreads();
     const unsigned char *stage = shared + at;
     unsigned char *ahead = shared + (at == 0 ? K::SHARED_BYTES : at) - K::STAGE_BYTES;
+    /* Slabs behind the last are zeros, for which nothing is read: no branch keeps the multiplications of a step from hiding what else it does. What is
+     * gathered takes longer than a branch. */
+    const bool more = K::IS_WHOLE || slab + STAGES - 1 < slabs;
     UNROLL for (int step = 0; step < STEPS; step++) {
-      from_a.begin_part(k.p.a, a, ahead, step, thread);
-      from_b.begin_part(k.p.b, b, ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
+      if (more) {
+        from_a.begin_part(k.p.a, ahead, step, thread);
+        from_b.begin_part(k.p.b, ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
+      }
       multiply_step<K>(sum, stage, step, down, right, lane);
-      from_a.finish_part(ahead, step, thread);
-      from_b.finish_part(ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
+      if (more) {
+        from_a.finish_part(ahead, step, thread);
+        from_b.finish_part(ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
+      }
     }
     commit_copies();
     at = at + K::STAGE_BYTES == K::SHARED_BYTES ? 0 : at + K::STAGE_BYTES;
@@ -147,8 +163,12 @@ __global__ static void __launch_bounds__(TENSOR_THREADS)
     for (int e = thread; e < K::DOWN * IN_ROW; e += TENSOR_THREADS) {
       int in_row = e % IN_ROW * PIECE, row = top + half * K::DOWN + e / IN_ROW, there = k.p.columns - left - in_row;
       if (row >= k.p.rows || there <= 0) continue;
-      store_piece<typename K::result, PIECE>(staged + e / IN_ROW * K::PITCH + in_row, there, k.whole_results,
-                                             bias ? bias + left + in_row : bias, k.p.accumulate, c + k.p.row_at(row, part) + left + in_row);
+      const float *sums = staged + e / IN_ROW * K::PITCH + in_row, *biases = bias ? bias + left + in_row : bias;
+      typename K::result *results = c + k.p.row_at(row, part) + left + in_row;
+      if (k.whole_results)
+        store_whole<typename K::result, PIECE>(sums, biases, k.p.accumulate, results);
+      else
+        store_each(sums, there < PIECE ? there : PIECE, biases, k.p.accumulate, results);
     }
   }
 }

@@ -38,10 +38,11 @@ __device__ static inline int along_at(int index, int in_depth) {
 }
 
 /* Byte of a piece in an across tile. Rows are whole multiples of 128 bytes. ldmatrix reads eight depths of a piece of bf16; floats are read one
- * by one, four depths of two neighbouring pieces at a time. */
-template <class T, int TILE> __device__ static inline int across_at(int depth, int in_index) {
+ * by one, four depths of two neighbouring pieces at a time. The place is in_index + fixed, two numbers without a common bit; with a `fixed` that the compiler
+ * knows, all but a few places of a thread are one place and a constant. */
+template <class T, int TILE> __device__ static inline int across_at(int depth, int in_index, int fixed) {
   int twist = sizeof(T) == sizeof(float) ? depth % 4 * 2 : depth % 8;
-  return depth * TILE * (int)sizeof(T) + (in_index ^ twist) * PIECE_BYTES;
+  return depth * TILE * (int)sizeof(T) + ((in_index ^ twist ^ (fixed & 7)) + (fixed & ~7)) * PIECE_BYTES;
 }
 
 __device__ static inline uint32_t tf32_of_bits(uint32_t bits) {
@@ -50,39 +51,45 @@ __device__ static inline uint32_t tf32_of_bits(uint32_t bits) {
   return tf32_of(x);
 }
 
-/* Registers from one step of a slab, of 16 rows of A from `first` on, or of 16 columns of B. ALONG: how the tile lies. */
+/* Registers from one step of a slab, of A's rows first + 16 i to first + 16 i + 15, or of as many columns of B; first is a warp's, and a multiple of
+ * 32. ALONG: how the tile lies. */
 template <class T, int TILE, bool ALONG> struct fragment {
+  enum { PIECE = depth_of<T>::PIECE, IN_SIXTEEN = 16 / PIECE, IN_EIGHT = 8 / PIECE };
+
   /* r: a[0..3] of the 16 rows. */
-  __device__ static void of_a(uint32_t (&r)[4], const unsigned char *tile, int first, int step, int lane) {
-    take(r, tile, first + lane % 16, step * 2 + lane / 16, step * 16 + lane / 16 * 8 + lane % 8, first / 8 + lane / 8 % 2);
-    for (int i = 0; !ALONG && sizeof(T) == sizeof(float) && i < 4; i++)
-      r[i] = word(tile, step * 8 + i / 2 * 4 + lane % 4, first + i % 2 * 8 + lane / 4);
+  __device__ static void of_a(uint32_t (&r)[4], const unsigned char *tile, int first, int i, int step, int lane) {
+    if (ALONG)
+      load_matrices(r, tile + along_at(first + lane % 16, step * 2 + lane / 16) + i * 16 * SLAB_BYTES);
+    else if (sizeof(T) != sizeof(float))
+      load_matrices_transposed(
+          r, tile + across_at<T, TILE>(step * 16 + lane / 16 * 8 + lane % 8, first / PIECE + lane / 8 % 2, i * IN_SIXTEEN));
+    else
+      UNROLL for (int e = 0; e < 4; e++) r[e] =
+          word(tile, step * 8 + e / 2 * 4 + lane % 4, first, i * IN_SIXTEEN + e % 2 * IN_EIGHT, lane / 4);
     round(r);
   }
 
   /* r: b[0..1] of the first eight columns, b[0..1] of the others. */
-  __device__ static void of_b(uint32_t (&r)[4], const unsigned char *tile, int first, int step, int lane) {
-    take(r, tile, first + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2, step * 16 + lane % 16, first / 8 + lane / 16);
-    for (int i = 0; !ALONG && sizeof(T) == sizeof(float) && i < 4; i++)
-      r[i] = word(tile, step * 8 + i % 2 * 4 + lane % 4, first + i / 2 * 8 + lane / 4);
+  __device__ static void of_b(uint32_t (&r)[4], const unsigned char *tile, int first, int i, int step, int lane) {
+    if (ALONG)
+      load_matrices(r, tile + along_at(first + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2) + i * 16 * SLAB_BYTES);
+    else if (sizeof(T) != sizeof(float))
+      load_matrices_transposed(r, tile + across_at<T, TILE>(step * 16 + lane % 16, first / PIECE + lane / 16, i * IN_SIXTEEN));
+    else
+      UNROLL for (int e = 0; e < 4; e++) r[e] =
+          word(tile, step * 8 + e % 2 * 4 + lane % 4, first, i * IN_SIXTEEN + e / 2 * IN_EIGHT, lane / 4);
     round(r);
   }
 
 private:
-  /* By ldmatrix, where that does it: the lane's row of a matrix is a piece at this index and depth of an along tile, or at this depth and index of an
-   * across tile. */
-  __device__ static void take(uint32_t (&r)[4], const unsigned char *tile, int index, int in_depth, int depth, int in_index) {
-    if (ALONG) load_matrices(r, tile + along_at(index, in_depth));
-    if (!ALONG && sizeof(T) != sizeof(float)) load_matrices_transposed(r, tile + across_at<T, TILE>(depth, in_index));
-  }
-
-  /* One float of an across tile: ldmatrix transposes elements of 16 bits only. */
-  __device__ static uint32_t word(const unsigned char *tile, int depth, int index) {
-    return reinterpret_cast<const uint32_t *>(tile + across_at<T, TILE>(depth, index / 4))[index % 4];
+  /* One float of an across tile, `in_eight` behind the piece: ldmatrix transposes elements of 16 bits only. */
+  __device__ static uint32_t word(const unsigned char *tile, int depth, int first, int fixed, int in_eight) {
+    const unsigned char *at = tile + across_at<T, TILE>(depth, first / PIECE + in_eight / PIECE, fixed);
+    return reinterpret_cast<const uint32_t *>(at)[in_eight % PIECE];
   }
 
   __device__ static void round(uint32_t (&r)[4]) {
-    for (int i = 0; sizeof(T) == sizeof(float) && i < 4; i++) r[i] = tf32_of_bits(r[i]);
+    UNROLL for (int i = 0; sizeof(T) == sizeof(float) && i < 4; i++) r[i] = tf32_of_bits(r[i]);
   }
 };
 

@@ -27,7 +27,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define UNROLL
 /* Every SHARED of a kernel is an allocation of its own, found by the address of a variable of its own. */
 #define SHARED(type, name, dimensions)                                                                                                     \

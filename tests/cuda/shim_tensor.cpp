@@ -160,7 +160,7 @@ static int in_flight; /* of all threads */
 
 void copy_async(void *shared, const void *global, bool present) {
   struct flight *f = &flight[shim_thread()];
-  if (!is_piece("copy_async", shared, true, false) || !is_piece("copy_async", global, false, present)) return;
+  if (!is_piece("copy_async", shared, true, false) || (present && !is_piece("copy_async", global, false, true))) return;
   if (f->copies == MOST_COPIES) {
     shim_note("copy_async: more than %d copies of a thread in flight", MOST_COPIES);
     return;

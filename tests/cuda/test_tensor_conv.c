@@ -22,6 +22,7 @@ static const struct {
     {2, 4, 3, 24, 9, 3, 3, 1, 2, "more padding than the kernel needs"},
     {4, 20, 20, 8, 8, 3, 3, 1, 1, "three chunks of positions"},
     {1, 30, 40, 1, 3, 3, 3, 1, 1, "two chunks, gathered"},
+    {1, 6, 7, 8, 8, 5, 6, 1, 2, "almost as many taps as bits, and the next slabs' are behind the last"},
     {2, 11, 13, 72, 72, 1, 1, 1, 0, "a large tile of dw over more than a ring of slabs"},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], SEVERAL_CHUNKS = 12 };
