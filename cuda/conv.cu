@@ -1,5 +1,6 @@
 /* Convolution as three implicit matrix products (gemm.h): nothing is gathered in memory, the loads of a tile find each element of a patch
  * where it is. Twin of ref/op/conv.c. */
+#include "cuda/affine.h"
 #include "cuda/gemm.h"
 #include "cuda/shared.h"
 
@@ -47,6 +48,28 @@ void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real 
   struct forward_product p = {shape, shape.n * shape.p * shape.q, shape.k, 0, shape.r * shape.s * shape.c};
   gemm_launch(p, p.rows, p.columns, 1, x, w, y);
   cuda_launched("conv_forward");
+}
+
+/* The same, and a norm in evaluation behind it. */
+struct forward_norm_product : forward_product {
+  struct following_norm<float> norm;
+
+  __device__ void store(float *y, int position, int k, float sum) const {
+    ptrdiff_t at = (ptrdiff_t)position * columns + k;
+    y[at] = normalised(norm.channel[k], sum, norm.residual, norm.residual ? norm.residual[at] : 0.0f, norm.relu);
+  }
+};
+
+/* y: overwritten; may not be the residual. The bits of cuda_conv_forward and cuda_norm_forward_eval, one after the other. */
+void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                 const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                 void *scratch) {
+  struct conv_shape shape = shape_of(g);
+  struct forward_norm_product p = {};
+  p.g = shape, p.rows = shape.n * shape.p * shape.q, p.columns = shape.k, p.last = shape.r * shape.s * shape.c;
+  p.norm = following_norm_of(n, residual, gamma, beta, running_mean, running_var, scratch);
+  gemm_launch(p, p.rows, p.columns, 1, x, w, y);
+  cuda_launched("conv_norm_forward_eval");
 }
 
 /* ---- backward data ---------------------------------------------------------------------------------------------------------- */
@@ -137,10 +160,12 @@ struct backward_weights_product {
   }
 };
 
-/* Only backward weights needs any: its partial dw. */
+/* Partial dw of backward weights, or the channels of a norm. */
 size_t cuda_conv_scratch(const struct conv *g) {
   int chunks = dw_cut_of(g).chunks;
-  return chunks > 1 ? (size_t)chunks * (size_t)(g->k * g->r * g->s * g->c) * sizeof(float) : 0;
+  size_t partials = chunks > 1 ? (size_t)chunks * (size_t)(g->k * g->r * g->s * g->c) * sizeof(float) : 0;
+  size_t channels = following_norm_scratch(g->k);
+  return partials > channels ? partials : channels;
 }
 
 /* dw: accumulated. Each chunk's sum is one chain over its positions in order, in float; chunks are joined to dw in order, in double,

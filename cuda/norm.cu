@@ -4,6 +4,7 @@
  *
  * Kernels are as the loops there: sums of a chunk, joining a group of chunks (norm_sums.h), joining groups, elements. All of it is bound by memory: a
  * thread has neighbouring channels, which it reads and writes together, and asks for several rows before it uses the first. */
+#include "cuda/affine.h"
 #include "cuda/norm_sums.h"
 
 enum {
@@ -16,13 +17,6 @@ enum {
 size_t cuda_norm_scratch(const struct norm *g) {
   struct norm_shape shape = shape_of(g);
   return (size_t)((2 * (shape.chunks + shape.groups) + 2) * g->c) * sizeof(double);
-}
-
-/* value = hi + lo, the nearest float and the nearest float to what is left: a mean far larger than the deviation is subtracted in two
- * steps (the reference has the error analysis). */
-__device__ static inline void split(double value, float *hi, float *lo) {
-  *hi = (float)value;
-  *lo = (float)(value - (double)*hi);
 }
 
 /* ---- Elements ----------------------------------------------------------------------------------------------------------------------- */
@@ -41,19 +35,9 @@ static dim3 band_blocks(ptrdiff_t m, ptrdiff_t across) {
 __device__ static inline ptrdiff_t band_row(int k) { return ((ptrdiff_t)blockIdx.x * BAND_ROWS + k) * blockDim.y + threadIdx.y; }
 template <int N> __device__ static inline ptrdiff_t band_channel() { return ((ptrdiff_t)blockIdx.y * blockDim.x + threadIdx.x) * N; }
 
-/* gamma invstd (x - mean) + beta of N channels. */
-template <int N> struct affine {
-  float hi[N], lo[N], slope[N], shift[N];
-
-  __device__ void set(int e, double mean, double invstd, float gamma, float beta) {
-    split(mean, &hi[e], &lo[e]);
-    slope[e] = (float)((double)gamma * invstd), shift[e] = beta;
-  }
-};
-
 /* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in the channels from c on of the rows of a band. */
 template <class T, int N>
-__device__ static void normalise_band(const struct norm_shape &g, const struct affine<N> &a, ptrdiff_t c, const T *x, const T *residual,
+__device__ static void normalise_band(const struct norm_shape &g, const struct affine (&a)[N], ptrdiff_t c, const T *x, const T *residual,
                                       T *y) {
   for (int band = 0; band < BAND_ROWS; band += FORWARD_ROWS) {
     struct numbers<T, N> in[FORWARD_ROWS], add[FORWARD_ROWS];
@@ -67,11 +51,8 @@ __device__ static void normalise_band(const struct norm_shape &g, const struct a
       ptrdiff_t row = band_row(band + k);
       if (row >= g.m) continue;
       struct numbers<T, N> out;
-      UNROLL for (int e = 0; e < N; e++) {
-        float v = ((widen(in[k].x[e]) - a.hi[e]) - a.lo[e]) * a.slope[e] + a.shift[e];
-        if (residual) v += widen(add[k].x[e]);
-        out.x[e] = narrow<T>(g.relu && v <= 0 ? 0.0f : v); /* NaN stays NaN */
-      }
+      UNROLL for (int e = 0; e < N; e++) out.x[e] =
+          narrow<T>(normalised(a[e], widen(in[k].x[e]), residual, residual ? widen(add[k].x[e]) : 0.0f, g.relu));
       store_numbers(y + row * g.c + c, out);
     }
   }
@@ -82,8 +63,8 @@ __global__ static void normalise_batch(struct norm_shape g, const typename C::ty
                                        const float *beta, const double *mean, const double *invstd, typename C::type *y) {
   ptrdiff_t c = band_channel<C::WIDE>();
   if (c >= g.c) return;
-  struct affine<C::WIDE> a;
-  UNROLL for (int e = 0; e < C::WIDE; e++) a.set(e, mean[c + e], invstd[c + e], gamma[c + e], beta[c + e]);
+  struct affine a[C::WIDE];
+  UNROLL for (int e = 0; e < C::WIDE; e++) a[e] = affine_of(mean[c + e], invstd[c + e], gamma[c + e], beta[c + e]);
   normalise_band(g, a, c, x, residual, y);
 }
 
@@ -93,9 +74,9 @@ __global__ static void normalise_running(struct norm_shape g, const typename C::
                                          typename C::type *y) {
   ptrdiff_t c = band_channel<C::WIDE>();
   if (c >= g.c) return;
-  struct affine<C::WIDE> a;
-  UNROLL for (int e = 0; e < C::WIDE; e++)
-      a.set(e, (double)running_mean[c + e], inverse_deviation(g.eps, (double)running_var[c + e]), gamma[c + e], beta[c + e]);
+  struct affine a[C::WIDE];
+  UNROLL for (int e = 0; e < C::WIDE; e++) a[e] =
+      affine_of((double)running_mean[c + e], inverse_deviation(g.eps, (double)running_var[c + e]), gamma[c + e], beta[c + e]);
   normalise_band(g, a, c, x, residual, y);
 }
 

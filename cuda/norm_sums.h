@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "cuda/affine.h"
 #include "cuda/number.h"
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
@@ -48,8 +49,6 @@ static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g
 __host__ __device__ static inline ptrdiff_t part_sums(ptrdiff_t c, ptrdiff_t part, int which) { return (2 * part + which) * c; }
 static double *group_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks, 0); }
 static double *joined_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks + g.groups, 0); }
-
-__device__ static inline double inverse_deviation(double eps, double variance) { return 1.0 / sqrt(variance + eps); }
 
 /* The rows of chunk k are [k rows, ...) and this many. */
 __device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdiff_t chunk) {

@@ -20,6 +20,9 @@ MUST_CHECK bool cuda_fill_cublas(struct backend *table, enum cuda_precision prec
 
 size_t cuda_conv_scratch(const struct conv *g);
 void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                 const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                 void *scratch); /* conv_norm_forward_eval of backend.h */
 void cuda_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
 void cuda_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 

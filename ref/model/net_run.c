@@ -59,12 +59,25 @@ static void norm_forward(const struct net_run *run, enum net_mode mode, int laye
   }
 }
 
+/* A convolution and the norm behind it, in evaluation, as one. */
+static void conv_norm_forward(const struct net_run *run, int layer, const real *input, const real *x, const real *w) {
+  const struct layer *l = &run->net->layer[layer], *n = &run->net->layer[layer + 1];
+  const real *residual = n->residual > 0 ? net_value(run, n->residual) : n->residual == 0 ? input : NULL;
+  run->backend->conv_norm_forward_eval(&l->shape.conv, &n->shape.norm, x, w, residual, parameter(run, run->state, n->weight),
+                                       parameter(run, run->state, n->bias), parameter(run, run->state, n->mean),
+                                       parameter(run, run->state, n->var), net_value(run, n->y), run->scratch);
+}
+
 void net_forward(const struct net_run *run, enum net_mode mode, const real *input) {
   const struct backend *b = run->backend;
   for (int i = 0; i < run->net->layers; i++) {
     const struct layer *l = &run->net->layer[i];
     const real *x = l->x == 0 ? input : net_value(run, l->x), *w = parameter(run, run->state, l->weight);
     real *y = net_value(run, l->y);
+    if (mode == NET_EVAL && !run->trace && run->plan->joined[i]) { /* a trace sees what is between */
+      conv_norm_forward(run, i++, input, x, w);
+      continue;
+    }
     switch (l->kind) {
     case LAYER_CONV: b->conv_forward(&l->shape.conv, x, w, y, run->scratch); break;
     case LAYER_NORM: norm_forward(run, mode, i, input, x, y); break;

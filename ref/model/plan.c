@@ -42,7 +42,21 @@ static size_t saved_bytes(const struct layer *l) {
   return 0;
 }
 
-/* Activations: from the writer to the last reader. The outputs live to the loss. */
+static int readers(const struct net *net, int value) {
+  int count = 0;
+  for (int i = 0; i < net->layers; i++) count += (net->layer[i].x == value) + (net->layer[i].residual == value);
+  return count;
+}
+
+/* Forward passes only: a backward pass reads the convolution's output. */
+static void find_joined(const struct net *net, const struct backend *backend, struct plan *plan) {
+  for (int i = 0; backend->conv_norm_forward_eval && !plan->backward && i + 1 < net->layers; i++) {
+    const struct layer *l = &net->layer[i], *next = &net->layer[i + 1];
+    plan->joined[i] = l->kind == LAYER_CONV && next->kind == LAYER_NORM && next->x == l->y && readers(net, l->y) == 1;
+  }
+}
+
+/* Activations: from the writer to the last reader, which for a convolution's input may be the norm behind it. The outputs live to the loss. */
 static void lease_values(const struct net *net, const struct plan *plan, const bool *reached, struct leases *all) {
   for (int v = 1; v < net->values; v++) {
     int writer = net->value[v].writer;
@@ -53,7 +67,7 @@ static void lease_values(const struct net *net, const struct plan *plan, const b
     if (outputs[i] > 0) extend(&all->value[outputs[i]], net->layers);
   for (int i = 0; i < net->layers; i++) {
     const struct layer *l = &net->layer[i];
-    extend(&all->value[l->x], i);
+    extend(&all->value[l->x], i + plan->joined[i]);
     if (l->residual >= 0) extend(&all->value[l->residual], i);
     if (!plan->backward || !reached[l->y]) continue;
     int moment = backward_moment(net, i);
@@ -153,17 +167,19 @@ bool plan_make(struct plan *plan, const struct net *net, const struct backend *b
   plan->gradient = calloc(values, sizeof(size_t));
   plan->saved = calloc(layers + 1, sizeof(size_t));
   plan->accumulate = calloc(layers + 1, sizeof(bool));
+  plan->joined = calloc(layers + 1, sizeof(bool));
   struct lease *lease = calloc(count, sizeof *lease);
   struct lease **order = calloc(2 * count, sizeof *order);
   bool *reached = calloc(values, sizeof(bool));
   int *norm_reading = calloc(values, sizeof(int));
-  bool ok = plan->value && plan->gradient && plan->saved && plan->accumulate && lease && order && reached && norm_reading;
+  bool ok = plan->value && plan->gradient && plan->saved && plan->accumulate && plan->joined && lease && order && reached && norm_reading;
   if (!ok) {
     fail(err, "out of memory while planning the network's memory");
     goto done;
   }
 
   struct leases all = {.value = lease, .gradient = lease + values, .saved = lease + 2 * values, .count = (int)count};
+  find_joined(net, backend, plan);
   lease_gradients(net, plan, reached, &all);
   lease_values(net, plan, reached, &all);
   for (int v = 0; v < net->values; v++) norm_reading[v] = -1;
@@ -202,5 +218,6 @@ void plan_free(struct plan *plan) {
   free(plan->gradient);
   free(plan->saved);
   free(plan->accumulate);
+  free(plan->joined);
   *plan = (struct plan){0};
 }

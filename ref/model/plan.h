@@ -26,6 +26,7 @@ struct plan {
   size_t *gradient; /* [values]: of its gradient; PLAN_NONE where none is computed */
   size_t *saved;    /* [layers]: of what forward leaves for backward: mean and invstd (2 c doubles) of a norm, index of a max pool */
   bool *accumulate; /* [layers]: the gradient of x already holds another consumer's part and is added to */
+  bool *joined;     /* [layers]: a convolution that the backend can compute together with the norm behind it, its only reader */
   size_t workspace; /* bytes in all */
   size_t scratch;   /* bytes of the largest scratch of any operation */
 };

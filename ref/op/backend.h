@@ -103,6 +103,12 @@ struct backend {
                           real *w, real *m);
   void (*ema_update_all)(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi);
 
+  /* y = norm_forward_eval of conv_forward, whose output stands nowhere: a pass over memory less for a network that is not trained. Scratch of
+   * conv_scratch. y overlaps nothing. */
+  void (*conv_norm_forward_eval)(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                 const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                 void *scratch);
+
   const struct pipeline *pipeline; /* of a backend that works while the host goes on; null in the reference */
 };
 

@@ -90,7 +90,20 @@ static void features_are_the_reference_s(void **state) {
   device_end();
 }
 
+/* Convolutions with the norms behind them as one operation, against one after the other. */
+static void joining_changes_no_bit(void **state) {
+  (void)state;
+  struct backend apart = *device_backend();
+  assert_non_null(apart.conv_norm_forward_eval);
+  apart.conv_norm_forward_eval = NULL;
+  struct features one = extract(device_backend()), two = extract(&apart);
+  assert_memory_equal(one.pooled, two.pooled, (size_t)one.pooled_size * sizeof(real));
+  assert_memory_equal(one.map, two.map, (size_t)one.map_size * sizeof(real));
+  features_free(&one), features_free(&two);
+  device_end();
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(features_are_the_reference_s)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(features_are_the_reference_s), cmocka_unit_test(joining_changes_no_bit)};
   return cmocka_run_group_tests_name("cuda features", tests, setup, teardown);
 }

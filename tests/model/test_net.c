@@ -132,6 +132,63 @@ static void a_shared_plan_is_smaller(void **state) {
   net_free(&net);
 }
 
+/* A backend with an operation for a convolution and its norm, as far as a plan sees it. */
+static void conv_norm(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual, const real *gamma,
+                      const real *beta, const real *running_mean, const real *running_var, real *y, void *scratch) {
+  (void)g, (void)n, (void)x, (void)w, (void)residual, (void)gamma, (void)beta, (void)running_mean, (void)running_var, (void)y,
+      (void)scratch;
+}
+
+static bool apart(const struct net *net, const struct plan *plan, int a, int b) {
+  size_t from_a = plan->value[a], from_b = plan->value[b];
+  size_t to_a = from_a + (size_t)net->value[a].size * sizeof(real), to_b = from_b + (size_t)net->value[b].size * sizeof(real);
+  return to_a <= from_b || to_b <= from_a;
+}
+
+/* The norm writes while the convolution still reads. In a ResNet all convolutions but those before a shortcut's are followed by their norm. */
+static void what_is_computed_as_one_overlaps_nothing_it_reads(void **state) {
+  (void)state;
+  struct net net = build("resnet50", STEM_IMAGENET, 2, 64, 64);
+  struct backend b = *backend_reference();
+  struct error err = {0};
+  struct plan plan, training;
+  b.conv_norm_forward_eval = conv_norm;
+  assert_true(plan_make(&plan, &net, &b, 0, NULL, false, false, &err));
+  assert_true(plan_make(&training, &net, &b, 1, &net.map, false, false, &err));
+  int joined = 0;
+  for (int i = 0; i < net.layers; i++) {
+    assert_false(training.joined[i]);
+    if (!plan.joined[i]) continue;
+    const struct layer *conv = &net.layer[i], *norm = &net.layer[i + 1];
+    joined++;
+    if (conv->x > 0) assert_true(apart(&net, &plan, conv->x, norm->y));
+    if (norm->residual > 0) assert_true(apart(&net, &plan, norm->residual, norm->y));
+  }
+  assert_int_equal(joined, 53 - 4);
+  plan_free(&plan), plan_free(&training);
+  net_free(&net);
+}
+
+/* What a later layer reads, too, has to stand in memory. */
+static void an_output_with_two_readers_is_computed_alone(void **state) {
+  (void)state;
+  struct net net;
+  struct plan plan;
+  struct error err = {0};
+  struct architecture arch;
+  struct backend b = *backend_reference();
+  b.conv_norm_forward_eval = conv_norm;
+  bool ok = architecture_named("small", &arch) && net_begin(&net, &arch, 1, 8, 8, 3, &err);
+  int first = net_add_conv(&net, "a", 0, 4, 3, 1, &ok, &err), second = net_add_norm(&net, "b", first, -1, true, &ok, &err);
+  int third = net_add_conv(&net, "c", second, 4, 3, 1, &ok, &err);
+  net_add_norm(&net, "d", third, first, true, &ok, &err);
+  assert_true(ok && plan_make(&plan, &net, &b, 0, NULL, false, false, &err));
+  assert_false(plan.joined[0]);
+  assert_true(plan.joined[2]);
+  plan_free(&plan);
+  net_free(&net);
+}
+
 static void fresh_weights_are_a_truncated_normal(void **state) {
   (void)state;
   struct net net = build("resnet18", STEM_IMAGENET, 1, 64, 64);
@@ -214,6 +271,8 @@ int main(void) {
                                      cmocka_unit_test(small_images_keep_their_cells),
                                      cmocka_unit_test(sharing_memory_changes_no_bit),
                                      cmocka_unit_test(a_shared_plan_is_smaller),
+                                     cmocka_unit_test(what_is_computed_as_one_overlaps_nothing_it_reads),
+                                     cmocka_unit_test(an_output_with_two_readers_is_computed_alone),
                                      cmocka_unit_test(fresh_weights_are_a_truncated_normal),
                                      cmocka_unit_test(detectron2_names),
                                      cmocka_unit_test(an_exported_backbone_comes_back),
