@@ -100,11 +100,34 @@ FORCE:
 PICK_CUDA    = $(if $(WITH_CUDA),$(BUILD)/f32/ref/train/backends_cuda.o)
 PROGRAM_CUDA = $(if $(WITH_CUDA),$(BUILD)/cuda/libediy_cuda.a)
 link_program = $(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) $(if $(WITH_CUDA),$(CUDA_LDLIBS)) -o $@
+# make MPI=1: ediy train runs over several processes, started by mpirun or srun (docs/ranks.md). The compiler is told through MPI's own wrapper, Open
+# MPI's or MPICH's.
+MPI   ?=
+MPI_PACKAGES := openmpi-bin libopenmpi-dev
+MPICC ?= $(firstword $(shell command -v mpicc 2>/dev/null))
+WITH_MPI := $(if $(filter-out 0 no,$(MPI)),yes)
+$(if $(and $(WITH_MPI),$(if $(MPICC),,missing)),$(error MPI=1 needs mpicc: apt-get install openmpi-bin libopenmpi-dev))
+OVER_MPI = OMPI_CC="$(CC)" MPICH_CC="$(CC)" $(MPICC)
+$(BUILD)/with-mpi: FORCE
+	@mkdir -p $(@D)
+	@echo '$(WITH_MPI)' | cmp -s - $@ || echo '$(WITH_MPI)' >$@
+$(BUILD)/f32/ref/train/launch_mpi.o: ref/train/launch.c
+	@mkdir -p $(@D)
+	$(call say,MPICC)
+	$(Q)$(OVER_MPI) $(CPPFLAGS) -DEDIY_REAL_BITS=32 -DEDIY_MPI $(CFLAGS) -MMD -MP -c $< -o $@
+# What tests start under mpirun, where there is one.
+$(if $(MPICC),$(eval $(BUILD)/tests/program/test_mpi: | $(BUILD)/mpi/ediy))
+PICK_MPI = $(if $(WITH_MPI),$(BUILD)/f32/ref/train/launch_mpi.o)
 EDIY_OBJECTS   := $(call O32,$(EDIY_MAIN))
 ORACLE_MAIN    := $(call O32,oracle/main.c ref/program/start.c)
-$(BUILD)/ediy: $(EDIY_OBJECTS) $(PICK_CUDA) $(PROGRAM_CUDA) $(BUILD)/libediy.a $(BUILD)/with-cuda
+$(BUILD)/ediy: $(EDIY_OBJECTS) $(PICK_CUDA) $(PICK_MPI) $(PROGRAM_CUDA) $(BUILD)/libediy.a $(BUILD)/with-cuda $(BUILD)/with-mpi
 	$(call say,LD)
-	$(link_program)
+	$(Q)$(if $(WITH_MPI),$(OVER_MPI),$(CC)) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) $(if $(WITH_CUDA),$(CUDA_LDLIBS)) -o $@
+# The program as MPI=1 links it, beside that of the last make all.
+$(BUILD)/mpi/ediy: $(EDIY_OBJECTS) $(BUILD)/f32/ref/train/launch_mpi.o $(BUILD)/libediy.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(OVER_MPI) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@
 $(BUILD)/oracle: $(ORACLE_MAIN) $(PICK_CUDA) $(BUILD)/liboracle.a $(PROGRAM_CUDA) $(BUILD)/libediy.a $(BUILD)/with-cuda
 	$(call say,LD)
 	$(link_program)
@@ -169,7 +192,9 @@ demo: deps ## install what is missing, build, and do everything once, into the f
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/ediy demo out=$(DEMO)
 
+# Tests over MPI are skipped where it cannot be installed.
 check: deps ## install what is missing, build, run every test
+	@sh .ci/deps $(MPI_PACKAGES) || echo "check: without MPI"
 	@$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 

@@ -173,7 +173,7 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.norm_rank_forward = cuda_norm_rank_forward;
   b.norm_rank_gradient = cuda_norm_rank_gradient;
   b.norm_rank_backward = cuda_norm_rank_backward;
-  b.rank_sum = cuda_rank_sum;
+  b.rank_mean = cuda_rank_mean;
   b.maxpool_forward = cuda_maxpool_forward;
   b.maxpool_backward = cuda_maxpool_backward;
   b.avgpool_forward = cuda_avgpool_forward;

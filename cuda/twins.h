@@ -67,7 +67,7 @@ void cuda_norm_rank_backward(const struct norm *g, int ranks, const double *sums
                              const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch);
 void cuda_norm_rank_backward_bf16(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
                                   const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch);
-void cuda_rank_sum(int ranks, ptrdiff_t n, const real *parts, real *to);
+void cuda_rank_mean(int ranks, ptrdiff_t n, const real *parts, real *to);
 
 void cuda_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index);
 void cuda_maxpool_forward_bf16(const struct pool *g, const real *x, real *y, int32_t *index);

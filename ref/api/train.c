@@ -54,7 +54,7 @@ EDIY_API bool ediy_train(int count, const char *const *options, const ediy_train
   struct error inner = {""};
   struct train_result result = {.finished = false};
   struct watch watch = {.callbacks = callbacks ? callbacks : &none};
-  const struct train_callbacks inner_callbacks = {pass_message, pass_progress, &watch, &watch.stop};
+  const struct train_callbacks inner_callbacks = {pass_message, pass_progress, &watch, &watch.stop, NULL};
   struct config *config = malloc(sizeof *config);
   bool ok = config || fail(&inner, "ediy_train: out of memory");
   ok = ok && ((count >= 0 && (options || count == 0)) || fail(&inner, "ediy_train: %d options, or a null pointer to them", count));

@@ -1,6 +1,5 @@
 #include "base/ranks.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "base/sha256.h"
@@ -13,7 +12,7 @@ static void alone_broadcast(int from, void *data, size_t bytes) { (void)from, (v
 
 const struct ranks *ranks_alone(void) {
   static const struct ranks alone = {
-      .count = 1, .locals = 1, .gather = alone_gather, .exchange = alone_exchange, .broadcast = alone_broadcast};
+      .count = 1, .locals = 1, .sharers = 1, .gather = alone_gather, .exchange = alone_exchange, .broadcast = alone_broadcast};
   return &alone;
 }
 
@@ -53,16 +52,4 @@ bool ranks_same(const struct ranks *r, const char *what, const char *text, size_
   r->gather(hash, sizeof hash[0]);
   while (other < r->count && memcmp(hash[other], hash[0], sizeof hash[0]) == 0) other++;
   return other == r->count || fail(err, "rank %d of %d has other %s than rank 0", other, r->count, what);
-}
-
-void ranks_mean(const struct ranks *r, double *value, int n) {
-  double all[RANKS_MAX * RANKS_VALUES];
-  assert(n <= RANKS_VALUES);
-  memcpy(all + r->rank * n, value, (size_t)n * sizeof *value);
-  r->gather(all, (size_t)n * sizeof *value);
-  for (int i = 0; i < n; i++) {
-    double sum = 0;
-    for (int k = 0; k < r->count; k++) sum += all[k * n + i];
-    value[i] = sum / r->count;
-  }
 }

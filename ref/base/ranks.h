@@ -13,11 +13,12 @@
 
 #include "base/error.h"
 
-enum { RANKS_MAX = 1024, RANKS_VALUES = 16 };
+enum { RANKS_MAX = 1024 };
 
 struct ranks {
   int count, rank;   /* how many, at most RANKS_MAX, and which: 0 .. count - 1 */
   int locals, local; /* the same among those on this machine */
+  int sharers;       /* of those, how many may run on just the processors that this one may run on; itself, too */
 
   /* all: count parts of `bytes`. Part `rank` is this rank's; afterwards every part is there. */
   void (*gather)(void *all, size_t bytes);
@@ -39,8 +40,5 @@ bool ranks_any(const struct ranks *r, bool here);
 
 /* Collective. Fails on every rank if one has another text than rank 0; the line says which rank "has other `what`". */
 MUST_CHECK bool ranks_same(const struct ranks *r, const char *what, const char *text, size_t bytes, struct error *err);
-
-/* Collective. Replaces each of n values, at most RANKS_VALUES, by its mean over the ranks, summed in their order. */
-void ranks_mean(const struct ranks *r, double *value, int n);
 
 #endif

@@ -63,12 +63,12 @@ static void host_norm_rank_backward(const struct norm *g, int ranks, const doubl
                                     const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch) {
   norm_rank_backward(g, ranks, sums, x, y, gamma, mean, invstd, dy, dx, dresidual, scratch);
 }
-static void host_rank_sum(int ranks, ptrdiff_t n, const real *parts, real *to) {
+static void host_rank_mean(int ranks, ptrdiff_t n, const real *parts, real *to) {
 #pragma omp parallel for schedule(static)
   for (ptrdiff_t i = 0; i < n; i++) {
     double sum = 0;
     for (int k = 0; k < ranks; k++) sum += (double)parts[k * n + i];
-    to[i] = (real)sum;
+    to[i] = (real)(sum / ranks);
   }
 }
 static void host_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
@@ -120,7 +120,7 @@ const struct backend *backend_reference(void) {
                                        .norm_rank_forward = norm_rank_forward,
                                        .norm_rank_gradient = host_norm_rank_gradient,
                                        .norm_rank_backward = host_norm_rank_backward,
-                                       .rank_sum = host_rank_sum,
+                                       .rank_mean = host_rank_mean,
                                        .maxpool_forward = maxpool_forward,
                                        .maxpool_backward = maxpool_backward,
                                        .avgpool_forward = avgpool_forward,

@@ -58,8 +58,8 @@ struct backend {
   void (*norm_backward_train)(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
                               const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch);
 
-  /* Training over several ranks (base/ranks.h): batch norm in the parts between which the ranks exchange sums; and to[i] = sum over the ranks
-   * k of parts[k n + i], in their order in double, rounded once. to may be one of the parts. Null in a backend that knows one rank only. */
+  /* Training over several ranks (base/ranks.h): batch norm in the parts between which the ranks exchange sums; and to[i] = mean over the ranks
+   * k of parts[k n + i], summed in their order in double, rounded once. to may be one of the parts. Null in a backend that knows one rank only. */
   void (*norm_rank_moments)(const struct norm *g, const real *x, double *sums, void *scratch);
   void (*norm_rank_forward)(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,
                             const real *beta, real *running_mean, real *running_var, real *y, double *mean, double *invstd);
@@ -67,7 +67,7 @@ struct backend {
                              real *dgamma, real *dbeta, double *sums, void *scratch);
   void (*norm_rank_backward)(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
                              const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch);
-  void (*rank_sum)(int ranks, ptrdiff_t n, const real *parts, real *to);
+  void (*rank_mean)(int ranks, ptrdiff_t n, const real *parts, real *to);
 
   void (*maxpool_forward)(const struct pool *g, const real *x, real *y, int32_t *index);
   void (*maxpool_backward)(const struct pool *g, const real *dy, const int32_t *index, real *dx);

@@ -5,14 +5,17 @@
 #include "base/arena.h"
 #include "base/size.h"
 
-enum { PIECE = 1 << 22 }; /* reals that go through the buffer at once: many enough to hide what a collective costs, 16 MiB as floats */
+enum {
+  PIECE = 1 << 22, /* reals that go through the buffer at once: enough to hide what a collective costs, 16 MiB as floats */
+  VALUES = 6       /* arrays of losses: three of either view */
+};
 
 /* The table has no context: state of the process, as the device of a backend is. */
 static struct {
   struct backend table;
   const struct backend *inner;
   const struct ranks *ranks;
-  bool instance;
+  void *buffer;
 } state;
 
 /* ---- batch norm --------------------------------------------------------------------------------------------------------------------- */
@@ -42,58 +45,78 @@ static void ranks_norm_backward_train(const struct norm *g, const real *x, const
   state.inner->norm_rank_backward(g, state.ranks->count, scratch, x, y, gamma, mean, invstd, dy, dx, dresidual, inner_scratch);
 }
 
-/* ---- R-DEM against another image ---------------------------------------------------------------------------------------------------- */
+/* ---- losses ------------------------------------------------------------------------------------------------------------------------- */
 
-static size_t regions_bytes(const struct loss *g) { return (size_t)(g->b * g->n * g->c) * state.inner->activation_size; }
-
-static size_t all_regions_bytes(const struct loss *g) { return state.instance ? arena_bytes(state.ranks->count, regions_bytes(g)) : 0; }
-
-static size_t ranks_loss_scratch(const struct loss *g) { return all_regions_bytes(g) + state.inner->loss_scratch(g); }
+/* What all ranks have of an array, in the order of the ranks, at `to`. */
+static void gather_into(void *to, const void *own, size_t bytes) {
+  state.inner->copy((char *)to + (size_t)state.ranks->rank * bytes, own, bytes);
+  state.ranks->gather(to, bytes);
+}
 
 static void ranks_loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale,
                                      double *value, real *dr, void *scratch) {
-  size_t bytes = regions_bytes(g);
-  assert(state.instance);
-  state.inner->copy((char *)scratch + (size_t)state.ranks->rank * bytes, g_target, bytes);
-  state.ranks->gather(scratch, bytes);
-  state.inner->loss_rdem_instance(g, r, scratch, neg, scale, value, dr, (char *)scratch + all_regions_bytes(g));
+  gather_into(state.buffer, g_target, (size_t)(g->b * g->n * g->c) * state.inner->activation_size);
+  state.inner->loss_rdem_instance(g, r, state.buffer, neg, scale, value, dr, scratch);
 }
 
-const struct backend *backend_ranks(const struct backend *inner, const struct ranks *ranks, bool instance) {
+static void ranks_loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums) {
+  struct loss_values all = *v;
+  const double **array[VALUES] = {&all.rdem[0], &all.rdem[1], &all.riem[0], &all.riem[1], &all.byol[0], &all.byol[1]};
+  double *to = state.buffer;
+  for (int i = 0; i < VALUES; i++) {
+    if (!*array[i]) continue;
+    gather_into(to, *array[i], (size_t)b * sizeof *to);
+    *array[i] = to;
+    to += b * state.ranks->count;
+  }
+  state.inner->loss_collect(b * state.ranks->count, &all, share, sums);
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------------------------------- */
+
+const struct backend *backend_ranks(const struct backend *inner, const struct ranks *ranks) {
+  assert(inner->norm_rank_moments && inner->rank_mean);
+  state.inner = inner, state.ranks = ranks;
   if (ranks->count == 1) return inner;
-  assert(inner->norm_rank_moments && inner->rank_sum);
-  state.inner = inner, state.ranks = ranks, state.instance = instance;
   state.table = *inner;
   state.table.norm_scratch = ranks_norm_scratch;
-  state.table.loss_scratch = ranks_loss_scratch;
   state.table.norm_forward_train = ranks_norm_forward_train;
   state.table.norm_backward_train = ranks_norm_backward_train;
   state.table.loss_rdem_instance = ranks_loss_rdem_instance;
+  state.table.loss_collect = ranks_loss_collect;
   return &state.table;
 }
 
-/* ---- the gradient ------------------------------------------------------------------------------------------------------------------- */
+void backend_ranks_buffer(void *buffer) { state.buffer = buffer; }
 
 /* Slices of a piece: as long as fit the buffer, and no longer than n needs. */
 static ptrdiff_t slice_reals(const struct ranks *ranks, ptrdiff_t n) { return size_max(1, size_min(PIECE, n) / ranks->count); }
 
-size_t backend_ranks_sum_bytes(const struct ranks *ranks, ptrdiff_t n) {
-  return arena_bytes(size_max(slice_reals(ranks, n), ranks->count) * ranks->count, sizeof(real));
+size_t backend_ranks_bytes(const struct backend *inner, const struct ranks *ranks, ptrdiff_t parameters, ptrdiff_t images,
+                           ptrdiff_t regions) {
+  ptrdiff_t count = ranks->count;
+  if (count == 1) return 0;
+  size_t most = arena_bytes(size_max(slice_reals(ranks, parameters), count) * count, sizeof(real));
+  size_t values = arena_bytes(VALUES * images * count, sizeof(double)), all = arena_bytes(regions * count, inner->activation_size);
+  if (values > most) most = values;
+  return all > most ? all : most;
 }
 
-void backend_ranks_sum(const struct backend *inner, const struct ranks *ranks, ptrdiff_t n, real *x, void *buffer) {
+/* ---- the gradient ------------------------------------------------------------------------------------------------------------------- */
+
+void backend_ranks_mean(const struct backend *b, ptrdiff_t n, real *x) {
+  const struct ranks *ranks = state.ranks;
   ptrdiff_t count = ranks->count, at = 0;
   if (count == 1) return;
+  assert(b == &state.table);
   while (n - at >= count) {
     ptrdiff_t slice = size_min(slice_reals(ranks, n), (n - at) / count);
-    ranks->exchange(x + at, buffer, (size_t)slice * sizeof(real));
-    inner->rank_sum(ranks->count, slice, buffer, x + at + ranks->rank * slice);
+    ranks->exchange(x + at, state.buffer, (size_t)slice * sizeof(real));
+    b->rank_mean(ranks->count, slice, state.buffer, x + at + ranks->rank * slice);
     ranks->gather(x + at, (size_t)slice * sizeof(real));
     at += slice * count;
   }
   if (at == n) return; /* fewer than one a rank are left: every rank adds them up */
-  size_t bytes = (size_t)(n - at) * sizeof(real);
-  inner->copy((char *)buffer + (size_t)ranks->rank * bytes, x + at, bytes);
-  ranks->gather(buffer, bytes);
-  inner->rank_sum(ranks->count, n - at, buffer, x + at);
+  gather_into(state.buffer, x + at, (size_t)(n - at) * sizeof(real));
+  b->rank_mean(ranks->count, n - at, state.buffer, x + at);
 }

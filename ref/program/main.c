@@ -5,6 +5,7 @@
 
 #include "program/start.h"
 #include "program/verb.h"
+#include "train/launch.h"
 
 static const struct verb *const verbs[] = {&verb_demo,  &verb_scenes,  &verb_train,  &verb_knn,    &verb_linear, &verb_dense, &verb_embed,
                                            &verb_views, &verb_matches, &verb_curves, &verb_export, &verb_import, &verb_info,  &verb_bench};
@@ -85,6 +86,7 @@ int main(int argc, char **argv) {
   bool good = dispatch(argc - 1, argv + 1, &err);
   /* What a full disk or a closed pipe made of the output is a failure too. */
   if (good && (fflush(stdout) || ferror(stdout))) good = fail(&err, "standard output: cannot be written");
-  if (!good) fprintf(stderr, "ediy: %s\n", err.text);
+  if (!good && *err.text) fprintf(stderr, "ediy: %s\n", err.text); /* without a line, another rank says it */
+  launch_close();
   return good ? EXIT_SUCCESS : EXIT_BAD_INPUT;
 }

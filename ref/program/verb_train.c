@@ -8,6 +8,7 @@
 #include "program/terminal.h"
 #include "program/verb.h"
 #include "train/config.h"
+#include "train/launch.h"
 #include "train/trainer.h"
 
 static volatile sig_atomic_t stop_signal; /* its number; 0: none has come */
@@ -15,8 +16,8 @@ static volatile sig_atomic_t stop_signal; /* its number; 0: none has come */
 /* The first signal asks for a clean end; the handler is then gone, and a second one ends the program at once. */
 static void want_stop(int number) { stop_signal = number; }
 
-/* Ctrl-C; kill; a terminal or connection that is gone; whoever read our output is. */
-static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+/* Ctrl-C; kill; a terminal or connection that is gone; whoever read our output is; and what mpirun and Slurm hand on without ending the processes. */
+static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1};
 enum { SIGNALS = sizeof caught / sizeof caught[0] };
 
 /* A signal that whoever started us has chosen to ignore (a job in the background of a script) stays ignored. */
@@ -52,39 +53,56 @@ static void show_progress(void *context, const struct progress *p) {
   }
 }
 
+static void say_result(const struct config *config, const struct train_result *result) {
+  if (result->finished && result->last.step == 0)
+    printf("%s: all of its %" PRId64 " steps were done before; backbone in %s/backbone.safetensors\n", config->out, result->step,
+           config->out);
+  else if (result->finished)
+    printf("%s: %" PRId64 " steps, loss %.4f; backbone in %s/backbone.safetensors\n", config->out, result->step, result->last.total,
+           config->out);
+  else
+    printf("%s: stopped after step %" PRId64 " of %" PRId64 "; the same command with resume=auto goes on from there\n", config->out,
+           result->step, result->steps);
+}
+
+static bool read_arguments(struct config *config, int count, char *const *arguments, struct error *err) {
+  if (!config) return fail(err, "train: no memory");
+  for (int i = 0; i < count; i++)
+    if (!strchr(arguments[i], '='))
+      return fail(err, "train: '%s' is not of the form key=value; usage: ediy train %s", arguments[i], verb_train.usage);
+  return config_from_arguments(config, count, arguments, err) || fail_within(err, "train");
+}
+
+static bool train_watched(const struct config *config, const struct ranks *ranks, struct train_result *result, struct error *err) {
+  struct watch watch = {.terminal = isatty(STDERR_FILENO)};
+  struct train_callbacks callbacks = {show_message, show_progress, &watch, &stop_signal, ranks};
+  struct sigaction before[SIGNALS];
+  for (int i = 0; i < SIGNALS; i++) catch_signal(caught[i], &before[i]);
+  bool good = train(config, &callbacks, result, err);
+  for (int i = 0; i < SIGNALS; i++) sigaction(caught[i], &before[i], NULL);
+  if (watch.line_open) fputc('\n', stderr);
+  return good;
+}
+
+/* A line that another of the processes says, so that it is said once. Returns false. */
+static bool keep_silent(struct error *err) {
+  *err->text = 0;
+  return false;
+}
+
 static bool run(int count, char *const *arguments, struct error *err) {
+  const struct ranks *ranks = launch_open(err);
+  if (!ranks) return launch_number() == 0 ? false : keep_silent(err);
   struct config *config = malloc(sizeof *config);
   struct train_result result;
-  bool good = config || fail(err, "train: no memory");
-  for (int i = 0; good && i < count; i++) {
-    if (!strchr(arguments[i], '='))
-      good = fail(err, "train: '%s' is not of the form key=value; usage: ediy train %s", arguments[i], verb_train.usage);
-  }
-  good = good && (config_from_arguments(config, count, arguments, err) || fail_within(err, "train"));
-  if (good) {
-    struct watch watch = {.terminal = isatty(STDERR_FILENO)};
-    struct train_callbacks callbacks = {show_message, show_progress, &watch, &stop_signal};
-    struct sigaction before[SIGNALS];
-    for (int i = 0; i < SIGNALS; i++) catch_signal(caught[i], &before[i]);
-    good = train(config, &callbacks, &result, err);
-    for (int i = 0; i < SIGNALS; i++) sigaction(caught[i], &before[i], NULL);
-    if (watch.line_open) fputc('\n', stderr);
-  }
-  if (good && result.finished && result.last.step == 0)
-    printf("%s: all of its %" PRId64 " steps were done before; backbone in %s/backbone.safetensors\n", config->out, result.step,
-           config->out);
-  else if (good && result.finished)
-    printf("%s: %" PRId64 " steps, loss %.4f; backbone in %s/backbone.safetensors\n", config->out, result.step, result.last.total,
-           config->out);
-  else if (good)
-    printf("%s: stopped after step %" PRId64 " of %" PRId64 "; the same command with resume=auto goes on from there\n", config->out,
-           result.step, result.steps);
+  bool good = ranks_agree(ranks, read_arguments(config, count, arguments, err), err) && train_watched(config, ranks, &result, err);
+  if (good && ranks->rank == 0) say_result(config, &result);
   free(config);
-  if (good && stop_signal) { /* whoever waits for us, a shell's loop say, learns that a signal ended the run */
+  if (good && stop_signal && ranks->count == 1) { /* whoever waits for us, a shell's loop say, learns that a signal ended the run */
     fflush(stdout);
     raise(stop_signal);
   }
-  return good;
+  return good || ranks->rank == 0 ? good : keep_silent(err);
 }
 
 static void print_help(FILE *out) {
@@ -100,7 +118,8 @@ const struct verb verb_train = {
     .about = "Trains on every JPEG and PNG below DIR; class folders are allowed and not looked at. RUN gets\n"
              "config.txt, log.jsonl, checkpoints, and at the end backbone.safetensors, which torchvision's ResNet\n"
              "takes as it is. Ctrl-C ends after the step at hand with a checkpoint; resume=auto goes on from it.\n"
-             "Results do not depend on the number of threads.",
+             "Results do not depend on the number of threads. Built by make MPI=1, several processes under mpirun or srun\n"
+             "train one model together: batch is that of all, threads and workers are of each (docs/ranks.md).",
     .example = "ediy scenes out=scenes images=64 val=16\n"
                "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
                "ediy train preset=demo data=scenes/train teacher=teacher/backbone.safetensors out=run epochs=1 warmup=0 batch=16",

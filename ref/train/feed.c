@@ -10,16 +10,16 @@ enum { HELD = PIPELINE_LANES };
 
 /* ---- memory --------------------------------------------------------------------------------------------------------------------------- */
 
-static size_t view_bytes(const struct config *c) {
+static size_t view_bytes(const struct config *c, const struct ranks *ranks) {
   ptrdiff_t n;
-  return size_product(config_micro_batch(c), c->size, c->size, 3, &n) ? arena_bytes(n, sizeof(float)) : SIZE_MAX / 16;
+  return size_product(config_micro_batch(c) / ranks->count, c->size, c->size, 3, &n) ? arena_bytes(n, sizeof(float)) : SIZE_MAX / 16;
 }
 
 static bool is_drawn(const struct model_config *m) {
   return m->regions && (m->sampler == SAMPLER_RANDOM || m->negative == NEGATIVE_INSTANCE);
 }
 
-/* Numbers that a micro-batch draws: two for every region of both views and one an image. A map has at most a cell for 8 x 8 pixels. */
+/* Numbers that a micro-batch of all ranks draws: two for every region of both views and one an image. A map has at most a cell for 8 x 8 pixels. */
 static ptrdiff_t draw_count(const struct config *c) {
   struct model_config m = config_model(c);
   ptrdiff_t side = (c->size + 7) / 8, cells, count;
@@ -28,10 +28,10 @@ static ptrdiff_t draw_count(const struct config *c) {
 }
 
 static size_t draw_bytes(const struct config *c) { return arena_bytes(draw_count(c), sizeof(int32_t)); }
-static size_t lane_bytes(const struct config *c) { return 2 * view_bytes(c) + draw_bytes(c); }
+static size_t lane_bytes(const struct config *c, const struct ranks *ranks) { return 2 * view_bytes(c, ranks) + draw_bytes(c); }
 
-size_t feed_bytes(const struct config *c, const struct backend *b) {
-  return 2 * view_bytes(c) + (b->pipeline ? PIPELINE_LANES * lane_bytes(c) : 0);
+size_t feed_bytes(const struct config *c, const struct backend *b, const struct ranks *ranks) {
+  return 2 * view_bytes(c, ranks) + (b->pipeline ? PIPELINE_LANES * lane_bytes(c, ranks) : 0);
 }
 
 size_t feed_pinned_bytes(const struct config *c, const struct backend *b) {
@@ -49,16 +49,18 @@ static bool take_pinned(struct feed *f, const struct config *c, struct error *er
   if (!f->pipeline->pin(feed_pinned_bytes(c, f->m->backend), &f->pinned, err)) return false;
   f->sums = f->pinned;
   if (f->draw_count > 0) f->draw = (int32_t *)(f->sums + 1);
-  for (int l = 0; l < PIPELINE_LANES; l++) f->lane[l] = (char *)f->memory + 2 * view_bytes(c) + (size_t)l * lane_bytes(c);
+  for (int l = 0; l < PIPELINE_LANES; l++)
+    f->lane[l] = (char *)f->memory + 2 * view_bytes(c, f->ranks) + (size_t)l * lane_bytes(c, f->ranks);
   return true;
 }
 
-bool feed_create(struct feed *f, const struct config *c, struct model *m, struct error *err) {
+bool feed_create(struct feed *f, const struct config *c, struct model *m, const struct ranks *ranks, struct error *err) {
   const struct backend *b = m->backend;
-  *f = (struct feed){.m = m, .seed = (uint64_t)c->seed, .pixels = m->config.batch * c->size * c->size * 3, .draw_count = draw_count(c)};
-  f->bytes = feed_bytes(c, b);
+  *f = (struct feed){
+      .m = m, .ranks = ranks, .seed = (uint64_t)c->seed, .pixels = m->config.batch * c->size * c->size * 3, .draw_count = draw_count(c)};
+  f->bytes = feed_bytes(c, b, ranks);
   if (!b->reserve(f->bytes, &f->memory, err)) return false;
-  for (int v = 0; v < 2; v++) f->view[v] = (float *)(void *)((char *)f->memory + (size_t)v * view_bytes(c));
+  for (int v = 0; v < 2; v++) f->view[v] = (float *)(void *)((char *)f->memory + (size_t)v * view_bytes(c, ranks));
   if (b->pipeline) return take_pinned(f, c, err);
   if (f->draw_count == 0) return true;
   f->draw = calloc((size_t)f->draw_count, sizeof *f->draw);
@@ -76,16 +78,17 @@ void feed_free(struct feed *f) {
 
 /* ---- what is drawn -------------------------------------------------------------------------------------------------------------------- */
 
-/* Its parts in such an array, wherever it is. */
+/* What this rank's images have in such an array, wherever it is. */
 static struct step_draws parts_of(const struct feed *f, const int32_t *p) {
-  ptrdiff_t n = f->m->config.batch * f->m->cells;
-  return (struct step_draws){{p, p + n}, {p + 2 * n, p + 3 * n}, p + 4 * n};
+  ptrdiff_t own = f->m->config.batch, first = f->ranks->rank * own, n = f->ranks->count * own * f->m->cells;
+  const int32_t *at = p + first * f->m->cells;
+  return (struct step_draws){{at, at + n}, {at + 2 * n, at + 3 * n}, p + 4 * n + first};
 }
 
+/* For the images of all ranks: a stream belongs to an image's place among them. */
 static void draw(const struct feed *f, uint64_t number, int32_t *p) {
-  ptrdiff_t n = f->m->config.batch * f->m->cells;
-  step_draw(f->m->config.batch, f->m->cells, f->seed, (uint32_t)number, (int32_t *[2]){p, p + n}, (int32_t *[2]){p + 2 * n, p + 3 * n},
-            p + 4 * n);
+  ptrdiff_t images = f->ranks->count * f->m->config.batch, n = images * f->m->cells;
+  step_draw(images, f->m->cells, f->seed, (uint32_t)number, (int32_t *[2]){p, p + n}, (int32_t *[2]){p + 2 * n, p + 3 * n}, p + 4 * n);
 }
 
 /* ---- the way ------------------------------------------------------------------------------------------------------------------------- */

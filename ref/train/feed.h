@@ -7,16 +7,19 @@
 #ifndef EDIY_TRAIN_FEED_H
 #define EDIY_TRAIN_FEED_H
 
+#include "base/ranks.h"
 #include "model/step.h"
 #include "train/config.h"
 #include "train/loader.h"
 
 struct feed {
-  struct model_f32 *m; /* not owned */
+  struct model_f32 *m;       /* not owned */
+  const struct ranks *ranks; /* a micro-batch here is this rank's share of it */
   uint64_t seed;
   ptrdiff_t pixels;     /* reals of a view */
   float *view[2];       /* backend memory: the views of the micro-batch at hand */
-  int32_t *draw;        /* host memory: what it has drawn; null where nothing is; with a pipeline, one after another for each lane */
+  int32_t *draw;        /* host memory: what it has drawn, for the images of all ranks; null where nothing is; with a pipeline, one after
+                         * another for each lane */
   ptrdiff_t draw_count; /* of one micro-batch */
 
   void *memory; /* of the backend: views, lanes */
@@ -33,11 +36,11 @@ struct feed {
   struct error error;
 };
 
-MUST_CHECK bool feed_create(struct feed *f, const struct config *c, struct model_f32 *m, struct error *err);
+MUST_CHECK bool feed_create(struct feed *f, const struct config *c, struct model_f32 *m, const struct ranks *ranks, struct error *err);
 void feed_free(struct feed *f);
 
 /* What it takes of the backend's memory, and of page-locked memory, for a run on this backend. */
-size_t feed_bytes(const struct config *c, const struct backend_f32 *b);
+size_t feed_bytes(const struct config *c, const struct backend_f32 *b, const struct ranks *ranks);
 size_t feed_pinned_bytes(const struct config *c, const struct backend_f32 *b);
 
 /* Has the loader's memory page-locked, and kept until it is copied, where there is a pipeline. */

@@ -24,13 +24,14 @@ struct slot {
 
 struct line { /* a report waiting for the trainer's thread */
   struct line *next;
+  ptrdiff_t image;
   struct error text;
 };
 
 struct loader {
   const struct dataset *d;
   struct loader_options o;
-  void (*report)(void *context, const char *line);
+  void (*report)(void *context, ptrdiff_t image, const char *line);
   void *context;
 
   struct slot *slot; /* slots: batch k lives in slot k % slots; `held` are the trainer's, the others are ahead */
@@ -79,15 +80,19 @@ static void shuffle(struct loader *l, int32_t epoch) {
   l->order_epoch = epoch;
 }
 
+static ptrdiff_t whole_batch(const struct loader_options *o) { return o->before + o->batch + o->after; }
+
 /* Gives the next batch number to the slot that is free for it. Under the lock. */
 static void open_slot(struct loader *l) {
   struct slot *s = &l->slot[l->opened % (uint64_t)l->slots];
-  uint64_t batches = loader_epoch_batches(l->d, l->o.batch, l->o.group);
+  ptrdiff_t whole = whole_batch(&l->o);
+  uint64_t batches = loader_epoch_batches(l->d, whole, l->o.group);
   s->number = l->opened++;
   s->epoch = (int32_t)(s->number / batches);
   s->claimed = s->done = 0;
   if (l->order_epoch != s->epoch) shuffle(l, s->epoch);
-  memcpy(s->wanted, l->order + s->number % batches * (uint64_t)l->o.batch, (size_t)l->o.batch * sizeof *s->wanted);
+  const int32_t *first = l->order + s->number % batches * (uint64_t)whole + l->o.before;
+  memcpy(s->wanted, first, (size_t)l->o.batch * sizeof *s->wanted);
 }
 
 /* ---- images ------------------------------------------------------------------------------------------------------------------------ */
@@ -107,7 +112,7 @@ static void mark_bad(struct loader *l, ptrdiff_t i, const struct error *why) {
   l->bad++;
   struct line *line = malloc(sizeof *line);
   if (line) { /* without memory the file is counted and not reported */
-    line->next = NULL, line->text = *why;
+    line->next = NULL, line->image = i, line->text = *why;
     *l->last_line = line, l->last_line = &line->next;
   }
   if (l->bad > l->o.max_bad) {
@@ -279,12 +284,12 @@ static bool take_memory(struct loader *l, struct error *err) {
 }
 
 bool loader_open(struct loader **loader, const struct dataset *d, const struct loader_options *o, uint64_t first,
-                 void (*report)(void *context, const char *line), void *context, struct error *err) {
+                 void (*report)(void *context, ptrdiff_t image, const char *line), void *context, struct error *err) {
   assert(o->batch > 0 && o->group > 0 && o->workers > 0 && o->ahead > 0 && o->view[0].size > 0 && o->view[0].size == o->view[1].size);
   *loader = NULL;
-  if (loader_epoch_batches(d, o->batch, o->group) == 0)
+  if (loader_epoch_batches(d, whole_batch(o), o->group) == 0)
     return fail(err, "%s: %td images do not fill one step of %td x %td; choose a smaller batch or more images", d->root, d->count, o->group,
-                o->batch);
+                whole_batch(o));
   struct loader *l = malloc(sizeof *l);
   if (!l) return fail(err, "out of memory for the loader");
   *l = (struct loader){.d = d,
@@ -326,7 +331,7 @@ static void drain_reports(struct loader *l) {
   pthread_mutex_unlock(&l->lock);
   while (line) {
     struct line *following = line->next;
-    if (l->report) l->report(l->context, line->text.text);
+    if (l->report) l->report(l->context, line->image, line->text.text);
     free(line);
     line = following;
   }
@@ -357,6 +362,13 @@ bool loader_ready(struct loader *l) {
   bool ready = l->failed || s->done == l->o.batch;
   pthread_mutex_unlock(&l->lock);
   return ready;
+}
+
+void loader_pass_over(struct loader *l, ptrdiff_t i) {
+  pthread_mutex_lock(&l->lock);
+  l->bad += !l->is_bad[i];
+  l->is_bad[i] = 1;
+  pthread_mutex_unlock(&l->lock);
 }
 
 ptrdiff_t loader_bad(struct loader *l) {

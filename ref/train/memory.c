@@ -2,40 +2,62 @@
 #include <inttypes.h>
 
 #include "base/arena.h"
+#include "base/size.h"
+#include "op/backend_ranks.h"
 #include "train/run.h"
 
 static void add(size_t *sum, size_t bytes) {
   if (__builtin_add_overflow(*sum, bytes, sum)) *sum = SIZE_MAX;
 }
 
-/* Memory whose size does not depend on the micro-batch: what a checkpoint is gathered in, and the backend's running statistics as they were. */
-static bool fixed_bytes(struct model_config m, size_t *gathered, size_t *statistics, struct error *err) {
+/* Memory whose size does not depend on the micro-batch: what a checkpoint is gathered in, the backend's running statistics as they were; and how
+ * many parameters a gradient has. */
+struct fixed {
+  size_t gathered, statistics;
+  ptrdiff_t parameters, cells, out; /* cells: of a view of 64 pixels, not of this run's */
+};
+
+static bool measure_fixed(struct model_config m, struct fixed *f, struct error *err) {
   struct model small;
   m.batch = 2, m.height = m.width = 64; /* the sizes of the states depend on neither; what is reserved here is never touched */
   if (!model_create(&small, &m, backend_reference(), err)) return false;
-  *gathered = checkpoint_bytes(&small), *statistics = watch_statistics_bytes(&small);
+  *f = (struct fixed){checkpoint_bytes(&small), watch_statistics_bytes(&small), small.online.net.state_size, small.cells, m.arch.out};
   model_free(&small);
   return true;
 }
 
-static bool run_memory(const struct config *config, const struct backend *b, struct need *n, struct error *err) {
+/* Its memory is the host's: the reference, alone or over ranks. */
+static bool on_host(const struct backend *b) { return b->reserve == backend_reference()->reserve; }
+
+/* Bytes that ranks exchange through (backend_ranks_bytes). */
+static size_t exchange_bytes(const struct model_config *m, const struct backend *b, const struct ranks *ranks, const struct fixed *f) {
+  /* regions of an image: a map is at least as fine as one of the same views with 64 pixels is, in proportion */
+  ptrdiff_t cells = f->cells * size_ceil_div(m->height, 64) * size_ceil_div(m->width, 64);
+  bool instance = m->regions && m->negative == NEGATIVE_INSTANCE;
+  return backend_ranks_bytes(b, ranks, f->parameters, m->batch, instance ? m->batch * cells * f->out : 0);
+}
+
+static bool run_memory(const struct config *config, const struct backend *b, const struct ranks *ranks, struct need *n, struct error *err) {
   struct model_config m = config_model(config);
-  struct loader_options l = run_loader_options(config, b, 0);
-  size_t networks, gathered, statistics;
-  if (!model_memory(&m, b, &networks, err) || !fixed_bytes(m, &gathered, &statistics, err)) return false;
-  *n = (struct need){.host = gathered};
-  size_t *of_backend = b == backend_reference() ? &n->host : &n->device;
+  struct loader_options l = run_loader_options(config, b, ranks, 0);
+  struct fixed fixed;
+  size_t networks;
+  m.batch /= ranks->count;
+  if (!model_memory(&m, b, &networks, err) || !measure_fixed(m, &fixed, err)) return false;
+  *n = (struct need){.host = fixed.gathered};
+  size_t *of_backend = on_host(b) ? &n->host : &n->device;
   add(&n->host, loader_bytes(&l));
   add(of_backend, networks);
-  add(of_backend, statistics);
-  add(of_backend, feed_bytes(config, b));
+  add(of_backend, fixed.statistics);
+  add(of_backend, exchange_bytes(&m, b, ranks, &fixed));
+  add(of_backend, feed_bytes(config, b, ranks));
   add(&n->host, feed_pinned_bytes(config, b));
   return true;
 }
 
 bool train_memory(const struct config *config, size_t *bytes, struct error *err) {
   struct need n;
-  if (!run_memory(config, backend_reference(), &n, err)) return false;
+  if (!run_memory(config, backend_reference(), ranks_alone(), &n, err)) return false;
   *bytes = n.host;
   return true;
 }
@@ -44,20 +66,23 @@ bool train_memory(const struct config *config, size_t *bytes, struct error *err)
 static bool fits(size_t needed, size_t available) { return available == 0 || needed <= available; }
 
 /* The smallest accumulate above the present one with which the run fits; 0 if there is none. */
-static int64_t fitting(const struct config *config, const struct backend *b, const struct need *available, struct need *less) {
+static int64_t fitting(const struct config *config, const struct backend *b, const struct ranks *ranks, const struct need *available,
+                       struct need *less) {
   struct config smaller = *config;
   for (int64_t a = config->accumulate + 1; a <= config->batch / 2; a++) {
     smaller.accumulate = a;
-    if (config->batch % a == 0 && run_memory(&smaller, b, less, NULL) && fits(less->host, available->host) &&
+    if (config->batch % (a * ranks->count) == 0 && run_memory(&smaller, b, ranks, less, NULL) && fits(less->host, available->host) &&
         fits(less->device, available->device))
       return a;
   }
   return 0;
 }
 
-bool run_check_memory(const struct config *config, const struct backend *b, struct need *needed, size_t *left, struct error *err) {
-  if (!run_memory(config, b, needed, err)) return false;
-  const struct need available = {memory_available(), b->available()};
+bool run_check_memory(const struct config *config, const struct backend *b, const struct ranks *ranks, struct need *needed, size_t *left,
+                      struct error *err) {
+  if (!run_memory(config, b, ranks, needed, err)) return false;
+  const size_t host = memory_available() / (size_t)ranks->locals;
+  const struct need available = {host, on_host(b) ? host : b->available()};
   *left = available.host > needed->host ? available.host - needed->host : 0;
   if (available.host == 0) *left = SIZE_MAX;
   bool host_fits = fits(needed->host, available.host);
@@ -67,7 +92,7 @@ bool run_check_memory(const struct config *config, const struct backend *b, stru
   double there = 1e-9 * (double)(host_fits ? available.device : available.host);
   const char *memory = host_fits ? "GPU memory" : "memory";
   struct need less;
-  int64_t a = fitting(config, b, &available, &less);
+  int64_t a = fitting(config, b, ranks, &available, &less);
   if (a == 0)
     return fail(err,
                 "this run needs %.2f GB of %s, %.2f GB are available, and no smaller micro-batch helps; choose a smaller backbone or size",

@@ -8,11 +8,12 @@
 
 #include "base/file.h"
 #include "base/size.h"
+#include "op/backend_ranks.h"
 #include "train/backends.h"
 #include "train/run.h"
 
 void run_say(const struct run *r, const char *format, ...) {
-  if (!r->callbacks->message) return;
+  if (!r->callbacks->message || r->ranks->rank != 0) return;
   char line[1200];
   va_list args;
   va_start(args, format);
@@ -23,8 +24,13 @@ void run_say(const struct run *r, const char *format, ...) {
 
 static void say_line(void *context, const char *line) { run_say(context, "%s", line); }
 
-struct loader_options run_loader_options(const struct config *c, const struct backend *b, size_t cache_bytes) {
-  struct loader_options o = {.batch = config_micro_batch(c),
+static ptrdiff_t images_of(const struct config *c, const struct ranks *ranks) { return config_micro_batch(c) / ranks->count; }
+
+struct loader_options run_loader_options(const struct config *c, const struct backend *b, const struct ranks *ranks, size_t cache_bytes) {
+  ptrdiff_t own = images_of(c, ranks);
+  struct loader_options o = {.batch = own,
+                             .before = ranks->rank * own,
+                             .after = (ranks->count - 1 - ranks->rank) * own,
                              .group = c->accumulate,
                              .workers = (int)c->workers,
                              .ahead = (int)c->ahead,
@@ -40,6 +46,7 @@ static bool open_data(struct run *r, struct error *err) {
   const struct config *c = r->config;
   if (!dataset_open(&r->data, c->data, err)) return false;
   dataset_fingerprint(&r->data, r->fingerprint);
+  if (!(r->is_bad = calloc((size_t)r->data.count, 1))) return fail(err, "%s: out of memory for the lists of its images", r->data.root);
   r->steps_per_epoch = r->data.count / c->batch;
   if (r->steps_per_epoch == 0)
     return fail(err, "%s: %td images do not fill one batch of %" PRId64 "; choose a smaller batch or more images", r->data.root,
@@ -125,6 +132,7 @@ static bool set_weights(struct run *r, struct error *err) {
 
 /* ---- start and end -------------------------------------------------------------------------------------------------------------------- */
 
+/* Of rank 0, which alone writes. */
 static bool open_output(struct run *r, struct error *err) {
   const char *out = r->config->out;
   char path[CHECKPOINT_PATH];
@@ -139,8 +147,48 @@ bool run_open_loader(struct run *r, struct error *err) {
   feed_drop(&r->feed);
   loader_close(r->loader);
   r->loader = NULL;
-  struct loader_options l = run_loader_options(r->config, r->m.backend, r->cache_bytes);
-  return loader_open(&r->loader, &r->data, &l, (uint64_t)(r->step * r->config->accumulate), say_line, r, err);
+  struct loader_options l = run_loader_options(r->config, r->m.backend, r->ranks, r->cache_bytes);
+  return run_agree(r, loader_open(&r->loader, &r->data, &l, (uint64_t)(r->step * r->config->accumulate), run_found_bad, r, err), err);
+}
+
+/* The parts that every rank does for itself. */
+
+static bool read_config(struct run *r, struct error *err) {
+  const struct config *c = r->config;
+  int64_t ranks = r->ranks->count;
+  if (!config_check(c, err)) return false;
+  if (c->batch % (c->accumulate * ranks) != 0)
+    return fail(err,
+                "batch = %" PRId64 " cannot be cut into %" PRId64 " equal parts, accumulate = %" PRId64 " micro-batches for %" PRId64
+                " ranks; choose a multiple, or another number of ranks",
+                c->batch, c->accumulate * ranks, c->accumulate, ranks);
+  r->config_text = options_format(config_options, config_option_count, c);
+  return r->config_text || fail(err, "out of memory for the configuration");
+}
+
+static bool reserve_exchange(struct run *r, struct error *err) {
+  const struct model_config *c = &r->m.config;
+  ptrdiff_t regions = c->regions && c->negative == NEGATIVE_INSTANCE ? c->batch * r->m.cells * c->arch.out : 0;
+  r->exchanged_bytes = backend_ranks_bytes(r->m.backend, r->ranks, r->m.online.net.state_size, c->batch, regions);
+  if (r->exchanged_bytes == 0) return true;
+  if (!r->m.backend->reserve(r->exchanged_bytes, &r->exchanged, err)) return false;
+  backend_ranks_buffer(r->exchanged);
+  return true;
+}
+
+static bool open_model(struct run *r, const struct backend *b, const struct need *needed, struct error *err) {
+  struct model_config m = config_model(r->config);
+  m.batch = images_of(r->config, r->ranks);
+  if (!model_create(&r->m, &m, b, err) || !reserve_exchange(r, err)) return false;
+  ptrdiff_t weights = 0;
+  for (int i = 0; i < r->m.online.net.parameters; i++) weights += r->m.online.net.parameter[i].size;
+  run_say(r, "network: %.1f million weights, %td regions of %td channels a view; %.2f GB of memory%s", (double)weights / 1e6, r->m.cells,
+          net_channels(&m.arch), (double)(needed->host + needed->device) / 1e9, r->ranks->count > 1 ? " a rank" : "");
+  return true;
+}
+
+static bool take_buffers(struct run *r, struct error *err) {
+  return feed_create(&r->feed, r->config, &r->m, r->ranks, err) && watch_create(&r->watch, &r->m, r->ranks, err);
 }
 
 bool run_start(struct run *r, struct error *err) {
@@ -148,18 +196,21 @@ bool run_start(struct run *r, struct error *err) {
   struct need needed;
   size_t left;
   r->saved = -1;
-  if (!config_check(c, err)) return false;
-  if (!(r->config_text = options_format(config_options, config_option_count, c))) return fail(err, "out of memory for the configuration");
+  if (!run_agree(r, read_config(r, err), err) || !ranks_same(r->ranks, "settings", r->config_text, strlen(r->config_text), err))
+    return false;
+  if (r->ranks->count > 1)
+    run_say(r, "ranks: %d, each with %td of the %" PRId64 " images of a micro-batch", r->ranks->count, images_of(c, r->ranks),
+            config_micro_batch(c));
   const struct backend *b =
       backend_open(&(struct backend_options){.backend = (enum backend_choice)c->backend, .conv = c->cuda_conv, .gemm = c->cuda_gemm}, err);
-  if (!b || !open_data(r, err) || !run_check_memory(c, b, &needed, &left, err)) return false;
-  struct model_config m = config_model(c);
-  if (!model_create(&r->m, &m, b, err)) return false;
-  ptrdiff_t weights = 0;
-  for (int i = 0; i < r->m.online.net.parameters; i++) weights += r->m.online.net.parameter[i].size;
-  run_say(r, "network: %.1f million weights, %td regions of %td channels a view; %.2f GB of memory", (double)weights / 1e6, r->m.cells,
-          net_channels(&m.arch), (double)(needed.host + needed.device) / 1e9);
-  if (!set_weights(r, err) || !feed_create(&r->feed, c, &r->m, err) || !watch_create(&r->watch, &r->m, err) || !open_output(r, err))
+  if (!run_agree(r, b, err)) return false;
+  b = backend_ranks(b, r->ranks);
+  if (!run_agree(r, open_data(r, err), err) || !ranks_same(r->ranks, "images", r->fingerprint, sizeof r->fingerprint, err) ||
+      !run_agree(r, run_check_memory(c, b, r->ranks, &needed, &left, err), err) || !run_agree(r, open_model(r, b, &needed, err), err))
+    return false;
+  bool first = r->ranks->rank == 0; /* knows and writes the files of the run */
+  if (!run_agree(r, !first || set_weights(r, err), err) || !run_share_state(r, err) || !run_agree(r, take_buffers(r, err), err) ||
+      !run_agree(r, !first || open_output(r, err), err))
     return false;
   /* The cache is a convenience: at most half of what is left, lest others be swapped out. */
   r->cache_bytes = (size_t)size_min((ptrdiff_t)(c->cache * 1000000), (ptrdiff_t)(left / 2));
@@ -169,10 +220,14 @@ bool run_start(struct run *r, struct error *err) {
 void run_close(struct run *r) {
   feed_drop(&r->feed);
   loader_close(r->loader);
+  r->loader = NULL;
+  run_forget_found(r);
+  free(r->is_bad);
   log_close(&r->log);
   watch_free(&r->watch);
   if (r->recorded) r->m.backend->pipeline->forget(r->recorded);
   feed_free(&r->feed);
+  if (r->exchanged) r->m.backend->release(r->exchanged, r->exchanged_bytes);
   model_free(&r->m);
   dataset_close(&r->data);
   free(r->config_text);

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/size.h"
 #include "model/exchange.h"
+#include "op/backend_ranks.h"
 #include "train/run.h"
 
 enum { CHECKPOINTS_KEPT = 2 }; /* the newest, and one in case it is damaged */
@@ -19,17 +21,31 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool save(struct run *r, struct error *err) {
-  if (r->saved == r->step) return true;
+static bool writes(const struct run *r) { return r->ranks->rank == 0; }
+
+static bool write_checkpoint(struct run *r, struct error *err) {
   char path[CHECKPOINT_PATH];
   checkpoint_path(r->config->out, r->step, path);
   if (!checkpoint_save(path, &r->m, r->step, r->config_text, r->fingerprint, err)) return false;
   checkpoint_prune(r->config->out, CHECKPOINTS_KEPT);
+  return true;
+}
+
+static bool save(struct run *r, struct error *err) {
+  if (r->saved == r->step) return true;
+  if (!run_agree(r, !writes(r) || write_checkpoint(r, err), err)) return false;
   r->saved = r->step;
   return true;
 }
 
 /* ---- one step ------------------------------------------------------------------------------------------------------------------------- */
+
+/* This rank's images of the next micro-batch, in the backend's memory, if every rank has its own. *waited: the seconds spent are added. */
+static bool load(struct run *r, double *waited, struct error *err) {
+  struct error many = {""};
+  bool ok = feed_next(&r->feed, r->loader, waited, err), few = run_share_bad(r, &many);
+  return run_agree(r, ok, err) && (few || fail(err, "%s", many.text));
+}
 
 static void pass(void *context) {
   struct run *r = context;
@@ -57,10 +73,10 @@ static bool end_step(struct run *r, struct loss_sums *sums, struct error *err) {
   const struct backend *b = r->m.backend;
   if (!b->pipeline) {
     *sums = model_sums(&r->m);
-    return b->status(err);
+    return run_agree(r, b->status(err), err);
   }
   b->pipeline->fetch(r->feed.sums, r->m.sums, sizeof *sums);
-  if (!b->status(err)) return false;
+  if (!run_agree(r, b->status(err), err)) return false;
   feed_settle(&r->feed);
   *sums = *r->feed.sums;
   return true;
@@ -75,8 +91,12 @@ static bool not_finite(struct run *r, struct error *err) {
   watch_undo(&r->watch);
   bool found = false, ok = run_open_loader(r, &why);
   model_zero_gradient(&r->m);
-  for (int64_t a = 0; ok && !found && a < r->config->accumulate; a++)
-    if ((ok = feed_next(&r->feed, r->loader, &ignored, &why))) found = watch_locate(&r->watch, views, share, where, sizeof where);
+  for (int64_t a = 0; ok && !found && a < r->config->accumulate; a++) {
+    if (!(ok = load(r, &ignored, &why))) break;
+    struct error here = {""};
+    found = watch_locate(&r->watch, views, share, where, sizeof where) && !fail(&here, "%s", where);
+    if ((found = !run_agree(r, !found, &here))) snprintf(where, sizeof where, "%.255s", here.text);
+  }
   if (!ok) snprintf(where, sizeof where, "a micro-batch that cannot be had again: %.200s", why.text);
   double loss = model_sums(&r->m).last.total;
   watch_undo(&r->watch);
@@ -94,13 +114,14 @@ static bool take_step(struct run *r, struct record *step, double *waited, struct
   watch_remember(&r->watch);
   model_zero_gradient(&r->m);
   for (int64_t a = 0; a < r->config->accumulate; a++) {
-    if (!feed_next(&r->feed, r->loader, waited, err)) {
+    if (!load(r, waited, err)) {
       watch_undo(&r->watch);
       return false;
     }
     accumulate(r);
     feed_ahead(&r->feed, r->loader);
   }
+  backend_ranks_mean(r->m.backend, r->m.online.net.state_size, r->m.gradient); /* where statistics lie it is zero */
   model_halt_unless_finite(&r->m);
   model_update(&r->m, step->lr, step->tau, NULL);
   if (!end_step(r, &sums, err)) return false;
@@ -144,7 +165,8 @@ static void copy_diagnostics(struct record *to, const struct record *from) {
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------------------------- */
 
-static bool stop_asked(const struct run *r) { return r->callbacks->stop && *r->callbacks->stop; }
+/* Of any rank. */
+static bool stop_asked(const struct run *r) { return ranks_any(r->ranks, r->callbacks->stop && *r->callbacks->stop); }
 
 /* The backend has failed, and the state with it. Returns false. */
 static bool backend_lost(const struct run *r, const struct error *why, struct error *err) {
@@ -156,7 +178,7 @@ static bool backend_lost(const struct run *r, const struct error *why, struct er
 static bool give_up(struct run *r, struct error *err) {
   struct error why = *err, second;
   char path[CHECKPOINT_PATH];
-  if (!r->m.backend->status(&second)) return backend_lost(r, &second, err);
+  if (!run_agree(r, r->m.backend->status(&second), &second)) return backend_lost(r, &second, err);
   checkpoint_path(r->config->out, r->step, path);
   if (save(r, &second)) return fail(err, "%.700s; the state before this step is in %s", why.text, path);
   return fail(err, "%.500s; and the state before this step could not be kept: %.400s", why.text, second.text);
@@ -173,22 +195,22 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
     double waited, begun = now();
     if (!take_step(r, &step, &waited, err)) return give_up(r, err);
     count(&tally, &step, waited);
-    step.bad_files = loader_bad(r->loader);
+    step.bad_files = r->bad;
     bool due = r->step % c->log_every == 0 || r->step == end;
     if (due || r->step == first + 1)
       watch_diagnose(&r->watch, &step);
     else
       copy_diagnostics(&step, last);
-    if (due && !r->m.backend->status(err)) return give_up(r, err); /* the diagnostics were fetched */
+    if (due && !run_agree(r, r->m.backend->status(err), err)) return give_up(r, err); /* the diagnostics were fetched */
     double seconds = now() - begun;
     pace = pace > 0 ? 0.9 * pace + 0.1 * seconds : seconds;
     step.images_per_s = (double)c->batch / pace;
     *last = step;
     if (due) {
       struct record line = close_tally(&tally, &step, c->batch);
-      if (!log_write(&r->log, &line, err)) return false;
+      if (!run_agree(r, !writes(r) || log_write(&r->log, &line, err), err)) return false;
     }
-    if (r->callbacks->progress) {
+    if (r->callbacks->progress && writes(r)) {
       struct progress p = {.now = step,
                            .steps = r->schedule.steps,
                            .epochs = c->epochs,
@@ -225,16 +247,24 @@ static bool train_all(struct run *r, struct train_result *result, struct error *
   result->finished = r->step == r->schedule.steps;
   result->step = r->step, result->steps = r->schedule.steps;
   checkpoint_path(c->out, r->step, result->checkpoint);
-  return !result->finished || export_backbone(r, err);
+  return !result->finished || run_agree(r, !writes(r) || export_backbone(r, err), err);
+}
+
+/* Threads of the arithmetic: as the key says, or OMP_NUM_THREADS; else this rank's share of the processors it may run on. */
+static int threads_of(const struct config *c, const struct ranks *ranks) {
+  if (c->threads > 0) return (int)c->threads;
+  if (ranks->count == 1 || getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
+  return (int)size_max(1, omp_get_num_procs() / ranks->sharers);
 }
 
 bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err) {
   int threads = omp_get_max_threads();
-  if (config->threads > 0) omp_set_num_threads((int)config->threads);
+  const struct ranks *ranks = callbacks->ranks ? callbacks->ranks : ranks_alone();
+  omp_set_num_threads(threads_of(config, ranks));
   struct run *r = calloc(1, sizeof *r);
   *result = (struct train_result){0};
-  if (r) *r = (struct run){.config = config, .callbacks = callbacks};
-  bool ok = r ? train_all(r, result, err) : fail(err, "out of memory");
+  if (r) *r = (struct run){.config = config, .callbacks = callbacks, .ranks = ranks};
+  bool ok = ranks_agree(ranks, r || fail(err, "out of memory"), err) && train_all(r, result, err);
   if (r) run_close(r);
   free(r);
   omp_set_num_threads(threads);

@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #include "base/error.h"
+#include "base/ranks.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/progress.h"
@@ -24,6 +25,7 @@ struct train_callbacks {
   void (*progress)(void *context, const struct progress *p); /* after every step */
   void *context;
   const volatile sig_atomic_t *stop; /* set by the program's signal handler: end after the step at hand, with a checkpoint; may be null */
+  const struct ranks *ranks;         /* the processes that train this together, each of which calls train; null: this one alone */
 };
 
 struct train_result {
@@ -33,7 +35,10 @@ struct train_result {
   char checkpoint[OPTION_TEXT_SIZE + 64]; /* the newest one */
 };
 
-/* Any callback may be null. Fails before anything is written where the configuration, the data or the memory do not allow the run (the message
+/* Over several ranks (docs/ranks.md) every rank takes its share of each batch, and rank 0 alone speaks, logs and writes; the configuration must be the
+ * same on all. They fail together, with the same line.
+ *
+ * Any callback may be null. Fails before anything is written where the configuration, the data or the memory do not allow the run (the message
  * says how much memory is needed and which micro-batch would fit). A loss that is not finite stops the run: the message names the step and the
  * first layer and tensor that was not, and the checkpoint of the step before is kept. */
 MUST_CHECK bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err);

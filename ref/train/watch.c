@@ -8,11 +8,11 @@
 #include "eval/collapse.h"
 #include "op/activation.h"
 
-static ptrdiff_t host_reals(const struct model *m) { return m->config.batch * (m->config.regions ? m->cells : 1) * m->config.arch.out; }
-
-static ptrdiff_t scratch_doubles(const struct model *m) {
-  return collapse_scratch(m->config.batch * (m->config.regions ? m->cells : 1), m->config.arch.out);
-}
+/* Of the images of all ranks. */
+static ptrdiff_t host_rows(const struct model *m, int ranks) { return ranks * m->config.batch * (m->config.regions ? m->cells : 1); }
+static ptrdiff_t host_reals(const struct model *m, int ranks) { return host_rows(m, ranks) * m->config.arch.out; }
+static ptrdiff_t host_indices(const struct model *m, int ranks) { return ranks * m->config.batch * m->cells; }
+static ptrdiff_t scratch_doubles(const struct model *m, int ranks) { return collapse_scratch(host_rows(m, ranks), m->config.arch.out); }
 
 /* Copies every running statistic of both networks that update them into `kept`, one after the other, or back; within the backend's memory.
  * Returns how many reals they are; with kept null only that. A moving average with tau = 0 is a copy, of many tensors at once. */
@@ -48,23 +48,25 @@ void watch_undo(struct watch *w) { copy_statistics(w->m, w->statistics, true); }
 
 size_t watch_statistics_bytes(const struct model *m) { return (size_t)copy_statistics(m, NULL, false) * sizeof(real); }
 
-size_t watch_bytes(const struct model *m) {
-  return (size_t)host_reals(m) * sizeof(real) + (size_t)scratch_doubles(m) * sizeof(double) +
-         (size_t)(m->config.batch * m->cells) * sizeof(int32_t);
+size_t watch_bytes(const struct model *m, int ranks) {
+  return (size_t)host_reals(m, ranks) * sizeof(real) + (size_t)scratch_doubles(m, ranks) * sizeof(double) +
+         (size_t)host_indices(m, ranks) * sizeof(int32_t);
 }
 
-bool watch_create(struct watch *w, struct model *m, struct error *err) {
+bool watch_create(struct watch *w, struct model *m, const struct ranks *ranks, struct error *err) {
+  int count = ranks->count;
   *w = (struct watch){.m = m,
-                      .host = malloc((size_t)host_reals(m) * sizeof(real)),
-                      .index = malloc((size_t)(m->config.batch * m->cells) * sizeof(int32_t)),
-                      .scratch = malloc((size_t)scratch_doubles(m) * sizeof(double))};
+                      .ranks = ranks,
+                      .host = malloc((size_t)host_reals(m, count) * sizeof(real)),
+                      .index = malloc((size_t)host_indices(m, count) * sizeof(int32_t)),
+                      .scratch = malloc((size_t)scratch_doubles(m, count) * sizeof(double))};
   if (w->host && w->index && w->scratch) {
     void *statistics;
     if (!m->backend->reserve(watch_statistics_bytes(m), &statistics, err)) return false;
     w->statistics = statistics;
     return true;
   }
-  return fail(err, "out of memory: %.2f GB to watch the training", (double)watch_bytes(m) / 1e9);
+  return fail(err, "out of memory: %.2f GB to watch the training", (double)watch_bytes(m, count) / 1e9);
 }
 
 void watch_free(struct watch *w) {
@@ -75,19 +77,29 @@ void watch_free(struct watch *w) {
   *w = (struct watch){0};
 }
 
+/* n activations a rank, of all ranks, to w->host; likewise n indices to w->index. */
+static void fetch_activations(struct watch *w, ptrdiff_t n, const real *from) {
+  activation_download(w->m->backend, n, w->host + w->ranks->rank * n, from);
+  w->ranks->gather(w->host, (size_t)n * sizeof(real));
+}
+static void fetch_indices(struct watch *w, ptrdiff_t n, const int32_t *from) {
+  w->m->backend->download(w->index + w->ranks->rank * n, from, (size_t)n * sizeof(int32_t));
+  w->ranks->gather(w->index, (size_t)n * sizeof(int32_t));
+}
+
 void watch_diagnose(struct watch *w, struct record *r) {
   const struct model *m = w->m;
-  ptrdiff_t b = m->config.batch, n = m->cells, c = m->config.arch.out;
-  activation_download(m->backend, b * c, w->host, m->q[0]);
-  r->std_global = collapse_std(b, c, w->host, NULL, w->scratch);
+  ptrdiff_t own = m->config.batch, all = w->ranks->count * own, n = m->cells, c = m->config.arch.out;
+  fetch_activations(w, own * c, m->q[0]);
+  r->std_global = collapse_std(all, c, w->host, NULL, w->scratch);
   if (!m->config.regions) return;
-  activation_download(m->backend, b * n * c, w->host, m->r[0]);
-  r->std_local = collapse_std(b * n, c, w->host, NULL, w->scratch);
-  r->region_cosine = collapse_cosine(b, n, c, w->host, NULL, w->scratch);
-  m->backend->download(w->index, m->diversity[0], (size_t)(b * n) * sizeof(int32_t));
-  r->entropy_rdem = collapse_entropy(b, n, w->index, NULL, w->scratch);
-  m->backend->download(w->index, m->invariance[0], (size_t)(b * n) * sizeof(int32_t));
-  r->entropy_riem = collapse_entropy(b, n, w->index, NULL, w->scratch);
+  fetch_activations(w, own * n * c, m->r[0]);
+  r->std_local = collapse_std(all * n, c, w->host, NULL, w->scratch);
+  r->region_cosine = collapse_cosine(all, n, c, w->host, NULL, w->scratch);
+  fetch_indices(w, own * n, m->diversity[0]);
+  r->entropy_rdem = collapse_entropy(all, n, w->index, NULL, w->scratch);
+  fetch_indices(w, own * n, m->invariance[0]);
+  r->entropy_riem = collapse_entropy(all, n, w->index, NULL, w->scratch);
 }
 
 /* ---- numbers that are not finite ------------------------------------------------------------------------------------------------------ */

@@ -3,24 +3,26 @@
 #define EDIY_TRAIN_WATCH_H
 
 #include "base/error.h"
+#include "base/ranks.h"
 #include "model/step.h"
 #include "train/log.h"
 
 struct watch {
-  struct model_f32 *m; /* not owned */
-  float *host;         /* room for the largest output of a step */
+  struct model_f32 *m;       /* not owned */
+  const struct ranks *ranks; /* the diagnostics are of the images of all */
+  float *host;               /* room for the largest output of a step */
   int32_t *index;
   double *scratch;
   float *statistics; /* backend memory: running statistics as they were before the step at hand */
 };
 
-MUST_CHECK bool watch_create(struct watch *w, struct model_f32 *m, struct error *err);
+MUST_CHECK bool watch_create(struct watch *w, struct model_f32 *m, const struct ranks *ranks, struct error *err);
 void watch_free(struct watch *w);
-size_t watch_bytes(const struct model_f32 *m);            /* of host memory that watch_create takes */
+size_t watch_bytes(const struct model_f32 *m, int ranks); /* of host memory that watch_create takes */
 size_t watch_statistics_bytes(const struct model_f32 *m); /* of the backend's */
 
-/* Fills the collapse diagnostics of the record from what the last micro-batch left: the online network's global prediction and regions of view 1,
- * D1 and S12. */
+/* Collective. Fills the collapse diagnostics of the record from what the last micro-batch left: the online network's global prediction and regions of
+ * view 1, D1 and S12. */
 void watch_diagnose(struct watch *w, struct record *r);
 
 /* Before a step: keeps what its forward passes change. watch_undo puts it back; together with parameters that only model_update changes, the model is

@@ -187,17 +187,17 @@ static void parts_of_ranks_have_the_same_bits(void **state) {
   for (int i = 0; i < 8 * SHAPES; i++) over_ranks(i / 4 % 2 ? CUDA_BF16 : CUDA_FP32, i / 8, i % 2, i / 2 % 2);
 }
 
-static void sums_over_ranks_have_the_same_bits(void **state) {
+static void means_over_ranks_have_the_same_bits(void **state) {
   (void)state;
   const struct backend *gpu = device_backend(), *cpu = backend_reference();
   enum { RANKS = 3, N = 1000 };
-  real *parts = test_normal(RANKS * N, 1), *dev_parts = device_from(parts, RANKS * N), *sum = test_reals(N), *dev_sum = device_reals(N);
-  cpu->rank_sum(RANKS, N, parts, sum);
-  gpu->rank_sum(RANKS, N, dev_parts, dev_sum);
-  assert_same_bits(dev_sum, sum, N);
-  gpu->rank_sum(RANKS, N, dev_parts, dev_parts + N);
-  assert_same_bits(dev_parts + N, sum, N);
-  free(parts), free(sum);
+  real *parts = test_normal(RANKS * N, 1), *dev_parts = device_from(parts, RANKS * N), *mean = test_reals(N), *dev_mean = device_reals(N);
+  cpu->rank_mean(RANKS, N, parts, mean);
+  gpu->rank_mean(RANKS, N, dev_parts, dev_mean);
+  assert_same_bits(dev_mean, mean, N);
+  gpu->rank_mean(RANKS, N, dev_parts, dev_parts + N);
+  assert_same_bits(dev_parts + N, mean, N);
+  free(parts), free(mean);
   device_end();
 }
 
@@ -217,9 +217,9 @@ static void a_nan_stays_one_in_bf16(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(training_has_the_same_bits),         cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
-      cmocka_unit_test(a_far_mean_has_the_same_bits),       cmocka_unit_test(evaluation_has_the_same_bits),
-      cmocka_unit_test(tensors_may_begin_anywhere),         cmocka_unit_test(parts_of_ranks_have_the_same_bits),
-      cmocka_unit_test(sums_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16)};
+      cmocka_unit_test(training_has_the_same_bits),          cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
+      cmocka_unit_test(a_far_mean_has_the_same_bits),        cmocka_unit_test(evaluation_has_the_same_bits),
+      cmocka_unit_test(tensors_may_begin_anywhere),          cmocka_unit_test(parts_of_ranks_have_the_same_bits),
+      cmocka_unit_test(means_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }

@@ -14,50 +14,52 @@ static void *memory_of(const struct backend *b, size_t bytes) {
   return p;
 }
 
-/* ---- the sum of gradients ----------------------------------------------------------------------------------------------------------- */
+/* ---- the mean of gradients ---------------------------------------------------------------------------------------------------------- */
 
-struct sum_case {
+struct mean_case {
   ptrdiff_t n;
   real *result; /* MOST x n, shared */
 };
 
 static void fill_gradient(real *x, ptrdiff_t n, int rank) { test_fill_normal(x, n, 100 + (uint32_t)rank); }
 
-static void sum_here(const struct ranks *r, void *context) {
-  const struct sum_case *c = context;
+static void mean_here(const struct ranks *r, void *context) {
+  const struct mean_case *c = context;
   const struct backend *b = backend_reference();
-  size_t bytes = backend_ranks_sum_bytes(r, c->n);
+  size_t bytes = backend_ranks_bytes(b, r, c->n, 1, 0);
   void *buffer = memory_of(b, bytes);
   real *x = test_reals(c->n);
   fill_gradient(x, c->n, r->rank);
-  backend_ranks_sum(b, r, c->n, x, buffer);
+  b = backend_ranks(b, r);
+  backend_ranks_buffer(buffer);
+  backend_ranks_mean(b, c->n, x);
   memcpy(c->result + r->rank * c->n, x, (size_t)c->n * sizeof(real));
   b->release(buffer, bytes);
   free(x);
 }
 
-/* The sums of `count` ranks against plain ones in double; false where a bit differs on any rank. */
-static bool sums_are_right(int count, ptrdiff_t n) {
-  struct sum_case c = {n, forked_shared((size_t)(MOST * n) * sizeof(real))};
-  forked_run(count, sum_here, &c);
+/* The means of `count` ranks against plain ones in double; false where a bit differs on any rank. */
+static bool means_are_right(int count, ptrdiff_t n) {
+  struct mean_case c = {n, forked_shared((size_t)(MOST * n) * sizeof(real))};
+  forked_run(count, mean_here, &c);
   real *x[MOST];
   bool right = true;
   for (int k = 0; k < count; k++) fill_gradient(x[k] = test_reals(n), n, k);
   for (ptrdiff_t i = 0; i < n; i++) {
     double sum = 0;
     for (int k = 0; k < count; k++) sum += (double)x[k][i];
-    for (int k = 0; k < count; k++) right = right && c.result[k * n + i] == (count > 1 ? (real)sum : x[0][i]);
+    for (int k = 0; k < count; k++) right = right && c.result[k * n + i] == (count > 1 ? (real)(sum / count) : x[0][i]);
   }
   for (int k = 0; k < count; k++) free(x[k]);
   return right;
 }
 
 /* Fewer elements than ranks, a few left over, several pieces (of 2^22) and an end. */
-static void sums_are_in_the_order_of_the_ranks(void **state) {
+static void means_are_summed_in_the_order_of_the_ranks(void **state) {
   (void)state;
   static const ptrdiff_t sizes[] = {1, 3, 4, 4099, (1 << 23) + 4099};
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
-    for (int count = 1; count <= MOST; count++) assert_true(sums_are_right(count, sizes[s]));
+    for (int count = 1; count <= MOST; count++) assert_true(means_are_right(count, sizes[s]));
 }
 
 /* ---- batch norm --------------------------------------------------------------------------------------------------------------------- */
@@ -81,7 +83,7 @@ static struct norm_case shared_results(struct norm_case c) {
 
 static void norm_here(const struct ranks *r, void *context) {
   const struct norm_case *c = context;
-  const struct backend *b = backend_ranks(backend_reference(), r, false);
+  const struct backend *b = backend_ranks(backend_reference(), r);
   struct norm g = c->g;
   g.m /= r->count;
   ptrdiff_t at = r->rank * g.m * g.c, own = r->rank * g.c;
@@ -218,13 +220,13 @@ static void one_rank_has_the_bits_of_one_process(void **state) {
 /* What these tests hold ranks to sees a rank that is left out, an exchange that gives the piece before, and parts that are taken unwaited for. */
 static void spoiled_collectives_are_found(void **state) {
   (void)state;
-  static const enum forked_fault of_sums[] = {FORKED_MISSING, FORKED_STALE, FORKED_UNWAITED},
+  static const enum forked_fault of_means[] = {FORKED_MISSING, FORKED_STALE, FORKED_UNWAITED},
                                  of_norms[] = {FORKED_MISSING, FORKED_UNWAITED};
-  for (size_t i = 0; i < sizeof of_sums / sizeof of_sums[0]; i++) {
-    forked_spoil(of_sums[i]);
-    bool right = sums_are_right(2, 4099);
+  for (size_t i = 0; i < sizeof of_means / sizeof of_means[0]; i++) {
+    forked_spoil(of_means[i]);
+    bool right = means_are_right(2, 4099);
     forked_spoil(FORKED_NONE);
-    if (right) fail_msg("the sum with fault %d was taken for right", of_sums[i]);
+    if (right) fail_msg("the mean with fault %d was taken for right", of_means[i]);
   }
   struct norm_case whole = integers(64, 5, true, true);
   forked_run(1, norm_here, &whole);
@@ -241,7 +243,6 @@ static void spoiled_collectives_are_found(void **state) {
 
 struct word {
   bool agreed, any, same;
-  double mean[2];
   struct error agree, other;
 };
 
@@ -254,8 +255,6 @@ static void talk(const struct ranks *r, void *context) {
   w->agree = err;
   w->any = ranks_any(r, r->rank == r->count - 1);
   w->same = ranks_same(r, "settings", r->rank == 2 ? "b" : "a", 1, &w->other);
-  w->mean[0] = r->rank, w->mean[1] = 3;
-  ranks_mean(r, w->mean, 2);
 }
 
 /* One line, that of the first rank that has one, on every rank. */
@@ -269,7 +268,6 @@ static void every_rank_says_the_same(void **state) {
     assert_true(w[k].any);
     assert_false(w[k].same);
     assert_string_equal(w[k].other.text, "rank 2 of 4 has other settings than rank 0");
-    assert_true(w[k].mean[0] == 1.5 && w[k].mean[1] == 3);
   }
   struct error err = {""};
   assert_true(ranks_agree(ranks_alone(), true, &err));
@@ -280,7 +278,7 @@ static void every_rank_says_the_same(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sums_are_in_the_order_of_the_ranks),
+      cmocka_unit_test(means_are_summed_in_the_order_of_the_ranks),
       cmocka_unit_test(norms_over_ranks_are_those_of_the_whole_batch),
       cmocka_unit_test(statistics_are_the_same_on_every_rank),
       cmocka_unit_test(spoiled_collectives_are_found),

@@ -94,8 +94,14 @@ void forked_run(int count, void (*work)(const struct ranks *r, void *context), v
     assert_true(child[k] >= 0);
     if (child[k] > 0) continue;
     alarm(PATIENCE);
-    self = (struct ranks){
-        .count = count, .rank = k, .locals = count, .local = k, .gather = gather, .exchange = exchange, .broadcast = broadcast};
+    self = (struct ranks){.count = count,
+                          .rank = k,
+                          .locals = count,
+                          .local = k,
+                          .sharers = count,
+                          .gather = gather,
+                          .exchange = exchange,
+                          .broadcast = broadcast};
     work(&self, context);
     fflush(NULL);
     _exit(0);

@@ -109,7 +109,7 @@ static void diagnostics_are_of_the_widened(void **state) {
   struct record r;
   struct error err;
   fixture_make(&f, &bf16);
-  assert_true(watch_create(&w, &f.m, &err));
+  assert_true(watch_create(&w, &f.m, ranks_alone(), &err));
   step(&f, NULL);
   watch_diagnose(&w, &r);
   ptrdiff_t c = f.m.config.arch.out, rows = BATCH * f.m.cells;
@@ -130,7 +130,7 @@ static void what_is_not_finite_is_found_in_bf16(void **state) {
   struct error err;
   char text[256];
   fixture_make(&f, &bf16);
-  assert_true(watch_create(&w, &f.m, &err));
+  assert_true(watch_create(&w, &f.m, ranks_alone(), &err));
   const struct net *net = &f.m.target.net;
   f.m.target.state[net->parameter[net_find_parameter(net, "layer1.0.conv1.weight")].offset] = (real)INFINITY;
   const real *const views[2] = {f.view[0], f.view[1]};

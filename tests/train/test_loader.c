@@ -44,7 +44,8 @@ static struct loader_options options(int workers, int ahead, size_t cache) {
                                  .cache_bytes = cache};
 }
 
-static struct loader *start(const struct loader_options *o, uint64_t first, void (*report)(void *, const char *), void *context) {
+static struct loader *start(const struct loader_options *o, uint64_t first, void (*report)(void *, ptrdiff_t, const char *),
+                            void *context) {
   struct error err;
   struct loader *l;
   if (!loader_open(&l, &data, o, first, report, context, &err)) fail_msg("%s", err.text);
@@ -164,14 +165,39 @@ static void an_epoch_holds_whole_groups(void **state) {
   free(plain), free(r);
 }
 
+/* Two loaders that share every batch give, image by image, what the one gives; and stand in for a bad file as it does. */
+static void shards_of_a_batch_are_the_batch(void **state) {
+  (void)state;
+  enum { N = EPOCH + 1 };
+  struct loader_options o = options(2, 2, 0);
+  struct record *whole = record(&o, 0, N);
+  const ptrdiff_t cut[] = {0, 1, BATCH};
+  for (int shard = 0; shard < 2; shard++) {
+    struct error err;
+    struct batch b;
+    o.before = cut[shard], o.batch = cut[shard + 1] - cut[shard], o.after = BATCH - cut[shard + 1];
+    struct loader *l = start(&o, 0, NULL, NULL);
+    for (int k = 0; k < N; k++) {
+      if (!loader_next(l, &b, NULL, &err)) fail_msg("%s", err.text);
+      assert_true(b.number == (uint64_t)k && b.epoch == k / EPOCH);
+      assert_memory_equal(b.sample, whole[k].sample + o.before, (size_t)o.batch * sizeof *b.sample);
+      for (int v = 0; v < 2; v++)
+        assert_memory_equal(b.view[v], whole[k].view[v] + o.before * PIXELS, (size_t)(o.batch * PIXELS) * sizeof(float));
+    }
+    loader_close(l);
+  }
+  free(whole);
+}
+
 struct reports {
   int lines;
+  ptrdiff_t image[2];
   char last[1200];
   pthread_t thread;
 };
-static void keep_report(void *context, const char *line) {
+static void keep_report(void *context, ptrdiff_t image, const char *line) {
   struct reports *r = context;
-  r->lines++;
+  r->image[r->lines++ % 2] = image;
   r->thread = pthread_self();
   snprintf(r->last, sizeof r->last, "%s", line);
 }
@@ -212,6 +238,7 @@ static void a_bad_file_is_reported_once_and_replaced(void **state) {
   assert_int_equal(loader_bad(l), 2);
   loader_close(l);
   assert_int_equal(reports.lines, 2);
+  assert_true(reports.image[0] + reports.image[1] == 7 + 8 && abs((int)(reports.image[0] - reports.image[1])) == 1);
   assert_true(pthread_equal(reports.thread, pthread_self()));
   assert_true(strstr(reports.last, data.path[7]) || strstr(reports.last, data.path[8]));
 }
@@ -329,6 +356,7 @@ int main(void) {
                                      TEST(threads_depth_and_cache_change_nothing),
                                      TEST(a_run_can_begin_at_any_batch),
                                      TEST(an_epoch_holds_whole_groups),
+                                     TEST(shards_of_a_batch_are_the_batch),
                                      TEST(a_bad_file_is_reported_once_and_replaced),
                                      TEST(too_many_bad_files_stop_the_run),
                                      TEST(a_folder_of_bad_files_ends),

@@ -60,7 +60,7 @@ static bool start(const char *out, const char *extra, struct watcher *w, struct 
   if (!config_from_arguments(&c, n, argv, err)) return false;
   struct watcher nobody = {0};
   if (!w) w = &nobody;
-  struct train_callbacks callbacks = {on_message, on_progress, w, &w->stop};
+  struct train_callbacks callbacks = {on_message, on_progress, w, &w->stop, NULL};
   return train(&c, &callbacks, result, err);
 }
 
