@@ -193,7 +193,9 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.ema_update = cuda_ema_update;
   b.lars_update_all = cuda_lars_update_all;
   b.ema_update_all = cuda_ema_update_all;
-  b.conv_norm_forward_eval = precision == CUDA_FP32 ? cuda_conv_norm_forward_eval : nullptr;
+  b.conv_norm_forward_eval = precision == CUDA_TF32   ? cuda_conv_norm_forward_eval_tf32
+                             : precision == CUDA_BF16 ? cuda_conv_norm_forward_eval_bf16
+                                                      : cuda_conv_norm_forward_eval;
   b.pipeline = cuda_pipeline();
   if (precision == CUDA_BF16) fill_bf16(b);
 }

@@ -19,7 +19,7 @@ template <class T> struct tensor_forward {
   typedef T number, result;
   template <int TILE> using a_place = patches_along<T, T, TILE, 1>;
   template <int TILE> using b_place = rows_along<float, T, TILE>;
-  static const bool A_WHOLE_ALONE = false;
+  static const bool A_WHOLE_ALONE = false, NORMED = false;
   struct patches_along_view a;
   struct rows_along_view b;
   int rows, columns, depth, chunk;
@@ -28,8 +28,14 @@ template <class T> struct tensor_forward {
   __device__ ptrdiff_t row_at(int row, int) const { return (ptrdiff_t)row * columns; }
 };
 
-template <class T> static void conv_forward_tensor(const struct conv *g, const T *x, const float *w, const float *bias, T *y) {
-  struct tensor_forward<T> p = {};
+/* The same, and a norm in evaluation behind it. */
+template <class T> struct tensor_forward_norm : tensor_forward<T> {
+  static const bool NORMED = true;
+  struct following_norm<T> norm;
+};
+
+/* P: one of these, of which everything but the norm is set here. */
+template <class P, class T> static void forward_tensor(P p, const struct conv *g, const T *x, const float *w, const float *bias, T *y) {
   p.rows = (int)(g->n * g->p * g->q), p.columns = (int)g->k, p.depth = p.chunk = (int)(g->r * g->s * g->c);
   p.a.height = (int)g->h, p.a.width = (int)g->w, p.a.channels = (int)g->c;
   p.a.positions = p.rows, p.a.stride = (int)g->stride, p.a.up = p.a.left = -(int)g->pad;
@@ -37,6 +43,20 @@ template <class T> static void conv_forward_tensor(const struct conv *g, const T
   p.b = {p.columns, p.depth};
   bool a_whole = is_whole_patch<T>(g->r, g->s, g->c, g->w) && is_whole(x), b_whole = g->c % depth_of<T>::PIECE == 0 && is_whole(w);
   tensor_launch(p, tensor_tile_for(p.rows, p.columns, 1), 1, a_whole, b_whole, x, w, bias, y);
+}
+
+template <class T> static void conv_forward_tensor(const struct conv *g, const T *x, const float *w, const float *bias, T *y) {
+  forward_tensor(tensor_forward<T>(), g, x, w, bias, y);
+}
+
+/* y: overwritten; may not be the residual. Between the two nothing is rounded to T. */
+template <class T>
+static void conv_norm_forward_tensor(const struct conv *g, const struct norm *n, const T *x, const float *w, const T *residual,
+                                     const float *gamma, const float *beta, const float *running_mean, const float *running_var, T *y,
+                                     void *scratch) {
+  struct tensor_forward_norm<T> p = {};
+  p.norm = following_norm_of(n, residual, gamma, beta, running_mean, running_var, scratch);
+  forward_tensor(p, g, x, w, (const float *)nullptr, y);
 }
 
 /* ---- backward data ---------------------------------------------------------------------------------------------------------- */
@@ -49,7 +69,7 @@ template <class T> struct tensor_backward_data {
   typedef T number, result;
   template <int TILE> using a_place = patches_along<T, T, TILE, -1>;
   template <int TILE> using b_place = weights_across<float, T, TILE>;
-  static const bool A_WHOLE_ALONE = false;
+  static const bool A_WHOLE_ALONE = false, NORMED = false;
   struct patches_along_view a;
   struct weights_across_view b;
   int rows, columns, depth, chunk;
@@ -96,7 +116,7 @@ template <class T> struct tensor_backward_weights {
   typedef float result;
   template <int TILE> using a_place = rows_across<T, T, TILE>;
   template <int TILE> using b_place = patches_across<T, T, TILE>;
-  static const bool A_WHOLE_ALONE = true; /* the first layer: three channels of x, many of dy */
+  static const bool NORMED = false, A_WHOLE_ALONE = true; /* the first layer: three channels of x, many of dy */
   struct rows_across_view a;
   struct patches_across_view b;
   int rows, columns, depth, chunk;
@@ -131,7 +151,9 @@ static struct tensor_cut tensor_cut_of(const struct conv *g) {
 
 static size_t conv_scratch_tensor(const struct conv *g) {
   int chunks = tensor_cut_of(g).chunks;
-  return chunks > 1 ? (size_t)chunks * (size_t)(g->k * g->r * g->s * g->c) * sizeof(float) : 0;
+  size_t partials = chunks > 1 ? (size_t)chunks * (size_t)(g->k * g->r * g->s * g->c) * sizeof(float) : 0;
+  size_t channels = following_norm_scratch(g->k);
+  return partials > channels ? partials : channels;
 }
 
 template <class T> static void conv_backward_weights_tensor(const struct conv *g, const T *x, const T *dy, float *dw, void *scratch) {

@@ -11,6 +11,13 @@ void cuda_conv_forward_bf16(const struct conv *g, const real *x, const real *w, 
   cuda_launched("conv_forward");
 }
 
+void cuda_conv_norm_forward_eval_bf16(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                      const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                      void *scratch) {
+  conv_norm_forward_tensor(g, n, activations(x), w, activations(residual), gamma, beta, running_mean, running_var, activations(y), scratch);
+  cuda_launched("conv_norm_forward_eval");
+}
+
 void cuda_conv_backward_data_bf16(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *) {
   conv_backward_data_tensor(g, activations(dy), w, activations(dx), accumulate);
   cuda_launched("conv_backward_data");

@@ -17,14 +17,17 @@
  *     chunk                 depth that a part sums over (blockIdx.z)
  *     row_at(row, part)     offset of the start of a row of C, whose columns are contiguous
  *     accumulate            whether the sum is added to C
+ *     NORMED                whether a norm in evaluation follows, and then
+ *     norm                  it (affine.h); there is no bias then, and nothing is added to
  *
  * Order: an element is one chain of mma from the first depth to the last, each adding 8 (tf32) or 16 (bf16) products to a float; behind the last depth,
  * zeros. Neither the tile that an element lies in nor the way in which its numbers were brought changes the chain. Then bias is added in float, then what C
- * held, and the sum is rounded to C's type once.
+ * held, or the norm follows; and the result is rounded to C's type once.
  */
 #ifndef EDIY_CUDA_TENSOR_GEMM_H
 #define EDIY_CUDA_TENSOR_GEMM_H
 
+#include "cuda/affine.h"
 #include "cuda/runtime.h"
 #include "cuda/tensor_operand.h"
 
@@ -72,32 +75,65 @@ __device__ static inline void multiply_step(float (&sum)[M][N][4], const unsigne
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) mma<number>(sum[i][j], a[i], b[j]);
 }
 
+/* What becomes of float sums in PIECE neighbouring columns before they are rounded to C's type. */
+template <class P, int PIECE> struct ending {
+  typedef typename P::result R;
+  struct affine channel[P::NORMED ? PIECE : 1];
+  const float *bias;
+
+  /* columns: of these, that C has. */
+  __device__ void begin(const P &p, const float *biases, int column, int columns) {
+    bias = biases ? biases + column : biases;
+    if constexpr (P::NORMED) UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = p.norm.channel[column + e];
+  }
+
+  /* Of column e; at: where it stands in C, `offset` numbers from its start. */
+  __device__ float of_one(const P &p, int e, float y, ptrdiff_t offset, const R *at) const {
+    if constexpr (P::NORMED)
+      return normalised(channel[e], y, p.norm.residual, p.norm.residual ? widen(p.norm.residual[offset]) : 0.0f, p.norm.relu);
+    if (bias) y += bias[e];
+    return p.accumulate ? y + widen(*at) : y;
+  }
+
+  /* Of all columns, pieces of 16 bytes in memory. */
+  __device__ void of_piece(const P &p, float (&y)[PIECE], ptrdiff_t offset, const R *at) const {
+    R x[PIECE];
+    const R *from = at;
+    bool added = p.accumulate;
+    if constexpr (P::NORMED) from = p.norm.residual + offset, added = p.norm.residual;
+    if (added) {
+      struct piece before = *reinterpret_cast<const struct piece *>(from);
+      memcpy(x, before.word, sizeof x);
+    }
+    UNROLL for (int e = 0; e < PIECE; e++) {
+      if constexpr (P::NORMED) {
+        y[e] = normalised(channel[e], y[e], added, added ? widen(x[e]) : 0.0f, p.norm.relu);
+        continue;
+      }
+      if (bias) y[e] += bias[e];
+      if (added) y[e] += widen(x[e]);
+    }
+  }
+};
+
 /* A piece of a row of C, of 16 bytes, from its float sums. */
-template <class R, int PIECE> __device__ static inline void store_whole(const float *sum, const float *bias, bool accumulate, R *at) {
-  struct piece p;
+template <class P, int PIECE>
+__device__ static inline void store_whole(const P &p, const ending<P, PIECE> &end, const float *sum, ptrdiff_t offset,
+                                          typename P::result *at) {
   float y[PIECE];
-  R x[PIECE];
   UNROLL for (int i = 0; i < PIECE / 4; i++) {
-    p = reinterpret_cast<const struct piece *>(sum)[i];
-    memcpy(y + 4 * i, p.word, sizeof p.word);
+    struct piece some = reinterpret_cast<const struct piece *>(sum)[i];
+    memcpy(y + 4 * i, some.word, sizeof some.word);
   }
-  UNROLL for (int e = 0; bias && e < PIECE; e++) y[e] += bias[e];
-  if (accumulate) {
-    p = *reinterpret_cast<const struct piece *>(at);
-    memcpy(x, p.word, sizeof x);
-    UNROLL for (int e = 0; e < PIECE; e++) y[e] += widen(x[e]);
-  }
+  end.of_piece(p, y, offset, at);
   *reinterpret_cast<struct piece *>(at) = packed(y);
 }
 
-/* The same where there are fewer numbers, or the address is no multiple of 16. */
-template <class R> __device__ static inline void store_each(const float *sum, int numbers, const float *bias, bool accumulate, R *at) {
-  for (int e = 0; e < numbers; e++) {
-    float y = sum[e];
-    if (bias) y += bias[e];
-    if (accumulate) y += widen(at[e]);
-    at[e] = narrow<R>(y);
-  }
+/* The same where there are fewer columns, or the address is no multiple of 16. */
+template <class P, int PIECE>
+__device__ static inline void store_each(const P &p, const ending<P, PIECE> &end, const float *sum, int columns, ptrdiff_t offset,
+                                         typename P::result *at) {
+  UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) at[e] = narrow<typename P::result>(end.of_one(p, e, sum[e], offset + e, at + e));
 }
 
 template <class K>
@@ -151,8 +187,13 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
   }
   wait_for_copies<0>();
 
-  /* Results go through shared memory, half a tile at a time, so that neighbouring threads store neighbouring pieces. */
+  /* Results go through shared memory, half a tile at a time, so that neighbouring threads store neighbouring pieces; each has the same columns in
+   * all of its rows. */
+  static_assert(TENSOR_THREADS % IN_ROW == 0, "a thread's columns");
+  const int in_row = thread % IN_ROW * PIECE, columns = k.p.columns - left - in_row;
   float *staged = reinterpret_cast<float *>(shared);
+  struct ending<typename K::product, PIECE> end;
+  end.begin(k.p, bias, left + in_row, columns);
   for (int half = 0; half < 2; half++) {
     __syncthreads();
     if (warp / 2 == half) {
@@ -160,20 +201,26 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
           staged[(16 * i + e / 2 * 8 + lane / 4) * K::PITCH + right + 8 * j + lane % 4 * 2 + e % 2] = sum[i][j][e];
     }
     __syncthreads();
-    for (int e = thread; e < K::DOWN * IN_ROW; e += TENSOR_THREADS) {
-      int in_row = e % IN_ROW * PIECE, row = top + half * K::DOWN + e / IN_ROW, there = k.p.columns - left - in_row;
-      if (row >= k.p.rows || there <= 0) continue;
-      const float *sums = staged + e / IN_ROW * K::PITCH + in_row, *biases = bias ? bias + left + in_row : bias;
-      typename K::result *results = c + k.p.row_at(row, part) + left + in_row;
+    for (int in_half = thread / IN_ROW; in_half < K::DOWN && columns > 0; in_half += TENSOR_THREADS / IN_ROW) {
+      int row = top + half * K::DOWN + in_half;
+      if (row >= k.p.rows) break;
+      const float *sums = staged + in_half * K::PITCH + in_row;
+      ptrdiff_t offset = k.p.row_at(row, part) + left + in_row;
       if (k.whole_results)
-        store_whole<typename K::result, PIECE>(sums, biases, k.p.accumulate, results);
+        store_whole<typename K::product, PIECE>(k.p, end, sums, offset, c + offset);
       else
-        store_each(sums, there < PIECE ? there : PIECE, biases, k.p.accumulate, results);
+        store_each<typename K::product, PIECE>(k.p, end, sums, columns, offset, c + offset);
     }
   }
 }
 
 static inline bool is_whole(const void *p) { return (uintptr_t)p % PIECE_BYTES == 0; }
+
+/* Whether what ends a product allows 16 bytes at a time, too. */
+template <class P> static inline bool ends_whole(const P &p) {
+  if constexpr (P::NORMED) return is_whole(p.norm.residual);
+  return true;
+}
 
 /* ---- launching ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -197,7 +244,8 @@ static void tensor_launch_tiled(const typename K::product &p, int parts, const A
   static bool allowed;
   if (K::SHARED_BYTES > 48 << 10 && !allowed)
     allowed = cudaFuncSetAttribute(tensor_gemm<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, K::SHARED_BYTES) == cudaSuccess;
-  K k = {p, (p.columns + K::TILE_COLUMNS - 1) / K::TILE_COLUMNS, p.columns % (PIECE_BYTES / (int)sizeof(C)) == 0 && is_whole(c)};
+  K k = {p, (p.columns + K::TILE_COLUMNS - 1) / K::TILE_COLUMNS,
+         p.columns % (PIECE_BYTES / (int)sizeof(C)) == 0 && is_whole(c) && ends_whole(p)};
   K::a_operand::prepare(k.p.a), K::b_operand::prepare(k.p.b);
   unsigned tiles = (unsigned)tensor_tiles(p.rows, p.columns, K::TILE_ROWS, K::TILE_COLUMNS);
   LAUNCH(tensor_gemm<K>, dim3(tiles, 1, (unsigned)parts), dim3(TENSOR_THREADS), K::SHARED_BYTES, cuda_stream(), k, a, b, bias, c);

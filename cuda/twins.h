@@ -30,10 +30,16 @@ void cuda_conv_backward_weights(const struct conv *g, const real *x, const real 
  * y, dy and dx are bf16 behind their pointers, w is float and rounded to bf16 on its way in, dw is float. Sums are float in both. */
 size_t cuda_conv_scratch_tf32(const struct conv *g);
 void cuda_conv_forward_tf32(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_norm_forward_eval_tf32(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                      const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                      void *scratch);
 void cuda_conv_backward_data_tf32(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
 void cuda_conv_backward_weights_tf32(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 size_t cuda_conv_scratch_bf16(const struct conv *g);
 void cuda_conv_forward_bf16(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_norm_forward_eval_bf16(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                      const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                      void *scratch);
 void cuda_conv_backward_data_bf16(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
 void cuda_conv_backward_weights_bf16(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 

@@ -1,6 +1,8 @@
-/* A convolution with the norm behind it, in evaluation, as one operation: the bits of the two one after the other. Where activations are bf16, what
- * stands between the two is not rounded: then the bits are those of the float convolution of the same numbers, rounded once at the end. */
+/* A convolution with the norm behind it, in evaluation, as one operation: the bits of the two one after the other, where nothing is rounded between
+ * them. In bf16 something would be: there the convolution is of integers, whose sums are exact in float, and the reference's norm of them, rounded
+ * once, is what has to come out, to the bit. */
 #include "cuda/activations.h"
+#include "cuda/twins.h"
 
 static const struct {
   ptrdiff_t n, h, w, c, k, kernel, stride;
@@ -12,7 +14,12 @@ static const struct {
               {1, 1, 1, 1, 1, 1, 1, "one number"}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
+/* In each class of precision. */
+static void (*const alone[])(const struct conv *g, const real *x, const real *w, real *y,
+                             void *scratch) = {cuda_conv_forward, cuda_conv_forward_tf32, cuda_conv_forward_bf16};
+
 struct fixture {
+  enum cuda_precision precision;
   const struct backend *gpu;
   struct conv g;
   struct norm n;
@@ -28,7 +35,7 @@ static real *positive(ptrdiff_t n, uint32_t stream) {
 
 static void fixture_make(struct fixture *f, enum cuda_precision precision, int i, bool relu, bool residual) {
   struct error err = {0};
-  *f = (struct fixture){.gpu = device_backend_in(precision)};
+  *f = (struct fixture){.precision = precision, .gpu = device_backend_in(precision)};
   if (!conv_make(&f->g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].kernel, shapes[i].kernel,
                  shapes[i].stride, shapes[i].kernel / 2, &err))
     fail_msg("%s", err.text);
@@ -44,8 +51,9 @@ static void fixture_free(struct fixture *f) {
   device_end();
 }
 
-/* On a table, both ways. */
-static real *as_one(const struct fixture *f, const struct backend *b) {
+/* Both ways. */
+static real *as_one(const struct fixture *f) {
+  const struct backend *b = f->gpu;
   real *y = device_activations(b, f->out);
   ptrdiff_t k = f->g.k;
   b->conv_norm_forward_eval(&f->g, &f->n, device_activations_from(b, f->x, f->in), device_from(f->w, f->weights),
@@ -53,11 +61,12 @@ static real *as_one(const struct fixture *f, const struct backend *b) {
                             device_from(f->mean, k), device_from(f->var, k), y, device_scratch(b->conv_scratch(&f->g)));
   return device_read_activations(b, y, f->out);
 }
-static real *as_two(const struct fixture *f, const struct backend *b) {
+static real *as_two(const struct fixture *f) {
+  const struct backend *b = f->gpu;
   real *between = device_activations(b, f->out), *y = device_activations(b, f->out);
   ptrdiff_t k = f->g.k;
-  b->conv_forward(&f->g, device_activations_from(b, f->x, f->in), device_from(f->w, f->weights), between,
-                  device_scratch(b->conv_scratch(&f->g)));
+  alone[f->precision](&f->g, device_activations_from(b, f->x, f->in), device_from(f->w, f->weights), between,
+                      device_scratch(b->conv_scratch(&f->g)));
   b->norm_forward_eval(&f->n, between, device_activations_from(b, f->residual, f->out), device_from(f->gamma, k), device_from(f->beta, k),
                        device_from(f->mean, k), device_from(f->var, k), y);
   return device_read_activations(b, y, f->out);
@@ -65,17 +74,41 @@ static real *as_two(const struct fixture *f, const struct backend *b) {
 
 static void one_has_the_bits_of_two(void **state) {
   (void)state;
-  for (int i = 0; i < 4 * SHAPES; i++) {
+  for (int i = 0; i < 8 * SHAPES; i++) {
     struct fixture f;
-    fixture_make(&f, CUDA_FP32, i / 4, i % 2, i / 2 % 2);
-    real *one = as_one(&f, f.gpu), *two = as_two(&f, f.gpu);
-    if (memcmp(one, two, (size_t)f.out * sizeof *one) != 0) fail_msg("%s, relu %d, residual %d", shapes[i / 4].what, i % 2, i / 2 % 2);
+    fixture_make(&f, i / 4 % 2 ? CUDA_TF32 : CUDA_FP32, i / 8, i % 2, i / 2 % 2);
+    real *one = as_one(&f), *two = as_two(&f);
+    if (memcmp(one, two, (size_t)f.out * sizeof *one) != 0) fail_msg("%s, relu %d, residual %d", shapes[i / 8].what, i % 2, i / 2 % 2);
     free(one), free(two);
     fixture_free(&f);
   }
 }
 
+static void integers_are_normalised_as_the_reference_does(void **state) {
+  (void)state;
+  const struct backend *cpu = backend_reference();
+  for (int i = 0; i < 4 * SHAPES * CUDA_PRECISIONS; i++) {
+    struct fixture f;
+    fixture_make(&f, (enum cuda_precision)(i % CUDA_PRECISIONS), i / CUDA_PRECISIONS / 4, i / CUDA_PRECISIONS % 2,
+                 i / CUDA_PRECISIONS / 2 % 2);
+    test_fill_int(f.x, f.in, 3, 8), test_fill_int(f.w, f.weights, 3, 9);
+    real *between = test_reals(f.out), *y = test_reals(f.out), *one = as_one(&f);
+    void *scratch = malloc(cpu->conv_scratch(&f.g) + 1);
+    if (!scratch) abort();
+    cpu->conv_forward(&f.g, f.x, f.w, between, scratch);
+    cpu->norm_forward_eval(&f.n, between, f.residual, f.gamma, f.beta, f.mean, f.var, y);
+    test_round_activations(f.gpu, y, f.out);
+    for (ptrdiff_t j = 0; j < f.out; j++)
+      if (memcmp(&one[j], &y[j], sizeof y[j]) != 0)
+        fail_msg("%s in %s: [%td] is %.9g, expected %.9g", shapes[i / CUDA_PRECISIONS / 4].what, f.gpu->name, j, (double)one[j],
+                 (double)y[j]);
+    free(between), free(y), free(one), free(scratch);
+    fixture_free(&f);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(one_has_the_bits_of_two)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(one_has_the_bits_of_two),
+                                     cmocka_unit_test(integers_are_normalised_as_the_reference_does)};
   return cmocka_run_group_tests_name("cuda convolution and norm", tests, NULL, NULL);
 }
