@@ -179,6 +179,9 @@ $(BUILD)/tests/oracle/test_mutant%: $(BUILD)/f32/tests/oracle/test_mutant%.o $(M
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
+# A part of the program that is tested from inside.
+$(BUILD)/tests/program/test_profile: $(BUILD)/f32/ref/program/profile.o
+
 # What a test loads in front of OpenBLAS.
 $(BUILD)/tests/program/old_kernels.so: tests/program/old_kernels.c
 	@mkdir -p $(@D)
@@ -466,12 +469,12 @@ $(BUILD)/cuda/values.o: tests/cuda/libraries/values.cu
 	$(call say,NVCC)
 	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
 gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy
-ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh
+ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) PEER="$(wildcard $(PEER))" PYTHON="$(PYTHON)" sh tests/cuda/gpu.sh
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
 	@$(ON_GPU) $(BUILD)/gpu/check tests oracle steps bits train sanitizer
-bench-cuda: ## on a GPU: a training step part by part
+bench-cuda: ## on a GPU: a training step part by part in every class, convolutions, beside PyTorch (PEER)
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
 	@$(ON_GPU) $(BUILD)/gpu/bench bench; cat $(BUILD)/gpu/bench/bench.txt
@@ -485,7 +488,7 @@ cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine
 	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/shim $(BUNDLE)/lib $(BUNDLE)/libc
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
 	  cp build-bundle/shim/ediy $(BUNDLE)/shim && strip $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/tests/cuda/*
-	@cp tests/run.sh tests/cuda/gpu.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
+	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
 	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
 	  case $${l##*/} in ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
 	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's

@@ -159,6 +159,7 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.reserve = cuda_reserve, b.release = cuda_release;
   b.upload = cuda_upload, b.download = cuda_download, b.copy = cuda_copy, b.zero = cuda_zero;
   b.available = cuda_available, b.status = backend_cuda_status;
+  b.mark = cuda_mark, b.seconds_between = cuda_seconds_between;
 
   b.conv_scratch = cuda_conv_scratch, b.norm_scratch = cuda_norm_scratch, b.linear_scratch = cuda_linear_scratch;
   b.match_scratch = cuda_match_scratch, b.loss_scratch = cuda_loss_scratch;

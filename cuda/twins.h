@@ -18,6 +18,9 @@ extern "C" {
 MUST_CHECK bool cuda_fill_cudnn(struct backend *table, enum cuda_precision precision, struct error *err);
 MUST_CHECK bool cuda_fill_cublas(struct backend *table, enum cuda_precision precision, struct error *err);
 
+void cuda_mark(int mark); /* without a twin, as seconds_between */
+double cuda_seconds_between(int first, int second);
+
 size_t cuda_conv_scratch(const struct conv *g);
 void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
 void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,

@@ -251,7 +251,7 @@ bool step_walk_step(struct step_walk *w, const struct step_sink *sink, struct st
   const struct step_source *s = w->source;
   const int64_t k = s->first + w->steps, micro_batches = s->config.accumulate;
   const double share = 1 / (double)micro_batches;
-  const struct trace trace = {see, w};
+  const struct trace trace = {.see = see, .context = w};
   struct step_losses sum = {0};
   if (k >= s->schedule.steps) return fail(err, "the run has %" PRId64 " steps; there is none after", s->schedule.steps);
   sum.lr = schedule_lr(&s->schedule, k), sum.tau = schedule_tau(&s->schedule, k);

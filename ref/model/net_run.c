@@ -74,8 +74,10 @@ void net_forward(const struct net_run *run, enum net_mode mode, const real *inpu
     const struct layer *l = &run->net->layer[i];
     const real *x = l->x == 0 ? input : net_value(run, l->x), *w = parameter(run, run->state, l->weight);
     real *y = net_value(run, l->y);
-    if (mode == NET_EVAL && !run->trace && run->plan->joined[i]) { /* a trace sees what is between */
-      conv_norm_forward(run, i++, input, x, w);
+    if (mode == NET_EVAL && (!run->trace || run->trace->joins) && run->plan->joined[i]) {
+      conv_norm_forward(run, i, input, x, w);
+      l = &run->net->layer[++i];
+      see_value(run, PHASE_FORWARD, l->name, "y", l->y, net_value(run, l->y));
       continue;
     }
     switch (l->kind) {

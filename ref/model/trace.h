@@ -25,6 +25,7 @@ struct trace_event {
 struct trace {
   void (*see)(void *context, const struct trace_event *event);
   void *context;
+  bool joins; /* operations may be computed as one where a backend can: what would be between them is not seen */
 };
 #endif
 

@@ -20,6 +20,11 @@
 #include "op/pipeline.h"
 #include "op/pool.h"
 
+#ifndef EDIY_OP_BACKEND_MARKS
+#define EDIY_OP_BACKEND_MARKS
+enum { BACKEND_MARKS = 1 << 14 };
+#endif
+
 #define backend REAL_NAME(backend)
 #define backend_reference REAL_NAME(backend_reference)
 
@@ -39,6 +44,11 @@ struct backend {
   /* Waits for the operations so far and says whether all went well, which they themselves cannot: look before a result is saved. After a
    * failure download gives NaN (-1 for an index), and status the first failure, for good. The reference does not fail. */
   bool (*status)(struct error *err);
+
+  /* The clock of a backend that works on its own, for benchmarks; null in one whose operations are done when they return. mark notes the moment when all
+   * operations before it are done, under a number below BACKEND_MARKS; seconds_between waits for the second of two marks. */
+  void (*mark)(int mark);
+  double (*seconds_between)(int first, int second);
 
   /* Bytes of scratch that an operation of this shape needs. */
   size_t (*conv_scratch)(const struct conv *g);

@@ -7,23 +7,85 @@
 const char *const part_name[PARTS] = {"conv forward", "conv backward data", "conv backward weights", "norm forward", "norm backward",
                                       "pooling",      "heads forward",      "heads backward",        "match",        "losses",
                                       "optimiser",    "moving average",     "copies and zeros"};
+const char *const stage_name[STAGES] = {"teacher",  "match", "target",         "online forward", "losses",
+                                        "backward", "LARS",  "moving average", "other"};
 
-static struct profile profile;
 static const struct backend *inner;
+static struct profile_peaks peaks;
 
-void profile_reset(void) { profile = (struct profile){0}; }
-struct profile profile_read(void) {
-  return profile;
+/* ---- the operations of a step, in order ---------------------------------------------------------------------------------------------- */
+
+struct operation {
+  enum part part;
+  enum stage stage;
+  double start, seconds, flops, bytes; /* seconds: of a backend that is done when a call returns */
+};
+static struct {
+  struct operation operation[BACKEND_MARKS - 1];
+  int count, unknown; /* those from unknown on have no stage yet */
+  struct profile sum; /* of operations that have been collected */
+} step;
+
+void profile_end_stage(enum stage stage) {
+  for (; step.unknown < step.count; step.unknown++) step.operation[step.unknown].stage = stage;
 }
 
-/* Operations may return before they are done (backend.h): the time of one ends when all before the next are. */
-static void add(enum part part, double start, double flops, double bytes) {
-  inner->status(NULL);
-  profile.seconds[part] += omp_get_wtime() - start;
-  profile.flops[part] += flops;
-  profile.bytes[part] += bytes;
-  profile.calls[part]++;
+/* Takes the times and forgets the operations. Those of a device end where the next one begins. */
+static void collect(void) {
+  profile_end_stage(STAGE_OTHER);
+  if (inner->mark && step.count > 0) inner->mark(step.count);
+  for (int i = 0; i < step.count; i++) {
+    const struct operation *o = &step.operation[i];
+    double seconds = inner->mark ? inner->seconds_between(i, i + 1) : o->seconds;
+    double arithmetic = peaks.flops > 0 ? o->flops / peaks.flops : 0, memory = peaks.bytes > 0 ? o->bytes / peaks.bytes : 0;
+    struct profile_sum *const to[] = {&step.sum.part[o->part], &step.sum.stage[o->stage]};
+    for (int k = 0; k < 2; k++) {
+      to[k]->seconds += seconds, to[k]->flops += o->flops, to[k]->bytes += o->bytes, to[k]->calls++;
+      to[k]->floor += arithmetic > memory ? arithmetic : memory;
+    }
+  }
+  step.count = step.unknown = 0;
 }
+
+void profile_begin_step(const struct profile_peaks *of_machine) {
+  collect();
+  step.sum = (struct profile){0};
+  peaks = *of_machine;
+}
+
+struct profile profile_end_step(void) {
+  collect();
+  return step.sum;
+}
+
+static void begin(void) {
+  if (step.count == BACKEND_MARKS - 1) collect();
+  if (inner->mark)
+    inner->mark(step.count);
+  else
+    step.operation[step.count].start = omp_get_wtime();
+}
+
+static void end(enum part part, double flops, double bytes) {
+  struct operation *o = &step.operation[step.count++];
+  o->part = part, o->flops = flops, o->bytes = bytes;
+  if (!inner->mark) o->seconds = omp_get_wtime() - o->start;
+}
+
+/* What is seen was made by the operations since the last that was. Copies of an output come after it: they fall to the next stage. */
+static void see(void *context, const struct trace_event *e) {
+  (void)context;
+  switch (e->phase) {
+  case PHASE_FORWARD: profile_end_stage(e->network[0] == 'o' ? STAGE_ONLINE : e->network[1] == 'e' ? STAGE_TEACHER : STAGE_TARGET); break;
+  case PHASE_MATCH: profile_end_stage(STAGE_MATCH); break;
+  case PHASE_LOSS: profile_end_stage(STAGE_LOSSES); break;
+  case PHASE_BACKWARD: profile_end_stage(STAGE_BACKWARD); break;
+  case PHASE_OPTIMISER: profile_end_stage(STAGE_LARS); break;
+  case PHASE_EMA: profile_end_stage(STAGE_AVERAGE); break;
+  }
+}
+
+const struct trace profile_trace = {.see = see, .joins = true};
 
 /* ---- arithmetic and bytes of each shape ---------------------------------------------------------------------------------------------- */
 
@@ -47,159 +109,178 @@ static double match_bytes(const struct match *g) { return activations((double)g-
 /* ---- the operations ------------------------------------------------------------------------------------------------------------------ */
 
 static void timed_copy(void *to, const void *from, size_t bytes) {
-  double t = omp_get_wtime();
+  begin();
   inner->copy(to, from, bytes);
-  add(PART_MEMORY, t, 0, 2.0 * (double)bytes);
+  end(PART_MEMORY, 0, 2.0 * (double)bytes);
 }
 static void timed_zero(void *to, size_t bytes) {
-  double t = omp_get_wtime();
+  begin();
   inner->zero(to, bytes);
-  add(PART_MEMORY, t, 0, (double)bytes);
+  end(PART_MEMORY, 0, (double)bytes);
 }
 
 static void timed_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->conv_forward(g, x, w, y, scratch);
-  add(PART_CONV_FORWARD, t, conv_flops(g), conv_bytes(g));
+  end(PART_CONV_FORWARD, conv_flops(g), conv_bytes(g));
+}
+static void timed_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                         const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                         void *scratch) {
+  begin();
+  inner->conv_norm_forward_eval(g, n, x, w, residual, gamma, beta, running_mean, running_var, y, scratch);
+  end(PART_CONV_FORWARD, conv_flops(g), conv_bytes(g) + (residual ? norm_bytes(n) : 0));
 }
 static void timed_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->conv_backward_data(g, dy, w, dx, accumulate, scratch);
-  add(PART_CONV_BACKWARD_DATA, t, conv_flops(g), conv_bytes(g));
+  end(PART_CONV_BACKWARD_DATA, conv_flops(g), conv_bytes(g));
 }
 static void timed_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->conv_backward_weights(g, x, dy, dw, scratch);
-  add(PART_CONV_BACKWARD_WEIGHTS, t, conv_flops(g), conv_bytes(g));
+  end(PART_CONV_BACKWARD_WEIGHTS, conv_flops(g), conv_bytes(g));
 }
 
 static void timed_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                                      real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->norm_forward_train(g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd, scratch);
-  add(PART_NORM_FORWARD, t, 0, norm_bytes(g) * (residual ? 3 : 2));
+  end(PART_NORM_FORWARD, 0, norm_bytes(g) * (residual ? 3 : 2));
 }
 static void timed_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                                     const real *running_mean, const real *running_var, real *y) {
-  double t = omp_get_wtime();
+  begin();
   inner->norm_forward_eval(g, x, residual, gamma, beta, running_mean, running_var, y);
-  add(PART_NORM_FORWARD, t, 0, norm_bytes(g) * (residual ? 3 : 2));
+  end(PART_NORM_FORWARD, 0, norm_bytes(g) * (residual ? 3 : 2));
 }
 static void timed_norm_backward_train(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
                                       const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta,
                                       void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->norm_backward_train(g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta, scratch);
-  add(PART_NORM_BACKWARD, t, 0, norm_bytes(g) * (3 + g->relu + (dresidual != NULL)));
+  end(PART_NORM_BACKWARD, 0, norm_bytes(g) * (3 + g->relu + (dresidual != NULL)));
 }
 
 static void timed_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index) {
-  double t = omp_get_wtime();
+  begin();
   inner->maxpool_forward(g, x, y, index);
-  add(PART_POOL, t, 0, pool_bytes(g) * 1.5);
+  end(PART_POOL, 0, pool_bytes(g) * 1.5);
 }
 static void timed_maxpool_backward(const struct pool *g, const real *dy, const int32_t *index, real *dx) {
-  double t = omp_get_wtime();
+  begin();
   inner->maxpool_backward(g, dy, index, dx);
-  add(PART_POOL, t, 0, pool_bytes(g) * 1.5);
+  end(PART_POOL, 0, pool_bytes(g) * 1.5);
 }
 static void timed_avgpool_forward(const struct pool *g, const real *x, real *y) {
-  double t = omp_get_wtime();
+  begin();
   inner->avgpool_forward(g, x, y);
-  add(PART_POOL, t, 0, pool_bytes(g));
+  end(PART_POOL, 0, pool_bytes(g));
 }
 static void timed_avgpool_backward(const struct pool *g, const real *dy, real *dx, bool accumulate) {
-  double t = omp_get_wtime();
+  begin();
   inner->avgpool_backward(g, dy, dx, accumulate);
-  add(PART_POOL, t, 0, pool_bytes(g) * (accumulate ? 2 : 1));
+  end(PART_POOL, 0, pool_bytes(g) * (accumulate ? 2 : 1));
 }
 
 static void timed_linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y) {
-  double t = omp_get_wtime();
+  begin();
   inner->linear_forward(g, x, w, b, y);
-  add(PART_HEADS_FORWARD, t, linear_flops(g), linear_bytes(g));
+  end(PART_HEADS_FORWARD, linear_flops(g), linear_bytes(g));
 }
 static void timed_linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate) {
-  double t = omp_get_wtime();
+  begin();
   inner->linear_backward_data(g, dy, w, dx, accumulate);
-  add(PART_HEADS_BACKWARD, t, linear_flops(g), linear_bytes(g));
+  end(PART_HEADS_BACKWARD, linear_flops(g), linear_bytes(g));
 }
 static void timed_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->linear_backward_weights(g, x, dy, dw, db, scratch);
-  add(PART_HEADS_BACKWARD, t, linear_flops(g), linear_bytes(g));
+  end(PART_HEADS_BACKWARD, linear_flops(g), linear_bytes(g));
 }
 
 static void timed_match_diversity(const struct match *g, const real *view, int32_t *d, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->match_diversity(g, view, d, scratch);
-  add(PART_MATCH, t, match_flops(g), match_bytes(g));
+  end(PART_MATCH, match_flops(g), match_bytes(g));
 }
 static void timed_match_invariance(const struct match *g, const real *from, const real *to, int32_t *s, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->match_invariance(g, from, to, s, scratch);
-  add(PART_MATCH, t, match_flops(g), 2 * match_bytes(g));
+  end(PART_MATCH, match_flops(g), 2 * match_bytes(g));
 }
 
 static void timed_loss_byol(const struct loss *g, const real *q, const real *z, double scale, double *value, real *dq, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->loss_byol(g, q, z, scale, value, dq, scratch);
-  add(PART_LOSSES, t, 0, 3 * loss_bytes(g));
+  end(PART_LOSSES, 0, 3 * loss_bytes(g));
 }
 static void timed_loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value,
                             real *dr, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->loss_rdem(g, r, d, stopgrad, scale, value, dr, scratch);
-  add(PART_LOSSES, t, 0, 3 * loss_bytes(g));
+  end(PART_LOSSES, 0, 3 * loss_bytes(g));
 }
 static void timed_loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale,
                                      double *value, real *dr, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->loss_rdem_instance(g, r, g_target, neg, scale, value, dr, scratch);
-  add(PART_LOSSES, t, 0, 4 * loss_bytes(g));
+  end(PART_LOSSES, 0, 4 * loss_bytes(g));
 }
 static void timed_loss_riem(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value,
                             real *dp, void *scratch) {
-  double t = omp_get_wtime();
+  begin();
   inner->loss_riem(g, p, g_target, s, scale, value, dp, scratch);
-  add(PART_LOSSES, t, 0, 4 * loss_bytes(g));
+  end(PART_LOSSES, 0, 4 * loss_bytes(g));
 }
 
 static void timed_store_activations(ptrdiff_t n, const real *x, real *y) {
-  double t = omp_get_wtime();
+  begin();
   inner->store_activations(n, x, y);
-  add(PART_MEMORY, t, 0, reals((double)n) + activations((double)n));
+  end(PART_MEMORY, 0, reals((double)n) + activations((double)n));
 }
 
 static void timed_loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums) {
-  double t = omp_get_wtime();
+  begin();
   inner->loss_collect(b, v, share, sums);
-  add(PART_LOSSES, t, 0, 0);
+  end(PART_LOSSES, 0, 0);
 }
 
 static void timed_lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m) {
-  double t = omp_get_wtime();
+  begin();
   inner->lars_update(o, size, adapt, lr, g, w, m);
-  add(PART_OPTIMISER, t, 0, reals((double)size * (adapt ? 7 : 5))); /* the norms read w and g once more */
+  end(PART_OPTIMISER, 0, reals((double)size * (adapt ? 7 : 5))); /* the norms read w and g once more */
+  profile_end_stage(STAGE_LARS);
 }
 static void timed_ema_update(ptrdiff_t size, double tau, const real *theta, real *xi) {
-  double t = omp_get_wtime();
+  begin();
   inner->ema_update(size, tau, theta, xi);
-  add(PART_AVERAGE, t, 0, reals(3.0 * (double)size));
+  end(PART_AVERAGE, 0, reals(3.0 * (double)size));
+  profile_end_stage(STAGE_AVERAGE);
 }
 
 static void timed_lars_update_all(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt,
                                   const real *g, real *w, real *m) {
-  double t = omp_get_wtime(), elements = 0;
+  double elements = 0;
+  begin();
   inner->lars_update_all(o, count, part, lr, halt, g, w, m);
   for (int i = 0; i < count; i++) elements += (double)part[i].size * (part[i].adapt ? 7 : 5);
-  add(PART_OPTIMISER, t, 0, reals(elements));
+  end(PART_OPTIMISER, 0, reals(elements));
+  profile_end_stage(STAGE_LARS);
 }
 static void timed_ema_update_all(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi) {
-  double t = omp_get_wtime(), elements = 0;
+  double elements = 0;
+  begin();
   inner->ema_update_all(count, part, tau, halt, theta, xi);
   for (int i = 0; i < count; i++) elements += 3.0 * (double)part[i].size;
-  add(PART_AVERAGE, t, 0, reals(elements));
+  end(PART_AVERAGE, 0, reals(elements));
+  profile_end_stage(STAGE_AVERAGE);
+}
+
+static void timed_halt_unless_finite(ptrdiff_t n, const real *gradient, struct loss_sums *sums) {
+  begin();
+  inner->halt_unless_finite(n, gradient, sums);
+  end(PART_OPTIMISER, 0, reals((double)n));
 }
 
 const struct backend *profile_backend(const struct backend *other) {
@@ -218,9 +299,10 @@ const struct backend *profile_backend(const struct backend *other) {
   timed.match_diversity = timed_match_diversity, timed.match_invariance = timed_match_invariance;
   timed.loss_byol = timed_loss_byol, timed.loss_rdem = timed_loss_rdem;
   timed.loss_rdem_instance = timed_loss_rdem_instance, timed.loss_riem = timed_loss_riem;
-  timed.loss_collect = timed_loss_collect;
+  timed.loss_collect = timed_loss_collect, timed.halt_unless_finite = timed_halt_unless_finite;
   timed.store_activations = other->store_activations ? timed_store_activations : NULL;
   timed.lars_update = timed_lars_update, timed.ema_update = timed_ema_update;
+  timed.conv_norm_forward_eval = other->conv_norm_forward_eval ? timed_conv_norm_forward_eval : NULL;
   timed.lars_update_all = other->lars_update_all ? timed_lars_update_all : NULL;
   timed.ema_update_all = other->ema_update_all ? timed_ema_update_all : NULL;
   return &timed;

@@ -2,12 +2,22 @@
  * library (Makefile), whose own is then left out. */
 #include "train/backends.h"
 
+#include <assert.h>
+
 #ifdef EDIY_CUDA
 #include "cuda/backend.h"
 
+static_assert((int)BACKEND_TF32 == (int)CUDA_TF32 && (int)BACKEND_BF16 == (int)CUDA_BF16, "one order of the precisions");
+
 static const struct backend *open_cuda(const struct backend_options *o, struct error *err) {
-  const struct backend_cuda_options options = {.conv = (enum cuda_conv)o->conv, .gemm = (enum cuda_gemm)o->gemm};
+  const struct backend_cuda_options options = {
+      .precision = (enum cuda_precision)o->precision, .conv = (enum cuda_conv)o->conv, .gemm = (enum cuda_gemm)o->gemm};
   return backend_cuda(0, &options, err);
+}
+
+bool backend_conv_is_library(const struct backend_options *o, const struct conv *g, int direction) {
+  return o->backend == BACKEND_CUDA && o->conv == CUDA_CONV_CUDNN &&
+         backend_cuda_conv_is_library(g, direction, (enum cuda_precision)o->precision);
 }
 #else
 static const struct backend *open_cuda(const struct backend_options *o, struct error *err) {
@@ -15,8 +25,16 @@ static const struct backend *open_cuda(const struct backend_options *o, struct e
   fail(err, "backend=cuda: this program was built without CUDA; build it with make CUDA=1, which needs nvcc, or use backend=reference");
   return NULL;
 }
+
+bool backend_conv_is_library(const struct backend_options *o, const struct conv *g, int direction) {
+  (void)o, (void)g, (void)direction;
+  return false;
+}
 #endif
 
 const struct backend *backend_open(const struct backend_options *options, struct error *err) {
-  return options->backend == BACKEND_CUDA ? open_cuda(options, err) : backend_reference();
+  if (options->backend == BACKEND_CUDA) return open_cuda(options, err);
+  if (options->precision == BACKEND_FP32) return backend_reference();
+  fail(err, "precision: backend=reference computes in fp32 alone; leave precision out, or use backend=cuda");
+  return NULL;
 }

@@ -7,6 +7,10 @@
 enum backend_choice { BACKEND_REFERENCE, BACKEND_CUDA };
 #define BACKEND_CHOICES "reference | cuda" /* as option_choices have it, in the order of the enum */
 
+/* What products are computed in, and activations are stored as (docs/cuda.md). */
+enum backend_precision { BACKEND_FP32, BACKEND_TF32, BACKEND_BF16 };
+#define PRECISION_CHOICES "fp32 | tf32 | bf16"
+
 /* What computes convolutions and linear layers on a GPU: kernels of the project, or NVIDIA's libraries. */
 #define BACKEND_CONV_CHOICES "own | cudnn"
 #define BACKEND_GEMM_CHOICES "own | cublas"
@@ -14,11 +18,16 @@ enum backend_choice { BACKEND_REFERENCE, BACKEND_CUDA };
 /* All zero: the reference. What is said of the GPU counts with BACKEND_CUDA only. */
 struct backend_options {
   enum backend_choice backend;
+  enum backend_precision precision;
   int conv, gemm; /* of BACKEND_CONV_CHOICES, BACKEND_GEMM_CHOICES */
 };
 
 /* The table, which lives as long as the process. Null, with one line in err, where it cannot be used: there is no GPU, the program was
- * built without CUDA (make CUDA=1 builds with it), or a library is not there. */
+ * built without CUDA (make CUDA=1 builds with it), a library is not there, or the reference is to compute in other than fp32. */
 MUST_CHECK const struct backend_f32 *backend_open(const struct backend_options *options, struct error *err);
+
+/* Whether a table opened with these options has a library of NVIDIA compute a convolution of this shape: forward (0), backward data (1), backward
+ * weights (2); a kernel of the project takes its place where a library has none. */
+bool backend_conv_is_library(const struct backend_options *options, const struct conv *g, int direction);
 
 #endif

@@ -133,7 +133,7 @@ static void look(void *context, const struct trace_event *e) {
 
 bool watch_locate(struct watch *w, const float *const views[2], double share, char *text, size_t size) {
   struct search s = {w, text, size, false};
-  struct trace trace = {look, &s};
+  struct trace trace = {.see = look, .context = &s};
   model_accumulate(w->m, views, share, &trace);
   return s.found;
 }

@@ -6,6 +6,7 @@
 # BIN      folder of ediy and oracle, linked with CUDA, and of tests/cuda/test_* (.)
 # SHIM     ediy linked with the shim ($BIN/shim/ediy)
 # RUNNER   run.sh of the tests ($BIN/run.sh)
+# BENCH    bench.sh ($BIN/bench.sh); PEER, PYTHON, ROUNDS, KEYS as it says
 # SMALL=1  sizes with which the script itself can be tried
 #
 # Without a GPU a part is skipped with the reason; the tests skip one by one. Exit status 1 when anything failed.
@@ -14,8 +15,10 @@ SKIP=77
 BIN=$(cd "${BIN:-.}" && pwd)
 SHIM=${SHIM:-$BIN/shim/ediy}
 RUNNER=${RUNNER:-$BIN/run.sh}
+BENCH=${BENCH:-$BIN/bench.sh}
+case ${PEER:-} in '' | /*) ;; *) PEER=$PWD/$PEER ;; esac
 SMALL=${SMALL:-}
-export BIN SHIM RUNNER SMALL
+export BIN SHIM RUNNER BENCH SMALL PEER
 
 # cuDNN and cuBLASLt of Python's packages, where they are and nothing else is named: what PyTorch runs on there.
 packages=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
@@ -161,15 +164,7 @@ part_sanitizer() {
 
 part_bench() {
   needs_gpu
-  command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit --format=csv
-  set -- "backbone=resnet18 size=64 batch=256" "backbone=resnet50 size=224 batch=32" "backbone=resnet50 size=224 batch=64"
-  [ -z "$SMALL" ] || set -- "backbone=small size=32 batch=2 warmup=0 steps=1"
-  for keys in "$@"; do
-    # shellcheck disable=SC2086
-    "$BIN/ediy" bench backend=cuda $keys json=bench.json || return 1
-    tr -d '\n' <bench.json
-    printf '\n\n'
-  done
+  sh "$BENCH" "$RESULTS/bench"
 }
 
 if [ "${1:-}" = --part ]; then
@@ -186,6 +181,8 @@ out=$1
 shift
 [ $# -gt 0 ] || set -- tests oracle steps bits train sanitizer bench
 mkdir -p "$out" || exit 2
+RESULTS=$(cd "$out" && pwd) # of a part that leaves more than its text
+export RESULTS
 passed=0 failed=0 skipped=0
 {
   date -u
@@ -196,6 +193,7 @@ passed=0 failed=0 skipped=0
 for part in "$@"; do
   case $part in
   tests | bits | oracle) limit=120 ;;
+  bench) limit=590 ;;
   *) limit=240 ;;
   esac
   timeout "$limit" sh "$0" --part "$part" >"$out/$part.txt" 2>&1

@@ -262,6 +262,8 @@ const char *cudaGetErrorString(cudaError_t status) {
   case cudaErrorMemoryAllocation: return "out of memory";
   case cudaErrorInvalidConfiguration: return "invalid configuration argument";
   case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+  case cudaErrorInvalidResourceHandle: return "invalid resource handle";
+  case cudaErrorNotReady: return "device not ready";
   case cudaErrorNoDevice: return "no CUDA-capable device is detected";
   case cudaErrorLaunchFailure: return "unspecified launch failure";
   case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";

@@ -1,6 +1,7 @@
 /* The shim's streams: what is put into them, when it runs, events between them, graphs, and which calls make the host wait. See shim.h. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 extern "C" {
 #include "cuda/shim_control.h"
@@ -36,6 +37,8 @@ struct list {
 struct shim_event {
   struct shim_stream *stream; /* of the last record */
   uint64_t recorded, reached; /* records that were put into a stream, and that have run */
+  bool has_time;
+  struct timespec at; /* of the last that has run */
 };
 struct shim_graph {
   struct list tasks;
@@ -73,7 +76,7 @@ static void run_first(struct shim_stream *s) {
   struct task *t = s->tasks.first;
   s->tasks.first = t->next;
   if (t->kind == WAIT) run_until(t->event, t->version);
-  if (t->kind == RECORD) t->event->reached = t->version;
+  if (t->kind == RECORD) t->event->reached = t->version, clock_gettime(CLOCK_MONOTONIC, &t->event->at);
   if (t->kind == WORK && !shim_has_failed()) t->run(context_of(t), false);
   free(t);
 }
@@ -193,9 +196,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   return shim_status();
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
   *event = static_cast<struct shim_event *>(calloc(1, sizeof **event));
   if (!*event) abort();
+  (*event)->has_time = !(flags & cudaEventDisableTiming);
   return cudaSuccess;
 }
 
@@ -217,6 +221,13 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   shim_counts.event_waits++;
   if (breaks_recording("cudaEventSynchronize")) return shim_status();
   if (e->recorded > 0) run_until(e, e->recorded);
+  return shim_status();
+}
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t a, cudaEvent_t b) {
+  if (!a->has_time || !b->has_time || a->recorded == 0 || b->recorded == 0) return cudaErrorInvalidResourceHandle;
+  if (a->reached < a->recorded || b->reached < b->recorded) return cudaErrorNotReady;
+  *milliseconds = 1e3f * (float)(b->at.tv_sec - a->at.tv_sec) + 1e-6f * (float)(b->at.tv_nsec - a->at.tv_nsec);
   return shim_status();
 }
 

@@ -22,8 +22,11 @@ static int enter(void **state) {
   assert_non_null(realpath(name, absolute));
   setenv("EDIY_CUDNN", absolute, 1);
   setenv("EDIY_CUBLAS", absolute, 1);
+  assert_non_null(realpath("tests/cuda/bench.sh", absolute));
+  setenv("BENCH", absolute, 1);
   snprintf(name, sizeof name, "%s/shim/ediy", build ? build : "build");
-  setenv("EDIY", name, 1);
+  assert_non_null(realpath(name, absolute));
+  setenv("EDIY", absolute, 1);
   program_enter(state);
   assert_runs("ediy scenes out=s images=8 val=4 classes=2 size=24");
   return 0;
@@ -89,10 +92,29 @@ static void a_graph_of_library_calls_has_their_bits(void **state) {
   assert_runs("cmp graph/run/checkpoint-00000003.safetensors plain/run/checkpoint-00000003.safetensors");
 }
 
+/* Each convolution both ways; the run of every class, the table, the peer and the JSON of all of it, by the script, in one class and small. */
+static void the_benchmark_has_both_ways_and_the_peer(void **state) {
+  (void)state;
+  const struct outcome *o =
+      assert_runs("ediy bench backend=cuda what=convolutions backbone=small size=32 batch=2 product=16 copy=1 json=c.json");
+  assert_non_null(strstr(o->out, "\n3x3/1 16 -> 16 at 8x8               2 "));
+  assert_non_null(strstr(o->out, "\n3x3/2 64 -> 128 at 2x2              1 "));
+  assert_null(strstr(o->out, "none"));
+  assert_runs("grep -q '\"by_cudnn\": true' c.json");
+  assert_runs("echo 'case \"$*\" in *--graph*) echo \"50.0 images/s median (1 to 2), 3 ms/image, peak 1.50 GB\" ;; esac' >p.sh");
+  o = assert_runs("SMALL=1 CLASSES=fp32 BIN=$(dirname $EDIY) PEER=p.sh PYTHON=sh PEER_NEEDS=: sh $BENCH out");
+  assert_non_null(strstr(o->out, "PyTorch fp32 --graph 50.0 images/s, ratio "));
+  assert_non_null(strstr(o->out, "\nfp32   library "));
+  assert_runs("grep -q '\"torch_images_per_s\": 50' out/bench.json && test $(grep -c '\"images_per_s\"' out/bench.json) = 3");
+  assert_runs("grep -q '\"conv\": \"cudnn\"' out/fp32-library.json && grep -q '\"gemm\": \"cublas\"' out/fp32-library.json && "
+              "grep -q '\"conv\": \"own\"' out/fp32-own.json");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_library_that_is_not_there_is_named), cmocka_unit_test(another_library_is_not_taken_for_it),
-      cmocka_unit_test(a_library_that_does_not_open_says_why), cmocka_unit_test(a_library_that_fails_ends_the_run_with_its_operation),
-      cmocka_unit_test(a_run_goes_through_the_libraries), cmocka_unit_test(a_graph_of_library_calls_has_their_bits)};
+      cmocka_unit_test(a_library_that_is_not_there_is_named),    cmocka_unit_test(another_library_is_not_taken_for_it),
+      cmocka_unit_test(a_library_that_does_not_open_says_why),   cmocka_unit_test(a_library_that_fails_ends_the_run_with_its_operation),
+      cmocka_unit_test(a_run_goes_through_the_libraries),        cmocka_unit_test(a_graph_of_library_calls_has_their_bits),
+      cmocka_unit_test(the_benchmark_has_both_ways_and_the_peer)};
   return cmocka_run_group_tests_name("cuda libraries in programs on the shim", tests, enter, program_leave);
 }

@@ -39,11 +39,13 @@ static void ends_with(const char *words, const char *command) {
 
 static void a_bench_has_every_part(void **state) {
   (void)state;
-  const struct outcome *o = assert_runs("ediy bench backend=cuda backbone=small size=32 batch=2 steps=1 warmup=0 method=byol json=b.json");
+  const struct outcome *o = assert_runs("ediy bench backend=cuda backbone=small size=32 batch=2 steps=1 warmup=0 method=byol "
+                                        "projector.hidden=8 projector.out=4 product=16 copy=1 json=b.json");
   assert_non_null(strstr(o->out, "backend cuda"));
   assert_null(strstr(o->out, "this machine")); /* the processor's peak says nothing of a GPU */
-  static const char *const parts[] = {"conv forward", "norm backward", "pooling",       "heads backward",
-                                      "losses",       "optimiser",     "moving average"};
+  assert_non_null(strstr(o->out, "this GPU: "));
+  static const char *const parts[] = {"conv forward",   "norm backward", "pooling",        "heads backward", "losses", "optimiser",
+                                      "moving average", "target",        "online forward", "backward ",      "LARS"};
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     if (!strstr(o->out, parts[i])) fail_msg("no %s in\n%s", parts[i], o->out);
   assert_runs("grep -q '\"backend\": \"cuda\"' b.json");

@@ -227,7 +227,7 @@ static void the_trace_sees_every_layer(void **state) {
   struct fixture f;
   fixture_make(&f, small_config());
   struct seen s = {0};
-  const struct trace trace = {see, &s};
+  const struct trace trace = {.see = see, .context = &s};
   const real *const views[2] = {f.view[0], f.view[1]};
   model_zero_gradient(&f.m);
   model_set_draws(&f.m, &f.draws, false);
@@ -298,7 +298,7 @@ static void an_update_in_passes_is_the_same_update(void **state) {
   for (int i = 0; i < one.m.online.net.parameters; i++) expected += one.m.online.net.parameter[i].role != ROLE_STATISTIC;
   assert_true(expected > UPDATE_PARTS);
   for (int i = 0; i < one.m.target.net.parameters; i++) expected += one.m.target.net.parameter[i].role != ROLE_STATISTIC;
-  struct trace trace = {see_nothing, NULL};
+  struct trace trace = {.see = see_nothing};
   for (int watched = 0; watched < 2; watched++) {
     passes = tensors = 0;
     accumulate(&one, 1), accumulate(&all, 1);

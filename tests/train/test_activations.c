@@ -97,7 +97,7 @@ static void who_watches_sees_activations_as_bf16(void **state) {
   struct fixture f;
   struct seen seen = {0};
   fixture_make(&f, &bf16);
-  step(&f, &(struct trace){see, &seen});
+  step(&f, &(struct trace){.see = see, .context = &seen});
   assert_true(seen.activations > 50 && seen.reals > 50);
   fixture_free(&f);
 }

@@ -1,0 +1,175 @@
+/* ediy bench what=convolutions: every convolution of a backbone, each shape once, in each direction, by the kernels of the project and by cuDNN. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "model/net.h"
+#include "program/bench.h"
+
+enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, OWN = 0, LIBRARY, PATHS, TIMES = 20 };
+
+struct row {
+  struct conv g;
+  int layers;                                           /* of the network that have this shape */
+  double floor[DIRECTIONS], seconds[PATHS][DIRECTIONS]; /* 0: not timed */
+  bool by_library[DIRECTIONS];                          /* else its twin took its place */
+};
+
+struct call {
+  const struct backend *b;
+  struct conv g;
+  int direction;
+  void *x, *y, *w, *dw, *scratch;
+};
+static void compute(void *context) {
+  const struct call *c = context;
+  switch (c->direction) {
+  case FORWARD: c->b->conv_forward(&c->g, c->x, c->w, c->y, c->scratch); break;
+  case BACKWARD_DATA: c->b->conv_backward_data(&c->g, c->y, c->w, c->x, false, c->scratch); break;
+  default: c->b->conv_backward_weights(&c->g, c->x, c->y, c->dw, c->scratch); break;
+  }
+}
+
+/* x and y are overwritten by forward and backward data: with numbers of a usual size, of which the speed does not depend. */
+static bool time_shape(const struct bench *o, const struct backend *const table[PATHS], struct row *r, const struct profile_peaks *peaks,
+                       struct error *err) {
+  const struct conv *g = &r->g;
+  const struct backend *b = table[OWN];
+  struct call c = {.g = *g};
+  ptrdiff_t xs = g->n * g->h * g->w * g->c, ys = g->n * g->p * g->q * g->k, ws = g->k * g->r * g->s * g->c;
+  size_t scratch = b->conv_scratch(g), second = table[LIBRARY] ? table[LIBRARY]->conv_scratch(g) : 0;
+  if (second > scratch) scratch = second;
+  bool ok = bench_noise(b, xs, true, 1, &c.x, err) && bench_noise(b, ys, true, 2, &c.y, err) && bench_noise(b, ws, false, 3, &c.w, err) &&
+            b->reserve((size_t)ws * sizeof(real), &c.dw, err) && b->reserve(scratch, &c.scratch, err);
+  struct backend_options library = bench_backend(o);
+  library.conv = 1;
+  for (int d = 0; ok && d < DIRECTIONS; d++) {
+    double flops = 2.0 * (double)ys * (double)(g->r * g->s * g->c);
+    double bytes = (double)(xs + ys) * (double)b->activation_size + (double)ws * sizeof(real);
+    double arithmetic = flops / peaks->flops, memory = bytes / peaks->bytes;
+    if (d == BACKWARD_DATA && g->c == 3) continue; /* nobody asks for the gradient of an image */
+    c.direction = d;
+    r->floor[d] = arithmetic > memory ? arithmetic : memory;
+    r->by_library[d] = table[LIBRARY] && backend_conv_is_library(&library, g, d);
+    for (int path = 0; path < PATHS; path++)
+      if ((c.b = table[path])) r->seconds[path][d] = bench_seconds(c.b, compute, &c, TIMES);
+  }
+  if (c.x) b->release(c.x, (size_t)xs * b->activation_size);
+  if (c.y) b->release(c.y, (size_t)ys * b->activation_size);
+  if (c.w) b->release(c.w, (size_t)ws * sizeof(real));
+  if (c.dw) b->release(c.dw, (size_t)ws * sizeof(real));
+  if (c.scratch) b->release(c.scratch, scratch);
+  return ok && b->status(err);
+}
+
+static bool is_same(const struct conv *a, const struct conv *b) {
+  return a->h == b->h && a->w == b->w && a->c == b->c && a->k == b->k && a->r == b->r && a->stride == b->stride && a->pad == b->pad;
+}
+
+/* Shapes in the order of their first layers; the array is to be freed. */
+static struct row *shapes_of(const struct net *net, int *count) {
+  struct row *rows = calloc((size_t)net->layers, sizeof *rows);
+  *count = 0;
+  for (int i = 0; rows && i < net->layers; i++) {
+    if (net->layer[i].kind != LAYER_CONV) continue;
+    int k = 0;
+    while (k < *count && !is_same(&rows[k].g, &net->layer[i].shape.conv)) k++;
+    if (k == *count) rows[(*count)++].g = net->layer[i].shape.conv;
+    rows[k].layers++;
+  }
+  return rows;
+}
+
+static const char *const direction_name[] = {"forward", "backward data", "backward weights"};
+
+static void print_rows(const struct row *rows, int count, bool library) {
+  double total[PATHS][DIRECTIONS] = {{0}};
+  printf("%-32s %4s", "convolution", "of");
+  for (int d = 0; d < DIRECTIONS; d++) printf("  | %-16s %9s %9s", direction_name[d], "own ms", library ? "cudnn ms" : "");
+  printf("\n");
+  for (int i = 0; i < count; i++) {
+    const struct conv *g = &rows[i].g;
+    char name[64];
+    snprintf(name, sizeof name, "%tdx%td/%td %td -> %td at %tdx%td", g->r, g->s, g->stride, g->c, g->k, g->h, g->w);
+    printf("%-32s %4d", name, rows[i].layers);
+    for (int d = 0; d < DIRECTIONS; d++) {
+      const struct row *r = &rows[i];
+      if (r->seconds[OWN][d] <= 0) {
+        printf("  | %-16s %9s %9s", "-", "", "");
+        continue;
+      }
+      printf("  | floor %10.4f %9.4f", 1e3 * r->floor[d], 1e3 * r->seconds[OWN][d]);
+      if (library && r->by_library[d])
+        printf(" %9.4f", 1e3 * r->seconds[LIBRARY][d]);
+      else
+        printf(" %9s", library ? "none" : "");
+      for (int path = 0; path < PATHS; path++) total[path][d] += r->layers * r->seconds[path][d];
+    }
+    printf("\n");
+  }
+  printf("%-37s", "all layers");
+  for (int d = 0; d < DIRECTIONS; d++) {
+    printf("  | %-16s %9.4f", "", 1e3 * total[OWN][d]);
+    if (library)
+      printf(" %9.4f", 1e3 * total[LIBRARY][d]);
+    else
+      printf(" %9s", "");
+  }
+  printf("\n");
+}
+
+static bool write_rows(const struct bench *o, const struct row *rows, int count, const struct profile_peaks *peaks, int bytes,
+                       struct error *err) {
+  json_t *list = json_array();
+  for (int i = 0; i < count; i++) {
+    const struct row *r = &rows[i];
+    json_t *shape =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "h", (json_int_t)r->g.h, "w", (json_int_t)r->g.w, "c", (json_int_t)r->g.c, "k",
+                  (json_int_t)r->g.k, "r", (json_int_t)r->g.r, "stride", (json_int_t)r->g.stride, "layers", r->layers);
+    for (int d = 0; d < DIRECTIONS; d++)
+      json_object_set_new(shape, direction_name[d],
+                          json_pack("{s:f, s:f, s:f, s:b}", "floor_ms", 1e3 * r->floor[d], "own_ms", 1e3 * r->seconds[OWN][d], "cudnn_ms",
+                                    1e3 * r->seconds[LIBRARY][d], "by_cudnn", r->by_library[d]));
+    json_array_append_new(list, shape);
+  }
+  json_t *all = json_pack("{s:s, s:i, s:I, s:I, s:f, s:f, s:o}", "backbone", bench_backbone(o), "activation_bytes", bytes, "size",
+                          (json_int_t)o->size, "batch", (json_int_t)o->batch, "peak_gflops", peaks->flops / 1e9, "peak_gbytes_per_s",
+                          peaks->bytes / 1e9, "convolutions", list);
+  char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
+  bool ok = text ? file_replace(o->json, text, strlen(text), err) : fail(err, "%s: out of memory for the figures", o->json);
+  free(text);
+  json_decref(all);
+  return ok;
+}
+
+bool bench_convolutions(const struct bench *o, struct error *err) {
+  struct architecture arch;
+  struct net net = {0};
+  struct backend_options own = bench_backend(o), library = own;
+  own.conv = 0, library.conv = 1;
+  struct error why = {.text = ""};
+  const struct backend *const table[PATHS] = {backend_open(&own, err), o->backend == BACKEND_CUDA ? backend_open(&library, &why) : NULL};
+  if (!table[OWN]) return false;
+  if (!table[OWN]->mark) return fail(err, "bench: what=convolutions compares ways to compute on a GPU: give backend=cuda");
+  struct profile_peaks peaks;
+  struct row *rows = NULL;
+  int count = 0;
+  bool ok = architecture_named(bench_backbone(o), &arch) || fail(err, "bench: no backbone of that name");
+  ok = ok && bench_peaks(o, table[OWN], bench_products(o), &peaks, err) &&
+       net_build(&net, &arch, (ptrdiff_t)o->batch, (ptrdiff_t)o->size, (ptrdiff_t)o->size, err);
+  ok = ok && ((rows = shapes_of(&net, &count)) || fail(err, "bench: out of memory"));
+  for (int i = 0; ok && i < count; i++) ok = time_shape(o, table, &rows[i], &peaks, err);
+  if (ok) {
+    printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 "; this GPU: %.1f TFLOP/s in a product, %.1f GB/s in a copy\n",
+           bench_backbone(o), o->size, o->size, o->batch, peaks.flops / 1e12, peaks.bytes / 1e9);
+    if (!table[LIBRARY]) printf("without cuDNN: %s\n", why.text);
+    print_rows(rows, count, table[LIBRARY]);
+  }
+  ok = ok && (!*o->json || write_rows(o, rows, count, &peaks, (int)table[OWN]->activation_size, err));
+  free(rows);
+  net_free(&net);
+  return ok;
+}
