@@ -417,6 +417,22 @@ $(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,tests/support/prog
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ -lcmocka $(LDLIBS) -ldl -o $@
+# cuDNN itself, where it is and there is no GPU: does it make plans by our calls? Needs its headers and the toolkit's. EDIY_CUDNN: its folder.
+CUDNN_FOLDER = $(or $(EDIY_CUDNN),$(shell python3 -c 'import nvidia.cudnn as c; print(list(c.__path__)[0] + "/lib")' 2>/dev/null))
+CUDA_FOLDER  = $(dir $(NVCC))..
+.PHONY: check-cudnn
+$(BUILD)/deviceless/libcudnn.so.9: tests/cuda/libraries/deviceless.cpp
+	@mkdir -p $(@D)
+	$(call say,CXX)
+	$(Q)$(CXX) -isystem $(CUDNN_FOLDER)/../include -isystem $(CUDA_FOLDER)/include -std=c++17 -O1 -fPIC -Wall -Wextra -Werror -shared $< -o $@ -ldl
+$(BUILD)/deviceless/plans: $(BUILD)/f32/tests/cuda/libraries/plans.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ $(LDLIBS) -ldl -o $@
+check-cudnn: ## without a GPU: the plans that cuDNN makes for ResNet-50 on an H100, by our calls (EDIY_CUDNN=its folder)
+	@[ -e "$(CUDNN_FOLDER)/libcudnn.so.9" ] || { echo "check-cudnn: not run: there is no libcudnn.so.9; name its folder: make check-cudnn EDIY_CUDNN=..."; exit 0; }; \
+	  $(MAKE) --no-print-directory $(BUILD)/deviceless/libcudnn.so.9 $(BUILD)/deviceless/plans && EDIY_REAL_CUDNN=$(CUDNN_FOLDER)/libcudnn.so.9 \
+	  EDIY_CUDA_STUB=$(CUDA_FOLDER)/lib64/stubs/libcuda.so EDIY_DEVICE=tests/cuda/libraries/h100.json EDIY_CUDNN=$(BUILD)/deviceless $(BUILD)/deviceless/plans
 # The programs with the shim's GPU, for tests of whole runs.
 $(BUILD)/shim/ediy: $(EDIY_OBJECTS) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	$(call say,LD)
@@ -455,7 +471,7 @@ $(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(B
 .PHONY: cuda check-cuda bench-cuda cuda-bundle gpu-tests lint-cuda
 lint: lint-cuda
 lint-cuda:
-	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp tests/cuda/libraries/*)
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp tests/cuda/libraries/*.cu tests/cuda/libraries/*.cpp)
 
 ifeq ($(NVCC),)
 $(if $(WITH_CUDA),$(error CUDA=1 needs nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda))
