@@ -129,9 +129,28 @@ static bool open_device(int device, struct error *err) {
   return fail(err, "cuda: opening GPU %d: %s; look at nvidia-smi", device, cudaGetErrorString(status));
 }
 
-/* Where activations are bf16, what reads and writes them. */
+/* Where products are in tf32: they alone. */
+static void fill_tf32(struct backend &b) {
+  b.name = "cuda:tf32";
+  b.conv_scratch = cuda_conv_scratch_tf32, b.linear_scratch = cuda_linear_scratch_tf32;
+  b.conv_forward = cuda_conv_forward_tf32;
+  b.conv_backward_data = cuda_conv_backward_data_tf32;
+  b.conv_backward_weights = cuda_conv_backward_weights_tf32;
+  b.linear_forward = cuda_linear_forward_tf32;
+  b.linear_backward_data = cuda_linear_backward_data_tf32;
+  b.linear_backward_weights = cuda_linear_backward_weights_tf32;
+}
+
+/* Where activations are bf16: all that reads and writes them. */
 static void fill_bf16(struct backend &b) {
   b.name = "cuda:bf16", b.activation_size = sizeof(struct bf16);
+  b.conv_scratch = cuda_conv_scratch_bf16, b.linear_scratch = cuda_linear_scratch_bf16;
+  b.conv_forward = cuda_conv_forward_bf16;
+  b.conv_backward_data = cuda_conv_backward_data_bf16;
+  b.conv_backward_weights = cuda_conv_backward_weights_bf16;
+  b.linear_forward = cuda_linear_forward_bf16;
+  b.linear_backward_data = cuda_linear_backward_data_bf16;
+  b.linear_backward_weights = cuda_linear_backward_weights_bf16;
   b.store_activations = cuda_store_activations_bf16;
   b.norm_forward_train = cuda_norm_forward_train_bf16;
   b.norm_forward_eval = cuda_norm_forward_eval_bf16;
@@ -198,6 +217,7 @@ static void fill(struct backend *table, enum cuda_precision precision) {
                              : precision == CUDA_BF16 ? cuda_conv_norm_forward_eval_bf16
                                                       : cuda_conv_norm_forward_eval;
   b.pipeline = cuda_pipeline();
+  if (precision == CUDA_TF32) fill_tf32(b);
   if (precision == CUDA_BF16) fill_bf16(b);
 }
 

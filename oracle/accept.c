@@ -30,7 +30,10 @@ static bool same_class(double a, double b) {
 /* The candidate's own roundoff, and in double as much again for the truth's, which is of the same kind. */
 static double accumulator_roundoff(const struct precision_class *p) { return unit_roundoff(&p->acc) * (p->acc.bits == 53 ? 4 : 1); }
 
-static double input_roundoff(const struct precision_class *p) { return p->in.bits == p->acc.bits ? 0 : unit_roundoff(&p->in); }
+static double input_roundoff(const struct precision_class *p) { return p->in.bits >= p->acc.bits ? 0 : unit_roundoff(&p->in); }
+
+/* Roundoffs by which a sum is too small that is rounded toward zero (the header derives it). */
+static double lost_by_cutting(const struct yardstick *m, const struct precision_class *p) { return p->cuts ? m->chain / 16 : 0; }
 
 struct allowance accept_allowance(const struct yardstick *m, const struct precision_class *p) {
   if (m->exact) return (struct allowance){0, 0, 0, 0};
@@ -197,7 +200,7 @@ static bool unbiased(const struct yardstick *m, const struct precision_class *p,
   if (m->channels_share) variance = variance_of(left_over_of_channels(m, c, n, channels, beta, all->sz), channels);
   if (m->rows_share) variance = fmax(variance, variance_of(left_over(m, c, n, channels, beta, all->sz), n / channels));
   if (!m->channels_share && !m->rows_share) variance = variance_of(left_over(m, c, n, 1, beta, all->sz), n);
-  double shared = (m->common + m->kept * fabs(all->bz) / all->sz) * u_acc, sd = sqrt(variance) / all->sz;
+  double shared = (lost_by_cutting(m, p) + m->common + m->kept * fabs(all->bz) / all->sz) * u_acc, sd = sqrt(variance) / all->sz;
   return rule(f, "bias", fabs(beta), 6 * sd + 6 * u_acc + 2 * input_roundoff(p) + 3 * fabs(own) + shared);
 }
 
@@ -222,7 +225,8 @@ void accept_tensor(const struct yardstick *m, const struct precision_class *p, c
   if (!rule(f, m->exact ? "exact" : "element", all.error, all.allowed)) return;
   if (!m->exact) {
     double counted = all.counted > 0 ? (double)all.counted : 1;
-    double floor = fmax(0.3, sqrt(m->chain) / 3 * sqrt(all.yy / counted)) * accumulator_roundoff(p);
+    double grown = fmax(sqrt(m->chain) / 3, lost_by_cutting(m, p));
+    double floor = fmax(0.3, grown * sqrt(all.yy / counted)) * accumulator_roundoff(p);
     if (n < RMS_FEW) floor = fmax(floor, 0.3 * a.in * sqrt(all.gg / counted));
     double allowed = (n < RMS_FEW ? 6 : 3) * fmax(sqrt(all.rr / counted), floor);
     if (!rule(f, "rms", sqrt(all.ee / counted), allowed) || !unbiased(m, p, c, n, &all, f)) return;

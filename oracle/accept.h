@@ -9,7 +9,8 @@
  *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(s / G)); below 64 elements
  *               6 in place of 3, and the largest is 0.3 u_in rms(G2 / G) at least
  *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + shared, beta the factor of s in e (least squares
- *               with weights 1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there
+ *               with weights 1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there;
+ *               of sums that are rounded toward zero + L / 16 u_acc, which also stands in place of sqrt(L) / 3 u_acc where it is more
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
  * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the
@@ -23,6 +24,9 @@
  * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs
  *   cut, not rounded, shrink a product by up to 2 u_in. shared is what all elements may be off by together: a common factor of the
  *   increment (norms, a rounded tau), common u_acc; a rounded factor of what was there before, kept u_acc sum(start z) / sum(s z).
+ *   Sums rounded toward zero, as tensor cores add up four products or more at a time: the partial sum after k of n additions is k / n y on
+ *   average, and loses half of u_acc of itself, so that y is too small by n / 4 u_acc of it, n = L / 4. In a sum of terms of both signs the partial sums
+ *   keep a sign for long, and so do the roundings.
  * - A tensor that several operations contribute to (a gradient with several consumers, a gradient that is accumulated): y, r, G and L are
  *   sums over them, and in place of |y| stand the sizes of what was rounded on the way, as each contribution may be stored before it is
  *   added.

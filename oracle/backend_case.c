@@ -6,6 +6,7 @@
 
 #include "oracle/backend_operations.h"
 #include "oracle/compare.h"
+#include "oracle/mixed.h"
 #include "oracle/variant.h"
 
 static const struct {
@@ -36,10 +37,20 @@ static bool table_has(const struct case_file *c, const struct tensor *t) {
   return !eval || !case_expected(t) || strncmp(t->name, "grad_", strlen("grad_")) != 0;
 }
 
-bool backend_part_make(struct backend_part *part, const struct case_file *c, struct error *err) {
+/* What a table that stores activations as bf16 can be given of c: the case with them rounded. */
+static bool store(struct backend_part *part, const struct case_file **c, const struct backend *table, struct error *err) {
+  if (!table || table->activation_size == sizeof(float)) return true;
+  if (!variant_make(&part->stored, *c, mixed_stored, (*c)->op, err)) return false;
+  *c = &part->stored.file;
+  return true;
+}
+
+bool backend_part_make(struct backend_part *part, const struct case_file *c, const struct backend *table, struct error *err) {
+  *part = (struct backend_part){.tensor = NULL};
+  if (!store(part, &c, table, err)) return false;
   int total = c->file.count, kept = 0;
   size_t room = (size_t)total + 1;
-  *part = (struct backend_part){.file = *c, .tensor = calloc(room, sizeof *part->tensor), .by_name = calloc(room, sizeof *part->by_name)};
+  part->file = *c, part->tensor = calloc(room, sizeof *part->tensor), part->by_name = calloc(room, sizeof *part->by_name);
   int *place = calloc(room, sizeof *place); /* of a tensor among those kept, or -1 */
   bool ok = part->tensor && part->by_name && place;
   for (int i = 0; ok && i < total; i++) {
@@ -60,6 +71,7 @@ bool backend_part_make(struct backend_part *part, const struct case_file *c, str
 void backend_part_free(struct backend_part *part) {
   free(part->tensor);
   free(part->by_name);
+  variant_close(&part->stored);
   *part = (struct backend_part){0};
 }
 
@@ -72,10 +84,6 @@ static bool run_pass(const struct case_file *c, struct backend_memory *memory, s
   *conduct = (struct conduct){.kind = CONDUCT_GOOD};
   if (!run_begin(results, c, err)) return false;
   if (!operation) return fail(err, "%s: backends have no operation %s", c->file.path, c->op);
-  if (memory->table->activation_size != sizeof(float)) {
-    return fail(err, "%s: backend %s stores activations in %zu bytes, and cases are of floats", c->name, memory->table->name,
-                memory->table->activation_size);
-  }
   struct pass p = {.memory = memory, .run = results};
   bool ran = operation(&p);
   if (!pass_finish(&p, conduct->text, sizeof conduct->text) && ran) conduct->kind = CONDUCT_OUTSIDE;

@@ -8,6 +8,7 @@
 
 #include "op/backend.h"
 #include "oracle/run.h"
+#include "oracle/variant.h"
 
 /* How an operation behaved, apart from the numbers that it left. */
 enum conduct_kind {
@@ -25,13 +26,17 @@ struct conduct {
 /* Whether a backend can be asked for this operation. */
 bool backend_case_known(const char *op);
 
-/* The case without what a table has no operation for; shares everything else with the original, which must outlive it. */
+/* The case without what a table has no operation for, and with activations rounded to bf16 where the table stores them so: what it can be
+ * judged by. Expected values are then of other inputs (stored.values is not null): whoever judges must not hold the reference to them. Shares
+ * everything else with the original, which must outlive it. */
 struct backend_part {
   struct case_file file;
   struct tensor *tensor; /* owned */
   int *by_name;          /* owned */
+  struct variant stored; /* zero where activations are floats */
 };
-MUST_CHECK bool backend_part_make(struct backend_part *part, const struct case_file *c, struct error *err);
+/* table: null for one of floats. */
+MUST_CHECK bool backend_part_make(struct backend_part *part, const struct case_file *c, const struct backend *table, struct error *err);
 void backend_part_free(struct backend_part *part);
 
 /* Runs the case once; results are left in *results, which the caller ends (run_end) in any case. Fails when the case cannot be run. */

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
+#include "oracle/mixed.h"
+
 enum { GUARD_BYTES = 256, GUARD_VALUE = 0xa5, POISON_VALUE = 0xff /* NaN as float and double, -1 as an integer */ };
 
 enum slot_use { SLOT_IDLE, SLOT_INPUT, SLOT_OUTPUT, SLOT_SCRATCH };
@@ -13,8 +16,9 @@ struct memory_slot {
   unsigned char *memory; /* the backend's: guard, bytes, guard */
   size_t bytes;
   enum slot_use use;  /* in this pass */
+  bool stored;        /* in bf16, and a float in the case */
   const void *source; /* input: what was uploaded */
-  void *result;       /* output: where it goes */
+  void *result;       /* output: where it goes, as floats */
 };
 
 static unsigned char *slot_data(const struct memory_slot *s) { return s->memory + GUARD_BYTES; }
@@ -55,12 +59,28 @@ static struct memory_slot *slot_take(struct pass *p, size_t bytes, const char *n
   return s;
 }
 
+/* ---- activations that are stored as bf16 ---------------------------------------------------------------------------------------------- */
+
+/* Whether the tensor of this name, a float on the host, is a bf16 on the backend. */
+static bool is_stored(const struct pass *p, enum dtype dtype, const char *name) {
+  return dtype == DTYPE_F32 && p->memory->table->activation_size != sizeof(float) && mixed_is_activation(p->run->file->op, name);
+}
+
+/* n floats rounded, in memory of the run. */
+static uint16_t *rounded(struct pass *p, const float *x, ptrdiff_t n) {
+  uint16_t *half = run_scratch(p->run, DTYPE_BF16, n);
+  for (ptrdiff_t i = 0; half && i < n; i++) half[i] = bf16_round(x[i]);
+  return half;
+}
+
 /* ---- inputs -------------------------------------------------------------------------------------------------------------------------- */
 
 static const void *upload_input(struct pass *p, enum dtype dtype, int ndim, const ptrdiff_t *shape, const void *host, const char *name) {
   if (!host) return NULL;
   const struct tensor t = tensor_make(dtype, NULL, ndim, shape, "%s", name);
-  size_t bytes = (size_t)tensor_count(&t) * dtype_size(dtype);
+  bool stored = is_stored(p, dtype, name);
+  if (stored && !(host = rounded(p, host, tensor_count(&t)))) return NULL;
+  size_t bytes = (size_t)tensor_count(&t) * (stored ? sizeof(uint16_t) : dtype_size(dtype));
   struct memory_slot *s = slot_take(p, bytes, name, SLOT_INPUT);
   if (!s) return NULL;
   p->memory->table->upload(slot_data(s), host, bytes);
@@ -89,9 +109,11 @@ void *pass_output(struct pass *p, enum dtype dtype, int ndim, const ptrdiff_t *s
   void *host = run_output(p->run, dtype, ndim, shape, "%s", name);
   if (!host) return NULL;
   const struct tensor *t = run_result(p->run, name);
-  struct memory_slot *s = slot_take(p, (size_t)tensor_count(t) * dtype_size(dtype), name, SLOT_OUTPUT);
+  bool stored = is_stored(p, dtype, name);
+  size_t bytes = (size_t)tensor_count(t) * (stored ? sizeof(uint16_t) : dtype_size(dtype));
+  struct memory_slot *s = slot_take(p, bytes, name, SLOT_OUTPUT);
   if (!s) return NULL;
-  s->result = host;
+  s->result = host, s->stored = stored;
   return slot_data(s);
 }
 
@@ -101,8 +123,10 @@ void *pass_updated(struct pass *p, int ndim, const ptrdiff_t *shape, const char 
   if (!to) return NULL;
   const struct tensor *t = run_result(p->run, name);
   for (int d = 0; d < ndim; d++) s[d] = shape[d];
+  bool stored = is_stored(p, DTYPE_F32, name);
   size_t bytes = (size_t)tensor_count(t) * sizeof(float);
   const void *start = run_has(p->run, "%s", before) ? run_input(p->run, DTYPE_F32, ndim, s, "%s", before) : memset(t->data, 0, bytes);
+  if (start && stored) start = rounded(p, start, tensor_count(t)), bytes = (size_t)tensor_count(t) * sizeof(uint16_t);
   if (!start) return NULL;
   p->memory->table->upload(to, start, bytes);
   return to;
@@ -124,6 +148,18 @@ static bool guards_intact(const unsigned char *image, size_t bytes) {
   return true;
 }
 
+static void take_result(const struct memory_slot *s, const unsigned char *data) {
+  if (!s->stored) {
+    memcpy(s->result, data, s->bytes);
+    return;
+  }
+  for (size_t i = 0; i < s->bytes / sizeof(uint16_t); i++) {
+    uint16_t half;
+    memcpy(&half, data + i * sizeof half, sizeof half);
+    ((float *)s->result)[i] = bf16_widen(half);
+  }
+}
+
 bool pass_finish(struct pass *p, char *text, size_t size) {
   const char *op = p->run->file->op;
   bool good = true;
@@ -134,7 +170,7 @@ bool pass_finish(struct pass *p, char *text, size_t size) {
     unsigned char *image = malloc(slot_size(s));
     if (!image) return snprintf(text, size, "out of memory"), false;
     p->memory->table->download(image, s->memory, slot_size(s));
-    if (s->use == SLOT_OUTPUT) memcpy(s->result, image + GUARD_BYTES, s->bytes);
+    if (s->use == SLOT_OUTPUT) take_result(s, image + GUARD_BYTES);
     if (good && !guards_intact(image, s->bytes)) {
       good = false;
       snprintf(text, size, "operation %s wrote outside %s (%zu bytes)", op, s->name, s->bytes);

@@ -6,35 +6,45 @@
 #include "oracle/mutants/plain.h"
 #include "train/backends.h"
 
-static const struct backend *cuda; /* of the process, which has one GPU */
-static bool start_cuda(struct error *err) {
-  cuda = backend_open(&(struct backend_options){.backend = BACKEND_CUDA}, err);
-  return cuda != NULL;
-}
-static const struct backend *backend_of_gpu(void) { return cuda; }
+static const struct backend *open_reference(struct error *err) { return (void)err, backend_reference(); }
+static const struct backend *open_plain(struct error *err) { return (void)err, backend_plain(); }
 
-const struct backend_entry backend_entries[] = {
-    {"reference", backend_reference, NULL}, {"plain", backend_plain, NULL}, {"cuda", backend_of_gpu, start_cuda}};
+static const struct backend *open_cuda(struct error *err) { return backend_open(&(struct backend_options){.backend = BACKEND_CUDA}, err); }
+static const struct backend *open_cuda_tf32(struct error *err) {
+  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_TF32}, err);
+}
+static const struct backend *open_cuda_bf16(struct error *err) {
+  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_BF16}, err);
+}
+
+const struct backend_entry backend_entries[] = {{"reference", open_reference, PRECISION_FP32, false},
+                                                {"plain", open_plain, PRECISION_FP32, false},
+                                                {"cuda", open_cuda, PRECISION_FP32, true},
+                                                {"cuda:tf32", open_cuda_tf32, PRECISION_TF32, true},
+                                                {"cuda:bf16", open_cuda_bf16, PRECISION_BF16, true}};
 const int backend_entry_count = sizeof backend_entries / sizeof *backend_entries;
 
 /* "plain:WORDS": the plain backend in one of its right variants. */
-static const struct backend *plain_named(const char *words, struct error *err) {
+static bool plain_named(const char *words, struct named_backend *b, struct error *err) {
   struct plain_choice choice;
-  if (!plain_parse(words, &choice, err)) return NULL;
+  if (!plain_parse(words, &choice, err)) return false;
   plain_choose(&choice);
-  return backend_plain();
+  *b = (struct named_backend){.table = backend_plain(), .precision = PRECISION_FP32};
+  return true;
 }
 
-const struct backend *backend_named(const char *name, struct error *err) {
+bool backend_named(const char *name, struct named_backend *b, struct error *err) {
   char names[256] = "ref32, ref64";
   static const char variant[] = "plain:";
-  if (strncmp(name, variant, strlen(variant)) == 0) return plain_named(name + strlen(variant), err);
+  if (strncmp(name, variant, strlen(variant)) == 0) return plain_named(name + strlen(variant), b, err);
   for (int i = 0; i < backend_entry_count; i++) {
     const struct backend_entry *e = &backend_entries[i];
     size_t used = strlen(names);
-    if (strcmp(e->name, name) == 0) return !e->start || e->start(err) ? e->table() : NULL;
+    if (strcmp(e->name, name) == 0) {
+      *b = (struct named_backend){e->open(err), e->precision, e->mixed};
+      return b->table != NULL;
+    }
     snprintf(names + used, sizeof names - used, ", %s", e->name);
   }
-  fail(err, "there is no backend '%s'; there are %s", name, names);
-  return NULL;
+  return fail(err, "there is no backend '%s'; there are %s", name, names);
 }

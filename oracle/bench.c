@@ -58,7 +58,7 @@ static bool run_rounded(struct bench *b, const struct number_format *in, int bit
   return variant_make(v, b->work, variant_rounded, in, b->err) && run_begin(run, &v->file, b->err) && case_compute(run, bits);
 }
 
-static bool reference_agrees(const struct case_file *c, struct error *err) {
+bool bench_reference_agrees(const struct case_file *c, struct error *err) {
   struct verdict v;
   char text[400];
   if (!case_check(c, 64, false, &v, err)) return false;
@@ -75,7 +75,7 @@ static bool reference_agrees(const struct case_file *c, struct error *err) {
 
 bool bench_open(struct bench *b) {
   const struct precision_class *p = b->p;
-  if ((!b->trusted && !reference_agrees(b->original, b->err)) || !prepare_work(b)) return false;
+  if ((!b->trusted && !bench_reference_agrees(b->original, b->err)) || !prepare_work(b)) return false;
   b->has_gauge = gauge_known(b->original->op);
   if (!run_begin(&b->truth, b->work, b->err) || !case_compute(&b->truth, 64) || !run_begin(&b->gauge, b->work, b->err) ||
       !run_begin(&b->gauge2, b->work, b->err)) {

@@ -34,6 +34,9 @@ struct bench {
 MUST_CHECK bool bench_open(struct bench *b);
 void bench_close(struct bench *b);
 
+/* Whether the reference in double agrees with what the case expects. */
+MUST_CHECK bool bench_reference_agrees(const struct case_file *c, struct error *err);
+
 /* Whether the declared inputs are fewer bits than what is accumulated: only then does G2 matter. */
 bool bench_rounds_inputs(const struct precision_class *p);
 

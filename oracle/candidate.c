@@ -7,6 +7,7 @@
 
 #include "oracle/audit.h"
 #include "oracle/decide.h"
+#include "oracle/mixed.h"
 #include "oracle/values.h"
 
 static const char digest_mark[] = "#digest";
@@ -130,18 +131,50 @@ static void plain_name(const char *name, char plain[TENSOR_MAX_NAME]) {
   snprintf(plain, TENSOR_MAX_NAME, "%.*s", (int)n, name);
 }
 
-static bool judge_expected(const struct bench *b, struct judged_file *j) {
-  char name[TENSOR_MAX_NAME];
-  for (int i = 0; i < b->original->file.count; i++) {
-    if (!case_expected(&b->original->file.tensor[i])) continue;
-    plain_name(b->original->file.tensor[i].name, name);
-    const struct tensor *candidate = tensor_find(b->candidate, b->count, name), *truth = run_result(&b->truth, name);
+/* A row for each expected tensor, as if it were missing. */
+static void list_expected(const struct case_file *c, struct judged_file *j) {
+  for (int i = 0; i < c->file.count; i++) {
+    if (!case_expected(&c->file.tensor[i])) continue;
     struct judged *to = &j->tensor[j->count++];
     *to = (struct judged){.judgement = JUDGED_INCOMPLETE, .finding = {.rule = "missing", .error = INFINITY}};
-    snprintf(to->finding.tensor, sizeof to->finding.tensor, "%s", name);
+    plain_name(c->file.tensor[i].name, to->finding.tensor);
+  }
+}
+
+/* What results are held to: one class, or in mixed precision each to its own. */
+struct classes {
+  const struct precision_class *one; /* null: mixed */
+  enum precision declared;
+};
+
+static const struct precision_class *class_of(const struct classes *k, const char *op, const char *result) {
+  return k->one ? k->one : &precision_classes[mixed_class(k->declared, op, result)];
+}
+
+/* The rows whose class is that of the bench. */
+static bool judge_expected(const struct bench *b, const struct classes *k, struct judged_file *j) {
+  for (int i = 0; i < j->count; i++) {
+    struct judged *to = &j->tensor[i];
+    const char *name = to->finding.tensor;
+    const struct tensor *candidate = tensor_find(b->candidate, b->count, name), *truth = run_result(&b->truth, name);
+    if (class_of(k, b->original->op, name) != b->p) continue;
     if (candidate && truth && !judge_tensor(b, truth, candidate, to)) return false;
   }
   return true;
+}
+
+/* All classes that rows have; at least one, since a case that cannot be judged by is found on the way. */
+static bool judge_classes(const struct bench *original, const struct classes *k, struct judged_file *j) {
+  bool ok = true, done[PRECISION_COUNT] = {false};
+  for (int i = 0; ok && (i < j->count || i == 0); i++) {
+    struct bench b = *original;
+    b.p = j->count > 0 ? class_of(k, b.original->op, j->tensor[i].finding.tensor) : class_of(k, b.original->op, "");
+    if (k->one ? i > 0 : done[b.p - precision_classes]) continue;
+    if (!k->one) done[b.p - precision_classes] = true;
+    ok = bench_open(&b) && judge_expected(&b, k, j);
+    bench_close(&b);
+  }
+  return ok;
 }
 
 static void judge_extra(const struct bench *b, struct judged_file *j) {
@@ -156,6 +189,19 @@ static void judge_extra(const struct bench *b, struct judged_file *j) {
   }
 }
 
+static bool judge_all(const struct bench *b, const struct classes *k, struct judged_file *j) {
+  const struct case_file *c = b->original;
+  *j = (struct judged_file){.tensor = calloc((size_t)(c->file.count + b->count) + 1, sizeof *j->tensor)};
+  if (j->tensor) list_expected(c, j);
+  bool ok = (j->tensor || fail(b->err, "%s: out of memory", c->name)) && judge_classes(b, k, j);
+  if (ok) judge_extra(b, j);
+  for (int i = 0; ok && i < j->count; i++) {
+    if (j->tensor[i].judgement > j->worst) j->worst = j->tensor[i].judgement;
+  }
+  if (!ok) judged_free(j);
+  return ok;
+}
+
 bool candidate_judge_tensors(const struct case_file *c, const struct tensor *candidate, int count, const struct precision_class *p,
                              double chain, bool trusted, struct judged_file *j, struct error *err) {
   return candidate_judge_beside(c, candidate, count, NULL, 0, p, chain, trusted, j, err);
@@ -163,17 +209,15 @@ bool candidate_judge_tensors(const struct case_file *c, const struct tensor *can
 
 bool candidate_judge_beside(const struct case_file *c, const struct tensor *candidate, int count, const struct tensor *other, int others,
                             const struct precision_class *p, double chain, bool trusted, struct judged_file *j, struct error *err) {
-  struct bench b = {.original = c, .p = p, .chain = chain, .candidate = candidate, .count = count, .trusted = trusted, .err = err};
+  struct bench b = {.original = c, .chain = chain, .candidate = candidate, .count = count, .trusted = trusted, .err = err};
   b.other = other, b.others = others;
-  *j = (struct judged_file){.tensor = calloc((size_t)(c->file.count + count) + 1, sizeof *j->tensor)};
-  bool ok = (j->tensor || fail(err, "%s: out of memory", c->name)) && bench_open(&b) && judge_expected(&b, j);
-  if (ok) judge_extra(&b, j);
-  for (int i = 0; ok && i < j->count; i++) {
-    if (j->tensor[i].judgement > j->worst) j->worst = j->tensor[i].judgement;
-  }
-  bench_close(&b);
-  if (!ok) judged_free(j);
-  return ok;
+  return judge_all(&b, &(struct classes){.one = p}, j);
+}
+
+bool candidate_judge_mixed(const struct case_file *c, const struct tensor *candidate, int count, enum precision declared, double chain,
+                           bool trusted, struct judged_file *j, struct error *err) {
+  const struct bench b = {.original = c, .chain = chain, .candidate = candidate, .count = count, .trusted = trusted, .err = err};
+  return judge_all(&b, &(struct classes){.declared = declared}, j);
 }
 
 bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain, struct judged_file *j,

@@ -57,6 +57,10 @@ MUST_CHECK bool candidate_judge_beside(const struct case_file *c, const struct t
                                        int others, const struct precision_class *p, double chain, bool trusted, struct judged_file *j,
                                        struct error *err);
 
+/* The same of a backend in mixed precision (mixed.h): each result is held to its own class. */
+MUST_CHECK bool candidate_judge_mixed(const struct case_file *c, const struct tensor *candidate, int count, enum precision declared,
+                                      double chain, bool trusted, struct judged_file *j, struct error *err);
+
 /* The same of a safetensors file, against a case with expected values. */
 MUST_CHECK bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain,
                                 struct judged_file *j, struct error *err);

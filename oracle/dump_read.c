@@ -150,7 +150,7 @@ static bool parse_manifest(struct dump *d, struct error *err) {
   d->kind = strcmp(kind, kinds[1]) == 0 ? DUMP_DIGEST : DUMP_FULL;
   if (!layout || strcmp(layout, layout_name) != 0) return fail(err, "\"layout\" is not \"%s\"", layout_name);
   if (!parse_precision(json_object_get(m, "precision"), &d->precision))
-    return fail(err, "\"precision\" is one of fp64 fp32 tf32 bf16 fp16");
+    return fail(err, "\"precision\" is one of fp64 fp32 tf32 bf16 fp16 bf16-out fp32-rz");
   d->chain = 1024;
   if (chain && !parse_chain(chain, &d->chain)) return fail(err, "\"chain\" is a whole number of at least 1");
   if (!json_is_object(json_object_get(m, "attrs"))) return fail(err, "\"attrs\" is not a JSON object");

@@ -11,6 +11,7 @@
 #include "oracle/digest.h"
 #include "oracle/distance.h"
 #include "oracle/moved.h"
+#include "oracle/step_class.h"
 
 static double now(void) {
   struct timespec t;
@@ -22,6 +23,8 @@ static double now(void) {
 
 struct writing {
   struct dump_writer *writer;
+  const struct step_backend *by;
+  const struct model_f32 *model;
   struct dump_steps_result *result;
 };
 
@@ -29,7 +32,8 @@ static bool write_event(void *context, const struct step_event *e, struct error 
   struct writing *w = context;
   w->result->tensors++;
   w->result->bytes += (double)tensor_count(&e->data) * (double)dtype_size(e->data.dtype);
-  return dump_add(w->writer, &e->data, err);
+  enum precision own = step_class(w->by, w->model, e);
+  return own == w->by->precision ? dump_add(w->writer, &e->data, err) : dump_add_as(w->writer, &e->data, own, err);
 }
 
 static void describe(struct dump_writer *w, const struct step_source *s, const struct step_backend *b, json_t *steps) {
@@ -48,7 +52,7 @@ static void describe(struct dump_writer *w, const struct step_source *s, const s
 bool dump_steps(struct step_source *source, const struct step_backend *b, const struct dump_steps_options *o, const char *folder,
                 struct dump_steps_result *result, struct error *err) {
   struct step_runner *r = NULL;
-  struct writing w = {.result = result};
+  struct writing w = {.by = b, .model = source->start, .result = result};
   const struct step_sink sink = {write_event, &w};
   json_t *list = json_array();
   *result = (struct dump_steps_result){0};

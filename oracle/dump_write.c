@@ -26,7 +26,8 @@ struct staged {
   struct dump_entry e;
   struct tensor t; /* in the part's buffer, on the stage, or the caller's */
   size_t bytes;
-  double *row; /* of a digest dump: the place of its digest in the part's buffer */
+  double *row;  /* of a digest dump: the place of its digest in the part's buffer */
+  bool differs; /* its class is not the dump's */
 };
 
 struct dump_writer {
@@ -47,14 +48,14 @@ static bool memory(const char *folder, struct error *err) { return fail(err, "%s
 
 /* ---- the manifest's lines ----------------------------------------------------------------------------------------------------------- */
 
-/* d: the dump whose precision and chain an entry need not repeat, or null. */
-static bool append_line(struct text *t, const struct dump_entry *e, const struct dump *d) {
+/* An entry need not repeat what is the dump's. */
+static bool append_line(struct text *t, const struct dump_entry *e, bool precision_differs, bool chain_differs) {
   bool ok = text_append(t, "%s{\"name\":\"%s\",\"part\":%d,\"dtype\":\"%s\",\"shape\":[", t->size ? ",\n" : "", e->name, e->part,
                         dtype_name(e->dtype));
   for (int i = 0; i < e->ndim; i++) ok = ok && text_append(t, i ? ",%td" : "%td", e->shape[i]);
   ok = ok && text_append(t, "],\"sha256\":\"%s\"", e->sha256);
-  if (d && e->precision != d->precision) ok = ok && text_append(t, ",\"precision\":\"%s\"", precision_classes[e->precision].name);
-  if (d && e->chain != d->chain) ok = ok && text_append(t, ",\"chain\":%.0f", e->chain);
+  if (precision_differs) ok = ok && text_append(t, ",\"precision\":\"%s\"", precision_classes[e->precision].name);
+  if (chain_differs) ok = ok && text_append(t, ",\"chain\":%.0f", e->chain);
   if (e->drift >= 0) ok = ok && text_append(t, ",\"drift\":{\"l2\":%.3g}", e->drift);
   return ok && text_append(t, "}");
 }
@@ -99,7 +100,7 @@ static bool clear_stage(struct dump_writer *w, struct error *err) {
   }
   free(order);
   for (int i = 0; i < w->count; i++) {
-    if (!append_line(&w->tensors, &w->staged[i].e, NULL)) return memory(w->folder, err);
+    if (!append_line(&w->tensors, &w->staged[i].e, w->staged[i].differs, false)) return memory(w->folder, err);
   }
   w->count = 0, w->used = 0, w->bytes = 0;
   return true;
@@ -129,12 +130,14 @@ static bool add_large(struct dump_writer *w, struct staged *s, struct error *err
     else
       ok = dump_part_stream(&w->part, &s->t, err);
   }
-  return ok && (append_line(&w->tensors, &s->e, NULL) || memory(w->folder, err));
+  return ok && (append_line(&w->tensors, &s->e, s->differs, false) || memory(w->folder, err));
 }
 
-bool dump_add(struct dump_writer *w, const struct tensor *t, struct error *err) {
+/* own: null, or a class that is not the dump's. */
+static bool add(struct dump_writer *w, const struct tensor *t, const enum precision *own, struct error *err) {
   const ptrdiff_t count = tensor_count(t);
   struct staged s = {.e = {.dtype = t->dtype, .ndim = t->ndim, .drift = -1}, .t = *t, .bytes = (size_t)count * dtype_size(t->dtype)};
+  if (own) s.differs = true, s.e.precision = *own;
   struct tensor kept = *t;
   if (!dump_name_parse(t->name, &s.e, err)) return false;
   assert(count > 0);
@@ -157,6 +160,10 @@ bool dump_add(struct dump_writer *w, const struct tensor *t, struct error *err) 
   w->staged[w->count++] = s;
   return true;
 }
+
+bool dump_add(struct dump_writer *w, const struct tensor *t, struct error *err) { return add(w, t, NULL, err); }
+
+bool dump_add_as(struct dump_writer *w, const struct tensor *t, enum precision own, struct error *err) { return add(w, t, &own, err); }
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -234,7 +241,7 @@ bool dump_annotate(const struct dump *d, const double *drift, struct error *err)
   for (int i = 0; ok && i < d->count; i++) {
     struct dump_entry e = d->entry[i];
     e.drift = drift[i];
-    ok = append_line(&tensors, &e, d) || fail(err, "%s: out of memory", d->path);
+    ok = append_line(&tensors, &e, e.precision != d->precision, e.chain != d->chain) || fail(err, "%s: out of memory", d->path);
   }
   ok = ok && write_manifest(d->path, d->manifest, &tensors, err);
   free(tensors.data);

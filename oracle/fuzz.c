@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "oracle/backends.h"
+#include "oracle/mixed.h"
 #include "oracle/mutants/plain.h"
 #include "oracle/trial.h"
 
@@ -15,7 +16,8 @@ enum { MOST_PRODUCTS = 1 << 17 }; /* of a case: a few milliseconds of plain loop
 
 struct attempt {
   const struct fuzz_options *o;
-  const struct backend *table;
+  struct named_backend by;
+  enum precision precision;   /* that results are held to; of variants, that of the choice */
   struct plain_choice choice; /* of the plain backend */
   struct trial *trial;
   struct error *err;
@@ -23,15 +25,20 @@ struct attempt {
   struct judged_file judged;
 };
 
+static bool judge(struct attempt *a, const struct case_run *results) {
+  struct precision_class class = precision_classes[a->precision];
+  class.winograd = a->choice.winograd;
+  if (a->by.mixed) return trial_judge_mixed(a->trial, results, a->precision, a->o->chain, &a->judged, a->err);
+  return trial_judge(a->trial, results, &class, a->o->chain, &a->judged, a->err);
+}
+
 /* True if the case could be run and judged; *rejected says how that went. What cannot be made a case is not rejected. */
 static bool attempt_case(struct attempt *a, const struct make_options *m, bool *rejected) {
   struct case_run results = {0};
-  struct precision_class class = precision_classes[a->o->variants ? a->choice.precision : a->o->precision], *p = &class;
-  class.winograd = a->choice.winograd;
   *rejected = false;
   if (a->o->variants) plain_choose(&a->choice);
-  bool ok = trial_make(a->trial, m, a->err) && trial_run(a->trial, a->table, a->o->repeat, &results, &a->conduct, a->err) &&
-            trial_judge(a->trial, &results, p, a->o->chain, &a->judged, a->err);
+  bool ok = trial_make(a->trial, m, a->by.table, a->err) && trial_run(a->trial, a->by.table, a->o->repeat, &results, &a->conduct, a->err) &&
+            judge(a, &results);
   if (ok) *rejected = trial_failure(&a->judged) || a->conduct.kind != CONDUCT_GOOD;
   run_end(&results);
   trial_free(a->trial);
@@ -94,7 +101,7 @@ static void describe(const struct attempt *a, const struct make_options *m, stru
   char words[64] = "";
   if (a->o->variants) plain_words(&a->choice, words, sizeof words);
   snprintf(f->command, sizeof f->command, "%s && oracle case case.safetensors backend=%s%s precision=%s", made, a->o->on, words,
-           precision_classes[a->o->variants ? a->choice.precision : a->o->precision].name);
+           precision_classes[a->precision].name);
 }
 
 static bool describe_smallest(struct attempt *a, struct make_options *m, struct fuzz_failure *f) {
@@ -173,14 +180,16 @@ bool fuzz(const struct fuzz_options *o, struct fuzz_tally *tally, struct fuzz_fa
   a.trial = malloc(sizeof *a.trial);
   bool ok = (m && a.trial) || fail(err, "fuzz: out of memory");
   if (ok && o->op && only < 0) ok = fail(err, "fuzz: no operation '%s' can be made; oracle case make --help lists them", o->op);
-  if (ok) ok = (a.table = backend_named(o->on, err)) || fail_within(err, "fuzz");
+  if (ok) ok = backend_named(o->on, &a.by, err) || fail_within(err, "fuzz");
+  a.precision = o->precision >= 0 ? (enum precision)o->precision : a.by.precision;
   int threads = omp_get_max_threads();
   if (o->variants) omp_set_num_threads(1); /* shapes too small to share out; a backend under test keeps its threads */
   for (int64_t k = 0; ok && k < o->runs; k++) {
     op = only >= 0 ? only : (int)(k % MAKE_RANDOM);
     /* fills, operations and variants go round at their own pace, and meet in all combinations */
     if (o->variants) plain_variant(k / MAKE_RANDOM + k % 7, op == MAKE_CONV, op == MAKE_LARS || op == MAKE_EMA, &a.choice);
-    draw_case(o, k + k / MAKE_RANDOM, op, o->variants ? a.choice.precision : o->precision, m);
+    if (o->variants) a.precision = a.choice.precision;
+    draw_case(o, k + k / MAKE_RANDOM, op, a.by.mixed ? mixed_class(a.precision, make_op_name(op), "out.y") : a.precision, m);
     if (a.choice.winograd && m->fill == FILL_INF) m->fill = FILL_NORMAL; /* its transforms carry a NaN to outputs that do not see it */
     ok = count_run(&a, m, tally, failure);
     if (progress) progress(k + 1, o->runs);

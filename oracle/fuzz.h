@@ -16,7 +16,7 @@ struct fuzz_failure {
 struct fuzz_options {
   const char *op; /* null: all */
   const char *on; /* a name of backends.h */
-  enum precision precision;
+  int precision;  /* enum precision, or -1: what the backend declares */
   double chain;
   int64_t runs, seed;
   bool variants;                                  /* the plain backend in every right way, each at its own precision */

@@ -9,6 +9,8 @@
   { 53, -1074, DBL_MAX }
 #define FP32                                                                                                                               \
   { 24, -149, FLT_MAX }
+#define FP32_RZ                                                                                                                            \
+  { 23, -149, FLT_MAX } /* rounding toward zero is off by up to twice as much */
 #define TF32                                                                                                                               \
   { 11, -136, 0x1.ffcp127 }
 #define BF16                                                                                                                               \
@@ -19,8 +21,10 @@
   { 4, -9, 448 } /* E4M3 of the OCP 8-bit floating point specification */
 
 const struct precision_class precision_classes[PRECISION_COUNT] = {
-    {"fp64", FP64, FP64, FP64, FP32, false}, {"fp32", FP32, FP32, FP32, TF32, false}, {"tf32", TF32, FP32, FP32, BF16, false},
-    {"bf16", BF16, FP32, BF16, FP8, false},  {"fp16", FP16, FP32, FP16, BF16, false},
+    {"fp64", FP64, FP64, FP64, FP32, false, false},      {"fp32", FP32, FP32, FP32, TF32, false, false},
+    {"tf32", TF32, FP32, FP32, BF16, false, false},      {"bf16", BF16, FP32, BF16, FP8, false, false},
+    {"fp16", FP16, FP32, FP16, BF16, false, false},      {"bf16-out", FP32, FP32, BF16, FP8, false, false},
+    {"fp32-rz", FP32, FP32_RZ, FP32, TF32, true, false},
 };
 
 double unit_roundoff(const struct number_format *f) { return ldexp(1, -f->bits); }

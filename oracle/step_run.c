@@ -20,9 +20,10 @@ bool step_backend_named(const char *name, struct step_backend *b, struct error *
     *b = (struct step_backend){.name = "ref64", .precision = PRECISION_FP64, .f64 = backend_reference_f64()};
     return true;
   }
-  b->device = true;
-  if (!(b->f32 = backend_named(name, err))) return false;
-  b->name = b->f32->name;
+  struct named_backend named;
+  if (!backend_named(name, &named, err)) return false;
+  *b = (struct step_backend){
+      .name = named.table->name, .precision = named.precision, .mixed = named.mixed, .f32 = named.table, .device = true};
   return true;
 }
 

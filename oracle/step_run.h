@@ -38,6 +38,7 @@ struct step_losses {
 struct step_backend {
   const char *name;
   enum precision precision;
+  bool mixed; /* of products: other tensors have classes of their own (step_class.h) */
   const struct backend_f32 *f32;
   const struct backend_f64 *f64;
   bool device; /* its memory may not be the host's */

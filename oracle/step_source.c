@@ -31,6 +31,8 @@ static bool read_config(struct config *c, const struct checkpoint *from, int cou
   if (preset && !config_preset(c, preset, err)) return false;
   for (int i = 0; i < count; i++)
     if (!options_argument(config_options, config_option_count, c, arguments[i], err)) return false;
+  if (argument(count, arguments, "precision"))
+    return fail(err, "precision: steps are computed in what the name of the backend says: backend=cuda:tf32, backend=cuda:bf16");
   struct config complete = *c;
   if (!*complete.data) strcpy(complete.data, "formula");
   if (!*complete.teacher) strcpy(complete.teacher, "seed");

@@ -47,11 +47,11 @@ static bool measure_float(struct trial *t, struct error *err) {
   return ok && (t->made.file.float32 || fail(err, "trial: out of memory"));
 }
 
-bool trial_make(struct trial *t, const struct make_options *o, struct error *err) {
+bool trial_make(struct trial *t, const struct make_options *o, const struct backend *table, struct error *err) {
   *t = (struct trial){.options = *o};
   if (!make_inputs(&t->made, &t->options, err)) return false;
   return run_begin(&t->truth, &t->made.file, err) && case_compute(&t->truth, 64) && measure_float(t, err) && join(t, err) &&
-         backend_part_make(&t->part, &t->whole, err);
+         backend_part_make(&t->part, &t->whole, table, err);
 }
 
 void trial_free(struct trial *t) {
@@ -82,6 +82,12 @@ bool trial_judge(const struct trial *t, const struct case_run *results, const st
   /* The schedules are in double by their contract, whatever a network computes in. */
   if (t->options.op == MAKE_SCHEDULE) p = &precision_classes[PRECISION_FP64];
   return candidate_judge_tensors(&t->part.file, results->result, results->count, p, chain, true, j, err);
+}
+
+bool trial_judge_mixed(const struct trial *t, const struct case_run *results, enum precision declared, double chain, struct judged_file *j,
+                       struct error *err) {
+  if (t->options.op == MAKE_SCHEDULE) declared = PRECISION_FP64;
+  return candidate_judge_mixed(&t->part.file, results->result, results->count, declared, chain, true, j, err);
 }
 
 const struct judged *trial_failure(const struct judged_file *j) {

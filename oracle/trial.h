@@ -20,8 +20,9 @@ struct trial { /* must not be copied */
   struct backend_part part; /* what a backend can compute of it */
 };
 
-/* Fails when the options make no case (a kernel larger than the image, ...). trial_free in any case. */
-MUST_CHECK bool trial_make(struct trial *t, const struct make_options *o, struct error *err);
+/* For this table, or for any of floats where it is null. Fails when the options make no case (a kernel larger than the image, ...). trial_free in
+ * any case. */
+MUST_CHECK bool trial_make(struct trial *t, const struct make_options *o, const struct backend *table, struct error *err);
 void trial_free(struct trial *t);
 
 /* Computes the case on the table, or, where a table has no such operation, by the plain backend's own. results: run_end by the caller. */
@@ -31,6 +32,10 @@ MUST_CHECK bool trial_run(const struct trial *t, const struct backend *table, bo
 /* Judges results of trial_run. j: judged_free when true was returned. */
 MUST_CHECK bool trial_judge(const struct trial *t, const struct case_run *results, const struct precision_class *p, double chain,
                             struct judged_file *j, struct error *err);
+
+/* The same of a backend in mixed precision (mixed.h). */
+MUST_CHECK bool trial_judge_mixed(const struct trial *t, const struct case_run *results, enum precision declared, double chain,
+                                  struct judged_file *j, struct error *err);
 
 /* The first tensor that is wrong or missing, or null. */
 const struct judged *trial_failure(const struct judged_file *j);

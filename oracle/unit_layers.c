@@ -51,12 +51,38 @@ static void describe_norm(struct maker *m, struct memory_case *c, const struct l
   unit_give(m, c, "in.running_var", name, 1, &g->c, false);
 }
 
+/* The views are floats in a dump; a backend that stores activations as bf16 has its first layer read them so. */
+static bool reads_rounded(const struct maker *m, const struct layer *l) {
+  unit_name y;
+  units_value(m->u, m->at, l->y, y);
+  const struct dump_entry *e = dump_find(m->u->d, "%s", y);
+  return l->x == 0 && e && e->dtype == DTYPE_BF16;
+}
+
+static void give_rounded_view(struct maker *m, struct memory_case *c, int ndim, const ptrdiff_t *shape) {
+  unit_name name;
+  ptrdiff_t n = m->net->value[0].size;
+  units_value(m->u, m->at, 0, name);
+  const struct tensor *view = unit_input(m, name, n, false);
+  if (!view || m->plan) return;
+  double *x = tensor_values(view);
+  m->w->masked[m->w->masks++] = x;
+  m->ok = m->ok && x;
+  if (!x) return;
+  for (ptrdiff_t i = 0; i < n; i++) x[i] = number_round(&precision_classes[PRECISION_BF16].in, x[i]);
+  struct tensor t = tensor_make(DTYPE_F64, x, ndim, shape, "view");
+  memory_case_give(c, "in.x", &t);
+}
+
 /* The layer's case but for gradients and what is expected of it. */
 static struct memory_case *begin_layer(struct maker *m, const struct layer *l, bool relu) {
   struct memory_case *c = unit_begin(m, layer_ops[l->kind], l->name);
   ptrdiff_t shape[4];
   int ndim = layer_shape(m, l, l->x, shape);
-  unit_give_value(m, c, "in.x", l->x, ndim, shape);
+  if (reads_rounded(m, l))
+    give_rounded_view(m, c, ndim, shape);
+  else
+    unit_give_value(m, c, "in.x", l->x, ndim, shape);
   switch (l->kind) {
   case LAYER_CONV:
     memory_case_integer(c, "stride", l->shape.conv.stride);

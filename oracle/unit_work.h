@@ -38,7 +38,7 @@ struct unit_work {
   const struct dump_entry *input[WORK_INPUTS]; /* what was read, in order and once each */
   int inputs;
   unit_name lacks;          /* empty, or an input that the dump lacks or has in another form: nothing can be judged */
-  void *masked[WORK_CASES]; /* owned: upstream gradients behind the dump's ReLUs */
+  void *masked[WORK_CASES]; /* owned: upstream gradients behind the dump's ReLUs, and other numbers that the dump has in another form */
   int masks;
 };
 

@@ -38,6 +38,15 @@ bool variant_set_flag(struct variant *v, const char *key, bool value, struct err
   return json_object_set_new(v->file.attributes, key, json_boolean(value)) == 0 || fail(err, "%s: out of memory", v->file.name);
 }
 
+bool variant_set_number(struct variant *v, const char *key, double value, struct error *err) {
+  return json_object_set_new(v->file.attributes, key, json_real(value)) == 0 || fail(err, "%s: out of memory", v->file.name);
+}
+
+double variant_same(const struct tensor *t, ptrdiff_t i, double x, const void *context) {
+  (void)t, (void)i, (void)context;
+  return x;
+}
+
 double variant_absolute(const struct tensor *t, ptrdiff_t i, double x, const void *context) {
   (void)t, (void)i, (void)context;
   return fabs(x);

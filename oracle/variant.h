@@ -25,7 +25,10 @@ void variant_close(struct variant *v);
 /* Sets a flag among the attributes of the variant alone. */
 MUST_CHECK bool variant_set_flag(struct variant *v, const char *key, bool value, struct error *err);
 
-variant_rule variant_absolute, variant_absolute_gradient /* grad_out.* alone */, variant_square;
+/* Sets a number among the attributes of the variant alone. */
+MUST_CHECK bool variant_set_number(struct variant *v, const char *key, double value, struct error *err);
+
+variant_rule variant_same, variant_absolute, variant_absolute_gradient /* grad_out.* alone */, variant_square;
 variant_rule variant_rounded; /* context: struct number_format */
 
 #endif

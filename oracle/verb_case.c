@@ -25,8 +25,8 @@ static const struct option keys[] = {
     {"backend", OPTION_TEXT, offsetof(struct case_options, backend), "ref32", 0, 0, NULL,
      "what computes the case: ref32, ref64, or a table of operations (reference, plain, ...)"},
     {"candidate", OPTION_TEXT, offsetof(struct case_options, candidate), "", 0, 0, NULL, "judge these results in its place, safetensors"},
-    {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "fp32", 0, 0, "fp64 | fp32 | tf32 | bf16 | fp16",
-     "what the candidate or the backend declares to compute in"},
+    {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "declared", 0, 0, "declared | " PRECISION_NAMES,
+     "what the candidate or the backend computes in; declared: fp32, or what the name of the backend says"},
     {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
      "additions that the candidate makes one after the other, at most"},
     {"winograd", OPTION_BOOL, offsetof(struct case_options, winograd), "no", 0, 0, NULL,
@@ -92,7 +92,8 @@ static bool collect(struct paths *p, const char *path, bool named, struct error 
 
 struct session {
   struct case_options options;
-  const struct backend *table; /* null: the functions of ref/, or a candidate's file */
+  struct named_backend by;  /* table null: the functions of ref/, or a candidate's file */
+  enum precision precision; /* as declared, or as asked */
   json_t *findings;
   enum judgement worst;
   bool unsteady; /* a backend gave other bits for the same inputs */
@@ -116,11 +117,11 @@ static void again(const struct session *s, const char *path) {
   const struct case_options *o = &s->options;
   printf("; again: oracle case %s", path);
   printf(o->candidate[0] ? " candidate=%s" : " backend=%s", o->candidate[0] ? o->candidate : o->backend);
-  if (!o->candidate[0] && !s->table) {
+  if (!o->candidate[0] && !s->by.table) {
     printf("\n");
     return;
   }
-  printf(" precision=%s", precision_classes[o->precision].name);
+  printf(" precision=%s", precision_classes[s->precision].name);
   if (o->chain != CHAIN_USUAL) printf(" chain=%lld", (long long)o->chain);
   if (o->winograd) printf(" winograd=yes");
   printf("\n");
@@ -171,7 +172,7 @@ static void report_judged(struct session *s, const struct case_file *c, const ch
     again(s, path);
   }
   if (j->worst == JUDGED_PASS) {
-    printf("%s: pass, %d tensors as %s", c->name, j->count, precision_classes[s->options.precision].name);
+    printf("%s: pass, %d tensors as %s", c->name, j->count, precision_classes[s->precision].name);
     if (closest)
       printf("; closest to its limit: %s (%s), at %.2g of it", closest->tensor, closest->rule, closest->error / closest->allowed);
     printf("\n");
@@ -181,7 +182,7 @@ static void report_judged(struct session *s, const struct case_file *c, const ch
 }
 
 static struct precision_class declared_class(const struct session *s) {
-  struct precision_class p = precision_classes[s->options.precision];
+  struct precision_class p = precision_classes[s->precision];
   p.winograd = s->options.winograd;
   return p;
 }
@@ -209,14 +210,24 @@ static void report_conduct(struct session *s, const struct case_file *c, const c
   }
 }
 
+/* Where activations were rounded for the table, the case has other expected values: the reference is held to them before. */
+static bool judge_backend(const struct session *s, const struct case_file *c, const struct backend_part *part,
+                          const struct case_run *results, struct judged_file *j, struct error *err) {
+  const struct precision_class declared = declared_class(s);
+  const double chain = (double)s->options.chain;
+  const bool trusted = part->stored.values != NULL;
+  if (trusted && !bench_reference_agrees(c, err)) return false;
+  if (s->by.mixed) return candidate_judge_mixed(&part->file, results->result, results->count, s->precision, chain, trusted, j, err);
+  return candidate_judge_tensors(&part->file, results->result, results->count, &declared, chain, trusted, j, err);
+}
+
 static bool run_backend(struct session *s, const struct case_file *c, const char *path, struct error *err) {
-  const struct precision_class declared = declared_class(s), *p = &declared;
   struct backend_part part;
   struct case_run results = {0};
   struct conduct conduct;
   struct judged_file j;
-  bool ok = backend_part_make(&part, c, err) && backend_case_run(&part.file, s->table, &results, &conduct, err) &&
-            candidate_judge_tensors(&part.file, results.result, results.count, p, (double)s->options.chain, false, &j, err);
+  bool ok = backend_part_make(&part, c, s->by.table, err) && backend_case_run(&part.file, s->by.table, &results, &conduct, err) &&
+            judge_backend(s, c, &part, &results, &j, err);
   if (ok) {
     report_judged(s, c, path, &j);
     if (conduct.kind != CONDUCT_GOOD) report_conduct(s, c, path, &conduct);
@@ -256,7 +267,7 @@ static void run_file(struct session *s, const char *path) {
   bool ok = case_open(&c, path, &err);
   if (ok) {
     ok = s->options.candidate[0] ? run_candidate(s, &c, path, &err)
-         : s->table              ? run_backend(s, &c, path, &err)
+         : s->by.table           ? run_backend(s, &c, path, &err)
                                  : run_reference(s, &c, path, &err);
     case_close(&c);
   }
@@ -285,9 +296,10 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
   if (p->count == 0) return fail(err, "case: no case file; usage: oracle case %s", oracle_verb_case.usage);
   if (s->options.candidate[0] && p->count != 1) { return fail(err, "case: candidate= is judged against one case, not %d", p->count); }
   const char *by = s->options.backend;
-  if (s->options.candidate[0] || strcmp(by, "ref32") == 0 || strcmp(by, "ref64") == 0) return true;
-  s->table = backend_named(by, err);
-  return s->table || fail_within(err, "case");
+  bool is_table = !s->options.candidate[0] && strcmp(by, "ref32") != 0 && strcmp(by, "ref64") != 0;
+  if (is_table && !backend_named(by, &s->by, err)) return fail_within(err, "case");
+  s->precision = s->options.precision > 0 ? (enum precision)(s->options.precision - 1) : is_table ? s->by.precision : PRECISION_FP32;
+  return true;
 }
 
 static enum oracle_exit run(int count, char *const *arguments, struct error *err) {

@@ -19,8 +19,8 @@ struct fuzz_keys {
 static const struct option keys[] = {
     {"op", OPTION_TEXT, AT(op), "", 0, 0, NULL, "only this operation"},
     {"backend", OPTION_TEXT, AT(backend), "reference", 0, 0, NULL, "what computes the cases: a table of operations"},
-    {"precision", OPTION_CHOICE, AT(precision), "fp32", 0, 0, "fp64 | fp32 | tf32 | bf16 | fp16",
-     "what the backend declares to compute in"},
+    {"precision", OPTION_CHOICE, AT(precision), "declared", 0, 0, "declared | " PRECISION_NAMES,
+     "what the backend computes in; declared: fp32, or what its name says"},
     {"chain", OPTION_INT, AT(chain), "1024", 1, 1e9, NULL, "additions that it makes one after the other, at most"},
     {"runs", OPTION_INT, AT(runs), "200", 1, 1e9, NULL, "cases"},
     {"seed", OPTION_INT, AT(seed), "1", 0, 1e15, NULL, "of the first case"},
@@ -65,8 +65,11 @@ static bool write_json(const struct fuzz_keys *k, const struct fuzz_options *o, 
   json_t *smallest = failure->found ? json_pack("{s:s,s:s}", "finding", failure->text, "command", failure->command) : json_null();
   return findings_save(k->json,
                        json_pack("{s:s,s:s,s:s?,s:I,s:I,s:i,s:o,s:o}", "format", "ediy-fuzz-1", "backend", o->on, "precision",
-                                 o->variants ? NULL : precision_classes[o->precision].name, "runs", (json_int_t)o->runs, "seed",
-                                 (json_int_t)o->seed, "exit", exit, "rows", rows, "smallest", smallest),
+                                 o->variants        ? NULL
+                                 : o->precision < 0 ? "declared"
+                                                    : precision_classes[o->precision].name,
+                                 "runs", (json_int_t)o->runs, "seed", (json_int_t)o->seed, "exit", exit, "rows", rows, "smallest",
+                                 smallest),
                        err);
 }
 
@@ -87,7 +90,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   if (ok) {
     struct fuzz_options o = {.op = k->op[0] ? k->op : NULL,
                              .on = k->variants ? "plain" : k->backend,
-                             .precision = (enum precision)k->precision,
+                             .precision = k->precision - 1,
                              .chain = (double)k->chain,
                              .runs = k->runs,
                              .seed = k->seed,

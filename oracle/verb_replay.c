@@ -17,7 +17,7 @@ struct replay_keys {
 
 #define AT(field) offsetof(struct replay_keys, field)
 static const struct option keys[] = {
-    {"precision", OPTION_CHOICE, AT(precision), "declared", 0, 0, "declared | fp64 | fp32 | tf32 | bf16 | fp16",
+    {"precision", OPTION_CHOICE, AT(precision), "declared", 0, 0, "declared | " PRECISION_NAMES,
      "what the dump was computed in; declared: as it says of each tensor"},
     {"chain", OPTION_INT, AT(chain), "0", 0, 1e9, NULL, "additions made one after the other, at most; 0: as the dump says"},
     {"json", OPTION_TEXT, AT(json), "", 0, 0, NULL, "write every finding to this file, for oracle report"},
@@ -83,7 +83,9 @@ static bool session_open(struct session *s, replay_see *see, struct error *err) 
   s->replay = (struct replay){.u = &s->units, .see = see, .context = s};
   s->replay.options = (struct replay_options){
       .precision = s->options.precision - 1, .chain = (double)s->options.chain, .only = s->options.only[0] ? s->options.only : NULL};
-  if (s->options.backend[0] && !(s->replay.options.table = backend_named(s->options.backend, err))) return false;
+  struct named_backend by = {.table = NULL};
+  if (s->options.backend[0] && !backend_named(s->options.backend, &by, err)) return false;
+  s->replay.options.table = by.table;
   return replay_open(&s->replay, err);
 }
 

@@ -121,7 +121,7 @@ bool mutate_isolated(const struct mutate_options *o, struct fault_score *scores,
       make_draw_more(options);
       make_limit(options, 1 << 17);
       options->fill = i % MAKE_FILLS;
-      ok = trial_make(t, options, err) && try_faults(t, make_op_name(op), o, scores, err);
+      ok = trial_make(t, options, NULL, err) && try_faults(t, make_op_name(op), o, scores, err);
       trial_free(t);
       if (progress) progress(make_op_name(op), i + 1, cases);
     }

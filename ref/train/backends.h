@@ -15,7 +15,7 @@ enum backend_precision { BACKEND_FP32, BACKEND_TF32, BACKEND_BF16 };
 #define BACKEND_CONV_CHOICES "own | cudnn"
 #define BACKEND_GEMM_CHOICES "own | cublas"
 
-/* All zero: the reference. What is said of the GPU counts with BACKEND_CUDA only. */
+/* All zero: the reference. What is said of the GPU's libraries counts with BACKEND_CUDA only. */
 struct backend_options {
   enum backend_choice backend;
   enum backend_precision precision;

@@ -58,6 +58,8 @@ const struct option config_options[] = {
     {"augment.area", OPTION_REAL, AT(area_min), "0.08", 0.001, 1, NULL, "smallest crop, share of the image"},
     {"backend", OPTION_CHOICE, AT(backend), "reference", 0, 0, BACKEND_CHOICES,
      "what computes the steps: the processors, or a GPU (the first that CUDA_VISIBLE_DEVICES leaves)"},
+    {"precision", OPTION_CHOICE, AT(precision), "fp32", 0, 0, PRECISION_CHOICES,
+     "with backend=cuda, what products compute in; bf16 also stores activations so; weights are always float"},
     {"cuda.conv", OPTION_CHOICE, AT(cuda_conv), "own", 0, 0, BACKEND_CONV_CHOICES, "with backend=cuda, what computes convolutions"},
     {"cuda.gemm", OPTION_CHOICE, AT(cuda_gemm), "own", 0, 0, BACKEND_GEMM_CHOICES, "with backend=cuda, what computes linear layers"},
     {"cuda.graph", OPTION_BOOL, AT(graph), "yes", 0, 0, NULL, "whether a GPU repeats a step as one recorded graph"},
@@ -76,9 +78,9 @@ const int config_option_count = sizeof config_options / sizeof config_options[0]
 /* A run goes on the same with other values of these: where its files are, how it is watched, what computes it. (The teacher's weights are
  * in the checkpoint, the data set has a fingerprint there.) */
 static bool is_free(const char *key) {
-  static const char *const keys[] = {"preset",           "data",       "out",     "teacher", "resume",     "backend",      "cuda.conv",
-                                     "cuda.gemm",        "cuda.graph", "workers", "threads", "data.ahead", "data.max_bad", "data.cache",
-                                     "checkpoint.every", "log.every",  "stop"};
+  static const char *const keys[] = {"preset",     "data",         "out",        "teacher",          "resume",    "backend",
+                                     "precision",  "cuda.conv",    "cuda.gemm",  "cuda.graph",       "workers",   "threads",
+                                     "data.ahead", "data.max_bad", "data.cache", "checkpoint.every", "log.every", "stop"};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
     if (strcmp(key, keys[i]) == 0) return true;
   return false;

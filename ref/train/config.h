@@ -49,6 +49,7 @@ struct config {
   double area_min; /* augment.area: the smallest crop, share of the image */
 
   int backend;                         /* backend: enum backend_choice */
+  int precision;                       /* precision: enum backend_precision */
   int cuda_conv, cuda_gemm;            /* cuda.conv, cuda.gemm: BACKEND_CONV_CHOICES, BACKEND_GEMM_CHOICES */
   bool graph;                          /* cuda.graph */
   int64_t workers, threads;            /* workers: of the loader; threads: of the arithmetic, 0 for all processors */

@@ -201,8 +201,11 @@ bool run_start(struct run *r, struct error *err) {
   if (r->ranks->count > 1)
     run_say(r, "ranks: %d, each with %td of the %" PRId64 " images of a micro-batch", r->ranks->count, images_of(c, r->ranks),
             config_micro_batch(c));
-  const struct backend *b =
-      backend_open(&(struct backend_options){.backend = (enum backend_choice)c->backend, .conv = c->cuda_conv, .gemm = c->cuda_gemm}, err);
+  const struct backend_options how = {.backend = (enum backend_choice)c->backend,
+                                      .precision = (enum backend_precision)c->precision,
+                                      .conv = c->cuda_conv,
+                                      .gemm = c->cuda_gemm};
+  const struct backend *b = backend_open(&how, err);
   if (!run_agree(r, b, err)) return false;
   b = backend_ranks(b, r->ranks);
   if (!run_agree(r, open_data(r, err), err) || !ranks_same(r->ranks, "images", r->fingerprint, sizeof r->fingerprint, err) ||

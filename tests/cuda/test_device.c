@@ -16,16 +16,50 @@ static void a_status_before_opening_is_refused(void **state) {
   assert_non_null(strstr(err.text, "no GPU is open"));
 }
 
-static void every_operation_is_there(void **state) {
+static void every_operation_of_every_table_is_there(void **state) {
   (void)state;
-  const struct backend *b = device_backend();
-  const void *const *entry = (const void *const *)(const void *)b;                     /* pointers, but for one size */
-  const size_t not_here = offsetof(struct backend, store_activations) / sizeof *entry; /* floats are stored as they are */
-  for (size_t i = 0; i < sizeof *b / sizeof *entry; i++)
-    if (!entry[i] != (i == not_here)) fail_msg("entry %zu of the table is%s empty", i, entry[i] ? " not" : "");
+  const struct backend *fp32 = device_backend();
+  const size_t store = offsetof(struct backend, store_activations) / sizeof(void *); /* floats are stored as they are */
   struct error err = {0};
-  assert_true(b == backend_cuda(0, NULL, &err));
-  assert_true(b == backend_cuda(0, &(struct backend_cuda_options){0}, &err));
+  for (int precision = 0; precision < CUDA_PRECISIONS; precision++) {
+    const struct backend *b = backend_cuda(0, &(struct backend_cuda_options){.precision = (enum cuda_precision)precision}, &err);
+    assert_non_null(b);
+    const void *const *entry = (const void *const *)(const void *)b; /* pointers, but for one size */
+    for (size_t i = 0; i < sizeof *b / sizeof *entry; i++)
+      if (!entry[i] != (i == store && precision != CUDA_BF16)) fail_msg("entry %zu of %s is%s empty", i, b->name, entry[i] ? " not" : "");
+    assert_int_equal(b->activation_size, precision == CUDA_BF16 ? 2 : 4);
+  }
+  assert_true(fp32 == backend_cuda(0, NULL, &err));
+  assert_true(fp32 == backend_cuda(0, &(struct backend_cuda_options){0}, &err));
+}
+
+/* In tf32 products alone are other operations, and in bf16 all that reads or writes activations. */
+static void classes_have_operations_of_their_own(void **state) {
+  (void)state;
+  device_backend();
+#define AT(entry) offsetof(struct backend, entry)
+  static const size_t products[] = {AT(conv_norm_forward_eval), AT(conv_scratch),          AT(conv_forward),
+                                    AT(conv_backward_data),     AT(conv_backward_weights), AT(linear_scratch),
+                                    AT(linear_forward),         AT(linear_backward_data),  AT(linear_backward_weights)};
+  static const size_t others[] = {AT(norm_forward_train), AT(norm_forward_eval),  AT(norm_backward_train), AT(norm_rank_moments),
+                                  AT(norm_rank_forward),  AT(norm_rank_gradient), AT(norm_rank_backward),  AT(maxpool_forward),
+                                  AT(maxpool_backward),   AT(avgpool_forward),    AT(avgpool_backward),    AT(match_diversity),
+                                  AT(match_invariance),   AT(loss_byol),          AT(loss_rdem),           AT(loss_rdem_instance),
+                                  AT(loss_riem),          AT(store_activations),  AT(activation_size)};
+#undef AT
+  enum { PRODUCTS = sizeof products / sizeof products[0], OTHERS = sizeof others / sizeof others[0] };
+  const char *table[CUDA_PRECISIONS];
+  struct error err = {0};
+  for (int i = 0; i < CUDA_PRECISIONS; i++)
+    table[i] = (const char *)backend_cuda(0, &(struct backend_cuda_options){.precision = (enum cuda_precision)i}, &err);
+  for (size_t at = sizeof(void *); at < sizeof(struct backend); at += sizeof(void *)) { /* behind the name */
+    bool product = false, other = false;
+    for (int k = 0; k < PRODUCTS; k++) product |= products[k] == at;
+    for (int k = 0; k < OTHERS; k++) other |= others[k] == at;
+    bool tf32 = memcmp(table[CUDA_TF32] + at, table[CUDA_FP32] + at, sizeof(void *)) != 0;
+    bool bf16 = memcmp(table[CUDA_BF16] + at, table[CUDA_FP32] + at, sizeof(void *)) != 0;
+    if (tf32 != product || bf16 != (product || other)) fail_msg("entry %zu of the tables", at / sizeof(void *));
+  }
 }
 
 static void memory_is_zero_at_first_and_keeps_what_is_put_there(void **state) {
@@ -103,9 +137,12 @@ static void bf16_is_to_nearest_even_there_and_back(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_gpu_that_is_not_there_is_refused), cmocka_unit_test(a_status_before_opening_is_refused),
-      cmocka_unit_test(every_operation_is_there),           cmocka_unit_test(memory_is_zero_at_first_and_keeps_what_is_put_there),
-      cmocka_unit_test(too_much_memory_is_refused),         cmocka_unit_test(bf16_is_to_nearest_even_there_and_back)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_gpu_that_is_not_there_is_refused),
+                                     cmocka_unit_test(a_status_before_opening_is_refused),
+                                     cmocka_unit_test(every_operation_of_every_table_is_there),
+                                     cmocka_unit_test(classes_have_operations_of_their_own),
+                                     cmocka_unit_test(memory_is_zero_at_first_and_keeps_what_is_put_there),
+                                     cmocka_unit_test(too_much_memory_is_refused),
+                                     cmocka_unit_test(bf16_is_to_nearest_even_there_and_back)};
   return cmocka_run_group_tests_name("cuda device", tests, NULL, NULL);
 }

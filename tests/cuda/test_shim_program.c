@@ -51,6 +51,17 @@ static void a_bench_has_every_part(void **state) {
   assert_runs("grep -q '\"backend\": \"cuda\"' b.json");
 }
 
+static void a_precision_is_of_the_gpu(void **state) {
+  (void)state;
+  ends_with("precision: backend=reference computes in fp32 alone", TRAIN " out=none precision=bf16");
+  ends_with("precision: backend=reference computes in fp32 alone", "ediy bench precision=tf32");
+  assert_runs("test ! -e none");
+  const struct outcome *o = assert_runs(
+      "ediy bench backend=cuda precision=bf16 backbone=small size=32 batch=2 steps=1 warmup=0 method=byol product=64 copy=1 json=b.json");
+  assert_non_null(strstr(o->out, "backend cuda, bf16"));
+  assert_runs("grep -q '\"precision\": \"bf16\"' b.json");
+}
+
 static void a_machine_without_a_gpu_is_refused(void **state) {
   (void)state;
   ends_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 " TRAIN " out=none backend=cuda");
@@ -129,6 +140,12 @@ static void the_oracle_judges_every_operation(void **state) {
               "$ORACLE case make op=$op fill=$fill out=cases/$op-$fill.safetensors >made.txt || exit 9; done; done");
   const struct outcome *o = assert_runs("$ORACLE case cases backend=cuda");
   assert_non_null(strstr(o->out, "20 cases, 94 tensors: 0 failed"));
+  assert_non_null(strstr(assert_runs("$ORACLE case cases backend=cuda:tf32")->out, "20 cases, 94 tensors: 0 failed"));
+  assert_non_null(strstr(assert_runs("$ORACLE case cases backend=cuda:bf16")->out, "20 cases, 94 tensors: 0 failed"));
+  /* under the name of another class */
+  assert_int_equal(program_run("$ORACLE case cases backend=cuda:tf32 precision=fp32")->status, 1);
+  assert_int_equal(program_run("$ORACLE case cases backend=cuda:bf16 precision=fp32")->status, 1);
+  assert_int_equal(program_run("$ORACLE case cases backend=cuda:bf16 precision=tf32")->status, 1);
   o = program_run("EDIY_SHIM_REFUSE=riem EDIY_SHIM_AFTER=7 $ORACLE case cases/loss-int.safetensors backend=cuda");
   assert_int_equal(o->status, 2);
   assert_non_null(strstr(o->err, "cuda: GPU 0: loss_riem: unspecified launch failure"));
@@ -148,14 +165,37 @@ static void the_oracle_judges_a_whole_step(void **state) {
   assert_runs("test ! -e failed/manifest.json");
 }
 
+/* What a step in a class leaves is right in that class and in no other, as it ran and operation by operation, and is the same again. */
+static void a_step_is_of_its_class(void **state) {
+  (void)state;
+  static const char *const classes[] = {"tf32", "bf16"};
+  for (int i = 0; i < 2; i++) {
+    setenv("CLASS", classes[i], 1);
+    assert_runs("$ORACLE dump out=$CLASS backend=cuda:$CLASS " STEP " && $ORACLE dump out=$CLASS.2 backend=cuda:$CLASS " STEP);
+    assert_non_null(strstr(assert_runs("$ORACLE replay $CLASS")->out, ": pass"));
+    assert_non_null(strstr(assert_runs("$ORACLE replay $CLASS backend=cuda:$CLASS")->out, ": pass"));
+    assert_non_null(
+        strstr(assert_runs("$ORACLE check $CLASS $CLASS.2")->out, "0 within what is allowed, 0 vacuous, 0 incomplete, 0 wrong"));
+    assert_int_equal(program_run("$ORACLE replay $CLASS precision=fp32")->status, 1);
+  }
+  assert_int_equal(program_run("$ORACLE replay bf16 precision=tf32")->status, 1);
+  assert_runs("grep -q '\"precision\":\"bf16\"' bf16/manifest.json && grep -q 'conv1/y.*\"dtype\":\"BF16\"' bf16/manifest.json");
+  const struct outcome *o = program_run("$ORACLE dump out=none backend=cuda precision=bf16 " STEP);
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "backend=cuda:bf16"));
+  assert_non_null(strstr(assert_runs("$ORACLE lockstep a=ref32 b=cuda:bf16 " STEP)->out, "cuda:bf16 once more"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_bench_has_every_part),
+                                     cmocka_unit_test(a_precision_is_of_the_gpu),
                                      cmocka_unit_test(a_machine_without_a_gpu_is_refused),
                                      cmocka_unit_test(too_little_gpu_memory_names_what_fits),
                                      cmocka_unit_test(a_failing_gpu_leaves_the_last_checkpoint),
                                      cmocka_unit_test(what_is_not_finite_is_named),
                                      cmocka_unit_test(evaluation_is_the_reference_s),
                                      cmocka_unit_test(the_oracle_judges_every_operation),
-                                     cmocka_unit_test(the_oracle_judges_a_whole_step)};
+                                     cmocka_unit_test(the_oracle_judges_a_whole_step),
+                                     cmocka_unit_test(a_step_is_of_its_class)};
   return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, program_leave);
 }

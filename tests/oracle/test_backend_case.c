@@ -17,7 +17,7 @@ static enum judgement judged(int op, const struct backend *table, struct conduct
   make_defaults(o);
   o->op = op, o->seed = 3, o->h = 5, o->w = 4, o->c = 6, o->k = 7, o->m = 6, o->i = 9, o->o = 5, o->steps = 2;
   o->relu = o->residual = o->before = true;
-  if (!trial_make(t, o, &err) || !trial_run(t, table, true, &results, conduct, &err) ||
+  if (!trial_make(t, o, table, &err) || !trial_run(t, table, true, &results, conduct, &err) ||
       !trial_judge(t, &results, &precision_classes[PRECISION_FP32], CHAIN_USUAL, &j, &err)) {
     fail_msg("%s", err.text);
   }
@@ -36,11 +36,11 @@ static void every_operation_of_every_table_passes(void **state) {
   static const char *const names[] = {"reference", "plain"};
   for (int i = 0; i < 2; i++) {
     struct error err;
-    const struct backend *table = backend_named(names[i], &err);
-    assert_non_null(table);
+    struct named_backend b;
+    if (!backend_named(names[i], &b, &err)) fail_msg("%s", err.text);
     for (int op = 0; op < MAKE_RANDOM; op++) {
       struct conduct conduct;
-      assert_int_equal(judged(op, table, &conduct), JUDGED_PASS);
+      assert_int_equal(judged(op, b.table, &conduct), JUDGED_PASS);
       assert_int_equal(conduct.kind, CONDUCT_GOOD);
     }
   }
@@ -49,8 +49,9 @@ static void every_operation_of_every_table_passes(void **state) {
 static void an_unknown_backend_names_those_that_there_are(void **state) {
   (void)state;
   struct error err;
-  assert_null(backend_named("cuda9", &err));
-  assert_non_null(strstr(err.text, "ref32, ref64, reference, plain, cuda"));
+  struct named_backend b;
+  assert_false(backend_named("cuda9", &b, &err));
+  assert_non_null(strstr(err.text, "ref32, ref64, reference, plain, cuda, cuda:tf32, cuda:bf16"));
 }
 
 /* ---- operations that misbehave ------------------------------------------------------------------------------------------------------- */

@@ -160,7 +160,7 @@ static void resuming_allows_other_threads_and_no_other_loss(void **state) {
   char *before = options_format(config_options, config_option_count, &c);
   struct error err;
   SET("data=elsewhere", "out=o2", "teacher=t2", "lr=0.3", "workers=7", "threads=3", "data.cache=1", "log.every=1", "checkpoint.every=5",
-      "backend=cuda", "cuda.conv=cudnn", "cuda.gemm=cublas", "stop=3", "resume=no", "data.ahead=9", "data.max_bad=0");
+      "backend=cuda", "precision=bf16", "cuda.conv=cudnn", "cuda.gemm=cublas", "stop=3", "resume=no", "data.ahead=9", "data.max_bad=0");
   if (!config_same_run(&c, before, "x", &err)) fail_msg("%s", err.text);
   SET("data=d", "out=o", "teacher=t", "lr=0.3", "rdem.stopgrad=match");
   assert_false(config_same_run(&c, before, "run/checkpoint-7", &err));
