@@ -1,8 +1,8 @@
 /* Views of photographs. Twin of ref/image/augment.c, resize.c, colour.c and blur.c, with the same bits: weights in double by the same
  * expressions, sums in float over the taps in order (vertical first), means in double by the reference's partial sums.
  *
- * Kernels take up to GROUP views at a time, blockIdx.z says which; each view has its own image, window and steps. The blur alone is launched
- * view by view: its weights need exp, and come from the host as arguments. */
+ * Kernels take up to GROUP views at a time, blockIdx.z says which; each view has its own image, window, steps and result. Weights of the blur need
+ * exp, and come from the host as arguments. */
 #include "cuda/augment.h"
 
 #include <math.h>
@@ -10,11 +10,12 @@
 #include "cuda/runtime.h"
 
 enum {
-  GROUP = 16,
+  GROUP = 64,
   LANES = 8, /* of a mean, and pixels of which one is taken before it is added, as in colour.c */
   MEAN_PIXELS = 256,
   MOST_TAPS = 2 * (CUDA_AUGMENT_SIZE / 20) + 1
 };
+enum { ARGUMENT_BYTES = 32764 /* of a launch, from compute capability 7.0 and CUDA 12.1 on */ };
 
 /* ---- what the kernels need of a view -------------------------------------------------------------------------------------------------- */
 
@@ -38,11 +39,11 @@ struct plan {
   bool flip, grey, solarise;
 };
 
-/* By value: arguments of a launch, at most 4 KiB. */
+/* By value: arguments of a launch. */
 struct group {
   struct plan plan[GROUP];
 };
-static_assert(sizeof(struct group) <= 4000, "arguments of a launch");
+static_assert(sizeof(struct group) <= ARGUMENT_BYTES / 2, "arguments of a launch, and room for others");
 
 /* The support is open and 4 s long, so that it holds at most ceil(4 s) pixels. */
 static struct axis axis_of(int n_in, int n_out, bool antialias) {
@@ -62,7 +63,7 @@ static void *cut(struct cutter *c, ptrdiff_t n, size_t element) {
   return p;
 }
 
-static struct plan plan_of(const struct augment_item *item, float *y, struct cutter *c) {
+static struct plan plan_of(const struct augment_item *item, struct cutter *c) {
   const struct view *v = &item->view;
   struct plan p = {};
   p.stride = (ptrdiff_t)item->width * 3;
@@ -74,7 +75,7 @@ static struct plan plan_of(const struct augment_item *item, float *y, struct cut
   p.between =
       (float *)cut(c, (ptrdiff_t)v->size * (v->width > v->size ? v->width : v->size) * 3, sizeof(float)); /* of resize, then of blur */
   p.mean = (double *)cut(c, 3 + 3 * (((ptrdiff_t)v->size * v->size + MEAN_PIXELS - 1) / MEAN_PIXELS), sizeof(double));
-  p.y = y;
+  p.y = item->y;
   p.value[JITTER_BRIGHTNESS] = v->brightness, p.value[JITTER_CONTRAST] = v->contrast;
   p.value[JITTER_SATURATION] = v->saturation, p.value[JITTER_HUE] = v->hue;
   for (int i = 0; i < 4; i++) p.order[i] = (unsigned char)v->order[i];
@@ -86,10 +87,17 @@ size_t cuda_augment_scratch(ptrdiff_t count, const struct augment_item *item) {
   size_t most = 0;
   for (ptrdiff_t first = 0; first < count; first += GROUP) {
     struct cutter c = {};
-    for (ptrdiff_t i = first; i < count && i < first + GROUP; i++) plan_of(&item[i], nullptr, &c);
+    for (ptrdiff_t i = first; i < count && i < first + GROUP; i++) plan_of(&item[i], &c);
     if (c.used > most) most = c.used;
   }
   return most;
+}
+
+/* All that is cut grows with the window, and with antialiasing. */
+size_t cuda_augment_most_scratch(ptrdiff_t count, int size) {
+  struct augment_item item = {};
+  item.view.size = size, item.view.height = item.view.width = AUGMENT_WINDOW * size, item.view.antialias = true;
+  return cuda_augment_scratch(1, &item) * (size_t)(count < GROUP ? count : (ptrdiff_t)GROUP);
 }
 
 /* ---- resize --------------------------------------------------------------------------------------------------------------------------- */
@@ -258,48 +266,73 @@ __global__ static void finish(struct group g) {
 
 /* ---- blur ----------------------------------------------------------------------------------------------------------------------------- */
 
+/* Images that are blurred together, of one size and as many taps; by value. */
 struct blur {
-  int radius, size;
-  float weight[MOST_TAPS];
+  int images, taps, size;
+  float *image[GROUP], *between[GROUP];
+  float weight[(ARGUMENT_BYTES - 2 * GROUP * sizeof(float *) - 64) / sizeof(float)]; /* images x taps */
 };
+enum { MOST_WEIGHTS = sizeof(((struct blur *)0)->weight) / sizeof(float) };
+static_assert(sizeof(struct blur) + 16 <= ARGUMENT_BYTES && (int)MOST_TAPS <= (int)MOST_WEIGHTS, "arguments of a launch");
 
 /* y[i] = sum of weight[k] x[i + (k - radius) step] over the taps inside the image, one way: step is 3 along a row, a row's numbers along a
- * column. What is outside is black. */
-__global__ static void filter(struct blur b, bool along_row, const float *x, float *y) {
+ * column. What is outside is black. Along rows an image goes to what is between, along columns back. */
+__global__ static void filter(struct blur b, bool along_row) {
   ptrdiff_t i = item_of_thread(), n = (ptrdiff_t)b.size * 3;
   if (i >= n * b.size) return;
-  int place = along_row ? (int)(i % n / 3) : (int)(i / n);
+  const float *x = along_row ? b.image[blockIdx.z] : b.between[blockIdx.z], *weight = b.weight + (int)blockIdx.z * b.taps;
+  int place = along_row ? (int)(i % n / 3) : (int)(i / n), radius = b.taps / 2;
   ptrdiff_t step = along_row ? 3 : n;
-  int from = place < b.radius ? b.radius - place : 0, after = b.size - place + b.radius;
-  if (after > 2 * b.radius + 1) after = 2 * b.radius + 1;
+  int from = place < radius ? radius - place : 0, after = b.size - place + radius;
+  if (after > b.taps) after = b.taps;
   float sum = 0;
-  for (int k = from; k < after; k++) sum += b.weight[k] * x[i + (k - b.radius) * step];
-  y[i] = sum;
+  for (int k = from; k < after; k++) sum += weight[k] * x[i + (k - radius) * step];
+  (along_row ? b.between[blockIdx.z] : b.image[blockIdx.z])[i] = sum;
 }
 
-static void blur_view(const struct view *v, const struct plan &p) {
-  struct blur b = {};
+static void launch_blur(struct blur *b) {
+  if (b->images == 0) return;
+  dim3 blocks(blocks_for((ptrdiff_t)b->size * b->size * 3).x, 1, (unsigned)b->images);
+  LAUNCH(filter, blocks, dim3(BLOCK_THREADS), 0, cuda_stream(), *b, true);
+  LAUNCH(filter, blocks, dim3(BLOCK_THREADS), 0, cuda_stream(), *b, false);
+  b->images = 0;
+}
+
+/* The weights of one view, as the reference has them. */
+static void set_weights(const struct view *v, float *weight) {
+  int radius = v->taps / 2;
   double sum = 0;
-  b.radius = v->taps / 2, b.size = v->size;
-  for (int i = -b.radius; i <= b.radius; i++) sum += exp(-(double)i * i / (2 * v->sigma * v->sigma));
-  for (int i = -b.radius; i <= b.radius; i++) b.weight[i + b.radius] = (float)(exp(-(double)i * i / (2 * v->sigma * v->sigma)) / sum);
-  dim3 blocks = blocks_for((ptrdiff_t)v->size * v->size * 3);
-  LAUNCH(filter, blocks, dim3(BLOCK_THREADS), 0, cuda_stream(), b, true, p.y, p.between);
-  LAUNCH(filter, blocks, dim3(BLOCK_THREADS), 0, cuda_stream(), b, false, p.between, p.y);
+  for (int i = -radius; i <= radius; i++) sum += exp(-(double)i * i / (2 * v->sigma * v->sigma));
+  for (int i = -radius; i <= radius; i++) weight[i + radius] = (float)(exp(-(double)i * i / (2 * v->sigma * v->sigma)) / sum);
+}
+
+static void blur_views(int views, const struct augment_item *item, const struct group *g) {
+  struct blur b;
+  b.images = 0;
+  for (int i = 0; i < views; i++) {
+    const struct view *v = &item[i].view;
+    if (!(v->sigma > 0)) continue;
+    int taps = v->taps / 2 * 2 + 1;
+    if (b.images > 0 && (b.taps != taps || (b.images + 1) * taps > MOST_WEIGHTS)) launch_blur(&b);
+    b.taps = taps, b.size = v->size;
+    set_weights(v, b.weight + b.images * taps);
+    b.image[b.images] = g->plan[i].y, b.between[b.images++] = g->plan[i].between;
+  }
+  launch_blur(&b);
 }
 
 /* ---- a group of views ----------------------------------------------------------------------------------------------------------------- */
 
 static dim3 blocks_of(ptrdiff_t items, int rows, int views) { return dim3(blocks_for(items).x, (unsigned)rows, (unsigned)views); }
 
-static void apply_group(int views, const struct augment_item *item, float *y, void *scratch) {
+static void apply_group(int views, const struct augment_item *item, void *scratch) {
   struct group g = {};
   struct cutter c = {(char *)scratch, 0};
   const int size = item->view.size;
   const ptrdiff_t pixels = (ptrdiff_t)size * size;
   int widest = 0;
   for (int i = 0; i < views; i++) {
-    g.plan[i] = plan_of(&item[i], y + i * pixels * 3, &c);
+    g.plan[i] = plan_of(&item[i], &c);
     if (item[i].view.width > widest) widest = item[i].view.width;
   }
   const dim3 threads(BLOCK_THREADS), each_pixel = blocks_of(pixels, 1, views);
@@ -310,16 +343,13 @@ static void apply_group(int views, const struct augment_item *item, float *y, vo
     LAUNCH(channel_means, dim3(1, 1, (unsigned)views), threads, 0, cuda_stream(), g, step);
     LAUNCH(jitter, each_pixel, threads, 0, cuda_stream(), g, step);
   }
-  for (int i = 0; i < views; i++)
-    if (item[i].view.sigma > 0) blur_view(&item[i].view, g.plan[i]);
+  blur_views(views, item, &g);
   LAUNCH(finish, blocks_of(pixels * 3, 1, views), threads, 0, cuda_stream(), g);
 }
 
 /* One group after the other in the same scratch. */
-void cuda_augment_apply(ptrdiff_t count, const struct augment_item *item, float *y, void *scratch) {
-  for (ptrdiff_t first = 0; first < count; first += GROUP) {
-    int views = count - first < GROUP ? (int)(count - first) : (int)GROUP;
-    apply_group(views, item + first, y + first * item->view.size * item->view.size * 3, scratch);
-  }
+void cuda_augment_apply(ptrdiff_t count, const struct augment_item *item, void *scratch) {
+  for (ptrdiff_t first = 0; first < count; first += GROUP)
+    apply_group(count - first < GROUP ? (int)(count - first) : (int)GROUP, item + first, scratch);
   cuda_launched("augment_apply");
 }

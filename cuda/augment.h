@@ -12,19 +12,13 @@ extern "C" {
 
 #include "image/augment.h"
 
-/* One view of one decoded image. */
-struct augment_item {
-  struct view view;
-  const uint8_t *rgb; /* height x width x 3, device memory */
-  int height, width;
-};
-
-/* Bytes of scratch for these views, all of one size, at most CUDA_AUGMENT_SIZE pixels. */
+/* Bytes of scratch for these views, and for any so many views with windows of at most AUGMENT_WINDOW; of one size, at most CUDA_AUGMENT_SIZE pixels. */
 enum { CUDA_AUGMENT_SIZE = 4096 };
 size_t cuda_augment_scratch(ptrdiff_t count, const struct augment_item *item);
+size_t cuda_augment_most_scratch(ptrdiff_t count, int size);
 
-/* y (device memory, count x size x size x 3) = augment_apply of each item: overwritten. item is host memory and may be reused at once. */
-void cuda_augment_apply(ptrdiff_t count, const struct augment_item *item, float *y, void *scratch);
+/* augment_apply of each item; rgb and y: device memory. item is host memory and may be reused at once. */
+void cuda_augment_apply(ptrdiff_t count, const struct augment_item *item, void *scratch);
 
 #ifdef __cplusplus
 }

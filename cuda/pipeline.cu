@@ -5,6 +5,7 @@ extern "C" {
 
 #include <stdlib.h>
 
+#include "cuda/augment.h"
 #include "cuda/backend.h"
 #include "cuda/runtime.h"
 
@@ -103,6 +104,7 @@ static void forget(struct recording *r) {
 }
 
 const struct pipeline *cuda_pipeline(void) {
-  static const struct pipeline table = {pin, unpin, send, arrive, leave, sent, fetch, record, replay, forget};
+  static const struct pipeline table = {
+      pin, unpin, send, arrive, leave, sent, fetch, record, replay, forget, cuda_augment_most_scratch, cuda_augment_apply};
   return &table;
 }

@@ -39,6 +39,15 @@ struct view {
   double sigma;                                 /* 0: no blur */
   int taps;                                     /* of the blur: augment_taps(size) */
 };
+
+/* A view that another machine than this is to compute; pointers are into its memory. */
+struct augment_item {
+  struct view view;
+  const uint8_t *rgb; /* height x width x 3 */
+  int height, width;
+  float *y; /* size x size x 3, overwritten */
+};
+enum { AUGMENT_WINDOW = 4 }; /* its window is at most so many times the view's size, each way */
 #endif
 
 #define augment_scratch REAL_NAME(augment_scratch)

@@ -21,6 +21,7 @@
 enum { PIPELINE_LANES = 2 };
 
 struct recording; /* of a backend */
+struct augment_item;
 
 struct pipeline {
   /* Page-locked host memory: the only kind that send and fetch take. */
@@ -39,6 +40,11 @@ struct pipeline {
   struct recording *(*record)(void (*section)(void *context), void *context, struct error *err);
   void (*replay)(const struct recording *recording);
   void (*forget)(struct recording *recording); /* null is allowed */
+
+  /* Views of images that are in the backend's memory, with the reference's bits (image/augment.h); item is host memory and may be reused at once. scratch:
+   * bytes for so many views of one size, whatever their windows. */
+  size_t (*views_scratch)(ptrdiff_t count, int size);
+  void (*views)(ptrdiff_t count, const struct augment_item *item, void *scratch);
 };
 
 #endif

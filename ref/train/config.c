@@ -56,6 +56,8 @@ const struct option config_options[] = {
     {"augment.jitter", OPTION_CHOICE, AT(jitter), "byol", 0, 0, "byol | torchvision | none", "form of the colour jitter"},
     {"augment.antialias", OPTION_BOOL, AT(antialias), "yes", 0, 0, NULL, "resize as Pillow (yes) or as the official code (no)"},
     {"augment.area", OPTION_REAL, AT(area_min), "0.08", 0.001, 1, NULL, "smallest crop, share of the image"},
+    {"augment.on", OPTION_CHOICE, AT(augment_on), "auto", 0, 0, "auto | cpu | backend",
+     "what computes views: workers, or the backend; auto: a backend that can. The bits are the same"},
     {"backend", OPTION_CHOICE, AT(backend), "reference", 0, 0, BACKEND_CHOICES,
      "what computes the steps: the processors, or a GPU (the first that CUDA_VISIBLE_DEVICES leaves)"},
     {"precision", OPTION_CHOICE, AT(precision), "fp32", 0, 0, PRECISION_CHOICES,
@@ -78,9 +80,10 @@ const int config_option_count = sizeof config_options / sizeof config_options[0]
 /* A run goes on the same with other values of these: where its files are, how it is watched, what computes it. (The teacher's weights are
  * in the checkpoint, the data set has a fingerprint there.) */
 static bool is_free(const char *key) {
-  static const char *const keys[] = {"preset",     "data",         "out",        "teacher",          "resume",    "backend",
-                                     "precision",  "cuda.conv",    "cuda.gemm",  "cuda.graph",       "workers",   "threads",
-                                     "data.ahead", "data.max_bad", "data.cache", "checkpoint.every", "log.every", "stop"};
+  static const char *const keys[] = {"preset",    "data",       "out",          "teacher",    "resume",           "backend",
+                                     "precision", "cuda.conv",  "cuda.gemm",    "cuda.graph", "augment.on",       "workers",
+                                     "threads",   "data.ahead", "data.max_bad", "data.cache", "checkpoint.every", "log.every",
+                                     "stop"};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
     if (strcmp(key, keys[i]) == 0) return true;
   return false;
@@ -138,6 +141,8 @@ bool config_check(const struct config *c, struct error *err) {
     return fail(err,
                 "batch = %lld in accumulate = %lld micro-batches leaves one image each, which has no batch statistics; choose at least 2",
                 (long long)c->batch, (long long)c->accumulate);
+  if (c->augment_on == CONFIG_AUGMENT_BACKEND && c->backend != BACKEND_CUDA)
+    return fail(err, "augment.on = backend needs a backend that computes views: give backend=cuda, or augment.on=auto");
   if (!has_regions(c) && !(c->lambda3 > 0)) return fail(err, "lambda1 = lambda2 = lambda3 = 0 leaves nothing to train; set one of them");
   if (config_needs_teacher(c) && !*c->teacher)
     return fail(err,

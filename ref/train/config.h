@@ -16,6 +16,7 @@
 
 enum { CONFIG_JITTER_BYOL, CONFIG_JITTER_TORCHVISION, CONFIG_JITTER_NONE };
 enum { CONFIG_HEAD_NONE, CONFIG_HEAD_MLP };
+enum { CONFIG_AUGMENT_AUTO, CONFIG_AUGMENT_CPU, CONFIG_AUGMENT_BACKEND };
 
 /* Fields in the order of the table; each is the key of the comment. */
 struct config {
@@ -47,6 +48,7 @@ struct config {
   int jitter;      /* augment.jitter: CONFIG_JITTER_* */
   bool antialias;  /* augment.antialias */
   double area_min; /* augment.area: the smallest crop, share of the image */
+  int augment_on;  /* augment.on: CONFIG_AUGMENT_* */
 
   int backend;                         /* backend: enum backend_choice */
   int precision;                       /* precision: enum backend_precision */

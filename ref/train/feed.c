@@ -27,19 +27,34 @@ static ptrdiff_t draw_count(const struct config *c) {
   return size_product(side, side, 4, 1, &cells) && size_product(cells + 1, m.batch, 1, 1, &count) ? count : PTRDIFF_MAX / 256;
 }
 
+static bool has_windows(const struct config *c, const struct backend *b) { return b->pipeline && c->augment_on != CONFIG_AUGMENT_CPU; }
+
 static size_t draw_bytes(const struct config *c) { return arena_bytes(draw_count(c), sizeof(int32_t)); }
-static size_t lane_bytes(const struct config *c, const struct ranks *ranks) { return 2 * view_bytes(c, ranks) + draw_bytes(c); }
+
+/* Both views of a micro-batch, or its windows: each begins anew in the loader's memory. */
+static size_t images_bytes(const struct config *c, const struct ranks *ranks) {
+  size_t one = arena_bytes(c->size * c->size * 3, sizeof(float)), all;
+  return __builtin_mul_overflow(one, (size_t)(2 * config_micro_batch(c) / ranks->count), &all) || all > SIZE_MAX / 16 ? SIZE_MAX / 16 : all;
+}
+
+static size_t lane_bytes(const struct config *c, const struct ranks *ranks) { return images_bytes(c, ranks) + draw_bytes(c); }
+
+static size_t scratch_bytes(const struct config *c, const struct backend *b, const struct ranks *ranks) {
+  if (!has_windows(c, b)) return 0;
+  return arena_bytes((ptrdiff_t)b->pipeline->views_scratch(2 * config_micro_batch(c) / ranks->count, (int)c->size), 1);
+}
 
 size_t feed_bytes(const struct config *c, const struct backend *b, const struct ranks *ranks) {
-  return 2 * view_bytes(c, ranks) + (b->pipeline ? PIPELINE_LANES * lane_bytes(c, ranks) : 0);
+  return 2 * view_bytes(c, ranks) + (b->pipeline ? PIPELINE_LANES * lane_bytes(c, ranks) : 0) + scratch_bytes(c, b, ranks);
 }
 
 size_t feed_pinned_bytes(const struct config *c, const struct backend *b) {
   return b->pipeline ? PIPELINE_LANES * draw_bytes(c) + sizeof(struct loss_sums) : 0;
 }
 
-void feed_loader_options(const struct backend *b, struct loader_options *o) {
+void feed_loader_options(const struct config *c, const struct backend *b, struct loader_options *o) {
   if (!b->pipeline) return;
+  o->windows = has_windows(c, b);
   o->held = HELD;
   o->reserve = b->pipeline->pin, o->release = b->pipeline->unpin;
 }
@@ -49,15 +64,18 @@ static bool take_pinned(struct feed *f, const struct config *c, struct error *er
   if (!f->pipeline->pin(feed_pinned_bytes(c, f->m->backend), &f->pinned, err)) return false;
   f->sums = f->pinned;
   if (f->draw_count > 0) f->draw = (int32_t *)(f->sums + 1);
-  for (int l = 0; l < PIPELINE_LANES; l++)
-    f->lane[l] = (char *)f->memory + 2 * view_bytes(c, f->ranks) + (size_t)l * lane_bytes(c, f->ranks);
-  return true;
+  char *lanes = (char *)f->memory + 2 * view_bytes(c, f->ranks);
+  for (int l = 0; l < PIPELINE_LANES; l++) f->lane[l] = lanes + (size_t)l * lane_bytes(c, f->ranks);
+  f->drawn_at = images_bytes(c, f->ranks);
+  if (!has_windows(c, f->m->backend)) return true;
+  f->scratch = lanes + PIPELINE_LANES * lane_bytes(c, f->ranks);
+  f->item = calloc(2 * (size_t)f->m->config.batch, sizeof *f->item);
+  return f->item || fail(err, "out of memory for the list of a micro-batch's views");
 }
 
 bool feed_create(struct feed *f, const struct config *c, struct model *m, const struct ranks *ranks, struct error *err) {
   const struct backend *b = m->backend;
-  *f = (struct feed){
-      .m = m, .ranks = ranks, .seed = (uint64_t)c->seed, .pixels = m->config.batch * c->size * c->size * 3, .draw_count = draw_count(c)};
+  *f = (struct feed){.m = m, .ranks = ranks, .seed = (uint64_t)c->seed, .one = c->size * c->size * 3, .draw_count = draw_count(c)};
   f->bytes = feed_bytes(c, b, ranks);
   if (!b->reserve(f->bytes, &f->memory, err)) return false;
   for (int v = 0; v < 2; v++) f->view[v] = (float *)(void *)((char *)f->memory + (size_t)v * view_bytes(c, ranks));
@@ -73,6 +91,7 @@ void feed_free(struct feed *f) {
     f->pipeline->unpin(f->pinned);
   else
     free(f->draw);
+  free(f->item);
   *f = (struct feed){0};
 }
 
@@ -93,8 +112,7 @@ static void draw(const struct feed *f, uint64_t number, int32_t *p) {
 
 /* ---- the way ------------------------------------------------------------------------------------------------------------------------- */
 
-static size_t bytes_of_view(const struct feed *f) { return (size_t)f->pixels * sizeof(float); }
-static char *drawn_of_lane(const struct feed *f, int lane) { return f->lane[lane] + 2 * arena_bytes(f->pixels, sizeof(float)); }
+static size_t bytes_of_view(const struct feed *f) { return (size_t)(f->m->config.batch * f->one) * sizeof(float); }
 
 /* The loader's micro-batch before the last is its again once this asks for the next, so it must have been copied; within a long step the host may
  * have to wait for that. */
@@ -105,24 +123,44 @@ static bool send_next(struct feed *f, struct loader *loader, double *waited, str
   if (f->sent >= f->settled + HELD) f->pipeline->sent(lane);
   if (!loader_next(loader, &b, &seconds, err)) return false;
   *waited += seconds;
-  for (int v = 0; v < 2; v++)
-    f->pipeline->send(lane, f->lane[lane] + (size_t)v * arena_bytes(f->pixels, sizeof(float)), b.view[v], bytes_of_view(f));
+  f->part[lane] = b.part;
+  if (b.part)
+    f->pipeline->send(lane, f->lane[lane], b.packed, b.packed_bytes);
+  else
+    for (int v = 0; v < 2; v++) f->pipeline->send(lane, f->lane[lane] + (size_t)v * bytes_of_view(f), b.view[v], bytes_of_view(f));
   if (f->draw) {
     int32_t *p = f->draw + lane * f->draw_count;
     draw(f, b.number, p);
-    f->pipeline->send(lane, drawn_of_lane(f, lane), p, (size_t)f->draw_count * sizeof *p);
+    f->pipeline->send(lane, f->lane[lane] + f->drawn_at, p, (size_t)f->draw_count * sizeof *p);
   }
   f->sent++;
   return true;
 }
 
+/* The windows in this lane become views; what is a view already is copied. */
+static void compute_views(struct feed *f, int lane) {
+  ptrdiff_t count = 0;
+  for (ptrdiff_t i = 0; i < 2 * f->m->config.batch; i++) {
+    const struct batch_view *p = &f->part[lane][i];
+    float *y = f->view[i % 2] + i / 2 * f->one;
+    const char *from = f->lane[lane] + p->at;
+    if (p->finished)
+      f->m->backend->copy(y, from, (size_t)f->one * sizeof *y);
+    else
+      f->item[count++] = (struct augment_item){p->view, (const uint8_t *)from, p->view.height, p->view.width, y};
+  }
+  f->pipeline->views(count, f->item, f->scratch);
+}
+
 static void take(struct feed *f) {
   int lane = (int)(f->taken++ % PIPELINE_LANES);
   f->pipeline->arrive(lane);
-  for (int v = 0; v < 2; v++)
-    f->m->backend->copy(f->view[v], f->lane[lane] + (size_t)v * arena_bytes(f->pixels, sizeof(float)), bytes_of_view(f));
+  if (f->part[lane])
+    compute_views(f, lane);
+  else
+    for (int v = 0; v < 2; v++) f->m->backend->copy(f->view[v], f->lane[lane] + (size_t)v * bytes_of_view(f), bytes_of_view(f));
   if (f->draw) {
-    struct step_draws d = parts_of(f, (int32_t *)(void *)drawn_of_lane(f, lane));
+    struct step_draws d = parts_of(f, (int32_t *)(void *)(f->lane[lane] + f->drawn_at));
     model_set_draws(f->m, &d, true);
   }
   f->pipeline->leave(lane);

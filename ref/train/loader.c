@@ -10,12 +10,16 @@
 #include "base/arena.h"
 #include "base/philox.h"
 #include "image/image.h"
+#include "image/window.h"
 
 /* One batch in the making. Workers claim its images one by one; whoever finishes the last makes it ready. */
 struct slot {
   float *view[2];
-  int32_t *wanted; /* batch: the image the shuffle asks for */
-  int32_t *sample; /* batch: the image that was read */
+  char *packed; /* in the place of view[0] and view[1]: windows */
+  size_t packed_bytes;
+  struct batch_view *part; /* batch x 2 */
+  int32_t *wanted;         /* batch: the image the shuffle asks for */
+  int32_t *sample;         /* batch: the image that was read */
   int32_t *label;
   uint64_t number;
   int32_t epoch;
@@ -90,6 +94,7 @@ static void open_slot(struct loader *l) {
   s->number = l->opened++;
   s->epoch = (int32_t)(s->number / batches);
   s->claimed = s->done = 0;
+  s->packed_bytes = 0;
   if (l->order_epoch != s->epoch) shuffle(l, s->epoch);
   const int32_t *first = l->order + s->number % batches * (uint64_t)whole + l->o.before;
   memcpy(s->wanted, first, (size_t)l->o.batch * sizeof *s->wanted);
@@ -170,6 +175,25 @@ static void stop_unlocked(struct loader *l, const struct error *err) {
   pthread_mutex_unlock(&l->lock);
 }
 
+/* Room among the windows of the slot: as much as is left suffices, since a window has no more bytes than its view. */
+static char *take_room(struct loader *l, struct slot *s, size_t bytes, struct batch_view *part) {
+  pthread_mutex_lock(&l->lock);
+  part->at = s->packed_bytes;
+  s->packed_bytes += arena_bytes((ptrdiff_t)bytes, 1);
+  pthread_mutex_unlock(&l->lock);
+  return s->packed + part->at;
+}
+
+static void pack_window(struct loader *l, struct slot *s, struct batch_view *part, const struct view *view, const struct image *image) {
+  part->finished = false;
+  part->view = window_take(view, image->rgb, image->width, (uint8_t *)take_room(l, s, window_bytes(view), part));
+}
+
+static float *room_for_view(struct loader *l, struct slot *s, struct batch_view *part) {
+  part->finished = true;
+  return (float *)(void *)take_room(l, s, l->view_reals * sizeof(float), part);
+}
+
 /* Both views of image number k of the slot; nothing when the loader stops meanwhile. */
 static void make_views(struct loader *l, struct slot *s, ptrdiff_t k, struct scratch *scratch) {
   struct error err;
@@ -189,13 +213,18 @@ static void make_views(struct loader *l, struct slot *s, ptrdiff_t k, struct scr
   s->label[k] = l->d->label[i];
   for (int v = 0; v < 2; v++) {
     const struct augmentation *a = &l->o.view[v];
+    struct view view = augment_draw(a, image.height, image.width, l->o.seed, (uint32_t)s->epoch, (uint32_t)wanted, v);
+    if (l->o.windows && window_is_small(&view)) {
+      pack_window(l, s, &s->part[2 * k + v], &view, &image);
+      continue;
+    }
+    float *y = l->o.windows ? room_for_view(l, s, &s->part[2 * k + v]) : s->view[v] + (size_t)k * l->view_reals;
     if (!scratch_reserve(scratch, augment_scratch_f32(image.height, image.width, a->size))) {
       fail(&err, "%s: out of memory augmenting this image of %d x %d pixels", l->d->path[i], image.width, image.height);
       stop_unlocked(l, &err);
       break;
     }
-    struct view view = augment_draw(a, image.height, image.width, l->o.seed, (uint32_t)s->epoch, (uint32_t)wanted, v);
-    augment_apply_f32(&view, image.rgb, image.height, image.width, s->view[v] + (size_t)k * l->view_reals, scratch->data);
+    augment_apply_f32(&view, image.rgb, image.height, image.width, y, scratch->data);
   }
   if (owned) image_free(&image);
 }
@@ -246,9 +275,11 @@ static size_t view_bytes(const struct loader_options *o) {
 
 static int slots_of(const struct loader_options *o) { return o->ahead + (o->held > 1 ? o->held : 1); }
 
+size_t loader_packed_bytes(const struct loader_options *o) { return 2 * view_bytes(o); }
+
 size_t loader_bytes(const struct loader_options *o) {
   size_t slot = view_bytes(o), all;
-  size_t indices = 3 * arena_bytes(o->batch, sizeof(int32_t));
+  size_t indices = 3 * arena_bytes(o->batch, sizeof(int32_t)) + (o->windows ? arena_bytes(2 * o->batch, sizeof(struct batch_view)) : 0);
   bool overflow = slot > SIZE_MAX / 4;
   if (!overflow) overflow = __builtin_mul_overflow(2 * slot + indices, (size_t)slots_of(o), &all);
   return overflow ? SIZE_MAX : all;
@@ -275,7 +306,12 @@ static bool take_memory(struct loader *l, struct error *err) {
   if (!take_arena(l, err)) return false;
   for (int i = 0; i < l->slots; i++) {
     struct slot *s = &l->slot[i];
-    for (int v = 0; v < 2; v++) s->view[v] = arena_take(&l->arena, l->o.batch, l->view_reals * sizeof(float));
+    char *views = arena_take(&l->arena, 1, loader_packed_bytes(&l->o));
+    if (l->o.windows) {
+      s->packed = views;
+      s->part = arena_take(&l->arena, 2 * l->o.batch, sizeof *s->part);
+    } else
+      for (int v = 0; v < 2; v++) s->view[v] = (float *)(void *)(views + (size_t)v * view_bytes(&l->o));
     s->wanted = arena_take(&l->arena, l->o.batch, sizeof(int32_t));
     s->sample = arena_take(&l->arena, l->o.batch, sizeof(int32_t));
     s->label = arena_take(&l->arena, l->o.batch, sizeof(int32_t));
@@ -352,7 +388,14 @@ bool loader_next(struct loader *l, struct batch *batch, double *waited, struct e
   if (waited) *waited = now() - start;
   drain_reports(l);
   if (!ok) return fail(err, "%s", why.text);
-  *batch = (struct batch){{s->view[0], s->view[1]}, s->sample, s->label, s->number, s->epoch};
+  *batch = (struct batch){.view = {s->view[0], s->view[1]},
+                          .packed = s->packed,
+                          .packed_bytes = s->packed_bytes,
+                          .part = s->part,
+                          .sample = s->sample,
+                          .label = s->label,
+                          .number = s->number,
+                          .epoch = s->epoch};
   return true;
 }
 

@@ -27,17 +27,28 @@ struct loader_options {
   ptrdiff_t max_bad;
   struct augmentation view[2]; /* of the same size */
   size_t cache_bytes;          /* decoded images are kept in memory up to this many bytes (0: none) */
+  bool windows;                /* batches hold what of the images the views read, for a machine that computes views */
   int held;                    /* batches that stay valid: the last of loader_next and those before it (0: as 1) */
   /* Where the batches' memory comes from; null: the loader's own. */
   bool (*reserve)(size_t bytes, void **memory, struct error *err);
   void (*release)(void *memory);
 };
 
+/* One view of a batch of windows. */
+struct batch_view {
+  size_t at;        /* bytes into packed */
+  bool finished;    /* too large a window: there stands the view itself, size x size x 3 floats */
+  struct view view; /* else: of the image of view.height x view.width x 3 bytes that stands there */
+};
+
 struct batch {
-  float *view[2];        /* batch x size x size x 3, in the loader's memory */
-  const int32_t *sample; /* batch: index into the data set of the image that was read */
-  const int32_t *label;  /* batch: its label */
-  uint64_t number;       /* counted from 0 over the whole run */
+  float *view[2];                /* batch x size x size x 3, in the loader's memory; null with windows */
+  const char *packed;            /* with windows: packed_bytes, no more than loader_packed_bytes, */
+  size_t packed_bytes;           /*     in which */
+  const struct batch_view *part; /* the views are: batch x 2 */
+  const int32_t *sample;         /* batch: index into the data set of the image that was read */
+  const int32_t *label;          /* batch: its label */
+  uint64_t number;               /* counted from 0 over the whole run */
   int32_t epoch;
 };
 
@@ -60,6 +71,9 @@ void loader_order(const struct dataset *d, uint64_t seed, uint32_t epoch, int32_
 
 /* Batches in one epoch: the images that fill whole groups. batch: of all loaders of the run. */
 uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_t group);
+
+/* Bytes of one batch's windows at most: those of its views. */
+size_t loader_packed_bytes(const struct loader_options *o);
 
 /* Bytes of the batches kept in memory, without the cache; SIZE_MAX if that overflows. */
 size_t loader_bytes(const struct loader_options *o);

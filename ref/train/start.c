@@ -38,7 +38,7 @@ struct loader_options run_loader_options(const struct config *c, const struct ba
                              .max_bad = c->max_bad,
                              .view = {config_augmentation(c, 0), config_augmentation(c, 1)},
                              .cache_bytes = cache_bytes};
-  feed_loader_options(b, &o);
+  feed_loader_options(c, b, &o);
   return o;
 }
 

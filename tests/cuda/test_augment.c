@@ -3,7 +3,7 @@
 #include "cuda/augment.h"
 #include "cuda/device.h"
 
-enum { SIZE = 21, IMAGES = 3, MOST = 40 };
+enum { SIZE = 21, IMAGES = 3, MOST = 70 /* more than a group */ };
 
 static const int height[IMAGES] = {30, 17, 64}, width[IMAGES] = {47, 19, 25};
 static uint8_t *image[IMAGES], *device_image[IMAGES];
@@ -32,17 +32,17 @@ static void compare(int count, const struct view *view) {
   ptrdiff_t n = (ptrdiff_t)size * size * 3;
   make_images();
   real *expected = test_reals(count * n);
+  real *y = device_reals(count * n);
   for (int k = 0; k < count; k++) {
     int i = k % IMAGES;
-    item[k] = (struct augment_item){view[k], device_image[i], height[i], width[i]};
+    item[k] = (struct augment_item){view[k], device_image[i], height[i], width[i], y + k * n};
     ptrdiff_t room = size_max(augment_scratch(height[i], width[i], size), augment_blur_scratch(size, size, view[k].taps));
     real *scratch = malloc((size_t)room * sizeof *scratch);
     if (!scratch) abort();
     augment_apply(&view[k], image[i], height[i], width[i], expected + k * n, scratch);
     free(scratch);
   }
-  real *y = device_reals(count * n);
-  cuda_augment_apply(count, item, y, device_scratch(cuda_augment_scratch(count, item)));
+  cuda_augment_apply(count, item, device_scratch(cuda_augment_scratch(count, item)));
   assert_same_bits(y, expected, count * n);
   free(expected);
   for (int i = 0; i < IMAGES; i++) free(image[i]);
@@ -110,15 +110,32 @@ static void every_step_of_the_jitter_is_alike(void **state) {
 static void blurs_are_alike(void **state) {
   (void)state;
   device_backend();
-  struct view view[6];
+  struct view view[30];
   for (int k = 0; k < 6; k++)
     view[k] = (struct view){
         .size = 9, .antialias = true, .height = 12, .width = 15, .sigma = k % 3 ? 2.0 * (k % 3) : 0.1, .taps = k < 3 ? 23 : 1};
   compare(6, view);
+  /* so wide that not all weights go into one launch */
+  for (int k = 0; k < 30; k++)
+    view[k] = (struct view){.size = 9, .antialias = true, .height = 12, .width = 15, .sigma = k % 7 ? 20.0 + k : 0, .taps = 409};
+  compare(30, view);
+}
+
+/* Of views that fit the bound, none needs more. */
+static void scratch_is_bounded_by_the_size(void **state) {
+  (void)state;
+  struct augment_item item[MOST] = {0};
+  for (int k = 0; k < MOST; k++)
+    item[k].view = (struct view){.size = SIZE,
+                                 .antialias = k % 2,
+                                 .height = 1 + k * (AUGMENT_WINDOW * SIZE - 1) / (MOST - 1),
+                                 .width = k % 3 ? AUGMENT_WINDOW * SIZE : 1 + k};
+  for (int count = 1; count <= MOST; count++) assert_true(cuda_augment_scratch(count, item) <= cuda_augment_most_scratch(count, SIZE));
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(drawn_views_have_the_same_bits), cmocka_unit_test(every_window_is_resized_alike),
-                                     cmocka_unit_test(every_step_of_the_jitter_is_alike), cmocka_unit_test(blurs_are_alike)};
+                                     cmocka_unit_test(every_step_of_the_jitter_is_alike), cmocka_unit_test(blurs_are_alike),
+                                     cmocka_unit_test(scratch_is_bounded_by_the_size)};
   return cmocka_run_group_tests_name("cuda augmentation", tests, NULL, NULL);
 }

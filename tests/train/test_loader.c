@@ -1,4 +1,5 @@
-/* What a batch holds depends on the data set, the seed and its number; never on threads, timing, the cache or where a run began. */
+/* What a batch holds depends on the data set, the seed and its number; never on threads, timing, the cache or where a run began. All of it twice: with
+ * batches of views, and with batches of windows, of which the views are computed here. */
 #include "train/loader.h"
 
 #include <pthread.h>
@@ -14,6 +15,7 @@ enum { IMAGES = 23, BATCH = 4, SIZE = 8, PIXELS = SIZE * SIZE * 3, EPOCH = IMAGE
 
 static char folder[FOLDER_PATH];
 static struct dataset data;
+static bool windows; /* what batches are of */
 
 /* 23 images of different sizes and contents. */
 static int setup(void **state) {
@@ -22,7 +24,7 @@ static int setup(void **state) {
   for (int i = 0; i < IMAGES; i++) {
     char name[32];
     snprintf(name, sizeof name, "%c/%02d.png", "ab"[i % 2], i);
-    folder_noise(folder, name, 9 + i % 5, 10 + i % 7, (uint32_t)i);
+    folder_noise(folder, name, 15 + i % 5, 14 + i % 7, (uint32_t)i);
   }
   struct error err;
   return dataset_open(&data, folder, &err) ? 0 : -1;
@@ -41,7 +43,36 @@ static struct loader_options options(int workers, int ahead, size_t cache) {
                                  .ahead = ahead,
                                  .seed = 5,
                                  .view = {augmentation_byol(0, SIZE), augmentation_byol(1, SIZE)},
-                                 .cache_bytes = cache};
+                                 .cache_bytes = cache,
+                                 .windows = windows};
+}
+
+/* The views of a batch of windows, as its parts say. A window of more than 256 pixels, of images of up to 380, has more bytes
+ * than a view of 8 x 8 floats: some come finished. */
+static int finished, computed;
+static void compute_views(const struct batch *b, ptrdiff_t images, float *const view[2]) {
+  static float scratch[100000];
+  size_t used = 0;
+  assert_null(b->view[0]);
+  for (ptrdiff_t i = 0; i < 2 * images; i++) {
+    const struct batch_view *p = &b->part[i];
+    float *y = view[i % 2] + i / 2 * PIXELS;
+    size_t bytes = p->finished ? PIXELS * sizeof *y : (size_t)p->view.height * (size_t)p->view.width * 3;
+    assert_true(p->at % 64 == 0 && p->at + bytes <= b->packed_bytes);
+    used += (bytes + 63) / 64 * 64;
+    finished += p->finished, computed += !p->finished;
+    if (p->finished) {
+      memcpy(y, b->packed + p->at, bytes);
+      continue;
+    }
+    assert_true(p->view.top == 0 && p->view.left == 0 && p->view.size == SIZE);
+    uint8_t *alone = malloc(bytes); /* so that a sanitizer sees what is read beside it */
+    assert_non_null(alone);
+    memcpy(alone, b->packed + p->at, bytes);
+    augment_apply_f32(&p->view, alone, p->view.height, p->view.width, y, scratch);
+    free(alone);
+  }
+  assert_int_equal(used, b->packed_bytes); /* beside each other, and nothing else */
 }
 
 static struct loader *start(const struct loader_options *o, uint64_t first, void (*report)(void *, ptrdiff_t, const char *),
@@ -65,7 +96,11 @@ static struct record *record(const struct loader_options *o, uint64_t first, int
     struct batch b;
     struct error err;
     if (!loader_next(l, &b, NULL, &err)) fail_msg("%s", err.text);
-    for (int v = 0; v < 2; v++) memcpy(r[i].view[v], b.view[v], sizeof r[i].view[v]);
+    if (windows) {
+      assert_true(b.packed_bytes <= loader_packed_bytes(o));
+      compute_views(&b, o->batch, (float *[2]){r[i].view[0], r[i].view[1]});
+    } else
+      for (int v = 0; v < 2; v++) memcpy(r[i].view[v], b.view[v], sizeof r[i].view[v]);
     memcpy(r[i].sample, b.sample, sizeof r[i].sample);
     memcpy(r[i].label, b.label, sizeof r[i].label);
     r[i].number = b.number, r[i].epoch = b.epoch;
@@ -123,7 +158,7 @@ static void threads_depth_and_cache_change_nothing(void **state) {
   enum { N = 3 * EPOCH };
   struct loader_options plain = options(1, 1, 0);
   struct record *expected = record(&plain, 0, N);
-  /* 23 images of some 500 bytes: 4000 bytes hold a few, 1 MB all */
+  /* 23 images of some 900 bytes: 4000 bytes hold a few, 1 MB all */
   static const struct {
     int workers, ahead;
     size_t cache;
@@ -175,14 +210,18 @@ static void shards_of_a_batch_are_the_batch(void **state) {
   for (int shard = 0; shard < 2; shard++) {
     struct error err;
     struct batch b;
+    static float views[2][BATCH * PIXELS];
+    float *const view[2] = {views[0], views[1]};
     o.before = cut[shard], o.batch = cut[shard + 1] - cut[shard], o.after = BATCH - cut[shard + 1];
     struct loader *l = start(&o, 0, NULL, NULL);
     for (int k = 0; k < N; k++) {
       if (!loader_next(l, &b, NULL, &err)) fail_msg("%s", err.text);
       assert_true(b.number == (uint64_t)k && b.epoch == k / EPOCH);
       assert_memory_equal(b.sample, whole[k].sample + o.before, (size_t)o.batch * sizeof *b.sample);
+      if (windows) compute_views(&b, o.batch, view);
       for (int v = 0; v < 2; v++)
-        assert_memory_equal(b.view[v], whole[k].view[v] + o.before * PIXELS, (size_t)(o.batch * PIXELS) * sizeof(float));
+        assert_memory_equal(windows ? view[v] : b.view[v], whole[k].view[v] + o.before * PIXELS,
+                            (size_t)(o.batch * PIXELS) * sizeof(float));
     }
     loader_close(l);
   }
@@ -364,5 +403,9 @@ int main(void) {
                                      TEST(work_ahead_is_bounded),
                                      TEST(workers_block_signals),
                                      TEST(closing_in_the_middle_of_work_is_clean)};
-  return cmocka_run_group_tests_name("loader", tests, NULL, NULL);
+  int failed = cmocka_run_group_tests_name("loader", tests, NULL, NULL);
+  windows = true;
+  failed += cmocka_run_group_tests_name("loader of windows", tests, NULL, NULL);
+  if (finished == 0 || computed == 0) print_error("of the windows, %d came finished and %d did not\n", finished, computed);
+  return failed + (finished == 0 || computed == 0);
 }
