@@ -97,6 +97,25 @@ part_bits() {
     cmp gpu/run$accumulate/checkpoint-00000003.safetensors shim/run$accumulate/checkpoint-00000003.safetensors || return 1
     echo "accumulate=$accumulate: the checkpoints after 3 steps are the same bytes"
   done
+  flows || return 1
+}
+
+# The same losses of every step to the last digit, as a graph and operation by operation, with views from the GPU and from the workers; and how long each took.
+flows() {
+  keys="preset=sanity data=s/train batch=8 epochs=4 sampler=random log.every=1 warmup=1 backend=cuda"
+  [ -z "$SMALL" ] || keys="$keys size=8 epochs=1"
+  for flow in cuda.graph=yes cuda.graph=no augment.on=cpu accumulate=2 "accumulate=2 cuda.graph=no augment.on=cpu"; do
+    out=flow$(echo "$flow" | tr -d ' ')
+    begun=$(date +%s%N)
+    # shellcheck disable=SC2086
+    "$BIN/ediy" train $keys $flow out="$out" 2>said || { cat said; return 1; }
+    ended=$(date +%s%N)
+    grep 'cuda.graph:' said && return 1 # a line that says that it could not be recorded
+    sed 's/.*\("loss": [^,]*\).*/\1/' "$out/log.jsonl" >"$out.txt"
+    case $flow in accumulate*) like=flowaccumulate=2.txt ;; *) like=flowcuda.graph=yes.txt ;; esac
+    cmp "$out.txt" "$like" || return 1
+    echo "$flow: $(wc -l <"$out.txt") losses as in $like, $(((ended - begun) / 1000000)) ms with start"
+  done
 }
 
 # Two columns of losses beside each other. Rounding alone is between the first two; how far later ones drift apart is reported.
