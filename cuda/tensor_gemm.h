@@ -75,6 +75,11 @@ __device__ static inline void multiply_step(float (&sum)[M][N][4], const unsigne
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) mma<number>(sum[i][j], a[i], b[j]);
 }
 
+/* Where, in floats, the first two of a lane's results of 16 x 8 stand among staged ones, in rows of this many columns; the other two are eight rows on. */
+__device__ static inline int staged_at(int lane, int row, int column, int columns) {
+  return (row + lane / 4) * (columns + STAGED_SKEW) + column + lane % 4 * 2;
+}
+
 /* What becomes of float sums in PIECE neighbouring columns before they are rounded to C's type. */
 template <class P, int PIECE> struct ending {
   typedef typename P::result R;
@@ -198,7 +203,7 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
     __syncthreads();
     if (warp / 2 == half) {
       UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) UNROLL for (int e = 0; e < 4; e++)
-          staged[(16 * i + e / 2 * 8 + lane / 4) * K::PITCH + right + 8 * j + lane % 4 * 2 + e % 2] = sum[i][j][e];
+          staged[staged_at(lane, 16 * i + e / 2 * 8, right + 8 * j, K::TILE_COLUMNS) + e % 2] = sum[i][j][e];
     }
     __syncthreads();
     for (int in_half = thread / IN_ROW; in_half < K::DOWN && columns > 0; in_half += TENSOR_THREADS / IN_ROW) {

@@ -64,8 +64,7 @@ template <class T, int TILE, bool ALONG> struct fragment {
       load_matrices_transposed(
           r, tile + across_at<T, TILE>(step * 16 + lane / 16 * 8 + lane % 8, first / PIECE + lane / 8 % 2, i * IN_SIXTEEN));
     else
-      UNROLL for (int e = 0; e < 4; e++) r[e] =
-          word(tile, step * 8 + e / 2 * 4 + lane % 4, first, i * IN_SIXTEEN + e % 2 * IN_EIGHT, lane / 4);
+      UNROLL for (int e = 0; e < 4; e++) r[e] = *reinterpret_cast<const uint32_t *>(tile + word_of_a(first, i, step, lane, e));
     round(r);
   }
 
@@ -76,16 +75,22 @@ template <class T, int TILE, bool ALONG> struct fragment {
     else if (sizeof(T) != sizeof(float))
       load_matrices_transposed(r, tile + across_at<T, TILE>(step * 16 + lane % 16, first / PIECE + lane / 16, i * IN_SIXTEEN));
     else
-      UNROLL for (int e = 0; e < 4; e++) r[e] =
-          word(tile, step * 8 + e % 2 * 4 + lane % 4, first, i * IN_SIXTEEN + e / 2 * IN_EIGHT, lane / 4);
+      UNROLL for (int e = 0; e < 4; e++) r[e] = *reinterpret_cast<const uint32_t *>(tile + word_of_b(first, i, step, lane, e));
     round(r);
   }
 
+  /* Byte of register e in an across tile of floats, which are read one by one: ldmatrix transposes elements of 16 bits only. */
+  __device__ static int word_of_a(int first, int i, int step, int lane, int e) {
+    return word(step * 8 + e / 2 * 4 + lane % 4, first, i * IN_SIXTEEN + e % 2 * IN_EIGHT, lane / 4);
+  }
+  __device__ static int word_of_b(int first, int i, int step, int lane, int e) {
+    return word(step * 8 + e % 2 * 4 + lane % 4, first, i * IN_SIXTEEN + e / 2 * IN_EIGHT, lane / 4);
+  }
+
 private:
-  /* One float of an across tile, `in_eight` behind the piece: ldmatrix transposes elements of 16 bits only. */
-  __device__ static uint32_t word(const unsigned char *tile, int depth, int first, int fixed, int in_eight) {
-    const unsigned char *at = tile + across_at<T, TILE>(depth, first / PIECE + in_eight / PIECE, fixed);
-    return reinterpret_cast<const uint32_t *>(at)[in_eight % PIECE];
+  /* Index first + in_eight, `fixed` pieces on. */
+  __device__ static int word(int depth, int first, int fixed, int in_eight) {
+    return across_at<T, TILE>(depth, first / PIECE + in_eight / PIECE, fixed) + in_eight % PIECE * (int)sizeof(T);
   }
 
   __device__ static void round(uint32_t (&r)[4]) {

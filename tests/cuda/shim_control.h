@@ -42,6 +42,9 @@ const char *shim_failure(void);
 /* Forgets a failure that no call of the runtime has asked for. */
 void shim_clear(void);
 
+/* Turns that ldmatrix has lost since the last call, because rows of a matrix lay in the same banks of shared memory. */
+long shim_bank_conflicts(void);
+
 #ifdef __cplusplus
 }
 #endif

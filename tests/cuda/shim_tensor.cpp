@@ -2,6 +2,9 @@
 #include <math.h>
 #include <string.h>
 
+extern "C" {
+#include "cuda/shim_control.h"
+}
 #include "cuda/shim_memory.h"
 
 enum { WARP = SHIM_LANES, MOST_THREADS = 1024, ROWS = 16, COLUMNS = 8, MOST_DEPTH = 16, PIECE = 16 /* bytes */ };
@@ -112,6 +115,12 @@ void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { m
 
 /* ---- ldmatrix ------------------------------------------------------------------------------------------------------------------------- */
 
+struct matrix_row {
+  uint16_t element[8];
+  uintptr_t address;
+};
+static_assert(sizeof(struct matrix_row) <= SHIM_GIFT, "room");
+
 static bool is_piece(const char *what, const void *p, bool shared, bool device) {
   const char *wrong = (uintptr_t)p % PIECE != 0             ? "not aligned to 16 bytes"
                       : shared && !shim_is_shared(p, PIECE) ? "not 16 bytes of shared memory"
@@ -121,21 +130,47 @@ static bool is_piece(const char *what, const void *p, bool shared, bool device) 
   return !wrong;
 }
 
+/* Turns beyond one that the eight rows of a matrix take: eight pieces of 16 bytes, of which those in one eighth of 128 bytes go one after the other. */
+static int turns_lost(int matrix) {
+  int most = 0;
+  for (int eighth = 0; eighth < 8; eighth++) {
+    int different = 0;
+    for (int i = 0; i < 8; i++) {
+      const struct matrix_row *row = static_cast<const struct matrix_row *>(shim_gift(matrix * 8 + i));
+      bool seen = !row || row->address / PIECE % 8 != (uintptr_t)eighth;
+      for (int j = 0; j < i && !seen; j++)
+        seen = static_cast<const struct matrix_row *>(shim_gift(matrix * 8 + j))->address == row->address;
+      different += !seen;
+    }
+    if (different > most) most = different;
+  }
+  return most - 1;
+}
+
+static long conflicts;
+extern "C" long shim_bank_conflicts(void) {
+  long so_far = conflicts;
+  conflicts = 0;
+  return so_far;
+}
+
 /* x4 of 8 x 8 elements of 16 bits: lane l gives the address of row l % 8 of matrix l / 8, and gets in register i, of matrix i, row l / 4, the
  * elements l % 4 * 2 and the next; transposed, of column l / 4. */
 static void load(const char *what, uint32_t (&r)[4], const void *row, bool transposed) {
-  uint16_t mine[8];
+  struct matrix_row mine;
+  mine.address = (uintptr_t)row;
   if (is_piece(what, row, true, false))
-    memcpy(mine, row, sizeof mine);
+    memcpy(mine.element, row, sizeof mine.element);
   else
-    memset(mine, 0xff, sizeof mine);
-  shim_meet(what, 0xffffffff, mine, sizeof mine);
+    memset(mine.element, 0xff, sizeof mine.element);
+  shim_meet(what, 0xffffffff, &mine, sizeof mine);
   int lane = shim_thread() % WARP, group = lane / 4, thread = lane % 4;
+  if (lane < 4) conflicts += turns_lost(lane);
   for (int i = 0; i < 4; i++) {
     uint32_t pair[2] = {0xffff, 0xffff};
     for (int e = 0; e < 2; e++) {
-      const void *from = shim_gift(i * 8 + (transposed ? thread * 2 + e : group));
-      if (from) pair[e] = static_cast<const uint16_t *>(from)[transposed ? group : thread * 2 + e];
+      const struct matrix_row *from = static_cast<const struct matrix_row *>(shim_gift(i * 8 + (transposed ? thread * 2 + e : group)));
+      if (from) pair[e] = from->element[transposed ? group : thread * 2 + e];
     }
     r[i] = pair[1] << 16 | pair[0];
   }

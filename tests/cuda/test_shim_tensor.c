@@ -1,6 +1,7 @@
 /* The shim's tensor cores and copies: registers are where the PTX ISA has them, and kernels that are wrong on purpose come out wrong or are reported. The launches
  * that fail say so on standard error. */
-#include "cuda/device.h"
+#include "cuda/banks.h"
+#include "cuda/classes.h"
 #include "cuda/faulty_tensor.h"
 #include "cuda/shim_control.h"
 
@@ -136,12 +137,50 @@ static void mistakes_of_a_warp_are_reported(void **state) {
   }
 }
 
+/* ---- banks ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* What warps of the convolution's kernels read by ldmatrix: every matrix in one turn. Large and small tiles, both ways that a tile lies. */
+static void no_turn_of_ldmatrix_is_lost(void **state) {
+  (void)state;
+  static const struct conv shapes[] = {{1, 5, 7, 72, 136, 3, 3, 1, 1, 5, 7}, {256, 1, 64, 8, 128, 1, 1, 1, 0, 1, 64}};
+  for (int i = 0; i < 2 * CLASSES; i++) {
+    const struct class *c = &classes[i % CLASSES];
+    const struct conv *g = &shapes[i / CLASSES];
+    ptrdiff_t xs = g->n * g->h * g->w * g->c, ws = g->k * g->r * g->s * g->c, ys = g->n * g->p * g->q * g->k;
+    device_backend();
+    shim_bank_conflicts();
+    real *x = test_reals(xs), *w = test_reals(ws), *y = test_reals(ys);
+    real *dev_x = device_activations(c, x, xs), *dev_w = device_from(w, ws), *dev_y = device_activations(c, y, ys);
+    c->conv_forward(g, dev_x, dev_w, dev_y, NULL);
+    c->conv_backward_data(g, dev_y, dev_w, dev_x, false, NULL);
+    c->conv_backward_weights(g, dev_x, dev_y, dev_w, device_scratch(c->conv_scratch(g)));
+    assert_int_equal(shim_bank_conflicts(), 0);
+    free(x), free(w), free(y);
+    device_end();
+  }
+  is_product(true, PRODUCT_SOUND_LOADED); /* rows of 32 bytes: two of eight in each eighth that is used */
+  assert_true(shim_bank_conflicts() > 0);
+  device_end();
+}
+
+/* Everything else that the kernels do with shared memory. */
+static void no_turn_of_other_accesses_is_lost(void **state) {
+  (void)state;
+  for (int tile = 64; tile <= 128; tile += 64) {
+    for (int i = 0; i < 4; i++) assert_int_equal(turns_of_pieces(i % 2, tile, i / 2), 1);
+    for (int a = 0; a < 2; a++) assert_int_equal(turns_of_words(tile, a), 1);
+    assert_int_equal(turns_of_results(tile), 1);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(copies_arrive),
                                      cmocka_unit_test(a_missing_barrier_shows),
                                      cmocka_unit_test(a_missing_wait_shows),
                                      cmocka_unit_test(wrong_addresses_and_sizes_are_reported),
                                      cmocka_unit_test(registers_are_where_they_are_documented),
-                                     cmocka_unit_test(mistakes_of_a_warp_are_reported)};
+                                     cmocka_unit_test(mistakes_of_a_warp_are_reported),
+                                     cmocka_unit_test(no_turn_of_ldmatrix_is_lost),
+                                     cmocka_unit_test(no_turn_of_other_accesses_is_lost)};
   return cmocka_run_group_tests_name("cuda shim tensor", tests, NULL, NULL);
 }
