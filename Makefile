@@ -489,7 +489,7 @@ ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath te
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
-	@$(ON_GPU) $(BUILD)/gpu/check tests oracle steps bits train sanitizer
+	@$(ON_GPU) $(BUILD)/gpu/check tests oracle libraries steps bits train sanitizer
 bench-cuda: ## on a GPU: a training step part by part in every class, convolutions, beside PyTorch (PEER)
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests

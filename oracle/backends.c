@@ -17,11 +17,24 @@ static const struct backend *open_cuda_bf16(struct error *err) {
   return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_BF16}, err);
 }
 
+static const struct backend *open_libraries(struct error *err) {
+  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .conv = 1, .gemm = 1}, err);
+}
+static const struct backend *open_libraries_tf32(struct error *err) {
+  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_TF32, .conv = 1, .gemm = 1}, err);
+}
+static const struct backend *open_libraries_bf16(struct error *err) {
+  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_BF16, .conv = 1, .gemm = 1}, err);
+}
+
 const struct backend_entry backend_entries[] = {{"reference", open_reference, PRECISION_FP32, false},
                                                 {"plain", open_plain, PRECISION_FP32, false},
                                                 {"cuda", open_cuda, PRECISION_FP32, true},
                                                 {"cuda:tf32", open_cuda_tf32, PRECISION_TF32, true},
-                                                {"cuda:bf16", open_cuda_bf16, PRECISION_BF16, true}};
+                                                {"cuda:bf16", open_cuda_bf16, PRECISION_BF16, true},
+                                                {"cuda:libraries", open_libraries, PRECISION_FP32, true},
+                                                {"cuda:tf32:libraries", open_libraries_tf32, PRECISION_TF32, true},
+                                                {"cuda:bf16:libraries", open_libraries_bf16, PRECISION_BF16, true}};
 const int backend_entry_count = sizeof backend_entries / sizeof *backend_entries;
 
 /* "plain:WORDS": the plain backend in one of its right variants. */

@@ -9,6 +9,7 @@
 # PYTHON   what runs it (python3)
 # ROUNDS   turns of the faster of ours and the fastest of theirs in bf16 (2); in other classes one
 # KEYS     of the step (backbone=resnet50 size=224 batch=64)
+# BENCH_CLASSES  of precision, in the order in which there is time for them (bf16 tf32 fp32)
 # SMALL=1  sizes with which the script itself can be tried
 #
 # PEER_NEEDS  Python that fails where the script cannot run
@@ -18,7 +19,7 @@ set -u
 BIN=${BIN:-.} PEER=${PEER:-} PYTHON=${PYTHON:-python3} ROUNDS=${ROUNDS:-2} SMALL=${SMALL:-} SECONDS_LEFT=${SECONDS_LEFT:-500}
 PEER_NEEDS=${PEER_NEEDS:-import torch, torchvision; assert torch.cuda.is_available(), 'PyTorch sees no GPU'}
 KEYS=${KEYS:-backbone=resnet50 size=224 batch=64}
-STEPS="steps=7 warmup=2" CLASSES=${CLASSES:-bf16 tf32 fp32}
+STEPS="steps=7 warmup=2" BENCH_CLASSES=${BENCH_CLASSES:-bf16 tf32 fp32}
 if [ -n "$SMALL" ]; then
   KEYS="backbone=small size=32 batch=2 projector.hidden=8 projector.out=4 product=32 copy=1"
   STEPS="steps=1 warmup=0"
@@ -47,7 +48,7 @@ command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,c
 echo "$KEYS"
 bad=0
 printf '%-6s %-8s %12s %10s %10s %10s   %s\n' class path images/s ms/step 'GPU GB' 'of floor' 'peaks of the machine'
-for class in $CLASSES; do
+for class in $BENCH_CLASSES; do
   for path in own library; do
     in_time "$class, $path" || continue
     name=$class-$path
@@ -129,7 +130,7 @@ elif ! why=$("$PYTHON" -c "$PEER_NEEDS" 2>&1); then
   echo "no peer: $(echo "$why" | tail -n 1)"
 else
   export TORCHINDUCTOR_CACHE_DIR="$out/inductor" # what one turn has compiled serves the next
-  for class in $CLASSES; do
+  for class in $BENCH_CLASSES; do
     case $class in
     bf16) compare bf16 "$ROUNDS" "--graph" "--compile default" "--compile default --graph" ;;
     *) compare "$class" 1 "--graph" ;; # compiling for each class would take the time of the rest
@@ -140,12 +141,12 @@ echo
 
 # ---- where the time goes, and every convolution -----------------------------------------------------------------------------------------------
 
-for class in $CLASSES; do
+for class in $BENCH_CLASSES; do
   for path in own library; do
     [ ! -e "$out/$class-$path.json" ] || { cat "$out/$class-$path.txt"; echo; }
   done
 done
-for class in $CLASSES; do
+for class in $BENCH_CLASSES; do
   in_time "convolutions in $class" || continue
   # shellcheck disable=SC2086
   "$BIN/ediy" bench backend=cuda what=convolutions precision="$class" $KEYS json="$out/convolutions-$class.json" >"$out/convolutions-$class.txt" 2>&1 || {
@@ -159,14 +160,14 @@ done
 {
   printf '{\n"runs": ['
   comma=''
-  for class in $CLASSES; do
+  for class in $BENCH_CLASSES; do
     for path in own library; do
       [ ! -e "$out/$class-$path.json" ] || { printf '%s\n' "$comma"; cat "$out/$class-$path.json"; comma=,; }
     done
   done
   printf '],\n"convolutions": ['
   comma=''
-  for class in $CLASSES; do
+  for class in $BENCH_CLASSES; do
     [ ! -e "$out/convolutions-$class.json" ] || { printf '%s\n{"precision": "%s", "of": ' "$comma" "$class"; cat "$out/convolutions-$class.json"; printf '}'; comma=,; }
   done
   printf '],\n"peer": [%s]\n}\n' "$peer_json"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What has to be seen on a machine with a GPU, one part after the other, each into a file of the folder OUT, with a count at the end.
 #
-#     gpu.sh OUT [part...]      all parts: tests oracle steps bits train sanitizer bench
+#     gpu.sh OUT [part...]      all parts: tests oracle libraries steps bits train sanitizer bench
 #
 # BIN      folder of ediy and oracle, linked with CUDA, and of tests/cuda/test_* (.)
 # SHIM     ediy linked with the shim ($BIN/shim/ediy)
@@ -181,6 +181,31 @@ part_sanitizer() {
   return $bad
 }
 
+# What cuDNN and cuBLASLt compute, judged in each class, where they are.
+part_libraries() {
+  needs_gpu
+  mkdir cases
+  for fill in normal int; do
+    "$BIN/oracle" case make op=conv fill=$fill out=cases/conv-$fill.safetensors >/dev/null &&
+      "$BIN/oracle" case make op=linear fill=$fill out=cases/linear-$fill.safetensors >/dev/null || return 1
+  done
+  if [ -z "$SMALL" ]; then
+    "$BIN/oracle" case make op=conv n=4 h=112 w=112 c=3 k=64 r=7 stride=2 pad=3 out=cases/stem.safetensors >/dev/null || return 1
+    "$BIN/oracle" case make op=conv n=4 h=28 w=28 c=128 k=128 r=3 stride=2 pad=1 out=cases/stage.safetensors >/dev/null || return 1
+    "$BIN/oracle" case make op=conv n=4 h=28 w=28 c=128 k=128 r=3 stride=1 pad=1 out=cases/three.safetensors >/dev/null || return 1
+    "$BIN/oracle" case make op=conv n=4 h=14 w=14 c=1024 k=256 r=1 stride=1 pad=0 out=cases/one.safetensors >/dev/null || return 1
+    "$BIN/oracle" case make op=linear m=128 i=2048 o=1024 out=cases/head.safetensors >/dev/null || return 1
+  fi
+  for backend in cuda:libraries cuda:tf32:libraries cuda:bf16:libraries; do
+    echo "$backend"
+    "$BIN/oracle" case cases backend=$backend >said 2>&1
+    status=$?
+    cat said
+    ! grep -q 'needs the library' said || exit "$SKIP"
+    [ $status -eq 0 ] || return 1
+  done
+}
+
 part_bench() {
   needs_gpu
   sh "$BENCH" "$RESULTS/bench"
@@ -198,7 +223,7 @@ fi
 [ $# -ge 1 ] || { echo "usage: gpu.sh OUT [part...]" >&2; exit 2; }
 out=$1
 shift
-[ $# -gt 0 ] || set -- tests oracle steps bits train sanitizer bench
+[ $# -gt 0 ] || set -- tests oracle libraries steps bits train sanitizer bench
 mkdir -p "$out" || exit 2
 RESULTS=$(cd "$out" && pwd) # of a part that leaves more than its text
 export RESULTS
@@ -211,7 +236,7 @@ passed=0 failed=0 skipped=0
 } >"$out/machine.txt" 2>&1
 for part in "$@"; do
   case $part in
-  tests | bits | oracle) limit=120 ;;
+  tests | bits | oracle | libraries) limit=120 ;;
   bench) limit=590 ;;
   *) limit=240 ;;
   esac

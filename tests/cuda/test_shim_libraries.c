@@ -22,6 +22,9 @@ static int enter(void **state) {
   assert_non_null(realpath(name, absolute));
   setenv("EDIY_CUDNN", absolute, 1);
   setenv("EDIY_CUBLAS", absolute, 1);
+  snprintf(name, sizeof name, "%s/shim/oracle", build ? build : "build");
+  assert_non_null(realpath(name, absolute));
+  setenv("ORACLE", absolute, 1);
   assert_non_null(realpath("tests/cuda/bench.sh", absolute));
   setenv("BENCH", absolute, 1);
   snprintf(name, sizeof name, "%s/shim/ediy", build ? build : "build");
@@ -82,6 +85,20 @@ static void a_run_goes_through_the_libraries(void **state) {
   ends_with("cuda: GPU 0: linear_forward: unspecified launch failure", "EDIY_SHIM_REFUSE=cublas EDIY_SHIM_AFTER=3 " CUBLAS " out=no2");
 }
 
+/* Each in its class, and not in the one above it. */
+static void the_oracle_judges_the_libraries(void **state) {
+  (void)state;
+  assert_runs("mkdir cases; for op in conv linear; do for fill in normal int; do\n"
+              "$ORACLE case make op=$op fill=$fill out=cases/$op-$fill.safetensors >made.txt || exit 9; done; done");
+  assert_non_null(strstr(assert_runs("$ORACLE case cases backend=cuda:libraries")->out, " 0 failed"));
+  assert_non_null(strstr(assert_runs("$ORACLE case cases backend=cuda:tf32:libraries")->out, " 0 failed"));
+  assert_non_null(strstr(assert_runs("$ORACLE case cases backend=cuda:bf16:libraries")->out, " 0 failed"));
+  assert_int_equal(program_run("$ORACLE case cases backend=cuda:tf32:libraries precision=fp32")->status, 1);
+  assert_int_equal(program_run("$ORACLE case cases backend=cuda:bf16:libraries precision=tf32")->status, 1);
+  const struct outcome *o = program_run("EDIY_STANDIN_FAIL=cudnnBackendExecute $ORACLE case cases backend=cuda:libraries");
+  assert_int_equal(o->status, 2);
+}
+
 /* Their calls can be recorded: with the graph of a step and where none can be made, the checkpoints are the same bytes. */
 static void a_graph_of_library_calls_has_their_bits(void **state) {
   (void)state;
@@ -102,7 +119,7 @@ static void the_benchmark_has_both_ways_and_the_peer(void **state) {
   assert_null(strstr(o->out, "none"));
   assert_runs("grep -q '\"by_cudnn\": true' c.json");
   assert_runs("echo 'case \"$*\" in *--graph*) echo \"50.0 images/s median (1 to 2), 3 ms/image, peak 1.50 GB\" ;; esac' >p.sh");
-  o = assert_runs("SMALL=1 CLASSES=fp32 BIN=$(dirname $EDIY) PEER=p.sh PYTHON=sh PEER_NEEDS=: sh $BENCH out");
+  o = assert_runs("SMALL=1 BENCH_CLASSES=fp32 BIN=$(dirname $EDIY) PEER=p.sh PYTHON=sh PEER_NEEDS=: sh $BENCH out");
   assert_non_null(strstr(o->out, "PyTorch fp32 --graph 50.0 images/s, ratio "));
   assert_non_null(strstr(o->out, "\nfp32   library "));
   assert_runs("grep -q '\"torch_images_per_s\": 50' out/bench.json && test $(grep -c '\"images_per_s\"' out/bench.json) = 3");
@@ -112,9 +129,9 @@ static void the_benchmark_has_both_ways_and_the_peer(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_library_that_is_not_there_is_named),    cmocka_unit_test(another_library_is_not_taken_for_it),
-      cmocka_unit_test(a_library_that_does_not_open_says_why),   cmocka_unit_test(a_library_that_fails_ends_the_run_with_its_operation),
-      cmocka_unit_test(a_run_goes_through_the_libraries),        cmocka_unit_test(a_graph_of_library_calls_has_their_bits),
-      cmocka_unit_test(the_benchmark_has_both_ways_and_the_peer)};
+      cmocka_unit_test(a_library_that_is_not_there_is_named),  cmocka_unit_test(another_library_is_not_taken_for_it),
+      cmocka_unit_test(a_library_that_does_not_open_says_why), cmocka_unit_test(a_library_that_fails_ends_the_run_with_its_operation),
+      cmocka_unit_test(a_run_goes_through_the_libraries),      cmocka_unit_test(a_graph_of_library_calls_has_their_bits),
+      cmocka_unit_test(the_oracle_judges_the_libraries),       cmocka_unit_test(the_benchmark_has_both_ways_and_the_peer)};
   return cmocka_run_group_tests_name("cuda libraries in programs on the shim", tests, enter, program_leave);
 }

@@ -51,7 +51,8 @@ static void an_unknown_backend_names_those_that_there_are(void **state) {
   struct error err;
   struct named_backend b;
   assert_false(backend_named("cuda9", &b, &err));
-  assert_non_null(strstr(err.text, "ref32, ref64, reference, plain, cuda, cuda:tf32, cuda:bf16"));
+  assert_non_null(strstr(err.text, "ref32, ref64, reference, plain, cuda, cuda:tf32, cuda:bf16, cuda:libraries, cuda:tf32:libraries, "
+                                   "cuda:bf16:libraries"));
 }
 
 /* ---- operations that misbehave ------------------------------------------------------------------------------------------------------- */
