@@ -392,7 +392,7 @@ SHIM_CXXFLAGS = -std=c++17 $(OPT) -g -march=$(ARCH) -fPIC -ffp-contract=off -fno
 PACKAGES += g++
 
 SHIM_OBJECTS := $(patsubst %,$(BUILD)/shim/%.o,$(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp))
-# The headers of cuDNN and cuBLASLt are those of the stand-ins in tests/cuda/libraries.
+# The headers of cuDNN, cuBLASLt and NCCL are those of the stand-ins in tests/cuda/libraries.
 $(BUILD)/shim/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,CXX)
@@ -406,14 +406,22 @@ $(BUILD)/shim/libediy_cuda.a: $(SHIM_OBJECTS)
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
 # The stand-ins are loaded as the libraries would be, and find the shim in the program that loads them (-rdynamic).
-STANDINS := $(BUILD)/shim/lib/libcudnn.so.9 $(BUILD)/shim/lib/libcublasLt.so.13
+ifneq ($(MPICC),)
+$(BUILD)/mpi/shim/ediy: $(EDIY_OBJECTS) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/f32/ref/train/launch_mpi.o $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(OVER_MPI) -rdynamic $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -ldl -o $@
+$(BUILD)/tests/cuda/test_shim_mpi: | $(BUILD)/mpi/shim/ediy
+endif
+STANDINS := $(BUILD)/shim/lib/libcudnn.so.9 $(BUILD)/shim/lib/libcublasLt.so.13 $(BUILD)/shim/lib/libnccl.so.2
+$(BUILD)/shim/lib/libnccl.so.2: tests/cuda/libraries/nccl.cpp
 $(BUILD)/shim/lib/libcudnn.so.9: tests/cuda/libraries/cudnn.cpp
 $(BUILD)/shim/lib/libcublasLt.so.13: tests/cuda/libraries/cublaslt.cpp
 $(STANDINS): $(wildcard tests/cuda/libraries/*.h) tests/cuda/shim.h tests/cuda/shim_memory.h
 	@mkdir -p $(@D)
 	$(call say,CXX)
 	$(Q)$(CXX) $(CUDA_CPPFLAGS) -Itests/cuda/libraries $(SHIM_CXXFLAGS) -shared $(EXTRA_LDFLAGS) $(filter %.cpp,$^) -o $@
-$(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,tests/support/program.c) $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
+$(BUILD)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(call O32,tests/support/program.c tests/support/forked.c) $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ -lcmocka $(LDLIBS) -ldl -o $@
@@ -440,7 +448,7 @@ $(BUILD)/shim/ediy: $(EDIY_OBJECTS) $(BUILD)/f32/ref/train/backends_cuda.o $(BUI
 $(BUILD)/shim/oracle: $(ORACLE_MAIN) $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(BUILD)/shim/libediy_cuda.a $(BUILD)/libediy.a
 	$(call say,LD)
 	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ $(LDLIBS) -ldl -o $@
-$(BUILD)/tests/cuda/test_libraries $(BUILD)/tests/cuda/test_shim_libraries: | $(STANDINS)
+$(BUILD)/tests/cuda/test_libraries $(BUILD)/tests/cuda/test_shim_libraries $(BUILD)/tests/cuda/test_shim_ranks $(BUILD)/tests/cuda/test_shim_mpi: | $(STANDINS)
 $(BUILD)/tests/cuda/test_shim_program $(BUILD)/tests/cuda/test_shim_libraries: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
 SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
 TESTS += $(SHIM_TESTS)

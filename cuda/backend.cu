@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cuda/number.h"
+#include "cuda/ranks.h"
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
 
@@ -189,6 +190,7 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.norm_forward_train = cuda_norm_forward_train;
   b.norm_forward_eval = cuda_norm_forward_eval;
   b.norm_backward_train = cuda_norm_backward_train;
+  b.collectives = cuda_ranks;
   b.norm_rank_moments = cuda_norm_rank_moments;
   b.norm_rank_forward = cuda_norm_rank_forward;
   b.norm_rank_gradient = cuda_norm_rank_gradient;
@@ -219,6 +221,13 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.pipeline = cuda_pipeline();
   if (precision == CUDA_TF32) fill_tf32(b);
   if (precision == CUDA_BF16) fill_bf16(b);
+}
+
+int backend_cuda_devices(void) {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  cudaGetLastError();
+  return count;
 }
 
 const struct backend *backend_cuda(int device, const struct backend_cuda_options *options, struct error *err) {

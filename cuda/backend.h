@@ -37,6 +37,9 @@ struct backend_cuda_options {
   enum cuda_gemm gemm;
 };
 
+/* How many GPUs this process sees; 0 without a driver. */
+int backend_cuda_devices(void);
+
 /* Opens a GPU, by its number as CUDA counts those that CUDA_VISIBLE_DEVICES leaves, and fills a table as the options say; null: the defaults.
  * Null, with one line in err, without a driver, with one too old, without that GPU, with one older than compute capability 8.0, or without
  * a library that an option names (EDIY_CUDNN and EDIY_CUBLAS in the environment say where it is; built without its header, never). The GPU

@@ -8,11 +8,17 @@
 
 static void alone_gather(void *all, size_t bytes) { (void)all, (void)bytes; }
 static void alone_exchange(const void *from, void *to, size_t bytes) { memcpy(to, from, bytes); }
+static void alone_abandon(const char *line) { (void)line; }
 static void alone_broadcast(int from, void *data, size_t bytes) { (void)from, (void)data, (void)bytes; }
 
 const struct ranks *ranks_alone(void) {
-  static const struct ranks alone = {
-      .count = 1, .locals = 1, .sharers = 1, .gather = alone_gather, .exchange = alone_exchange, .broadcast = alone_broadcast};
+  static const struct ranks alone = {.count = 1,
+                                     .locals = 1,
+                                     .sharers = 1,
+                                     .gather = alone_gather,
+                                     .exchange = alone_exchange,
+                                     .broadcast = alone_broadcast,
+                                     .abandon = alone_abandon};
   return &alone;
 }
 

@@ -26,6 +26,8 @@ struct ranks {
   void (*exchange)(const void *from, void *to, size_t bytes);
   /* data of rank `from` becomes everybody's. */
   void (*broadcast)(int from, void *data, size_t bytes);
+  /* Not collective: says the line and ends every rank, at once. For a failure that leaves the others waiting where no word reaches them. */
+  void (*abandon)(const char *line);
 };
 
 /* One process, which has nobody to wait for. */

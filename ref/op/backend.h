@@ -9,6 +9,7 @@
 #define EDIY_OP_BACKEND_H
 
 #include "base/error.h"
+#include "base/ranks.h"
 #include "base/real.h"
 #include "op/conv.h"
 #include "op/finite.h"
@@ -68,7 +69,11 @@ struct backend {
   void (*norm_backward_train)(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
                               const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch);
 
-  /* Training over several ranks (base/ranks.h): batch norm in the parts between which the ranks exchange sums; and to[i] = mean over the ranks
+  /* Training over several ranks (base/ranks.h): collectives on this backend's memory, in order with its operations, for the ranks of host; collective,
+   * and null with one line in err where there are none. Null where they are the host's own. */
+  const struct ranks *(*collectives)(const struct ranks *host, struct error *err);
+
+  /* Batch norm in the parts between which the ranks exchange sums; and to[i] = mean over the ranks
    * k of parts[k n + i], summed in their order in double, rounded once. to may be one of the parts. Null in a backend that knows one rank only. */
   void (*norm_rank_moments)(const struct norm *g, const real *x, double *sums, void *scratch);
   void (*norm_rank_forward)(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,

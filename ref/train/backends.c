@@ -12,7 +12,8 @@ static_assert((int)BACKEND_TF32 == (int)CUDA_TF32 && (int)BACKEND_BF16 == (int)C
 static const struct backend *open_cuda(const struct backend_options *o, struct error *err) {
   const struct backend_cuda_options options = {
       .precision = (enum cuda_precision)o->precision, .conv = (enum cuda_conv)o->conv, .gemm = (enum cuda_gemm)o->gemm};
-  return backend_cuda(0, &options, err);
+  int devices = backend_cuda_devices();
+  return backend_cuda(devices > 0 ? o->local % devices : 0, &options, err);
 }
 
 bool backend_conv_is_library(const struct backend_options *o, const struct conv *g, int direction) {

@@ -20,6 +20,7 @@ struct backend_options {
   enum backend_choice backend;
   enum backend_precision precision;
   int conv, gemm; /* of BACKEND_CONV_CHOICES, BACKEND_GEMM_CHOICES */
+  int local; /* which of the processes on this machine this is: each takes the next of the GPUs that it sees. One that each sees alone is its own */
 };
 
 /* The table, which lives as long as the process. Null, with one line in err, where it cannot be used: there is no GPU, the program was

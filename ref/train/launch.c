@@ -32,6 +32,7 @@ int launch_number(void) {
 #include <limits.h>
 #include <mpi.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct ranks ranks;
@@ -53,6 +54,12 @@ static void mpi_gather(void *all, size_t bytes) {
 static void mpi_exchange(const void *from, void *to, size_t bytes) {
   assert(bytes <= INT_MAX);
   MPI_Alltoall(from, (int)bytes, MPI_BYTE, to, (int)bytes, MPI_BYTE, MPI_COMM_WORLD);
+}
+
+/* The others may wait for a GPU that never answers: MPI_Abort ends them. */
+static void mpi_abandon(const char *line) {
+  fprintf(stderr, "ediy: rank %d of %d: %s\n", ranks.rank, ranks.count, line);
+  MPI_Abort(MPI_COMM_WORLD, EXIT_BAD_INPUT);
 }
 
 /* Who else is on this machine, and how many of those may run on the same processors: where ranks were given processors of their own, none. */
@@ -77,7 +84,7 @@ const struct ranks *launch_open(struct error *err) {
   int started, number, provided;
   started = started_together(&number);
   MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
-  ranks = (struct ranks){.gather = mpi_gather, .exchange = mpi_exchange, .broadcast = mpi_broadcast};
+  ranks = (struct ranks){.gather = mpi_gather, .exchange = mpi_exchange, .broadcast = mpi_broadcast, .abandon = mpi_abandon};
   MPI_Comm_size(MPI_COMM_WORLD, &ranks.count);
   MPI_Comm_rank(MPI_COMM_WORLD, &ranks.rank);
   if (ranks.count == 1 && started > 1) {

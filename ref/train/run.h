@@ -33,6 +33,7 @@ struct run {
   unsigned char *is_bad; /* images: known to every rank to be bad */
   int64_t bad;           /* how many are */
 
+  bool apart;      /* ranks meet in their backends, too, which wait for each other where no word reaches them */
   void *exchanged; /* backend memory for what ranks exchange, and its size */
   size_t exchanged_bytes;
   struct feed feed;           /* of micro-batches */
@@ -65,6 +66,9 @@ MUST_CHECK bool run_check_memory(const struct config *config, const struct backe
 
 /* A rank's own part went well, or not: all of it did. */
 MUST_CHECK bool run_agree(const struct run *r, bool ok, struct error *err);
+
+/* The backend's status, of every rank. Where ranks are apart, one whose backend has failed abandons the others. */
+MUST_CHECK bool run_status(const struct run *r, struct error *err);
 
 /* What rank 0 has set up becomes everybody's: the step, and every state of the model. */
 MUST_CHECK bool run_share_state(struct run *r, struct error *err);

@@ -204,10 +204,14 @@ bool run_start(struct run *r, struct error *err) {
   const struct backend_options how = {.backend = (enum backend_choice)c->backend,
                                       .precision = (enum backend_precision)c->precision,
                                       .conv = c->cuda_conv,
-                                      .gemm = c->cuda_gemm};
+                                      .gemm = c->cuda_gemm,
+                                      .local = r->ranks->local};
   const struct backend *b = backend_open(&how, err);
   if (!run_agree(r, b, err)) return false;
-  b = backend_ranks(b, r->ranks);
+  const struct ranks *meeting = b->collectives ? b->collectives(r->ranks, err) : r->ranks;
+  if (!meeting) return false;
+  r->apart = meeting != r->ranks;
+  b = backend_ranks(b, meeting);
   if (!run_agree(r, open_data(r, err), err) || !ranks_same(r->ranks, "images", r->fingerprint, sizeof r->fingerprint, err) ||
       !run_agree(r, run_check_memory(c, b, r->ranks, &needed, &left, err), err) || !run_agree(r, open_model(r, b, &needed, err), err))
     return false;

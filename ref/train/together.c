@@ -8,6 +8,12 @@
 
 bool run_agree(const struct run *r, bool ok, struct error *err) { return ranks_agree(r->ranks, ok, err); }
 
+bool run_status(const struct run *r, struct error *err) {
+  bool ok = r->m.backend->status(err);
+  if (!ok && r->apart) r->ranks->abandon(err->text);
+  return run_agree(r, ok, err);
+}
+
 /* ---- the state ------------------------------------------------------------------------------------------------------------------------ */
 
 enum { PIECE = 1 << 24 }; /* reals that go through host memory at once */
@@ -37,7 +43,7 @@ bool run_share_state(struct run *r, struct error *err) {
     share_block(r, m->momentum, m->online.net.state_size, host);
     share_block(r, m->target.state, m->target.net.state_size, host);
     if (m->config.teacher) share_block(r, m->teacher.state, m->teacher.net.state_size, host);
-    ok = run_agree(r, m->backend->status(err), err);
+    ok = run_status(r, err);
   }
   free(host);
   return ok;

@@ -73,10 +73,10 @@ static bool end_step(struct run *r, struct loss_sums *sums, struct error *err) {
   const struct backend *b = r->m.backend;
   if (!b->pipeline) {
     *sums = model_sums(&r->m);
-    return run_agree(r, b->status(err), err);
+    return run_status(r, err);
   }
   b->pipeline->fetch(r->feed.sums, r->m.sums, sizeof *sums);
-  if (!run_agree(r, b->status(err), err)) return false;
+  if (!run_status(r, err)) return false;
   feed_settle(&r->feed);
   *sums = *r->feed.sums;
   return true;
@@ -178,7 +178,7 @@ static bool backend_lost(const struct run *r, const struct error *why, struct er
 static bool give_up(struct run *r, struct error *err) {
   struct error why = *err, second;
   char path[CHECKPOINT_PATH];
-  if (!run_agree(r, r->m.backend->status(&second), &second)) return backend_lost(r, &second, err);
+  if (!run_status(r, &second)) return backend_lost(r, &second, err);
   checkpoint_path(r->config->out, r->step, path);
   if (save(r, &second)) return fail(err, "%.700s; the state before this step is in %s", why.text, path);
   return fail(err, "%.500s; and the state before this step could not be kept: %.400s", why.text, second.text);
@@ -201,7 +201,7 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
       watch_diagnose(&r->watch, &step);
     else
       copy_diagnostics(&step, last);
-    if (due && !run_agree(r, r->m.backend->status(err), err)) return give_up(r, err); /* the diagnostics were fetched */
+    if (due && !run_status(r, err)) return give_up(r, err); /* the diagnostics were fetched */
     double seconds = now() - begun;
     pace = pace > 0 ? 0.9 * pace + 0.1 * seconds : seconds;
     step.images_per_s = (double)c->batch / pace;

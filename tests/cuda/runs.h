@@ -18,6 +18,9 @@ const struct backend *backend_open(const struct backend_options *options, struct
   return options->backend == BACKEND_CUDA ? backend_cuda(0, NULL, err) : runs_reference;
 }
 
+/* The ranks that train together; null: this process alone. */
+static const struct ranks *runs_ranks;
+
 /* What the last run said, a line after the other. */
 static char runs_said[4096];
 static inline void runs_hear(void *context, const char *line) {
@@ -48,7 +51,7 @@ static inline void runs_on(const struct backend *reference, const char *out, con
   }
   for (int i = 0; i < n; i++) argv[i] = text[i];
   static struct config c;
-  struct train_callbacks callbacks = {.message = runs_hear};
+  struct train_callbacks callbacks = {.message = runs_hear, .ranks = runs_ranks};
   struct train_result result;
   struct error err;
   runs_reference = reference;

@@ -2,47 +2,25 @@
  * every rank, with one line. Skipped where there is no MPI.
  *
  * Everything of the library that computes is forked: this process runs no parallel loop. */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "train/trainer.h"
 
 #include "support/forked.h"
-#include "support/program.h"
+#include "support/mpirun.h"
 
 #include "support/cmocka.h"
 
-/* Programs that wait for each other on fewer processors than they are need not burn them (Open MPI); as root, in a container (Open MPI). */
-static const char settings[] =
-    "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 OMP_NUM_THREADS=1";
-static const char mpirun[] = "timeout 120 mpirun --oversubscribe -np";
 static const char keys[] =
     "data=../scenes/train epochs=2 warmup=0 batch=12 backbone=small stem=cifar size=16 lr=4 tau0=0.9 workers=1 "
     "projector.hidden=8 projector.out=4 log.every=1 threads=1 checkpoint.every=1 sampler=random rdem.negative=instance";
 
-static bool there_is_mpi;
-
 static int setup(void **state) {
-  const char *build = getenv("BUILD");
-  char program[PATH_MAX];
-  snprintf(program, sizeof program, "%s/mpi/ediy", build ? build : "build");
-  there_is_mpi = access(program, X_OK) == 0 && system("command -v mpirun >/dev/null") == 0;
-  if (!there_is_mpi) return 0;
-  setenv("EDIY", program, 1);
-  program_enter(state);
+  if (!mpirun_enter("mpi/ediy", state)) return 0;
   assert_runs("ediy scenes out=scenes images=30 val=10 size=24 && mkdir forked mpi");
   return 0;
-}
-
-static int teardown(void **state) { return there_is_mpi ? program_leave(state) : 0; }
-
-static void need_mpi(void) {
-  if (there_is_mpi) return;
-  print_message("no MPI: install openmpi-bin and libopenmpi-dev\n");
-  skip();
 }
 
 /* ---- bits ----------------------------------------------------------------------------------------------------------------------------- */
@@ -60,12 +38,12 @@ static void train_here(const struct ranks *r, void *context) {
 
 static void mpi_has_the_bits_of_forked_ranks(void **state) {
   (void)state;
-  need_mpi();
+  mpirun_needed();
   for (int ranks = 2; ranks <= 4; ranks++) {
     char all[1024];
     snprintf(all, sizeof all, "%s out=run%d", keys, ranks);
     forked_run(ranks, train_here, all);
-    assert_runs("cd mpi && %s && %s %d ediy train %s", settings, mpirun, ranks, all);
+    assert_runs("cd mpi && %s && %s %d ediy train %s", mpirun_settings, mpirun, ranks, all);
     assert_runs("cmp forked/run%d/checkpoint-00000004.safetensors mpi/run%d/checkpoint-00000004.safetensors", ranks, ranks);
     assert_runs("cmp forked/run%d/backbone.safetensors mpi/run%d/backbone.safetensors", ranks, ranks);
   }
@@ -74,50 +52,33 @@ static void mpi_has_the_bits_of_forked_ranks(void **state) {
 /* The program with MPI, started by hand or as the one rank, is the program without. */
 static void one_rank_is_one_process(void **state) {
   (void)state;
-  need_mpi();
+  mpirun_needed();
   char all[1024];
   snprintf(all, sizeof all, "%s out=alone", keys);
   forked_run(1, train_here, all);
   assert_runs("cd mpi && ediy train %s", all);
   assert_runs("cmp forked/alone/backbone.safetensors mpi/alone/backbone.safetensors && rm -r mpi/alone");
-  assert_runs("cd mpi && %s && %s 1 ediy train %s", settings, mpirun, all);
+  assert_runs("cd mpi && %s && %s 1 ediy train %s", mpirun_settings, mpirun, all);
   assert_runs("cmp forked/alone/backbone.safetensors mpi/alone/backbone.safetensors");
 }
 
 /* ---- how runs end --------------------------------------------------------------------------------------------------------------------- */
 
-static int lines_of_ours(const char *text) {
-  int n = 0;
-  for (const char *at = text; (at = strstr(at, "ediy: ")); at++) n += at == text || at[-1] == '\n';
-  return n;
-}
-
-/* mpirun passes the exit status on, and has lines of its own. */
-static void refused_once(const char *words, const char *format, ...) {
-  char command[2048];
-  va_list list;
-  va_start(list, format);
-  vsnprintf(command, sizeof command, format, list);
-  va_end(list);
-  const struct outcome *o = program_run("%s", command);
-  if (o->status != 2 || lines_of_ours(o->err) != 1 || !strstr(o->err, words))
-    fail_msg("%s: exit %d, expected 2 with one line of \"%s\":\n%s%s", command, o->status, words, o->out, o->err);
-}
-
 static void what_is_wrong_is_said_once(void **state) {
   (void)state;
-  need_mpi();
-  refused_once("twelve", "cd mpi && %s && %s 3 ediy train %s out=wrong batch=twelve", settings, mpirun, keys);
-  refused_once("cannot be cut into 3 equal parts", "cd mpi && %s && %s 3 ediy train %s out=wrong batch=10", settings, mpirun, keys);
-  refused_once("nowhere", "cd mpi && %s && %s 2 ediy train %s out=wrong data=nowhere", settings, mpirun, keys);
-  refused_once("rank 0 of 2: ", "cd mpi && %s && touch file && %s 2 ediy train %s out=file", settings, mpirun, keys);
-  refused_once("is not finite", "cd mpi && %s && %s 2 ediy train %s out=wild lr=1e9 trust=1e9", settings, mpirun, keys);
+  mpirun_needed();
+  mpirun_refused("twelve", "cd mpi && %s && %s 3 ediy train %s out=wrong batch=twelve", mpirun_settings, mpirun, keys);
+  mpirun_refused("cannot be cut into 3 equal parts", "cd mpi && %s && %s 3 ediy train %s out=wrong batch=10", mpirun_settings, mpirun,
+                 keys);
+  mpirun_refused("nowhere", "cd mpi && %s && %s 2 ediy train %s out=wrong data=nowhere", mpirun_settings, mpirun, keys);
+  mpirun_refused("rank 0 of 2: ", "cd mpi && %s && touch file && %s 2 ediy train %s out=file", mpirun_settings, mpirun, keys);
+  mpirun_refused("is not finite", "cd mpi && %s && %s 2 ediy train %s out=wild lr=1e9 trust=1e9", mpirun_settings, mpirun, keys);
 }
 
 /* Several copies of one process, by a launcher that MPI does not know of, or for a program without MPI: each would train alone. */
 static void copies_are_refused(void **state) {
   (void)state;
-  need_mpi();
+  mpirun_needed();
   static const char *const by[] = {"PMI_SIZE=3 PMI_RANK", "SLURM_STEP_NUM_TASKS=3 SLURM_PROCID"};
   for (int i = 0; i < 2; i++) {
     assert_refused("3 processes were started together", "cd mpi && %s=0 ediy train %s out=copy", by[i], keys);
@@ -135,20 +96,20 @@ static void copies_are_refused(void **state) {
 
 static void a_signal_ends_all_with_a_checkpoint(void **state) {
   (void)state;
-  need_mpi();
-  assert_runs(ENDLESS "kill -USR1 $(pgrep -P $!) && wait $! && grep -q 'stopped after step' long.out", settings, mpirun, 2, keys);
+  mpirun_needed();
+  assert_runs(ENDLESS "kill -USR1 $(pgrep -P $!) && wait $! && grep -q 'stopped after step' long.out", mpirun_settings, mpirun, 2, keys);
   /* and goes on, on another number of ranks */
   assert_runs(
       "cd mpi && %s && %s %d ediy train %s out=long epochs=100000 stop=$(($(sed -n 's/.*after step \\([0-9]*\\) .*/\\1/p' long.out) + 1))",
-      settings, mpirun, 3, keys);
+      mpirun_settings, mpirun, 3, keys);
 }
 
 static void a_rank_that_dies_ends_the_others(void **state) {
   (void)state;
-  need_mpi();
+  mpirun_needed();
   const struct outcome *o =
       program_run(ENDLESS "mpi=$(pgrep -P $!) && set -- $(pgrep -P $mpi) && kill -9 $2 && ! wait $! && ! grep -qs ediy /proc/$1/cmdline",
-                  settings, mpirun, 2, keys);
+                  mpirun_settings, mpirun, 2, keys);
   assert_int_equal(o->status, 0);
 }
 
@@ -157,5 +118,5 @@ int main(void) {
       cmocka_unit_test(mpi_has_the_bits_of_forked_ranks),    cmocka_unit_test(one_rank_is_one_process),
       cmocka_unit_test(what_is_wrong_is_said_once),          cmocka_unit_test(copies_are_refused),
       cmocka_unit_test(a_signal_ends_all_with_a_checkpoint), cmocka_unit_test(a_rank_that_dies_ends_the_others)};
-  return cmocka_run_group_tests_name("mpi", tests, setup, teardown);
+  return cmocka_run_group_tests_name("mpi", tests, setup, mpirun_leave);
 }

@@ -72,6 +72,11 @@ static void broadcast(int from, void *data, size_t bytes) {
   }
 }
 
+static void abandon(const char *line) {
+  print_error("rank %d of %d: %s\n", self.rank, self.count, line);
+  _exit(2);
+}
+
 void *forked_shared(size_t bytes) {
   void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   assert_true(p != MAP_FAILED);
@@ -101,7 +106,8 @@ void forked_run(int count, void (*work)(const struct ranks *r, void *context), v
                           .sharers = count,
                           .gather = gather,
                           .exchange = exchange,
-                          .broadcast = broadcast};
+                          .broadcast = broadcast,
+                          .abandon = abandon};
     work(&self, context);
     fflush(NULL);
     _exit(0);

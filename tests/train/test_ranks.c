@@ -4,7 +4,6 @@
  * Everything that trains is forked: this process runs no parallel loop. */
 #include "train/trainer.h"
 
-#include <float.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -12,12 +11,13 @@
 #include "image/image.h"
 #include "train/backends.h"
 #include "train/folder.h"
+#include "train/near.h"
 
 #include "support/forked.h"
 
 #include "cuda/moved.h"
 
-enum { IMAGES = 26, BATCH = 12, STEPS = 4, DRAWS = 4, MOST = 4 }; /* two epochs of two steps */
+enum { IMAGES = 26, BATCH = 12, STEPS = 4, MOST = 4 }; /* two epochs of two steps */
 
 static char folder[FOLDER_PATH];
 
@@ -155,17 +155,9 @@ static int teardown(void **state) {
 static const char matched[] = "teacher=byol/backbone.safetensors";
 static const char drawn[] = "accumulate=2 sampler=random rdem.negative=instance";
 
-static void open_checkpoint(struct checkpoint *c, const char *out, int64_t step) {
-  char where[FOLDER_PATH + 64], path[CHECKPOINT_PATH];
-  struct error err;
-  snprintf(where, sizeof where, "%s/%s", folder, out);
-  checkpoint_path(where, step, path);
-  if (!checkpoint_open(c, path, &err)) fail_msg("%s", err.text); /* whole: the hash is looked at */
-}
-
 static void assert_same_weights(const char *a, const char *b, int64_t step) {
   struct checkpoint x, y;
-  open_checkpoint(&x, a, step), open_checkpoint(&y, b, step);
+  near_open(&x, folder, a, step), near_open(&y, folder, b, step);
   for (int i = 0; i < x.file.count; i++) {
     const struct tensor *t = &x.file.tensor[i], *u = safetensors_find(&y.file, t->name);
     assert_non_null(u);
@@ -174,64 +166,17 @@ static void assert_same_weights(const char *a, const char *b, int64_t step) {
   checkpoint_close(&x), checkpoint_close(&y);
 }
 
-static double distance(const struct tensor *a, const struct tensor *b) {
-  double most = 0;
-  for (ptrdiff_t i = 0; i < tensor_count(a); i++) {
-    double e = fabs(tensor_at(a, i) - tensor_at(b, i));
-    if (isnan(e)) return e;
-    most = fmax(most, e);
-  }
-  return most;
-}
-
-struct gauge {
-  struct checkpoint expected, moved[DRAWS];
-};
-
-/* How far the moved runs are in this tensor, and a spacing of floats at its largest element. */
-static double allowed_of(const struct gauge *g, const char *name) {
-  const struct tensor *e = safetensors_find(&g->expected.file, name);
-  double most = 0, largest = 0;
-  for (int d = 0; d < DRAWS; d++) most = fmax(most, distance(safetensors_find(&g->moved[d].file, name), e));
-  for (ptrdiff_t i = 0; i < tensor_count(e); i++) largest = fmax(largest, fabs(tensor_at(e, i)));
-  return most + FLT_EPSILON * largest;
-}
-
-/* The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is there is rounding, and is judged beside the
- * weights of the same layer. */
-static void check(const char *out, const struct gauge *g) {
-  struct checkpoint c;
-  open_checkpoint(&c, out, STEPS);
-  assert_int_equal(c.file.count, g->expected.file.count);
-  for (int i = 0; i < c.file.count; i++) {
-    const struct tensor *t = &g->expected.file.tensor[i];
-    const char *end = strstr(t->name, ".0.bias");
-    double allowed = allowed_of(g, t->name), off = distance(safetensors_find(&c.file, t->name), t);
-    if (end) {
-      char weight[TENSOR_MAX_NAME];
-      snprintf(weight, sizeof weight, "%.*s.0.weight", (int)(end - t->name), t->name);
-      allowed = fmax(allowed, allowed_of(g, weight));
-    }
-    if (!(off <= allowed)) fail_msg("%s: %s is off by %.3g, allowed %.3g", out, t->name, off, allowed);
-  }
-  checkpoint_close(&c);
-}
-
-static void measure(struct gauge *g, const char *expected, const char *extra) {
-  open_checkpoint(&g->expected, expected, STEPS);
-  for (int d = 0; d < DRAWS; d++) {
+static void measure(struct near *g, const char *expected, const char *extra) {
+  g->step = STEPS;
+  near_open(&g->expected, folder, expected, STEPS);
+  for (int d = 0; d < NEAR_DRAWS; d++) {
     char out[64];
     snprintf(out, sizeof out, "%s-moved%d", expected, d);
     moved_draw = d;
     run(1, out, extra);
     moved_draw = -1;
-    open_checkpoint(&g->moved[d], out, STEPS);
+    near_open(&g->moved[d], folder, out, STEPS);
   }
-}
-
-static void end(struct gauge *g) {
-  checkpoint_close(&g->expected);
-  for (int d = 0; d < DRAWS; d++) checkpoint_close(&g->moved[d]);
 }
 
 /* A number of each line of the log. */
@@ -278,15 +223,15 @@ static void check_log(const char *out, const char *one, bool same_matches) {
 static void runs_over_ranks_are_one_process_s(void **state) {
   (void)state;
   static const char *const outs[] = {"two", "three", "four"};
-  struct gauge g;
+  struct near g;
   run(1, "one", matched);
   measure(&g, "one", matched);
   for (int k = 0; k < 3; k++) {
     run(k + 2, outs[k], matched);
-    check(outs[k], &g);
+    near_check(folder, outs[k], &g);
     check_log(outs[k], "one", true);
   }
-  end(&g);
+  near_close(&g);
   run(3, "again", matched);
   assert_same_weights("again", "three", STEPS);
 }
@@ -294,19 +239,19 @@ static void runs_over_ranks_are_one_process_s(void **state) {
 /* Regions and negatives are those that one process draws; two micro-batches. */
 static void runs_with_drawn_regions_are_one_process_s(void **state) {
   (void)state;
-  struct gauge g;
+  struct near g;
   run(1, "drawn", drawn);
   measure(&g, "drawn", drawn);
   run(3, "drawn-three", drawn);
-  check("drawn-three", &g);
+  near_check(folder, "drawn-three", &g);
   check_log("drawn-three", "drawn", true);
-  end(&g);
+  near_close(&g);
 }
 
 /* Begun on two ranks, continued on one, ended on four; and on two again, which changes no bit. */
 static void a_run_resumes_on_another_number_of_ranks(void **state) {
   (void)state;
-  struct gauge g;
+  struct near g;
   char extra[128];
   run(1, "whole", matched);
   measure(&g, "whole", matched);
@@ -317,26 +262,26 @@ static void a_run_resumes_on_another_number_of_ranks(void **state) {
   snprintf(extra, sizeof extra, "%s stop=3", matched);
   run(1, "changing", extra);
   assert_true(run(4, "changing", matched)->result.finished);
-  check("changing", &g);
+  near_check(folder, "changing", &g);
   run(2, "same", matched);
   assert_same_weights("same", "two-whole", STEPS);
-  end(&g);
+  near_close(&g);
 }
 
 static void a_bad_file_is_counted_once(void **state) {
   (void)state;
-  struct gauge g;
+  struct near g;
   shell("cp data/03.png data/04.png data/05.png . && printf x >data/03.png");
   run(1, "bad", drawn);
   measure(&g, "bad", drawn);
   const struct told *t = run(3, "bad-three", drawn);
-  check("bad-three", &g);
+  near_check(folder, "bad-three", &g);
   double bad[STEPS];
   read_log("bad-three", "bad_files", bad);
   assert_true(bad[STEPS - 1] == 1);
   assert_int_equal(t->lines, 4); /* ranks, data, network, the file */
   if (!strstr(t->last_line, "03.png")) fail_msg("%s", t->last_line);
-  end(&g);
+  near_close(&g);
 
   /* of two bad files, which two ranks may meet, one is allowed: every rank ends, and the step before is kept */
   shell("printf x >data/04.png && printf x >data/05.png");

@@ -11,6 +11,13 @@ CUDNN_OTHER_VALUES(SAME)
 CUDNN_ATTRIBUTE_VALUES(SAME_ATTRIBUTE)
 #endif
 
+#if __has_include(<nccl.h>)
+#include "cuda/libraries/nccl_values.h"
+#include <nccl.h>
+NCCL_VALUES(SAME)
+static_assert(NCCL_UNIQUE_ID_BYTES == 128 && NCCL_MAJOR == 2, "the stand-in of NCCL is of another version");
+#endif
+
 #if __has_include(<cublasLt.h>)
 #include "cuda/libraries/cublas_values.h"
 #include <cublasLt.h>
