@@ -89,10 +89,11 @@ static void copies_are_refused(void **state) {
   assert_runs("cd mpi && SLURM_NTASKS=3 SLURM_PROCID=0 ediy train %s out=script stop=1", keys); /* what a batch script starts itself */
 }
 
-/* A run that would take hours, of which something becomes; its step and what it says last are left in the folder. */
+/* A run that would take hours, of which something becomes: in the third step, or when it has ended, the shell goes on. Its last words are in a
+ * file. */
 #define ENDLESS                                                                                                                            \
   "cd mpi && rm -rf long && %s && { %s %d ediy train %s out=long epochs=100000 >long.out 2>long.err & } && "                               \
-  "until [ -e long/checkpoint-00000003.safetensors ]; do sleep 0.1; done; "
+  "until grep -qs '\"step\": 3,' long/log.jsonl || ! kill -0 $!; do sleep 0.1; done; "
 
 static void a_signal_ends_all_with_a_checkpoint(void **state) {
   (void)state;
