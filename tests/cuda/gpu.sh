@@ -7,6 +7,7 @@
 # SHIM     ediy linked with the shim ($BIN/shim/ediy)
 # RUNNER   run.sh of the tests ($BIN/run.sh)
 # BENCH    bench.sh ($BIN/bench.sh); PEER, PYTHON, ROUNDS, KEYS as it says
+# CLASSES  of precision, for the parts oracle, steps, bits and train (fp32 tf32 bf16)
 # SMALL=1  sizes with which the script itself can be tried
 #
 # Without a GPU a part is skipped with the reason; the tests skip one by one. Exit status 1 when anything failed.
@@ -18,7 +19,8 @@ RUNNER=${RUNNER:-$BIN/run.sh}
 BENCH=${BENCH:-$BIN/bench.sh}
 case ${PEER:-} in '' | /*) ;; *) PEER=$PWD/$PEER ;; esac
 SMALL=${SMALL:-}
-export BIN SHIM RUNNER BENCH SMALL PEER
+CLASSES=${CLASSES:-fp32 tf32 bf16}
+export BIN SHIM RUNNER BENCH SMALL PEER CLASSES
 
 # cuDNN and cuBLASLt of Python's packages, where they are and nothing else is named: what PyTorch runs on there.
 packages=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
@@ -38,7 +40,13 @@ needs_gpu() {
 
 part_tests() { BUILD=$BIN sh "$RUNNER" "$BIN"/tests/cuda/test_*; }
 
-# Every operation, judged as fp32, with what is written beside results and whether a second call gives the same bits.
+# The oracle's name of a class of the backend.
+backend_of() {
+  case $1 in fp32) echo cuda ;; *) echo "cuda:$1" ;; esac
+}
+
+# Every operation, judged in its class, with what is written beside results and whether a second call gives the same bits. What is judged as fp32
+# and was computed in less must be found.
 part_oracle() {
   needs_gpu
   mkdir cases
@@ -53,26 +61,35 @@ part_oracle() {
     "$BIN/oracle" case make op=conv n=4 h=28 w=28 c=128 k=128 r=3 stride=2 pad=1 out=cases/stage.safetensors >/dev/null || return 1
     "$BIN/oracle" case make op=linear m=128 i=2048 o=1024 out=cases/head.safetensors >/dev/null || return 1
   fi
-  "$BIN/oracle" case cases backend=cuda
+  for class in $CLASSES; do
+    echo "$class"
+    "$BIN/oracle" case cases backend="$(backend_of "$class")" || return 1
+    [ "$class" = fp32 ] || ! "$BIN/oracle" case cases backend="$(backend_of "$class")" precision=fp32 >/dev/null || return 1
+    rm -f cases/*-offset.safetensors # of numbers that differ by less than their roundoff the other classes leave nothing
+  done
 }
 
-# Whole steps, tensor by tensor: within the drift of right implementations, and the same bits when repeated; and each operation from the
-# step's own tensors, as it ran within the step and alone.
+# Whole steps, tensor by tensor, in each class: the same bits when repeated; each operation right from the step's own tensors, as it ran within the step;
+# and in fp32 alone, too, and within the drift of right implementations, which is known of fp32.
 part_steps() {
   needs_gpu
   set -- "backbone=resnet18 size=64 batch=8" "backbone=resnet50 size=64 batch=8 rdem.negative=instance region.predictor=mlp"
   [ -z "$SMALL" ] || set -- "backbone=small stem=cifar size=16 batch=4 projector.hidden=8 projector.out=4"
   for keys in "$@"; do
-    echo "$keys"
-    # shellcheck disable=SC2086
-    "$BIN/oracle" dump out=truth backend=ref64 drift=4 projector.hidden=512 projector.out=64 $keys || return 1
-    for again in 1 2; do
-      # shellcheck disable=SC2086
-      "$BIN/oracle" dump out=gpu$again backend=cuda projector.hidden=512 projector.out=64 $keys || return 1
+    for class in $CLASSES; do
+      echo "$class, $keys"
+      for again in 1 2; do
+        # shellcheck disable=SC2086
+        "$BIN/oracle" dump out=gpu$again backend="$(backend_of "$class")" projector.hidden=512 projector.out=64 $keys || return 1
+      done
+      "$BIN/oracle" check gpu1 gpu2 && "$BIN/oracle" replay gpu1 || return 1
+      if [ "$class" = fp32 ]; then
+        # shellcheck disable=SC2086
+        "$BIN/oracle" dump out=truth backend=ref64 drift=4 projector.hidden=512 projector.out=64 $keys || return 1
+        "$BIN/oracle" check truth gpu1 && "$BIN/oracle" replay gpu1 backend=cuda || return 1
+      fi
+      rm -rf truth gpu1 gpu2
     done
-    "$BIN/oracle" check truth gpu1 && "$BIN/oracle" check gpu1 gpu2 || return 1
-    "$BIN/oracle" replay gpu1 && "$BIN/oracle" replay gpu1 backend=cuda || return 1
-    rm -rf truth gpu1 gpu2
   done
 }
 
@@ -97,6 +114,7 @@ part_bits() {
     cmp gpu/run$accumulate/checkpoint-00000003.safetensors shim/run$accumulate/checkpoint-00000003.safetensors || return 1
     echo "accumulate=$accumulate: the checkpoints after 3 steps are the same bytes"
   done
+  repeats || return 1
   flows || return 1
 }
 
@@ -118,9 +136,24 @@ flows() {
   done
 }
 
-# Two columns of losses beside each other. Rounding alone is between the first two; how far later ones drift apart is reported.
+# How tensor cores add is their own: in a class a run is compared with itself.
+repeats() {
+  # shellcheck disable=SC2086
+  for class in $CLASSES; do
+    for again in 1 2; do
+      mkdir "$class$again"
+      (cd "$class$again" && "$BIN/ediy" train $FEW backend=cuda precision="$class" teacher=../teach/run/backbone.safetensors out=run) || return 1
+    done
+    cmp "$class"1/run/checkpoint-00000003.safetensors "$class"2/run/checkpoint-00000003.safetensors || return 1
+    echo "$class: the checkpoints of two runs are the same bytes"
+  done
+}
+
+# Two columns of losses beside each other. Rounding alone is between the first two; how far later ones drift apart is reported. In half precision
+# the first may be eight roundoffs apart: sixty layers one after the other, each off by one, independently.
 beside() {
-  awk '
+  case $1 in tf32) most=3.9e-3 ;; bf16) most=3.1e-2 ;; *) most=1e-4 ;; esac
+  awk -v most=$most '
     { match($0, /"step": [0-9]+/); step = substr($0, RSTART + 8, RLENGTH - 8) + 0
       match($0, /"loss": [^,]+/); loss = substr($0, RSTART + 8, RLENGTH - 8) + 0 }
     NR == FNR { cpu[step] = loss; next }
@@ -133,29 +166,35 @@ beside() {
       }
       d = (gpu[1] - cpu[1]) / cpu[1]
       if (n) printf "mean of the last %d: cpu %.6f, gpu %.6f, %+.2e\n", n, a / n, b / n, (b - a) / a
-      if (last < 1 || !(d < 1e-4 && d > -1e-4)) { print "step 1 is off by more than rounding"; exit 1 }
-    }' cpu/log.jsonl gpu/log.jsonl
+      if (last < 1 || !(d < most && d > -most)) { print "step 1 is off by more than rounding"; exit 1 }
+    }' cpu/log.jsonl "$1"/log.jsonl
 }
 
-# 200 steps of E-DIY on scenes, on the CPU and on the GPU; then the GPU's run goes on on the CPU.
+# 200 steps of E-DIY on scenes, on the CPU and on the GPU in each class; then a run that was begun on the GPU goes on in other classes and on the CPU.
 part_train() {
   needs_gpu
   epochs=25 images=256
-  [ -z "$SMALL" ] || epochs=1 images=64
   keys="preset=sanity data=s/train batch=32 log.every=1 warmup=0"
+  [ -z "$SMALL" ] || epochs=2 images=8 keys="$keys batch=4 size=16 projector.hidden=16 projector.out=8"
   "$BIN/ediy" scenes out=s images=$images val=8 classes=8 size=48 >/dev/null || return 1
   # shellcheck disable=SC2086
   "$BIN/ediy" train $keys lambda1=0 lambda2=0 epochs=1 out=teacher 2>/dev/null || return 1
   # shellcheck disable=SC2086
-  for where in cpu gpu; do
-    backend=reference
-    [ $where = cpu ] || backend=cuda
-    "$BIN/ediy" train $keys epochs=$epochs teacher=teacher/backbone.safetensors out=$where backend=$backend 2>/dev/null || return 1
-  done
-  beside || return 1
+  "$BIN/ediy" train $keys epochs=$epochs teacher=teacher/backbone.safetensors out=cpu 2>/dev/null || return 1
   # shellcheck disable=SC2086
-  "$BIN/ediy" train $keys epochs=2 teacher=teacher/backbone.safetensors out=half backend=cuda stop=2 2>/dev/null &&
-    "$BIN/ediy" train $keys epochs=2 teacher=teacher/backbone.safetensors out=half backend=reference 2>/dev/null
+  for class in $CLASSES; do
+    echo "$class"
+    "$BIN/ediy" train $keys epochs=$epochs teacher=teacher/backbone.safetensors out="$class" backend=cuda precision="$class" 2>/dev/null || return 1
+    beside "$class" || return 1
+  done
+  stop=0
+  # shellcheck disable=SC2086
+  for class in $CLASSES; do
+    stop=$((stop + 1))
+    "$BIN/ediy" train $keys epochs=2 teacher=teacher/backbone.safetensors out=half backend=cuda precision="$class" stop=$stop 2>/dev/null || return 1
+  done
+  # shellcheck disable=SC2086
+  "$BIN/ediy" train $keys epochs=2 teacher=teacher/backbone.safetensors out=half backend=reference 2>/dev/null
 }
 
 # Each tool over the small shapes of the tests; whole training runs take too long under it.
@@ -238,6 +277,7 @@ for part in "$@"; do
   case $part in
   tests | bits | oracle | libraries) limit=120 ;;
   bench) limit=590 ;;
+  steps) limit=360 ;;
   *) limit=240 ;;
   esac
   timeout "$limit" sh "$0" --part "$part" >"$out/$part.txt" 2>&1

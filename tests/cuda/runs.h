@@ -15,7 +15,8 @@ static char runs_folder[FOLDER_PATH];
 /* In the place of the library's (the linker takes this one): what stands for the reference is chosen by the tests. */
 static const struct backend *runs_reference;
 const struct backend *backend_open(const struct backend_options *options, struct error *err) {
-  return options->backend == BACKEND_CUDA ? backend_cuda(0, NULL, err) : runs_reference;
+  const struct backend_cuda_options o = {.precision = (enum cuda_precision)options->precision};
+  return options->backend == BACKEND_CUDA ? backend_cuda(0, &o, err) : runs_reference;
 }
 
 /* The ranks that train together; null: this process alone. */

@@ -4,6 +4,7 @@
 #include <float.h>
 
 #include "cuda/moved.h"
+#include "cuda/moved_class.h"
 #include "cuda/runs.h"
 
 enum { STEPS = 3, DRAWS = 4 };
@@ -138,8 +139,70 @@ static void a_run_with_drawn_regions_agrees(void **state) {
   check_all(outs, 1, drawn, 1);
 }
 
+/* The losses of all steps of a run, from its log. */
+static void read_losses(const char *out, double loss[STEPS]) {
+  char path[FOLDER_PATH + 64], line[2048];
+  int n = 0;
+  snprintf(path, sizeof path, "%s/%s/log.jsonl", runs_folder, out);
+  FILE *f = fopen(path, "r");
+  while (f && n < STEPS && fgets(line, sizeof line, f)) {
+    const char *at = strstr(line, "\"loss\": ");
+    if (!at || sscanf(at, "\"loss\": %lf", &loss[n++]) != 1) fail_msg("%s: line %s", path, line);
+  }
+  if (f) fclose(f);
+  assert_int_equal(n, STEPS);
+}
+
+/* In a class the losses are no further from the reference's than with its roundings at random, step by step, and further than rounding in float
+ * would have them. Small steps, lest they be chaos's. */
+static void the_losses_of_a_class_stay_near(void **state) {
+  (void)state;
+  device_backend();
+  static const char *const names[] = {[CUDA_TF32] = "tf32", [CUDA_BF16] = "bf16"}, drawn[] = "sampler=random lr=0.1";
+  double expected[STEPS], loss[STEPS];
+  folder_remove(runs_folder);
+  runs_setup(NULL);
+  run("reference", drawn);
+  read_losses("reference", expected);
+  for (int precision = CUDA_TF32; precision <= CUDA_BF16; precision++) {
+    char out[32], extra[128];
+    double allowed[STEPS] = {0};
+    for (uint32_t d = 0; d < DRAWS; d++) {
+      snprintf(out, sizeof out, "%s%u", names[precision], d);
+      runs_on(backend_moved_in((enum cuda_precision)precision, d), out, drawn);
+      read_losses(out, loss);
+      for (int i = 0; i < STEPS; i++) allowed[i] = fmax(allowed[i], fabs(loss[i] - expected[i]));
+    }
+    snprintf(extra, sizeof extra, "%s backend=cuda precision=%s", drawn, names[precision]);
+    run(names[precision], extra);
+    read_losses(names[precision], loss);
+    for (int i = 0; i < STEPS; i++) {
+      double off = fabs(loss[i] - expected[i]);
+      if (!(off > 0x1p-16 * expected[i] && off <= allowed[i]))
+        fail_msg("%s, step %d: the loss is off by %.3g, allowed %.3g", names[precision], i + 1, off, allowed[i]);
+    }
+  }
+}
+
+/* One run, a step in each class and the last on the reference. */
+static void a_run_goes_on_in_another_class(void **state) {
+  (void)state;
+  device_backend();
+  run("classes", "sampler=random backend=cuda precision=bf16 stop=1");
+  run("classes", "sampler=random backend=cuda precision=tf32 stop=2");
+  run("classes", "sampler=random");
+  double loss[STEPS];
+  struct checkpoint c;
+  read_losses("classes", loss);
+  for (int i = 0; i < STEPS; i++) assert_true(isfinite(loss[i]) && loss[i] > 0);
+  runs_checkpoint(&c, "classes", STEPS);
+  for (int i = 0; i < c.file.count; i++) assert_int_equal(c.file.tensor[i].dtype, DTYPE_F32);
+  checkpoint_close(&c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(runs_agree_and_go_on_on_the_other_backend),
-                                     cmocka_unit_test(a_run_with_drawn_regions_agrees)};
+                                     cmocka_unit_test(a_run_with_drawn_regions_agrees), cmocka_unit_test(the_losses_of_a_class_stay_near),
+                                     cmocka_unit_test(a_run_goes_on_in_another_class)};
   return cmocka_run_group_tests_name("cuda train", tests, runs_setup, runs_teardown);
 }

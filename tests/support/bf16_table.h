@@ -1,7 +1,7 @@
 /* The reference with activations in bf16: a backend on the host that a right one on a device is compared with, and that oracles are shown.
  *
  * Activations and their gradients are uint16_t behind the table's pointers. Every operation widens what it reads, is the reference's own in
- * float, and rounds what it leaves once; products read weights rounded to bf16. real is float. */
+ * float, and rounds what it leaves once; products read weights rounded to bf16. For one rank: the parts of batch norm over ranks are still the inner ones. real is float. */
 #ifndef EDIY_TESTS_SUPPORT_BF16_TABLE_H
 #define EDIY_TESTS_SUPPORT_BF16_TABLE_H
 
@@ -12,6 +12,9 @@
 
 /* The operations that a copy of this goes through: the reference's, or others in float that a test puts here. */
 static struct backend bf16_inner;
+
+/* How numbers are rounded: to nearest, unless a test says otherwise. */
+static uint16_t (*bf16_rounding)(float x) = bf16_round;
 
 /* n activations as floats in new memory; null for null. */
 static inline real *bf16_read(const real *x, ptrdiff_t n) {
@@ -25,7 +28,7 @@ static inline real *bf16_read(const real *x, ptrdiff_t n) {
 /* Rounds to where y is, and frees. Null for null. */
 static inline void bf16_write(real *y, real *wide, ptrdiff_t n) {
   uint16_t *half = (void *)y;
-  for (ptrdiff_t i = 0; y && i < n; i++) half[i] = bf16_round(wide[i]);
+  for (ptrdiff_t i = 0; y && i < n; i++) half[i] = bf16_rounding(wide[i]);
   free(wide);
 }
 
@@ -33,7 +36,7 @@ static inline void bf16_write(real *y, real *wide, ptrdiff_t n) {
 static inline real *bf16_weights(const real *w, ptrdiff_t n) {
   real *rounded = malloc((size_t)n * sizeof *rounded + 1);
   if (!rounded) abort();
-  for (ptrdiff_t i = 0; i < n; i++) rounded[i] = bf16_widen(bf16_round(w[i]));
+  for (ptrdiff_t i = 0; i < n; i++) rounded[i] = bf16_widen(bf16_rounding(w[i]));
   return rounded;
 }
 
@@ -173,7 +176,7 @@ static void bf16_loss_riem(const struct loss *g, const real *p, const real *g_ta
 
 static void bf16_store_activations(ptrdiff_t n, const real *x, real *y) {
   uint16_t *half = (void *)y;
-  for (ptrdiff_t i = 0; i < n; i++) half[i] = bf16_round(x[i]);
+  for (ptrdiff_t i = 0; i < n; i++) half[i] = bf16_rounding(x[i]);
 }
 
 /* The table over these operations in float, whose memory is the host's. One at a time. */
@@ -189,7 +192,6 @@ static inline struct backend backend_bf16_over(const struct backend *inner) {
   b.norm_forward_train = bf16_norm_forward_train;
   b.norm_forward_eval = bf16_norm_forward_eval;
   b.norm_backward_train = bf16_norm_backward_train;
-  b.norm_rank_moments = NULL, b.norm_rank_forward = NULL, b.norm_rank_gradient = NULL, b.norm_rank_backward = NULL; /* of one rank */
   b.maxpool_forward = bf16_maxpool_forward;
   b.maxpool_backward = bf16_maxpool_backward;
   b.avgpool_forward = bf16_avgpool_forward;
