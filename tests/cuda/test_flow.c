@@ -11,7 +11,7 @@ static void a_graph_has_the_bits_of_its_operations(void **state) {
   device_backend();
   static const char *const kinds[] = {"lambda1=0 lambda2=0", "sampler=random rdem.negative=instance accumulate=2 region.predictor=mlp"};
   for (int i = 0; i < 2; i++) {
-    char extra[256], graph[8], plain[8];
+    char extra[256], graph[32], plain[32];
     snprintf(graph, sizeof graph, "graph%d", i), snprintf(plain, sizeof plain, "plain%d", i);
     snprintf(extra, sizeof extra, CHANGING "%s", kinds[i]);
     runs_on(NULL, graph, extra);
@@ -27,7 +27,7 @@ static void views_computed_on_either_side_have_the_same_bits(void **state) {
   (void)state;
   device_backend();
   for (int size = 8; size <= 12; size += 4) {
-    char keys[128], out[2][8];
+    char keys[128], out[2][32];
     for (int cpu = 0; cpu < 2; cpu++) {
       snprintf(out[cpu], sizeof out[cpu], "a%d%d", size, cpu);
       snprintf(keys, sizeof keys, CHANGING "sampler=random accumulate=2 size=%d stop=3 augment.on=%s", size, cpu ? "cpu" : "backend");

@@ -122,7 +122,7 @@ static struct shim_counts one_step(const char *extra) {
   char keys[256];
   for (int k = 1; k < 3; k++) {
     snprintf(keys, sizeof keys, KEYS "log.every=100 checkpoint.every=100 stop=%d %s", k + 1, extra);
-    char out[16];
+    char out[32];
     snprintf(out, sizeof out, "run%d", runs++);
     runs_on(NULL, out, keys);
     at[k] = shim_counts;
@@ -153,7 +153,7 @@ static void bits_hold_whenever_copies_run(void **state) {
   (void)state;
   static const char *const kinds[] = {"stop=4", "stop=2 batch=8 accumulate=4 data.ahead=1"};
   for (int i = 0; i < 2; i++) {
-    char keys[256], out[SHIM_ORDERS][8];
+    char keys[256], out[SHIM_ORDERS][32];
     for (int order = SHIM_AT_ONCE; order < SHIM_ORDERS; order++) {
       snprintf(keys, sizeof keys, KEYS "epochs=3 %s", kinds[i]);
       snprintf(out[order], sizeof out[order], "o%d%d", i, order);
