@@ -6,6 +6,7 @@
 #define HAS_CUDNN
 #endif
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,9 @@ bool cudnn_open(struct error *err) {
 
 typedef cudnnBackendDescriptor_t descriptor;
 
+/* A plan may refer to what it was made from, as cuDNN does not say otherwise: that stays as long as the plan, which is to the end of the process. */
+enum { MOST_PARTS = 16 };
+
 struct cudnn_plan {
   struct cudnn_plan *next;
   struct conv g;
@@ -87,6 +91,8 @@ struct cudnn_plan {
   enum cuda_precision precision;
   bool accumulate;
   descriptor plan; /* null: there is none */
+  descriptor part[MOST_PARTS];
+  int parts;
   size_t workspace;
 };
 
@@ -96,6 +102,7 @@ static const char *const operation_name[CONV_DIRECTIONS] = {"conv_forward", "con
  * does not offer something. */
 struct maker {
   const struct cudnn_plan *p;
+  struct cudnn_plan *keeper; /* of what is created; null: the caller is */
   bool ok, is_seeking;
 };
 
@@ -109,9 +116,15 @@ static void keep(struct maker *m, cudnnStatus_t status) {
   m->ok = false;
 }
 
+static void keep_part(struct cudnn_plan *p, descriptor d) {
+  assert(p->parts < MOST_PARTS);
+  p->part[p->parts++] = d;
+}
+
 static descriptor create(struct maker *m, cudnnBackendDescriptorType_t type) {
   descriptor d = nullptr;
   if (m->ok) keep(m, dnn.cudnnBackendCreateDescriptor(type, &d));
+  if (d && m->keeper) keep_part(m->keeper, d);
   return d;
 }
 
@@ -276,15 +289,18 @@ static descriptor first_plan(struct maker *m, descriptor operations, cudnnBacken
   set_descriptor(&listing, list, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, operations);
   set(&listing, list, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
   finalise(&listing, list);
+  listing.keeper = nullptr;
   for (int i = 0; i < MOST_CONFIGURATIONS; i++) configuration[i] = create(&listing, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
   int64_t count = 0;
   if (listing.ok)
     keep(&listing, dnn.cudnnBackendGetAttribute(list, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_CONFIGURATIONS,
                                                 &count, configuration));
   for (int64_t i = 0; listing.ok && !plan && i < count && i < MOST_CONFIGURATIONS; i++)
-    if (engine_is_acceptable(configuration[i], m->p->precision)) plan = plan_from(configuration[i], workspace);
-  /* What a plan was made from stays: cuDNN does not say that it may go. */
-  for (int i = 0; !plan && i < MOST_CONFIGURATIONS; i++)
+    if (engine_is_acceptable(configuration[i], m->p->precision) && (plan = plan_from(configuration[i], workspace))) {
+      keep_part(m->keeper, configuration[i]);
+      configuration[i] = nullptr;
+    }
+  for (int i = 0; i < MOST_CONFIGURATIONS; i++)
     if (configuration[i]) dnn.cudnnBackendDestroyDescriptor(configuration[i]);
   return plan;
 }
@@ -307,7 +323,7 @@ const struct cudnn_plan *cudnn_plan_of(const struct conv *g, enum conv_direction
   }
   p->g = *g, p->direction = direction, p->precision = precision, p->accumulate = accumulate;
   p->next = plans, plans = p;
-  struct maker m = {p, true, true};
+  struct maker m = {p, p, true, true};
   descriptor operations = graph(&m);
   if (m.ok) p->plan = first_plan(&m, operations, CUDNN_HEUR_MODE_A, &p->workspace);
   if (m.ok && !p->plan) p->plan = first_plan(&m, operations, CUDNN_HEUR_MODE_FALLBACK, &p->workspace);
@@ -317,7 +333,7 @@ const struct cudnn_plan *cudnn_plan_of(const struct conv *g, enum conv_direction
 size_t cudnn_workspace(const struct cudnn_plan *plan) { return plan->workspace; }
 
 void cudnn_run(const struct cudnn_plan *plan, const void *x, const void *w, const void *y, void *workspace) {
-  struct maker m = {plan, true, false};
+  struct maker m = {plan, nullptr, true, false};
   const int64_t id[] = {X_ID, W_ID, Y_ID};
   const void *const data[] = {x, w, y};
   descriptor pack = create(&m, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
