@@ -1,12 +1,13 @@
 /* The number formats of activations on the device: float, and bf16 (8 bits of exponent, 8 of significand, as float's upper half). A kernel
- * that is a template over the type T of its activations reads them with widen and writes them with narrow<T>; what it computes in is float or
- * double either way. */
+ * that is a template over the type T of its activations reads them with widen and writes them with narrow<T>; what it computes in is float
+ * or double either way. */
 #ifndef EDIY_CUDA_NUMBER_H
 #define EDIY_CUDA_NUMBER_H
 
 #include <stdint.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "cuda/launch.h"
 
 struct bf16 {
@@ -16,23 +17,21 @@ struct bf16 {
 __host__ __device__ static inline float widen(float x) { return x; }
 
 __host__ __device__ static inline float widen(struct bf16 x) {
-  uint32_t bits = (uint32_t)x.bits << 16;
-  float wide;
-  memcpy(&wide, &bits, sizeof wide);
-  return wide;
+#ifdef __CUDA_ARCH__
+  return __uint_as_float((uint32_t)x.bits << 16);
+#else
+  return bf16_widen(x.bits);
+#endif
 }
 
-/* To nearest, ties to even; what is beyond the largest bf16 by half a unit becomes infinite; a NaN stays one. */
+/* As bf16_round; a NaN becomes the one that the instruction gives. */
 __host__ __device__ static inline struct bf16 round_to_bf16(float x) {
 #ifdef __CUDA_ARCH__
   struct bf16 y;
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
   return y;
 #else
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return {(uint16_t)(bits >> 16 | 0x40)};
-  return {(uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16)};
+  return {bf16_round(x)};
 #endif
 }
 
