@@ -1,41 +1,8 @@
 /* `ediy` and `oracle` with backend=cuda from outside, on the shim's GPU: what they say and leave, and how they end when the GPU fails. */
 #define _GNU_SOURCE /* realpath */
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "cuda/shim_programs.h"
 
-#include "support/cmocka.h"
-#include "support/program.h"
-
-#define KEYS                                                                                                                               \
-  "data=s/train backbone=small stem=cifar size=16 batch=2 epochs=1 warmup=0 lambda1=0 lambda2=0 projector.hidden=8 projector.out=4 "       \
-  "log.every=1 checkpoint.every=1 workers=1"
-#define TRAIN "ediy train " KEYS
-
-static int enter(void **state) {
-  const char *build = getenv("BUILD");
-  char program[PATH_MAX], absolute[PATH_MAX];
-  snprintf(program, sizeof program, "%s/shim/oracle", build ? build : "build");
-  assert_non_null(realpath(program, absolute));
-  setenv("ORACLE", absolute, 1);
-  snprintf(program, sizeof program, "%s/shim/ediy", build ? build : "build");
-  setenv("EDIY", program, 1);
-  program_enter(state);
-  assert_runs("ediy scenes out=s images=8 val=4 classes=2 size=24");
-  return 0;
-}
-
-/* Exit status 2, nothing on standard output, and as the last line of standard error, after those of the shim and of the run, one with these
- * words. */
-static void ends_with(const char *words, const char *command) {
-  const struct outcome *o = program_run("%s", command);
-  size_t n = strlen(o->err);
-  const char *last = o->err + (n ? n - 1 : 0);
-  while (last > o->err && last[-1] != '\n') last--;
-  if (o->status != 2 || o->out[0] || strncmp(last, "ediy: ", 6) != 0 || !strstr(last, words))
-    fail_msg("%s\nexit status %d, printed \"%s\", ends with \"%s\"; expected 2, nothing, \"%s\"", command, o->status, o->out, last, words);
-}
+#define TRAIN "ediy train " SHIM_RUN
 
 static void a_bench_has_every_part(void **state) {
   (void)state;
@@ -53,8 +20,8 @@ static void a_bench_has_every_part(void **state) {
 
 static void a_precision_is_of_the_gpu(void **state) {
   (void)state;
-  ends_with("precision: backend=reference computes in fp32 alone", TRAIN " out=none precision=bf16");
-  ends_with("precision: backend=reference computes in fp32 alone", "ediy bench precision=tf32");
+  shim_programs_end_with("precision: backend=reference computes in fp32 alone", TRAIN " out=none precision=bf16");
+  shim_programs_end_with("precision: backend=reference computes in fp32 alone", "ediy bench precision=tf32");
   assert_runs("test ! -e none");
   const struct outcome *o = assert_runs(
       "ediy bench backend=cuda precision=bf16 backbone=small size=32 batch=2 steps=1 warmup=0 method=byol product=64 copy=1 json=b.json");
@@ -64,8 +31,8 @@ static void a_precision_is_of_the_gpu(void **state) {
 
 static void a_machine_without_a_gpu_is_refused(void **state) {
   (void)state;
-  ends_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 " TRAIN " out=none backend=cuda");
-  ends_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 ediy bench backend=cuda");
+  shim_programs_end_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 " TRAIN " out=none backend=cuda");
+  shim_programs_end_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 ediy bench backend=cuda");
   assert_runs("test ! -e none");
 }
 
@@ -73,8 +40,8 @@ static void a_machine_without_a_gpu_is_refused(void **state) {
  * micro-batch need, about 0.45 MB apart: to be found anew when the backend keeps more or less of its own. */
 static void too_little_gpu_memory_names_what_fits(void **state) {
   (void)state;
-  ends_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
-            "EDIY_SHIM_MEMORY=9860000 " TRAIN " out=small batch=8 backend=cuda stop=1");
+  shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
+                         "EDIY_SHIM_MEMORY=9860000 " TRAIN " out=small batch=8 backend=cuda stop=1");
   assert_runs("test ! -e small");
   assert_runs("EDIY_SHIM_MEMORY=9860000 " TRAIN " out=small batch=8 accumulate=4 backend=cuda stop=1");
 }
@@ -83,21 +50,22 @@ static void too_little_gpu_memory_names_what_fits(void **state) {
  * end. */
 static void a_failing_gpu_leaves_the_last_checkpoint(void **state) {
   (void)state;
-  ends_with("cuda: GPU 0: loss_byol: unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
-            "EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=lost backend=cuda cuda.graph=no");
+  shim_programs_end_with(
+      "cuda: GPU 0: loss_byol: unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
+      "EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=lost backend=cuda cuda.graph=no");
   assert_runs("test -e lost/checkpoint-00000002.safetensors && test ! -e lost/checkpoint-00000003.safetensors && rm -r lost");
   /* in a graph it fails when it runs: whichever call comes next hears of it */
-  ends_with(": unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
-            "EDIY_SHIM_ORDER=late EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=late backend=cuda");
-  ends_with(": unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
-            "EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=lost backend=cuda");
+  shim_programs_end_with(": unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
+                         "EDIY_SHIM_ORDER=late EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=late backend=cuda");
+  shim_programs_end_with(": unspecified launch failure; nothing after it was computed: go on from the last checkpoint (step 2)",
+                         "EDIY_SHIM_REFUSE=byol EDIY_SHIM_AFTER=5 " TRAIN " out=lost backend=cuda");
   assert_runs("test -e lost/checkpoint-00000002.safetensors && test ! -e lost/checkpoint-00000003.safetensors");
   assert_int_equal(program_lines(assert_runs("cat lost/log.jsonl")->out), 2);
   assert_runs("grep null lost/log.jsonl && exit 1; true");
   assert_runs(TRAIN " out=lost");
   assert_runs("test -e lost/backbone.safetensors");
 
-  ends_with(
+  shim_programs_end_with(
       "cuda: GPU 0: ema_update_all: unspecified launch failure; nothing after it was computed: go on from the last checkpoint (there is "
       "none in first yet)",
       "EDIY_SHIM_REFUSE=average " TRAIN " out=first backend=cuda");
@@ -108,13 +76,13 @@ static void a_failing_gpu_leaves_the_last_checkpoint(void **state) {
 static void what_is_not_finite_is_named(void **state) {
   (void)state;
   const char *words = "first in target bn1 running_var, view 1, forward";
-  ends_with(words, TRAIN " out=inf lr=1e9 trust=1e9");
-  ends_with(words, TRAIN " out=infgpu lr=1e9 trust=1e9 backend=cuda");
+  shim_programs_end_with(words, TRAIN " out=inf lr=1e9 trust=1e9");
+  shim_programs_end_with(words, TRAIN " out=infgpu lr=1e9 trust=1e9 backend=cuda");
   assert_runs("test -e infgpu/checkpoint-00000002.safetensors");
   words = "first in online layer1.0.bn1 running_var, view 1, forward";
 #define TWO " lr=1e9 trust=1e9 epochs=2 batch=4 accumulate=2"
-  ends_with(words, TRAIN " out=two" TWO);
-  ends_with(words, TRAIN " out=twogpu backend=cuda" TWO);
+  shim_programs_end_with(words, TRAIN " out=two" TWO);
+  shim_programs_end_with(words, TRAIN " out=twogpu backend=cuda" TWO);
 }
 
 /* The answers of the reference, whose features are the same up to rounding; and no file where the GPU is not there or fails. */
@@ -124,12 +92,13 @@ static void evaluation_is_the_reference_s(void **state) {
 #define KNN "ediy eval knn train=s/train test=s/val" FROZEN
   assert_runs("ls s/train && " KNN " >reference.txt && " KNN " backend=cuda >gpu.txt && diff reference.txt gpu.txt");
   assert_runs("ediy embed data=s/val backend=cuda out=features.safetensors" FROZEN);
-  ends_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 ediy embed data=s/val backend=cuda out=none.safetensors" FROZEN);
-  ends_with("avgpool_forward: unspecified launch failure",
-            "EDIY_SHIM_REFUSE=avgpool_forward_kernel EDIY_SHIM_AFTER=1 ediy embed data=s/val backend=cuda out=none.safetensors" FROZEN);
-  ends_with("GB of GPU memory, 0.00 GB are available; batch=32 (",
-            "EDIY_SHIM_MEMORY=8670016 ediy embed data=s/val backend=cuda out=none.safetensors batch=64 weights=random "
-            "backbone=small stem=cifar size=16");
+  shim_programs_end_with("no GPU is visible", "EDIY_SHIM_DEVICES=0 ediy embed data=s/val backend=cuda out=none.safetensors" FROZEN);
+  shim_programs_end_with(
+      "avgpool_forward: unspecified launch failure",
+      "EDIY_SHIM_REFUSE=avgpool_forward_kernel EDIY_SHIM_AFTER=1 ediy embed data=s/val backend=cuda out=none.safetensors" FROZEN);
+  shim_programs_end_with("GB of GPU memory, 0.00 GB are available; batch=32 (",
+                         "EDIY_SHIM_MEMORY=8670016 ediy embed data=s/val backend=cuda out=none.safetensors batch=64 weights=random "
+                         "backbone=small stem=cifar size=16");
   assert_runs("test ! -e none.safetensors");
 }
 
@@ -197,5 +166,5 @@ int main(void) {
                                      cmocka_unit_test(the_oracle_judges_every_operation),
                                      cmocka_unit_test(the_oracle_judges_a_whole_step),
                                      cmocka_unit_test(a_step_is_of_its_class)};
-  return cmocka_run_group_tests_name("cuda programs on the shim", tests, enter, program_leave);
+  return cmocka_run_group_tests_name("cuda programs on the shim", tests, shim_programs_enter, program_leave);
 }

@@ -3,19 +3,20 @@
  * Every twin but the matrix products computes the reference's bits (the other tests), so the two differ by rounding inside products, and by
  * what later layers make of it. How much that may be is measured, not guessed: a third table is the reference with every element of every
  * product moved at random by up to what a float sum is off but for rare cases, (2 sqrt(length) + 2) u sum |a| |b| (roundings as independent
- * errors: Higham and Mary 2019). The CUDA step must be no further from the reference than the furthest of DRAWS such steps, tensor by tensor, in
- * the largest element. Roundings are relative to partial sums, mostly far below sum |a| |b|, so there is room. Matched indices must be the
- * same ones. */
+ * errors: Higham and Mary 2019). The CUDA step must be no further from the reference than the furthest of DRAWS such steps, tensor by
+ * tensor, in the largest element. Roundings are relative to partial sums, mostly far below sum |a| |b|, so there is room. Matched indices
+ * must be the same ones. */
 #include <float.h>
 
 #include "model/init.h"
 #include "model/step.h"
 
 #include "cuda/moved.h"
+#include "support/small_model.h"
 
 enum { BATCH = 8, DRAWS = 4, MICRO_BATCHES = 2 };
 
-/* ---- a step, and what it leaves, on the host ------------------------------------------------------------------------------------------ */
+/* ---- a step, and what it leaves, on the host ----------------------------------------------------------------------------------------- */
 
 enum { ONLINE, TARGET, GRADIENT, MOMENTUM, STATES, OUTPUTS = 8 /* q z r g of both views */ };
 
@@ -102,7 +103,7 @@ static void result_free(struct result *r) {
   for (int i = 0; i < 4; i++) free(r->index[i]);
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- comparing ----------------------------------------------------------------------------------------------------------------------- */
 
 static const struct result *expected, *got, *gauge; /* DRAWS of the last */
 
@@ -133,8 +134,8 @@ static struct part parameter_of(const struct net *net, int i, int kind) {
   return (struct part){state_of, kind, net->parameter[i].offset, net->parameter[i].size};
 }
 
-/* The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is there is rounding, and is judged beside the
- * weights of the same layer. */
+/* The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is there is rounding, and is judged beside
+ * the weights of the same layer. */
 static void check_state(const struct net *net, int kind, const char *which) {
   for (int i = 0; i < net->parameters; i++) {
     const char *name = net->parameter[i].name, *end = strstr(name, ".0.bias");
@@ -180,32 +181,16 @@ static void compare(const struct model_config *config) {
   device_end();
 }
 
-static struct model_config small_config(void) {
-  struct model_config c = {.batch = BATCH,
-                           .height = 16,
-                           .width = 16,
-                           .regions = true,
-                           .teacher = true,
-                           .lambda_rdem = 1,
-                           .lambda_riem = 1,
-                           .lambda_byol = 1,
-                           .lars = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1.5e-6}};
-  if (!architecture_named("small", &c.arch)) abort();
-  c.arch.base_width = 4, c.arch.stem = STEM_CIFAR;
-  c.arch.hidden = 12, c.arch.out = 6;
-  return c;
-}
-
 static void a_step_is_the_reference_s(void **state) {
   (void)state;
-  struct model_config c = small_config();
+  struct model_config c = small_model(BATCH, 16);
   compare(&c);
 }
 
 /* The 7x7 stem with its pool, bottlenecks, a batch-normalised teacher, dot products, instance negatives, a region predictor; odd sides. */
 static void a_step_with_other_options_is_the_reference_s(void **state) {
   (void)state;
-  struct model_config c = small_config();
+  struct model_config c = small_model(BATCH, 16);
   c.batch = 6, c.height = 37, c.width = 45;
   c.arch.stem = STEM_IMAGENET, c.arch.block = BLOCK_BOTTLENECK;
   c.teacher_batch = true, c.similarity = SIMILARITY_DOT, c.negative = NEGATIVE_INSTANCE, c.region_predictor = true;
@@ -216,7 +201,7 @@ static void a_step_with_other_options_is_the_reference_s(void **state) {
 /* Twice the same step, the same bits: nothing depends on the order that threads and blocks happen to run in. */
 static void a_step_repeats(void **state) {
   (void)state;
-  struct model_config c = small_config();
+  struct model_config c = small_model(BATCH, 16);
   struct result first = {0}, second = {0};
   step(device_backend(), &c, &first);
   step(device_backend(), &c, &second);

@@ -6,26 +6,10 @@
 #include "model/step.h"
 
 #include "support/cmocka.h"
+#include "support/small_model.h"
 #include "support/support.h"
 
 enum { BATCH = 3, SIDE = 24 };
-
-static struct model_config small_config(void) {
-  struct model_config c = {.batch = BATCH,
-                           .height = SIDE,
-                           .width = SIDE,
-                           .regions = true,
-                           .teacher = true,
-                           .lambda_rdem = 1,
-                           .lambda_riem = 1,
-                           .lambda_byol = 1,
-                           .lars = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1.5e-6}};
-  if (!architecture_named("small", &c.arch)) abort();
-  c.arch.base_width = 4;
-  c.arch.stem = STEM_CIFAR;
-  c.arch.hidden = 12, c.arch.out = 6;
-  return c;
-}
 
 struct fixture {
   struct model m;
@@ -69,8 +53,9 @@ static struct losses accumulate(struct fixture *f, double share) {
 
 #if EDIY_REAL_BITS == 64
 /* (L(w + h d) - L(w - h d)) / 2h against gradient . d, along a random direction of each parameter tensor. A central difference is off by
- * h^2 L''' / 6, and by rounding of about 1e-15 L / h; where a ReLU changes sides between the two, by up to h |L''| more. With h = 1e-6 all three are below
- * 1e-6 of the size of the gradient unless that is itself rounding: the bound is 2e-5 of the largest derivative seen, 2e-7 beside. */
+ * h^2 L''' / 6, and by rounding of about 1e-15 L / h; where a ReLU changes sides between the two, by up to h |L''| more. With h = 1e-6 all
+ * three are below 1e-6 of the size of the gradient unless that is itself rounding: the bound is 2e-5 of the largest derivative seen, 2e-7
+ * beside. */
 static void check_gradient(struct model_config config, const char *what) {
   struct fixture f;
   fixture_make(&f, config);
@@ -109,25 +94,25 @@ static void check_gradient(struct model_config config, const char *what) {
 
 static void gradients_are_differences(void **state) {
   (void)state;
-  struct model_config c = small_config();
+  struct model_config c = small_model(BATCH, SIDE);
   check_gradient(c, "default");
   c.arch.block = BLOCK_BOTTLENECK;
   check_gradient(c, "bottleneck");
-  c = small_config(), c.lambda_rdem = 0.1, c.lambda_byol = 0.25;
+  c = small_model(BATCH, SIDE), c.lambda_rdem = 0.1, c.lambda_byol = 0.25;
   check_gradient(c, "lambdas");
-  c = small_config(), c.lambda_riem = c.lambda_byol = 0;
+  c = small_model(BATCH, SIDE), c.lambda_riem = c.lambda_byol = 0;
   check_gradient(c, "rdem only");
-  c = small_config(), c.lambda_rdem = c.lambda_byol = 0;
+  c = small_model(BATCH, SIDE), c.lambda_rdem = c.lambda_byol = 0;
   check_gradient(c, "riem only");
-  c = small_config(), c.region_predictor = true;
+  c = small_model(BATCH, SIDE), c.region_predictor = true;
   check_gradient(c, "region.predictor = mlp");
-  c = small_config(), c.sampler = SAMPLER_RANDOM;
+  c = small_model(BATCH, SIDE), c.sampler = SAMPLER_RANDOM;
   check_gradient(c, "sampler = random");
-  c = small_config(), c.negative = NEGATIVE_INSTANCE;
+  c = small_model(BATCH, SIDE), c.negative = NEGATIVE_INSTANCE;
   check_gradient(c, "rdem.negative = instance");
-  c = small_config(), c.similarity = SIMILARITY_DOT, c.teacher_batch = true;
+  c = small_model(BATCH, SIDE), c.similarity = SIMILARITY_DOT, c.teacher_batch = true;
   check_gradient(c, "dot, teacher.bn = batch");
-  c = small_config(), c.regions = c.teacher = false;
+  c = small_model(BATCH, SIDE), c.regions = c.teacher = false;
   check_gradient(c, "plain BYOL");
 }
 #endif
@@ -141,7 +126,7 @@ static void threads_change_no_bit(void **state) {
   for (size_t i = 0; i < 4; i++) {
     omp_set_num_threads(threads[i]);
     struct fixture f;
-    fixture_make(&f, small_config());
+    fixture_make(&f, small_model(BATCH, SIDE));
     for (int k = 0; k < 2; k++) {
       model_zero_gradient(&f.m);
       accumulate(&f, 0.5);
@@ -166,7 +151,7 @@ static void threads_change_no_bit(void **state) {
 /* A loss of weight 0 reaches nothing: the gradient of its head is exactly 0, and the other gradients are those without it. */
 static void zero_lambda_leaves_exact_zeros(void **state) {
   (void)state;
-  struct model_config c = small_config();
+  struct model_config c = small_model(BATCH, SIDE);
   c.lambda_rdem = c.lambda_riem = 0;
   struct fixture f;
   fixture_make(&f, c);
@@ -188,7 +173,7 @@ static void zero_lambda_leaves_exact_zeros(void **state) {
 static void target_follows_and_statistics_do_not(void **state) {
   (void)state;
   struct fixture f;
-  fixture_make(&f, small_config());
+  fixture_make(&f, small_model(BATCH, SIDE));
   model_zero_gradient(&f.m);
   accumulate(&f, 1);
   const struct net *f_net = &f.m.online.net, *g_net = &f.m.target.net;
@@ -225,7 +210,7 @@ static void see(void *context, const struct trace_event *e) {
 static void the_trace_sees_every_layer(void **state) {
   (void)state;
   struct fixture f;
-  fixture_make(&f, small_config());
+  fixture_make(&f, small_model(BATCH, SIDE));
   struct seen s = {0};
   const struct trace trace = {.see = see, .context = &s};
   const real *const views[2] = {f.view[0], f.view[1]};
@@ -289,7 +274,7 @@ static void an_update_in_passes_is_the_same_update(void **state) {
   (void)state;
   struct backend together = *backend_reference();
   together.lars_update_all = lars_together, together.ema_update_all = ema_together;
-  struct model_config c = small_config();
+  struct model_config c = small_model(BATCH, SIDE);
   c.arch.block = BLOCK_BOTTLENECK;
   struct fixture one, all;
   fixture_make(&one, c), fixture_make(&all, c);
@@ -318,7 +303,7 @@ static void an_update_in_passes_is_the_same_update(void **state) {
 static void losses_of_a_step_are_sums_of_shares(void **state) {
   (void)state;
   struct fixture f;
-  fixture_make(&f, small_config());
+  fixture_make(&f, small_model(BATCH, SIDE));
   accumulate(&f, 1);
   model_zero_gradient(&f.m);
   struct losses a = accumulate(&f, 0.5), b = accumulate(&f, 0.25);
@@ -330,13 +315,13 @@ static void losses_of_a_step_are_sums_of_shares(void **state) {
   fixture_free(&f);
 }
 
-/* A single number of the gradient, at either end and in between, or the loss alone; one by one, where tensors are updated together the backend
- * looks. A finite gradient goes through. */
+/* A single number of the gradient, at either end and in between, or the loss alone; one by one, where tensors are updated together the
+ * backend looks. A finite gradient goes through. */
 static void what_is_not_finite_updates_nothing(void **state) {
   (void)state;
   static const real bad[] = {(real)NAN, (real)INFINITY, (real)-INFINITY, 1};
   struct fixture f;
-  fixture_make(&f, small_config());
+  fixture_make(&f, small_model(BATCH, SIDE));
   ptrdiff_t size = f.m.online.net.state_size;
   const ptrdiff_t at[] = {0, size / 2, size - 1};
   real *online = test_reals(size), *target = test_reals(f.m.target.net.state_size);
@@ -370,7 +355,7 @@ static void losses_are_means_fetched_once(void **state) {
   enum { MANY = 1030, SMALL = 8 };
   struct backend counted = *backend_reference();
   counted.download = counted_download;
-  struct model_config c = small_config();
+  struct model_config c = small_model(BATCH, SIDE);
   c.regions = c.teacher = false;
   c.batch = MANY, c.height = c.width = SMALL, c.arch.base_width = 1;
   struct model m;

@@ -1,9 +1,10 @@
-/* The profile of a step: on a table whose clock moves by what each operation is said to take, every second is counted once, with its kind and with its
- * stage. */
+/* The profile of a step: on a table whose clock moves by what each operation is said to take, every second is counted once, with its kind
+ * and with its stage. */
 #include "model/step.h"
 #include "program/profile.h"
 
 #include "support/cmocka.h"
+#include "support/small_model.h"
 
 #include "support/support.h"
 
@@ -87,18 +88,9 @@ static int trained(const struct branch *n) {
 enum { BATCH = 2, SIDE = 32 };
 static void step_on(const struct backend *timed, const struct backend *plain, struct model *m, const struct profile_peaks *peaks,
                     struct profile *p) {
-  struct model_config c = {.batch = BATCH,
-                           .height = SIDE,
-                           .width = SIDE,
-                           .regions = true,
-                           .teacher = true,
-                           .lambda_rdem = 1,
-                           .lambda_riem = 1,
-                           .lambda_byol = 1,
-                           .lars = {.trust = 1e-3, .momentum = 0.9}};
+  struct model_config c = small_model(BATCH, SIDE);
   struct error err = {0};
-  assert_true(architecture_named("small", &c.arch));
-  c.arch.hidden = 8, c.arch.out = 4;
+  c.arch.stem = STEM_IMAGENET; /* with a max pool */
   if (!model_create(m, &c, plain, &err) || !model_initialise(m, 1, &err)) fail_msg("%s", err.text);
   m->backend = timed;
   real *views[2] = {test_reals(BATCH * SIDE * SIDE * 3), test_reals(BATCH * SIDE * SIDE * 3)};
@@ -176,8 +168,8 @@ static void a_step_begins_anew(void **state) {
   }
 }
 
-/* The floor of an operation is the longer of its arithmetic and its bytes: arithmetic for a convolution of many channels at a slow multiplier, bytes at slow
- * memory; and zero where no peak is known. */
+/* The floor of an operation is the longer of its arithmetic and its bytes: arithmetic for a convolution of many channels at a slow
+ * multiplier, bytes at slow memory; and zero where no peak is known. */
 static void floors_are_the_longer_of_two(void **state) {
   (void)state;
   struct backend slow = slow_table();

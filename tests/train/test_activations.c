@@ -7,6 +7,7 @@
 #include "model/step.h"
 #include "op/activation.h"
 #include "support/cmocka.h"
+#include "support/small_model.h"
 #include "support/support.h"
 #include "train/watch.h"
 
@@ -22,18 +23,8 @@ struct fixture {
 };
 
 static void fixture_make(struct fixture *f, const struct backend *b) {
-  struct model_config c = {.batch = BATCH,
-                           .height = SIDE,
-                           .width = SIDE,
-                           .regions = true,
-                           .teacher = true,
-                           .lambda_rdem = 1,
-                           .lambda_riem = 1,
-                           .lambda_byol = 1,
-                           .lars = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1.5e-6}};
+  struct model_config c = small_model(BATCH, SIDE);
   struct error err = {0};
-  if (!architecture_named("small", &c.arch)) abort();
-  c.arch.base_width = 4, c.arch.stem = STEM_CIFAR, c.arch.hidden = 12, c.arch.out = 6;
   if (!model_create(&f->m, &c, b, &err) || !model_initialise(&f->m, 11, &err)) fail_msg("%s", err.text);
   for (int v = 0; v < 2; v++) test_fill_normal(f->view[v] = test_reals(PIXELS), PIXELS, 20 + (uint32_t)v);
 }

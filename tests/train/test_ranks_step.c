@@ -2,8 +2,9 @@
  * and negatives are the same; losses, gradient and states are within what rounding makes of such steps.
  *
  * How far that may be is measured, not guessed: the reference with products that are off at random by what float sums are off
- * (cuda/moved.h) takes the same steps, and the ranks must be no further from the reference than the furthest of DRAWS such runs, tensor by tensor, in
- * the largest element. Ranks differ from one process by the last bit of statistics and by the order in which a gradient is added up, which is far less.
+ * (cuda/moved.h) takes the same steps, and the ranks must be no further from the reference than the furthest of DRAWS such runs, tensor by
+ * tensor, in the largest element. Ranks differ from one process by the last bit of statistics and by the order in which a gradient is added
+ * up, which is far less.
  *
  * Everything that computes is forked: this process runs no parallel loop. */
 #include <float.h>
@@ -13,6 +14,7 @@
 #include "op/backend_ranks.h"
 
 #include "support/forked.h"
+#include "support/small_model.h"
 
 #include "cuda/moved.h"
 
@@ -34,7 +36,7 @@ struct job {
   struct result result[MOST];
 };
 
-/* ---- steps of one rank ---------------------------------------------------------------------------------------------------------------- */
+/* ---- steps of one rank --------------------------------------------------------------------------------------------------------------- */
 
 /* Another target than online, as after some steps. */
 static void redraw_target(struct model *m) {
@@ -87,7 +89,7 @@ static void steps_here(const struct ranks *r, void *context) {
   }
 }
 
-/* ---- jobs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* Sizes, and a place for the results of each rank. */
 static struct job *job_make(const struct model_config *config, int draw) {
@@ -113,7 +115,7 @@ static struct job *run(const struct model_config *config, int ranks, int draw) {
   return job;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- comparing ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool ranks_are_equal(const struct job *job, int ranks) {
   bool equal = true;
@@ -143,8 +145,8 @@ static double allowed_of(const struct job *one, struct job *const gauge[DRAWS], 
   return most + FLT_EPSILON * test_max_abs(from, n);
 }
 
-/* Says what is too far, and whether all is near enough. The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is
- * there is rounding, and is judged beside the weights of the same layer. */
+/* Says what is too far, and whether all is near enough. The bias in front of a batch norm (0.bias of every head) has a gradient of exactly
+ * zero: what is there is rounding, and is judged beside the weights of the same layer. */
 static bool blocks_are_near(const struct job *job, const struct job *one, struct job *const gauge[DRAWS], bool quiet) {
   bool near = true;
   for (int k = 0; k < BLOCKS; k++) {
@@ -192,24 +194,8 @@ static void compare(const struct model_config *config) {
   for (int ranks = 2; ranks <= MOST; ranks++) check(run(config, ranks, -1), ranks, one, gauge);
 }
 
-static struct model_config small_config(void) {
-  struct model_config c = {.batch = IMAGES,
-                           .height = 16,
-                           .width = 16,
-                           .regions = true,
-                           .teacher = true,
-                           .lambda_rdem = 1,
-                           .lambda_riem = 1,
-                           .lambda_byol = 1,
-                           .lars = {.trust = 1e-3, .momentum = 0.9, .weight_decay = 1.5e-6}};
-  if (!architecture_named("small", &c.arch)) abort();
-  c.arch.base_width = 4, c.arch.stem = STEM_CIFAR;
-  c.arch.hidden = 12, c.arch.out = 6;
-  return c;
-}
-
 static struct model_config other_config(void) {
-  struct model_config c = small_config();
+  struct model_config c = small_model(IMAGES, 16);
   c.height = 37, c.width = 45;
   c.arch.stem = STEM_IMAGENET, c.arch.block = BLOCK_BOTTLENECK;
   c.teacher_batch = true, c.similarity = SIMILARITY_DOT, c.negative = NEGATIVE_INSTANCE, c.region_predictor = true;
@@ -217,11 +203,11 @@ static struct model_config other_config(void) {
   return c;
 }
 
-/* ---- the tests ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the tests ----------------------------------------------------------------------------------------------------------------------- */
 
 static void steps_over_ranks_are_one_process_s(void **state) {
   (void)state;
-  struct model_config c = small_config();
+  struct model_config c = small_model(IMAGES, 16);
   compare(&c);
 }
 
@@ -240,10 +226,11 @@ static void the_same_ranks_give_the_same_bits(void **state) {
     assert_memory_equal(second->result[0].block[k], first->result[0].block[k], (size_t)first->size[k] * sizeof(real));
 }
 
-/* A rank that is left out, pieces of a gradient that are those of the step before, and parts that are taken before they are written must be seen. */
+/* A rank that is left out, pieces of a gradient that are those of the step before, and parts that are taken before they are written must be
+ * seen. */
 static void steps_over_spoiled_collectives_are_found(void **state) {
   (void)state;
-  struct model_config c = small_config();
+  struct model_config c = small_model(IMAGES, 16);
   struct job *one = run(&c, 1, -1), *gauge[DRAWS];
   for (int d = 0; d < DRAWS; d++) gauge[d] = run(&c, 1, d);
   for (enum forked_fault fault = FORKED_MISSING; fault <= FORKED_UNWAITED; fault++) {
