@@ -185,7 +185,7 @@ part_train() {
   for class in $CLASSES; do
     echo "$class"
     "$BIN/ediy" train $keys epochs=$epochs teacher=teacher/backbone.safetensors out="$class" backend=cuda precision="$class" 2>/dev/null || return 1
-    beside "$class" || return 1
+    beside "$class" && mkdir -p "$RESULTS/train" && "$BIN/ediy" show curves run="$class" beside=cpu out="$RESULTS/train/$class.png" || return 1
   done
   stop=0
   # shellcheck disable=SC2086
