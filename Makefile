@@ -288,6 +288,7 @@ lint: ## format, compiler warnings of clang, shell scripts
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -DEDIY_MUTATION -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
 	@shellcheck .ci/run .ci/deps $$(git ls-files '*.sh')
 	@! git grep -nE '[[:space:]]+$$' -- '*.c' '*.h' '*.sh' '*.md' Makefile || { echo "lint: spaces at line ends"; exit 1; }
+	@! git grep -nE '^.{140}.*[^\\]$$' -- '*.c' '*.h' '*.cu' '*.cpp' || { echo "lint: lines of more than 140 columns, which clang-format leaves where they are comments"; exit 1; }
 	@echo "lint: clean"
 
 # ---- the library and its installation -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-/* Batch norm of one channel whose statistics are known, as an element goes through it: the elements of norm.cu, and the end of a convolution that a
- * norm in evaluation follows. */
+/* Batch norm of one channel whose statistics are known, as an element goes through it: the elements of norm.cu, and the end of a
+ * convolution that a norm in evaluation follows. */
 #ifndef EDIY_CUDA_AFFINE_H
 #define EDIY_CUDA_AFFINE_H
 

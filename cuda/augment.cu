@@ -1,8 +1,8 @@
 /* Views of photographs. Twin of ref/image/augment.c, resize.c, colour.c and blur.c, with the same bits: weights in double by the same
  * expressions, sums in float over the taps in order (vertical first), means in double by the reference's partial sums.
  *
- * Kernels take up to GROUP views at a time, blockIdx.z says which; each view has its own image, window, steps and result. Weights of the blur need
- * exp, and come from the host as arguments. */
+ * Kernels take up to GROUP views at a time, blockIdx.z says which; each view has its own image, window, steps and result. Weights of the
+ * blur need exp, and come from the host as arguments. */
 #include "cuda/augment.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ enum {
 };
 enum { ARGUMENT_BYTES = 32764 /* of a launch, from compute capability 7.0 and CUDA 12.1 on */ };
 
-/* ---- what the kernels need of a view -------------------------------------------------------------------------------------------------- */
+/* ---- what the kernels need of a view ------------------------------------------------------------------------------------------------- */
 
 /* One axis of the resize: n_in pixels to n_out. */
 struct axis {
@@ -100,7 +100,7 @@ size_t cuda_augment_most_scratch(ptrdiff_t count, int size) {
   return cuda_augment_scratch(1, &item) * (size_t)(count < GROUP ? count : (ptrdiff_t)GROUP);
 }
 
-/* ---- resize --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- resize -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Keys' cubic for a = -1/2. */
 __device__ static double cubic(double x) {
@@ -157,10 +157,10 @@ __global__ static void add_columns(struct group g) {
   for (int c = 0; c < 3; c++) to[c] = clip01(sum[c] / 255);
 }
 
-/* ---- colour --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- colour -------------------------------------------------------------------------------------------------------------------------- */
 
-/* The mean of each channel, of views whose step this is the contrast; a block a view. A thread takes LANES sums of some pixels of a channel, joined in
- * order; then one thread a channel adds those of all pixels in order. */
+/* The mean of each channel, of views whose step this is the contrast; a block a view. A thread takes LANES sums of some pixels of a
+ * channel, joined in order; then one thread a channel adds those of all pixels in order. */
 __global__ static void channel_means(struct group g, int step) {
   const struct plan &p = g.plan[blockIdx.z];
   if (p.form == JITTER_NONE || p.order[step] != JITTER_CONTRAST) return;
@@ -264,7 +264,7 @@ __global__ static void finish(struct group g) {
   p.y[i] = (clip01(x) - mean) / std;
 }
 
-/* ---- blur ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- blur ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* Images that are blurred together, of one size and as many taps; by value. */
 struct blur {
@@ -321,7 +321,7 @@ static void blur_views(int views, const struct augment_item *item, const struct 
   launch_blur(&b);
 }
 
-/* ---- a group of views ----------------------------------------------------------------------------------------------------------------- */
+/* ---- a group of views ---------------------------------------------------------------------------------------------------------------- */
 
 static dim3 blocks_of(ptrdiff_t items, int rows, int views) { return dim3(blocks_for(items).x, (unsigned)rows, (unsigned)views); }
 

@@ -12,7 +12,8 @@ extern "C" {
 
 #include "image/augment.h"
 
-/* Bytes of scratch for these views, and for any so many views with windows of at most AUGMENT_WINDOW; of one size, at most CUDA_AUGMENT_SIZE pixels. */
+/* Bytes of scratch for these views, and for any so many views with windows of at most AUGMENT_WINDOW; of one size, at most
+ * CUDA_AUGMENT_SIZE pixels. */
 enum { CUDA_AUGMENT_SIZE = 4096 };
 size_t cuda_augment_scratch(ptrdiff_t count, const struct augment_item *item);
 size_t cuda_augment_most_scratch(ptrdiff_t count, int size);

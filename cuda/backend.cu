@@ -20,7 +20,7 @@ static struct {
   char failure[FAILURE_SIZE]; /* empty: none */
 } state;
 
-/* ---- failures ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Keeps the first failure. Whether there is none so far. */
 static bool keep_status(cudaError_t status, const char *operation) {
@@ -51,7 +51,7 @@ bool backend_cuda_status(struct error *err) {
   return keep_status(cudaStreamSynchronize(state.stream), "waiting for the GPU") || failed(err);
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------------------------------- */
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
 
@@ -94,7 +94,7 @@ static size_t cuda_available(void) {
   return available;
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------------------------------- */
 
 /* Versions are thousands for the major number and tens for the minor one. */
 static bool find_devices(int *count, struct error *err) {

@@ -24,9 +24,9 @@ extern "C" {
  * All else is the same in each: parameters, their gradients, momentum and statistics are float, and summed in double. */
 enum cuda_precision { CUDA_FP32, CUDA_TF32, CUDA_BF16, CUDA_PRECISIONS };
 
-/* What computes convolutions and linear layers: the kernels of this folder, or a library of NVIDIA, which is loaded when a table asks for it. A library
- * sums in an order of its own, the same in every run on one kind of GPU with one version of it. What it does not offer of a shape, the kernels
- * of this folder compute. */
+/* What computes convolutions and linear layers: the kernels of this folder, or a library of NVIDIA, which is loaded when a table asks for
+ * it. A library sums in an order of its own, the same in every run on one kind of GPU with one version of it. What it does not offer of a
+ * shape, the kernels of this folder compute. */
 enum cuda_conv { CUDA_CONV_OWN, CUDA_CONV_CUDNN, CUDA_CONVS };
 enum cuda_gemm { CUDA_GEMM_OWN, CUDA_GEMM_CUBLAS, CUDA_GEMMS };
 
@@ -40,15 +40,15 @@ struct backend_cuda_options {
 /* How many GPUs this process sees; 0 without a driver. */
 int backend_cuda_devices(void);
 
-/* Opens a GPU, by its number as CUDA counts those that CUDA_VISIBLE_DEVICES leaves, and fills a table as the options say; null: the defaults.
- * Null, with one line in err, without a driver, with one too old, without that GPU, with one older than compute capability 8.0, or without
- * a library that an option names (EDIY_CUDNN and EDIY_CUBLAS in the environment say where it is; built without its header, never). The GPU
- * is opened once: a second call with the same options returns the same table, one with others another table of the same GPU, stream and
- * failures; another number then fails. Tables live as long as the process. */
+/* Opens a GPU, by its number as CUDA counts those that CUDA_VISIBLE_DEVICES leaves, and fills a table as the options say; null: the
+ * defaults. Null, with one line in err, without a driver, with one too old, without that GPU, with one older than compute capability 8.0,
+ * or without a library that an option names (EDIY_CUDNN and EDIY_CUBLAS in the environment say where it is; built without its header,
+ * never). The GPU is opened once: a second call with the same options returns the same table, one with others another table of the same
+ * GPU, stream and failures; another number then fails. Tables live as long as the process. */
 MUST_CHECK const struct backend *backend_cuda(int device, const struct backend_cuda_options *options, struct error *err);
 
-/* Whether a table with conv = CUDNN and this precision has cuDNN compute a convolution of this shape: forward (0), backward data (1), backward weights (2).
- * Else the kernel of this folder does. Only to be asked once such a table is open. */
+/* Whether a table with conv = CUDNN and this precision has cuDNN compute a convolution of this shape: forward (0), backward data (1),
+ * backward weights (2). Else the kernel of this folder does. Only to be asked once such a table is open. */
 bool backend_cuda_conv_is_library(const struct conv *g, int direction, enum cuda_precision precision);
 
 /* Waits for the GPU and says whether all went well since backend_cuda: the operations of the table cannot. After a failure nothing

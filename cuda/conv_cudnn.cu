@@ -1,5 +1,5 @@
-/* Convolution by cuDNN (cudnn_graph.h), in the place of the twins of conv.cu. Where cuDNN has no plan for a shape, and where a tensor is not
- * aligned as one asks, the twin computes it. */
+/* Convolution by cuDNN (cudnn_graph.h), in the place of the twins of conv.cu. Where cuDNN has no plan for a shape, and where a tensor is
+ * not aligned as one asks, the twin computes it. */
 #include "cuda/convert.h"
 #include "cuda/cudnn_graph.h"
 #include "cuda/library.h"

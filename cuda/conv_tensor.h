@@ -1,6 +1,6 @@
-/* Convolution on tensor cores, for one class of precision at a time: three implicit products of tensor_gemm.h, as conv.cu has three of gemm.h. T is
- * the type of activations, float (tf32) or bf16; weights, their gradients and bias are float. The functions of the table are in tensor_tf32.cu and
- * tensor_bf16.cu, and so is the linear layer, the convolution of images of one pixel with a bias. */
+/* Convolution on tensor cores, for one class of precision at a time: three implicit products of tensor_gemm.h, as conv.cu has three of
+ * gemm.h. T is the type of activations, float (tf32) or bf16; weights, their gradients and bias are float. The functions of the table are
+ * in tensor_tf32.cu and tensor_bf16.cu, and so is the linear layer, the convolution of images of one pixel with a bias. */
 #ifndef EDIY_CUDA_CONV_TENSOR_H
 #define EDIY_CUDA_CONV_TENSOR_H
 
@@ -110,7 +110,8 @@ template <class T> static void conv_backward_data_tensor(const struct conv *g, c
 
 /* ---- backward weights ------------------------------------------------------------------------------------------------------- */
 
-/* A chunk's dw (K x RSC) = dy^T (K x positions) times patches of x (positions x RSC), to its own partial dw; a single chunk is added to dw itself. */
+/* A chunk's dw (K x RSC) = dy^T (K x positions) times patches of x (positions x RSC), to its own partial dw; a single chunk is added to dw
+ * itself. */
 template <class T> struct tensor_backward_weights {
   typedef T number;
   typedef float result;

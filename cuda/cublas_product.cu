@@ -21,7 +21,7 @@ void cublas_run(const struct cublas_plan *, const void *, const void *, void *, 
 
 #else
 
-/* ---- the library ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the library --------------------------------------------------------------------------------------------------------------------- */
 
 #define NAME_OF(x) #x
 #define FILE_OF(major) "libcublasLt.so." NAME_OF(major)
@@ -60,7 +60,7 @@ bool cublas_open(struct error *err) {
   return fail(err, "cuda.gemm=cublas: opening cuBLASLt: %s", blas.cublasLtGetStatusString(status));
 }
 
-/* ---- plans ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- plans --------------------------------------------------------------------------------------------------------------------------- */
 
 struct cublas_plan {
   struct cublas_plan *next;

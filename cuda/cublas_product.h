@@ -2,9 +2,9 @@
  *
  *     C (rows x columns) = A (rows x depth) B (depth x columns), all row-major; A or B may be stored transposed
  *
- * cuBLASLt is column-major: what it is asked for is the transposed product, C^T = B^T A^T, on the same memory. The algorithm is the first that it
- * lists for the shape, without timing anything, among those that split no sum or join its parts in float in a step of its own; NVIDIA documents
- * that such a product has the same bits in every run on GPUs of one kind with one version, while one stream is active. */
+ * cuBLASLt is column-major: what it is asked for is the transposed product, C^T = B^T A^T, on the same memory. The algorithm is the first
+ * that it lists for the shape, without timing anything, among those that split no sum or join its parts in float in a step of its own;
+ * NVIDIA documents that such a product has the same bits in every run on GPUs of one kind with one version, while one stream is active. */
 #ifndef EDIY_CUDA_CUBLAS_PRODUCT_H
 #define EDIY_CUDA_CUBLAS_PRODUCT_H
 

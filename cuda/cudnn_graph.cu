@@ -24,7 +24,7 @@ void cudnn_run(const struct cudnn_plan *, const void *, const void *, const void
 
 #else
 
-/* ---- the library ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the library --------------------------------------------------------------------------------------------------------------------- */
 
 #define NAME_OF(x) #x
 #define FILE_OF(major) "libcudnn.so." NAME_OF(major)
@@ -77,11 +77,12 @@ bool cudnn_open(struct error *err) {
   return fail(err, "cuda.conv=cudnn: opening cuDNN: %s", why);
 }
 
-/* ---- descriptors ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------------------------------------------------------------------- */
 
 typedef cudnnBackendDescriptor_t descriptor;
 
-/* A plan may refer to what it was made from, as cuDNN does not say otherwise: that stays as long as the plan, which is to the end of the process. */
+/* A plan may refer to what it was made from, as cuDNN does not say otherwise: that stays as long as the plan, which is to the end of the
+ * process. */
 enum { MOST_PARTS = 16 };
 
 struct cudnn_plan {
@@ -98,8 +99,8 @@ struct cudnn_plan {
 
 static const char *const operation_name[CONV_DIRECTIONS] = {"conv_forward", "conv_backward_data", "conv_backward_weights"};
 
-/* A line of calls: ok is false from the first that fails on. A failure is kept under the operation's name; not so, while a plan is sought, that cuDNN
- * does not offer something. */
+/* A line of calls: ok is false from the first that fails on. A failure is kept under the operation's name; not so, while a plan is sought,
+ * that cuDNN does not offer something. */
 struct maker {
   const struct cudnn_plan *p;
   struct cudnn_plan *keeper; /* of what is created; null: the caller is */
@@ -193,7 +194,8 @@ static const struct {
      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA},
 };
 
-/* What is left of an operation's result in float where the maps are bf16: cuDNN offers that as a second operation on the first one's sums, y = x. */
+/* What is left of an operation's result in float where the maps are bf16: cuDNN offers that as a second operation on the first one's sums,
+ * y = x. */
 static descriptor written_as_float(struct maker *m, descriptor product, descriptor result) {
   const cudnnPointwiseMode_t mode = CUDNN_POINTWISE_IDENTITY;
   const cudnnDataType_t type = CUDNN_DATA_FLOAT;
@@ -234,7 +236,7 @@ static descriptor graph(struct maker *m) {
   return d;
 }
 
-/* ---- the choice ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the choice ---------------------------------------------------------------------------------------------------------------------- */
 
 /* What cuDNN notes of an engine that these sums may not be computed by (cudnn_graph.h). */
 static bool is_acceptable(cudnnBackendNumericalNote_t note, enum cuda_precision precision) {
@@ -282,7 +284,8 @@ static descriptor plan_from(descriptor configuration, size_t *workspace) {
 
 enum { MOST_CONFIGURATIONS = 64 };
 
-/* The first acceptable plan of one list of engines, or null. Lists that cannot be had are empty: an operation may be unknown to one of them. */
+/* The first acceptable plan of one list of engines, or null. Lists that cannot be had are empty: an operation may be unknown to one of
+ * them. */
 static descriptor first_plan(struct maker *m, descriptor operations, cudnnBackendHeurMode_t mode, size_t *workspace) {
   struct maker listing = *m;
   descriptor list = create(&listing, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), configuration[MOST_CONFIGURATIONS] = {}, plan = nullptr;

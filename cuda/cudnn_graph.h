@@ -1,16 +1,18 @@
 /* Convolutions by cuDNN: which of its engines computes one, and running it. Internal to cuda/.
  *
- * The interface is cuDNN's graph API (cudnnBackend..., cuDNN 9; the older cudnnConvolution... functions are deprecated and cannot give a float dw of
- * bf16 maps). cuDNN lists the engines that can compute an operation, best first as its heuristics see it, without running any, and says of each
- * how it computes. The plan of a convolution is the first engine of that list, or else of its list of engines that work everywhere, that
+ * The interface is cuDNN's graph API (cudnnBackend..., cuDNN 9; the older cudnnConvolution... functions are deprecated and cannot give a
+ * float dw of bf16 maps). cuDNN lists the engines that can compute an operation, best first as its heuristics see it, without running any,
+ * and says of each how it computes. The plan of a convolution is the first engine of that list, or else of its list of engines that work
+ * everywhere, that
  *
  *     - is deterministic (none with the note NONDETERMINISTIC), so that a run gives the same bits again;
  *     - sums products of the operands themselves: no Winograd, no FFT, no sums in less than float, no operands rounded further;
  *     - as fp32, uses no tensor cores;
  *     - needs at most CUDNN_WORKSPACE_MOST bytes.
  *
- * The list depends on the shape, on the GPU and on cuDNN's version and on nothing else: no timing takes part. A plan is made at the first request
- * for it, which planning a pass is, and kept; running one allocates nothing, waits for nothing and can be captured in a CUDA graph. */
+ * The list depends on the shape, on the GPU and on cuDNN's version and on nothing else: no timing takes part. A plan is made at the first
+ * request for it, which planning a pass is, and kept; running one allocates nothing, waits for nothing and can be captured in a CUDA
+ * graph. */
 #ifndef EDIY_CUDA_CUDNN_GRAPH_H
 #define EDIY_CUDA_CUDNN_GRAPH_H
 

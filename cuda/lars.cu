@@ -54,8 +54,8 @@ __host__ __device__ static ptrdiff_t norm_piece(ptrdiff_t size) {
 __host__ __device__ static int norm_blocks(ptrdiff_t size) { return (int)((size + norm_piece(size) - 1) / norm_piece(size)); }
 static int element_blocks(ptrdiff_t size) { return (int)((size + ELEMENTS - 1) / ELEMENTS); }
 
-/* Sum over the threads of a block, the same tree every time: lanes of a warp pairwise by shuffles, then the first warp over the warps. Thread
- * 0 gets it. Called by all threads of a block of BLOCK_THREADS. */
+/* Sum over the threads of a block, the same tree every time: lanes of a warp pairwise by shuffles, then the first warp over the warps.
+ * Thread 0 gets it. Called by all threads of a block of BLOCK_THREADS. */
 __device__ static double block_sum(double value) {
   SHARED(double, warp, [BLOCK_THREADS / WARP_THREADS]);
   for (int distance = WARP_THREADS / 2; distance > 0; distance /= 2)
@@ -88,8 +88,8 @@ __global__ static void partial_squares(struct pass<struct lars_part> p, const fl
   if (threadIdx.x == 0) sums[block] = w_square, sums[LARS_BLOCKS + block] = d_square;
 }
 
-/* Second pass, a block a tensor: what multiplies d goes to sums[2 LARS_BLOCKS]: trust |w| / |d|, or trust |w| / (|g| + wd |w|), or 1 where a
- * norm is 0 and for tensors that do not adapt. */
+/* Second pass, a block a tensor: what multiplies d goes to sums[2 LARS_BLOCKS]: trust |w| / |d|, or trust |w| / (|g| + wd |w|), or 1 where
+ * a norm is 0 and for tensors that do not adapt. */
 __global__ static void __launch_bounds__(BLOCK_THREADS) trust_ratio(struct lars o, struct pass<struct lars_part> p, double *sums) {
   const struct lars_part part = p.part[blockIdx.x];
   int thread = (int)threadIdx.x, blocks = part.adapt ? norm_blocks(part.size) : 0; /* LARS_BLOCKS is BLOCK_THREADS */

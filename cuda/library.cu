@@ -11,8 +11,8 @@
 
 enum { PATH_BYTES = 4096, WHY_BYTES = 512 };
 
-/* Where CUDA and pip put libraries when the loader is not told of them. "~" is the home folder; those that begin with a variable are left out where
- * it is not set. */
+/* Where CUDA and pip put libraries when the loader is not told of them. "~" is the home folder; those that begin with a variable are left
+ * out where it is not set. */
 static const char *const PLACES[] = {
     "/usr/local/cuda/lib64",
     "/usr/lib/x86_64-linux-gnu",

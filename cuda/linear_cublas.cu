@@ -1,5 +1,5 @@
-/* The linear layer by cuBLASLt (cublas_product.h), in the place of the twins of linear.cu. Where cuBLASLt lists no algorithm for a shape, and where a
- * tensor is not aligned as one asks, the twin computes it. */
+/* The linear layer by cuBLASLt (cublas_product.h), in the place of the twins of linear.cu. Where cuBLASLt lists no algorithm for a shape,
+ * and where a tensor is not aligned as one asks, the twin computes it. */
 #include "cuda/convert.h"
 #include "cuda/cublas_product.h"
 #include "cuda/library.h"

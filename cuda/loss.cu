@@ -239,7 +239,8 @@ void cuda_loss_riem_bf16(const struct loss *g, const real *p, const real *g_targ
 
 /* ---- Eq. 3: the sum ----------------------------------------------------------------------------------------------------------------- */
 
-/* One block. A piece of the values is fetched by all threads, and a thread a loss adds it in order; the first thread makes the sum of Eq. 3. */
+/* One block. A piece of the values is fetched by all threads, and a thread a loss adds it in order; the first thread makes the sum of Eq.
+ * 3. */
 __global__ static void collect(ptrdiff_t b, struct loss_values v, double share, struct loss_sums *sums) {
   enum { LOSSES = 3 };
   SHARED(double, piece, [LOSSES][BLOCK_THREADS]);

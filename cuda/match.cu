@@ -15,8 +15,8 @@ size_t cuda_match_scratch(const struct match *g) {
   return (size_t)(2 * g->b * g->n) * sizeof(double) + (size_t)(g->b * g->n * g->n) * sizeof(float);
 }
 
-/* What a row is divided by before it is multiplied, inverted: 1 for the dot product. Eight lanes a row; rows past the last repeat it, because all
- * lanes of a warp take part in a shuffle. */
+/* What a row is divided by before it is multiplied, inverted: 1 for the dot product. Eight lanes a row; rows past the last repeat it,
+ * because all lanes of a warp take part in a shuffle. */
 template <class T>
 __global__ static void row_inverses(ptrdiff_t rows, ptrdiff_t c, enum similarity similarity, const T *t, double *inverse) {
   ptrdiff_t row = item_of_thread() / LANES, at = row < rows ? row : rows - 1;
@@ -24,8 +24,8 @@ __global__ static void row_inverses(ptrdiff_t rows, ptrdiff_t c, enum similarity
   if (row < rows && threadIdx.x % LANES == 0) inverse[row] = row_inverse(similarity == SIMILARITY_COSINE ? square : 1.0);
 }
 
-/* sim[b,i,j] = sim(from[b,i], to[b,j]): one chain of additions in double over the channels from first to last, rounded to float at the end, so
- * that duplicated rows tie exactly. The slabs hold rows divided by their length; columns stand for channels. */
+/* sim[b,i,j] = sim(from[b,i], to[b,j]): one chain of additions in double over the channels from first to last, rounded to float at the end,
+ * so that duplicated rows tie exactly. The slabs hold rows divided by their length; columns stand for channels. */
 template <class T>
 __global__ static void __launch_bounds__(SIDE *SIDE)
     similarities(ptrdiff_t n, ptrdiff_t c, const T *from, const T *to, const double *from_inverse, const double *to_inverse, float *sim) {
@@ -47,8 +47,8 @@ __global__ static void __launch_bounds__(SIDE *SIDE)
   if (i < n && j < n) sim[(first + i) * n + j] = (float)sum;
 }
 
-/* best[row] = index of the smallest of n values, the first of equals; sign -1 makes it the largest. NaN loses every comparison and is given up
- * for the first number. A thread a row. */
+/* best[row] = index of the smallest of n values, the first of equals; sign -1 makes it the largest. NaN loses every comparison and is given
+ * up for the first number. A thread a row. */
 __global__ static void first_smallest(ptrdiff_t rows, ptrdiff_t n, float sign, const float *sim, int32_t *best) {
   ptrdiff_t row = item_of_thread();
   if (row >= rows) return;

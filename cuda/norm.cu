@@ -1,9 +1,9 @@
-/* Batch normalisation. Twin of ref/op/norm.c, and the same bits: statistics are summed in double over the reference's chunks of rows and joined
- * in its order, elements go through the same roundings in float. T is what activations are stored as: bf16 ones are widened, and what would
- * be written as float is rounded once more.
+/* Batch normalisation. Twin of ref/op/norm.c, and the same bits: statistics are summed in double over the reference's chunks of rows and
+ * joined in its order, elements go through the same roundings in float. T is what activations are stored as: bf16 ones are widened, and
+ * what would be written as float is rounded once more.
  *
- * Kernels are as the loops there: sums of a chunk, joining a group of chunks (norm_sums.h), joining groups, elements. All of it is bound by memory: a
- * thread has neighbouring channels, which it reads and writes together, and asks for several rows before it uses the first. */
+ * Kernels are as the loops there: sums of a chunk, joining a group of chunks (norm_sums.h), joining groups, elements. All of it is bound by
+ * memory: a thread has neighbouring channels, which it reads and writes together, and asks for several rows before it uses the first. */
 #include "cuda/affine.h"
 #include "cuda/norm_sums.h"
 

@@ -1,4 +1,5 @@
-/* What norm.cu sums: the shape cut into chunks and groups of them, as the reference cuts it, and the kernels from rows to sums of groups. */
+/* What norm.cu sums: the shape cut into chunks and groups of them, as the reference cuts it, and the kernels from rows to sums of
+ * groups. */
 #ifndef EDIY_CUDA_NORM_SUMS_H
 #define EDIY_CUDA_NORM_SUMS_H
 
@@ -44,8 +45,8 @@ static struct norm_shape shape_of(const struct norm *g) {
 static struct parts groups_of(const struct norm_shape &g) { return {g.groups, g.together * g.rows, g.m}; }
 static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g->m, ranks * g->m}; }
 
-/* Where the sums of a part lie, channel by channel; in the scratch those of the groups stand behind those of the last chunk, and the joined ones
- * behind the last group's. */
+/* Where the sums of a part lie, channel by channel; in the scratch those of the groups stand behind those of the last chunk, and the joined
+ * ones behind the last group's. */
 __host__ __device__ static inline ptrdiff_t part_sums(ptrdiff_t c, ptrdiff_t part, int which) { return (2 * part + which) * c; }
 static double *group_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks, 0); }
 static double *joined_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks + g.groups, 0); }

@@ -27,7 +27,7 @@ cudaError_t cuda_pipeline_open(void) {
   return status;
 }
 
-/* ---- copies --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- copies -------------------------------------------------------------------------------------------------------------------------- */
 
 static bool pin(size_t bytes, void **memory, struct error *err) {
   cudaError_t status = cudaHostAlloc(memory, bytes > 0 ? bytes : 1, cudaHostAllocDefault);
@@ -56,7 +56,7 @@ static void fetch(void *pinned, const void *from, size_t bytes) {
   cuda_succeeded(cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, cuda_stream()), "fetching the losses");
 }
 
-/* ---- graphs --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- graphs -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Other threads, the loader's, go on meanwhile: thread-local. */
 static cudaError_t capture(void (*section)(void *context), void *context, cudaGraph_t *graph) {

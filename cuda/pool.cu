@@ -92,8 +92,8 @@ void cuda_maxpool_forward_bf16(const struct pool *g, const real *x, real *y, int
   BY_PIECES(maxpool_forward_by, bf16, in_pieces<bf16>(g->c, x, y, index), g, activations<bf16>(x), activations<bf16>(y), index);
 }
 
-/* Gathered: an input asks the windows that hold it (row h is in windows h/2 to (h+1)/2, rounded down), in their order, whether it won. The sum
- * is in float. */
+/* Gathered: an input asks the windows that hold it (row h is in windows h/2 to (h+1)/2, rounded down), in their order, whether it won. The
+ * sum is in float. */
 template <class C>
 __global__ static void maxpool_backward_kernel(struct pool g, struct pixels in, ptrdiff_t ph, ptrdiff_t pw, const typename C::type *dy,
                                                const int32_t *index, typename C::type *dx) {

@@ -1,5 +1,5 @@
-/* Means over ranks of what every rank has sent: a thread an element, summed in the order of the ranks in double and rounded once, as the reference's
- * rank_mean (ref/op/backend.c). */
+/* Means over ranks of what every rank has sent: a thread an element, summed in the order of the ranks in double and rounded once, as the
+ * reference's rank_mean (ref/op/backend.c). */
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
 

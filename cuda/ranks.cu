@@ -1,5 +1,5 @@
-/* Collectives on the memory of GPUs, by NCCL, which only moves bytes here: what is added up is added by rank_mean.cu and norm.cu, in the order of
- * the ranks. NCCL is loaded when there are several ranks (library.h). */
+/* Collectives on the memory of GPUs, by NCCL, which only moves bytes here: what is added up is added by rank_mean.cu and norm.cu, in the
+ * order of the ranks. NCCL is loaded when there are several ranks (library.h). */
 #include "cuda/ranks.h"
 
 #if __has_include(<nccl.h>)
@@ -54,7 +54,7 @@ static bool load(struct error *err) {
   return true;
 }
 
-/* ---- the collectives ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the collectives ----------------------------------------------------------------------------------------------------------------- */
 
 static void keep(ncclResult_t status, const char *operation) {
   if (status != ncclSuccess) cuda_refused(operation, nccl.ncclGetErrorString(status));
@@ -80,7 +80,7 @@ static void broadcast(int from, void *data, size_t bytes) {
   keep(nccl.ncclBroadcast(data, data, bytes, ncclInt8, from, state.ring, cuda_stream()), "broadcasting to all ranks");
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------------------------------- */
 
 static bool failed(const char *call, ncclResult_t status, const char *hint, struct error *err) {
   return fail(err, "%s: %s: %s%s; NCCL_DEBUG=WARN says more", OPTION, call, nccl.ncclGetErrorString(status), hint);

@@ -12,7 +12,8 @@
 /* The stream that everything runs on, in order. */
 cudaStream_t cuda_stream(void);
 
-/* OWN_SCRATCH bytes on the device for operations that the table gives no scratch. One stream runs all in order: it is free again for the next. */
+/* OWN_SCRATCH bytes on the device for operations that the table gives no scratch. One stream runs all in order: it is free again for the
+ * next. */
 enum { OWN_SCRATCH = 1 << 22 };
 void *cuda_own_scratch(void);
 

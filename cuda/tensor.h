@@ -1,5 +1,5 @@
-/* What a warp does on tensor cores, and copies to shared memory that go on while a kernel computes: inline PTX for compute capability 8.0 and
- * later. The tests have the same functions on the CPU (tests/cuda/shim_tensor.h). All lanes of a warp call the first four together.
+/* What a warp does on tensor cores, and copies to shared memory that go on while a kernel computes: inline PTX for compute capability 8.0
+ * and later. The tests have the same functions on the CPU (tests/cuda/shim_tensor.h). All lanes of a warp call the first four together.
  *
  *     mma_bf16(c, a, b)     c += a b: 16 x 8 += 16 x 16 times 16 x 8, operands bf16, two to a register, products and sums in float
  *     mma_tf32(c, a, b)     the same with depth 8 and operands tf32, one to a register
@@ -10,7 +10,8 @@
  *     tf32     g, t         g + 8, t       g, t + 4       g + 8, t + 4       t, g        t + 4, g       g, 2t  2t + 1    g + 8, 2t  2t + 1
  *     bf16     g, 2t..      g + 8, 2t..    g, 2t + 8..    g + 8, 2t + 8..    2t.., g     2t + 8.., g    the same
  *
- * where 2t.. are depths 2t (lower half of the register) and 2t + 1. So in bytes of depth both are the same: 16 in a[0] and a[1], 16 in a[2] and a[3].
+ * where 2t.. are depths 2t (lower half of the register) and 2t + 1. So in bytes of depth both are the same: 16 in a[0] and a[1], 16 in a[2]
+ * and a[3].
  *
  *     load_matrices(r, row)              four matrices of 8 rows of 16 bytes in shared memory; lane l gives the address of row l % 8 of
  *                                        matrix l / 8, aligned to 16; r[i] is, of matrix i, row g, bytes 4 t to 4 t + 3
@@ -18,7 +19,8 @@
  *
  *     copy_async(shared, global, present)   begins to copy 16 bytes, both addresses aligned to 16; zeros, without reading, if not present
  *     commit_copies()                       closes a group of the thread's copies, perhaps an empty one
- *     wait_for_copies<BUT>()                until all of the thread's groups but the last BUT are there; other threads see them after a barrier
+ *     wait_for_copies<BUT>()                until all of the thread's groups but the last BUT are there; other threads see them after a
+ *                                           barrier
  *
  *     tf32_of(x)               bits of x rounded to tf32, to nearest, ties away from zero
  *     bf16_pair(low, high)     two numbers rounded to bf16, to nearest, ties to even, as mma_bf16 takes them

@@ -1,8 +1,8 @@
 /* The matrix product C = A B on tensor cores: for convolution and linear layers in tf32 and bf16, as gemm.h is for float.
  *
- * A block of four warps computes a tile of C, each warp a quarter of it in registers. Slabs of A and B (tensor_tile.h) stand in shared memory in a ring of
- * STAGES stages. While a slab is multiplied, the slab STAGES - 1 ahead is on its way into the stage that was multiplied last, so that between asking
- * memory for a number and needing it lie STAGES - 2 whole slabs of multiplications:
+ * A block of four warps computes a tile of C, each warp a quarter of it in registers. Slabs of A and B (tensor_tile.h) stand in shared
+ * memory in a ring of STAGES stages. While a slab is multiplied, the slab STAGES - 1 ahead is on its way into the stage that was multiplied
+ * last, so that between asking memory for a number and needing it lie STAGES - 2 whole slabs of multiplications:
  *
  *     stage      0         1         2         3
  *     slab i     multiply  there     coming    asked for        one barrier a slab: all have multiplied slab i - 1, whose stage is free,
@@ -20,9 +20,9 @@
  *     NORMED                whether a norm in evaluation follows, and then
  *     norm                  it (affine.h); there is no bias then, and nothing is added to
  *
- * Order: an element is one chain of mma from the first depth to the last, each adding 8 (tf32) or 16 (bf16) products to a float; behind the last depth,
- * zeros. Neither the tile that an element lies in nor the way in which its numbers were brought changes the chain. Then bias is added in float, then what C
- * held, or the norm follows; and the result is rounded to C's type once.
+ * Order: an element is one chain of mma from the first depth to the last, each adding 8 (tf32) or 16 (bf16) products to a float; behind the
+ * last depth, zeros. Neither the tile that an element lies in nor the way in which its numbers were brought changes the chain. Then bias is
+ * added in float, then what C held, or the norm follows; and the result is rounded to C's type once.
  */
 #ifndef EDIY_CUDA_TENSOR_GEMM_H
 #define EDIY_CUDA_TENSOR_GEMM_H
@@ -75,7 +75,8 @@ __device__ static inline void multiply_step(float (&sum)[M][N][4], const unsigne
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) mma<number>(sum[i][j], a[i], b[j]);
 }
 
-/* Where, in floats, the first two of a lane's results of 16 x 8 stand among staged ones, in rows of this many columns; the other two are eight rows on. */
+/* Where, in floats, the first two of a lane's results of 16 x 8 stand among staged ones, in rows of this many columns; the other two are
+ * eight rows on. */
 __device__ static inline int staged_at(int lane, int row, int column, int columns) {
   return (row + lane / 4) * (columns + STAGED_SKEW) + column + lane % 4 * 2;
 }
@@ -173,8 +174,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
     __syncthreads();
     const unsigned char *stage = shared + at;
     unsigned char *ahead = shared + (at == 0 ? K::SHARED_BYTES : at) - K::STAGE_BYTES;
-    /* Slabs behind the last are zeros, for which nothing is read: no branch keeps the multiplications of a step from hiding what else it does. What is
-     * gathered takes longer than a branch. */
+    /* Slabs behind the last are zeros, for which nothing is read: no branch keeps the multiplications of a step from hiding what else it
+     * does. What is gathered takes longer than a branch. */
     const bool more = K::IS_WHOLE || slab + STAGES - 1 < slabs;
     UNROLL for (int step = 0; step < STEPS; step++) {
       if (more) {
@@ -192,8 +193,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
   }
   wait_for_copies<0>();
 
-  /* Results go through shared memory, half a tile at a time, so that neighbouring threads store neighbouring pieces; each has the same columns in
-   * all of its rows. */
+  /* Results go through shared memory, half a tile at a time, so that neighbouring threads store neighbouring pieces; each has the same
+   * columns in all of its rows. */
   static_assert(TENSOR_THREADS % IN_ROW == 0, "a thread's columns");
   const int in_row = thread % IN_ROW * PIECE, columns = k.p.columns - left - in_row;
   float *staged = reinterpret_cast<float *>(shared);
@@ -227,10 +228,11 @@ template <class P> static inline bool ends_whole(const P &p) {
   return true;
 }
 
-/* ---- launching ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- launching ----------------------------------------------------------------------------------------------------------------------- */
 
 /* The tile for a C of this shape, the same on every GPU: the largest that is not mostly empty and makes about a block for each of some 130
- * multiprocessors; parts is how many times C is computed. A multiprocessor that has one large block to do is not done sooner with four small ones. */
+ * multiprocessors; parts is how many times C is computed. A multiprocessor that has one large block to do is not done sooner with four
+ * small ones. */
 enum tensor_tile { TILE_64_64, TILE_128_64, TILE_128_128 };
 enum { TENSOR_BLOCKS_WANTED = 128 };
 
@@ -256,7 +258,8 @@ static void tensor_launch_tiled(const typename K::product &p, int parts, const A
   LAUNCH(tensor_gemm<K>, dim3(tiles, 1, (unsigned)parts), dim3(TENSOR_THREADS), K::SHARED_BYTES, cuda_stream(), k, a, b, bias, c);
 }
 
-/* Launches p. a_whole, b_whole: pieces of A and of B are pieces of memory; where those of B are not, or none are, the way is slow and the tile small. */
+/* Launches p. a_whole, b_whole: pieces of A and of B are pieces of memory; where those of B are not, or none are, the way is slow and the
+ * tile small. */
 template <class P, class A, class B, class C>
 static void tensor_launch(const P &p, enum tensor_tile tile, int parts, bool a_whole, bool b_whole, const A *a, const B *b,
                           const float *bias, C *c) {

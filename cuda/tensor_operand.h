@@ -1,8 +1,8 @@
 /* Where the elements of the matrices of tensor_gemm.h are in memory, and how a block brings them into its tiles.
  *
- * One thread brings PIECES pieces of a slab, always at the same places of the tile: along, of so many indices and one depth; across, of one depth and so
- * many indices. What an address needs is computed once a thread (the divisions of rows of patches) or once a slab (its depth, carried along by adding
- * digits), so that a piece takes an addition and a comparison. Nothing is divided in the loop.
+ * One thread brings PIECES pieces of a slab, always at the same places of the tile: along, of so many indices and one depth; across, of one
+ * depth and so many indices. What an address needs is computed once a thread (the divisions of rows of patches) or once a slab (its depth,
+ * carried along by adding digits), so that a piece takes an addition and a comparison. Nothing is divided in the loop.
  */
 #ifndef EDIY_CUDA_TENSOR_OPERAND_H
 #define EDIY_CUDA_TENSOR_OPERAND_H
@@ -51,8 +51,8 @@ template <class T, int TILE> struct share_along {
   __device__ static int spot(int j, int thread) { return along_at(index(thread), thread % SLAB_PIECES) + j * APART * SLAB_BYTES; }
 };
 
-/* Neighbouring threads bring neighbouring pieces of a depth, four (bf16) or eight (float). Of bf16, eight threads that store together have two depths,
- * which are four apart, so that their twists lead into different halves of the banks. */
+/* Neighbouring threads bring neighbouring pieces of a depth, four (bf16) or eight (float). Of bf16, eight threads that store together have
+ * two depths, which are four apart, so that their twists lead into different halves of the banks. */
 template <class T, int TILE> struct share_across {
   enum { ABREAST = TENSOR_THREADS / depth_of<T>::SLAB, PIECES = TILE / depth_of<T>::PIECE / ABREAST, APART = ABREAST * depth_of<T>::PIECE };
   __device__ static int index(int thread) { return thread % ABREAST * depth_of<T>::PIECE; }
@@ -93,8 +93,9 @@ template <class M, class T, int TILE> struct rows_along {
   __device__ void next(const view &) { row += depth_of<T>::SLAB, depth += depth_of<T>::SLAB; }
 };
 
-/* Patches of images, depth r, s, c: element (position, tap) is at row up + r and column left + s of the position's image, or, with DIRECTION -1, at up - r and
- * left - s (backward data). up and left are linear in the position's row and column. In pieces: at most MOST_TAPS taps, and a patch's offsets are ints. */
+/* Patches of images, depth r, s, c: element (position, tap) is at row up + r and column left + s of the position's image, or, with
+ * DIRECTION -1, at up - r and left - s (backward data). up and left are linear in the position's row and column. In pieces: at most
+ * MOST_TAPS taps, and a patch's offsets are ints. */
 enum { MOST_TAPS = 32 };
 struct patches_along_view {
   int height, width, channels; /* of the images */
@@ -180,7 +181,8 @@ template <class M, class T, int TILE> struct rows_across {
   __device__ void next(const view &v) { row += (ptrdiff_t)depth_of<T>::SLAB * v.indices, depth += depth_of<T>::SLAB; }
 };
 
-/* Weights K R S C in the product of backward data: indices are c; depth is r, s, k over some of the taps, every stride-th from (r, s) on. */
+/* Weights K R S C in the product of backward data: indices are c; depth is r, s, k over some of the taps, every stride-th from (r, s)
+ * on. */
 struct weights_across_view {
   int indices, kernel_r, kernel_s, r, s, stride;
   struct radices tap; /* columns of those taps, output channels */
@@ -216,8 +218,8 @@ template <class M, class T, int TILE> struct weights_across {
   __device__ void next(const view &v) { add(tap, v.slab, v.tap); }
 };
 
-/* Patches of images in the product of backward weights: indices are r, s, c; depth is positions. In pieces: a patch's offsets are ints. Taps behind the last
- * are looked up like others: what they find is in an image, and in columns of C that nobody stores. */
+/* Patches of images in the product of backward weights: indices are r, s, c; depth is positions. In pieces: a patch's offsets are ints.
+ * Taps behind the last are looked up like others: what they find is in an image, and in columns of C that nobody stores. */
 struct patches_across_view {
   int height, width, channels, stride, pad;
   struct radices position, tap;
@@ -268,9 +270,9 @@ template <class M, class T, int TILE> struct patches_across {
 
 /* ---- bringing -------------------------------------------------------------------------------------------------------------------------
  *
- * A slab is brought in STEPS parts, each begun before a step is multiplied and finished after it. WHOLE: pieces are 16 bytes of numbers of memory, aligned.
- * Then numbers of the tile's own type are copied behind the kernel's back; float to bf16, and what has to be gathered, waits in registers while
- * the step is multiplied, and is stored after it. */
+ * A slab is brought in STEPS parts, each begun before a step is multiplied and finished after it. WHOLE: pieces are 16 bytes of numbers of
+ * memory, aligned. Then numbers of the tile's own type are copied behind the kernel's back; float to bf16, and what has to be gathered,
+ * waits in registers while the step is multiplied, and is stored after it. */
 template <class PLACE, class T, int TILE, bool WHOLE> struct operand {
   typedef typename PLACE::memory M;
   enum { PIECE = depth_of<T>::PIECE, PART = PLACE::share::PIECES / STEPS };

@@ -1,15 +1,15 @@
 /* A tile of a matrix in shared memory, and how a warp takes its registers for mma from it. For T float (tf32) and bf16.
  *
- * A tile is TILE rows of A or columns of B ("index") by a slab of depth of SLAB_BYTES, in pieces of 16 bytes. It keeps the order of the memory that
- * it comes from:
+ * A tile is TILE rows of A or columns of B ("index") by a slab of depth of SLAB_BYTES, in pieces of 16 bytes. It keeps the order of the
+ * memory that it comes from:
  *
  *     along     depths are neighbours:    [index][depth], 64 bytes an index, four pieces
  *     across    indices are neighbours:   [depth][index], TILE numbers a depth
  *
- * Shared memory is 32 banks of 4 bytes: a warp's access takes as many turns as the fullest bank has different words, so eight pieces at a time are
- * best where they lie in eight different eighths of 128 bytes. Pieces are therefore stored not at their own place in a row but at that place
- * xor a number of the row (a twist), such that what is read together, eight rows of one piece, and what is written together, neighbouring pieces of a
- * row, both differ in their eighth.
+ * Shared memory is 32 banks of 4 bytes: a warp's access takes as many turns as the fullest bank has different words, so eight pieces at a
+ * time are best where they lie in eight different eighths of 128 bytes. Pieces are therefore stored not at their own place in a row but at
+ * that place xor a number of the row (a twist), such that what is read together, eight rows of one piece, and what is written together,
+ * neighbouring pieces of a row, both differ in their eighth.
  */
 #ifndef EDIY_CUDA_TENSOR_TILE_H
 #define EDIY_CUDA_TENSOR_TILE_H
@@ -37,9 +37,9 @@ __device__ static inline int along_at(int index, int in_depth) {
   return index * SLAB_BYTES + (in_depth ^ (index >> 1 & (SLAB_PIECES - 1))) * PIECE_BYTES;
 }
 
-/* Byte of a piece in an across tile. Rows are whole multiples of 128 bytes. ldmatrix reads eight depths of a piece of bf16; floats are read one
- * by one, four depths of two neighbouring pieces at a time. The place is in_index + fixed, two numbers without a common bit; with a `fixed` that the compiler
- * knows, all but a few places of a thread are one place and a constant. */
+/* Byte of a piece in an across tile. Rows are whole multiples of 128 bytes. ldmatrix reads eight depths of a piece of bf16; floats are read
+ * one by one, four depths of two neighbouring pieces at a time. The place is in_index + fixed, two numbers without a common bit; with a
+ * `fixed` that the compiler knows, all but a few places of a thread are one place and a constant. */
 template <class T, int TILE> __device__ static inline int across_at(int depth, int in_index, int fixed) {
   int twist = sizeof(T) == sizeof(float) ? depth % 4 * 2 : depth % 8;
   return depth * TILE * (int)sizeof(T) + ((in_index ^ twist ^ (fixed & 7)) + (fixed & ~7)) * PIECE_BYTES;
@@ -51,8 +51,8 @@ __device__ static inline uint32_t tf32_of_bits(uint32_t bits) {
   return tf32_of(x);
 }
 
-/* Registers from one step of a slab, of A's rows first + 16 i to first + 16 i + 15, or of as many columns of B; first is a warp's, and a multiple of
- * 32. ALONG: how the tile lies. */
+/* Registers from one step of a slab, of A's rows first + 16 i to first + 16 i + 15, or of as many columns of B; first is a warp's, and a
+ * multiple of 32. ALONG: how the tile lies. */
 template <class T, int TILE, bool ALONG> struct fragment {
   enum { PIECE = depth_of<T>::PIECE, IN_SIXTEEN = 16 / PIECE, IN_EIGHT = 8 / PIECE };
 

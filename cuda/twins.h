@@ -2,8 +2,8 @@
  * device memory. What differs from that contract (the order of a sum, scratch) stands above the function in its .cu file.
  * Scratch sizes are in bytes. Internal to cuda/; for C and C++.
  *
- * Of a twin that ends in _bf16, activations and their gradients (x, y, dy, dx, residual, t, from, to, q, z, r, p, g_target, dq, dr, dp) are bf16
- * behind their pointers; parameters and their gradients, statistics and values of losses are what they are without. */
+ * Of a twin that ends in _bf16, activations and their gradients (x, y, dy, dx, residual, t, from, to, q, z, r, p, g_target, dq, dr, dp) are
+ * bf16 behind their pointers; parameters and their gradients, statistics and values of losses are what they are without. */
 #ifndef EDIY_CUDA_TWINS_H
 #define EDIY_CUDA_TWINS_H
 
@@ -13,8 +13,8 @@ extern "C" {
 
 #include "cuda/backend.h"
 
-/* In the place of twins of a table of this precision: convolutions by cuDNN, linear layers by cuBLASLt. False, with one line in err, where the
- * library cannot be used. */
+/* In the place of twins of a table of this precision: convolutions by cuDNN, linear layers by cuBLASLt. False, with one line in err, where
+ * the library cannot be used. */
 MUST_CHECK bool cuda_fill_cudnn(struct backend *table, enum cuda_precision precision, struct error *err);
 MUST_CHECK bool cuda_fill_cublas(struct backend *table, enum cuda_precision precision, struct error *err);
 
@@ -29,8 +29,9 @@ void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, con
 void cuda_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
 void cuda_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
-/* The same on tensor cores, in two classes of precision. _tf32: every tensor float, operands rounded to tf32 (11 bits) on their way in. _bf16: x,
- * y, dy and dx are bf16 behind their pointers, w is float and rounded to bf16 on its way in, dw is float. Sums are float in both. */
+/* The same on tensor cores, in two classes of precision. _tf32: every tensor float, operands rounded to tf32 (11 bits) on their way in.
+ * _bf16: x, y, dy and dx are bf16 behind their pointers, w is float and rounded to bf16 on its way in, dw is float. Sums are float in
+ * both. */
 size_t cuda_conv_scratch_tf32(const struct conv *g);
 void cuda_conv_forward_tf32(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
 void cuda_conv_norm_forward_eval_tf32(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,

@@ -25,7 +25,7 @@ static bool same_class(double a, double b) {
   return isnan(a) ? isnan(b) != 0 : a == b;
 }
 
-/* ---- what an element may be off by ----------------------------------------------------------------------------------------------------- */
+/* ---- what an element may be off by --------------------------------------------------------------------------------------------------- */
 
 /* The candidate's own roundoff, and in double as much again for the truth's, which is of the same kind. */
 static double accumulator_roundoff(const struct precision_class *p) { return unit_roundoff(&p->acc) * (p->acc.bits == 53 ? 4 : 1); }
@@ -48,7 +48,7 @@ double accept_allowed(const struct yardstick *m, const struct allowance *a, ptrd
   return a->in > 0 ? allowed + a->in * fmin(2 * m->g[i], 6 * m->g2[i]) : allowed;
 }
 
-/* ---- one pass over the elements -------------------------------------------------------------------------------------------------------- */
+/* ---- one pass over the elements ------------------------------------------------------------------------------------------------------ */
 
 /* Of a part: its worst element, and sums over the elements that have a gauge. */
 struct part {
@@ -126,7 +126,7 @@ static struct part look_at_all(const struct yardstick *m, const struct allowance
   return all;
 }
 
-/* ---- bias ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- bias ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* Sums over one group of elements, whose errors depend on each other: of e z and of s z (z as in struct part). */
 struct group {
@@ -140,8 +140,8 @@ static void add_element(const struct yardstick *m, const double *c, ptrdiff_t i,
   to->sz += step * z;
 }
 
-/* The square of what the factor beta leaves over in a group. A group that has most of sum s z draws beta to itself, and little is left of its
- * errors: divided by the share that the others have (HC3, MacKinnon and White 1985). */
+/* The square of what the factor beta leaves over in a group. A group that has most of sum s z draws beta to itself, and little is left of
+ * its errors: divided by the share that the others have (HC3, MacKinnon and White 1985). */
 static double left_of(const struct group *g, double beta, double sz) {
   double left = g->ez - beta * g->sz, others = 1 - g->sz / sz;
   if (left == 0) return 0;
@@ -204,7 +204,7 @@ static bool unbiased(const struct yardstick *m, const struct precision_class *p,
   return rule(f, "bias", fabs(beta), 6 * sd + 6 * u_acc + 2 * input_roundoff(p) + 3 * fabs(own) + shared);
 }
 
-/* ---- the rule -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the rule ------------------------------------------------------------------------------------------------------------------------ */
 
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, bool quick, struct finding *f) {
   ptrdiff_t n = tensor_count(m->truth);

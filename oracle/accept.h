@@ -25,8 +25,8 @@
  *   cut, not rounded, shrink a product by up to 2 u_in. shared is what all elements may be off by together: a common factor of the
  *   increment (norms, a rounded tau), common u_acc; a rounded factor of what was there before, kept u_acc sum(start z) / sum(s z).
  *   Sums rounded toward zero, as tensor cores add up four products or more at a time: the partial sum after k of n additions is k / n y on
- *   average, and loses half of u_acc of itself, so that y is too small by n / 4 u_acc of it, n = L / 4. In a sum of terms of both signs the partial sums
- *   keep a sign for long, and so do the roundings.
+ *   average, and loses half of u_acc of itself, so that y is too small by n / 4 u_acc of it, n = L / 4. In a sum of terms of both signs the
+ *   partial sums keep a sign for long, and so do the roundings.
  * - A tensor that several operations contribute to (a gradient with several consumers, a gradient that is accumulated): y, r, G and L are
  *   sums over them, and in place of |y| stand the sizes of what was rounded on the way, as each contribution may be stored before it is
  *   added.

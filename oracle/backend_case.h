@@ -1,4 +1,5 @@
-/* A case on any backend: conv, linear, norm, relu, maxpool, avgpool, match, loss, lars and ema through a table of operations (op/backend.h).
+/* A case on any backend: conv, linear, norm, relu, maxpool, avgpool, match, loss, lars and ema through a table of operations
+ * (op/backend.h).
  *
  * What a table has no operation for is not expected of it: the similarities of match, and the gradients of batch norm with given
  * statistics. ReLU is that of batch norm with mean 0, variance 1, gamma 1, beta 0 and epsilon 0, whose dresidual is the masked gradient.
@@ -27,8 +28,8 @@ struct conduct {
 bool backend_case_known(const char *op);
 
 /* The case without what a table has no operation for, and with activations rounded to bf16 where the table stores them so: what it can be
- * judged by. Expected values are then of other inputs (stored.values is not null): whoever judges must not hold the reference to them. Shares
- * everything else with the original, which must outlive it. */
+ * judged by. Expected values are then of other inputs (stored.values is not null): whoever judges must not hold the reference to them.
+ * Shares everything else with the original, which must outlive it. */
 struct backend_part {
   struct case_file file;
   struct tensor *tensor; /* owned */

@@ -59,7 +59,7 @@ static struct memory_slot *slot_take(struct pass *p, size_t bytes, const char *n
   return s;
 }
 
-/* ---- activations that are stored as bf16 ---------------------------------------------------------------------------------------------- */
+/* ---- activations that are stored as bf16 --------------------------------------------------------------------------------------------- */
 
 /* Whether the tensor of this name, a float on the host, is a bf16 on the backend. */
 static bool is_stored(const struct pass *p, enum dtype dtype, const char *name) {

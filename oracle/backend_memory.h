@@ -1,8 +1,8 @@
 /* The memory of a backend, as a case is run on it: named slots, each between guards, that keep their place from one pass to the next.
  *
  * One pass is one computation of a case. Inputs are uploaded, outputs and scratch are poisoned with NaN, the operation is called, outputs
- * are downloaded. A second pass with other numbers finds the same storage: what an operation kept from the first is then wrong.
- * Everything goes through the backend's own upload and download, so that guards and inputs can be looked at wherever its memory is. Activations
+ * are downloaded. A second pass with other numbers finds the same storage: what an operation kept from the first is then wrong. Everything
+ * goes through the backend's own upload and download, so that guards and inputs can be looked at wherever its memory is. Activations
  * (mixed.h), floats in the case, are bf16 there where the table stores them so: rounded on the way in, widened on the way out.
  */
 #ifndef EDIY_ORACLE_BACKEND_MEMORY_H

@@ -24,8 +24,8 @@ struct named_backend {
   bool mixed;
 };
 
-/* The backend of this name; "plain:WORDS" is the plain backend in one of its variants (mutants/plain.h), which declares fp32 whatever the words.
- * Fails for an unknown name, with those that there are. */
+/* The backend of this name; "plain:WORDS" is the plain backend in one of its variants (mutants/plain.h), which declares fp32 whatever the
+ * words. Fails for an unknown name, with those that there are. */
 MUST_CHECK bool backend_named(const char *name, struct named_backend *b, struct error *err);
 
 #endif

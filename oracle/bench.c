@@ -10,7 +10,7 @@
 
 bool bench_rounds_inputs(const struct precision_class *p) { return p->in.bits < p->acc.bits; }
 
-/* ---- decisions of the candidate -------------------------------------------------------------------------------------------------------- */
+/* ---- decisions of the candidate ------------------------------------------------------------------------------------------------------ */
 
 /* What a ReLU with output y (context) let through of an upstream gradient. */
 static double mask_gradient(const struct tensor *t, ptrdiff_t i, double x, const void *context) {
@@ -50,7 +50,7 @@ static bool prepare_work(struct bench *b) {
   return true;
 }
 
-/* ---- runs ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- runs ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* The reference on inputs of this format; in float and double they are of it already. */
 static bool run_rounded(struct bench *b, const struct number_format *in, int bits, struct variant *v, struct case_run *run) {

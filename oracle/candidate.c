@@ -13,7 +13,7 @@
 static const char digest_mark[] = "#digest";
 const char *const judgement_names[] = {"pass", "vacuous", "incomplete", "mismatch", "unreadable"};
 
-/* ---- one tensor ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one tensor ---------------------------------------------------------------------------------------------------------------------- */
 
 struct rule {
   const struct measure *m;
@@ -57,7 +57,7 @@ bool judge_form(const struct tensor *truth, const struct tensor *candidate, stru
   return false;
 }
 
-/* ---- decisions ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- decisions ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool relu_check(const void *bench, const double *c, struct finding *f) { return relu_within_rounding(bench, c, f); }
 
@@ -122,7 +122,7 @@ static bool judge_tensor(const struct bench *b, const struct tensor *truth, cons
   return ok;
 }
 
-/* ---- a case ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a case -------------------------------------------------------------------------------------------------------------------------- */
 
 /* The name of an expected tensor, without #digest: a candidate gives the tensor itself. */
 static void plain_name(const char *name, char plain[TENSOR_MAX_NAME]) {

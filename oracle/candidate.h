@@ -45,9 +45,9 @@ struct judged_file {
 enum { CHAIN_USUAL = 1024 }; /* additions one after the other that no kernel has to declare */
 
 /* candidate: count tensors by the names of the case, from wherever; their data are only read. chain: additions that the kernel makes one
- * after the other, at most; never more than the sum has. trusted: the case has no expected values, only names and shapes (memory_case.h), and
- * the reference is not held to it. Returns false when there is nothing to judge: a case that the reference cannot compute, or disagrees with.
- * j: judged_free when true was returned. */
+ * after the other, at most; never more than the sum has. trusted: the case has no expected values, only names and shapes (memory_case.h),
+ * and the reference is not held to it. Returns false when there is nothing to judge: a case that the reference cannot compute, or disagrees
+ * with. j: judged_free when true was returned. */
 MUST_CHECK bool candidate_judge_tensors(const struct case_file *c, const struct tensor *candidate, int count,
                                         const struct precision_class *p, double chain, bool trusted, struct judged_file *j,
                                         struct error *err);

@@ -7,7 +7,7 @@
 #include "oracle/gauge.h"
 #include "oracle/values.h"
 
-/* ---- how many ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- how many ------------------------------------------------------------------------------------------------------------------------ */
 
 /* What is expected to turn by rounding, group by group, and what has turned. */
 struct flips {
@@ -34,7 +34,7 @@ static bool few(const struct flips *s, const char *what, struct finding *f) {
   return false;
 }
 
-/* ---- ReLU ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- ReLU ---------------------------------------------------------------------------------------------------------------------------- */
 
 bool relu_within_rounding(const struct bench *b, const double *c, struct finding *f) {
   const struct tensor *seen = run_result(&b->truth, "out.y");
@@ -64,7 +64,7 @@ bool relu_within_rounding(const struct bench *b, const double *c, struct finding
   return f->pass && few(&flips, "number of ReLUs that decided otherwise", f);
 }
 
-/* ---- matched regions ------------------------------------------------------------------------------------------------------------------- */
+/* ---- matched regions ----------------------------------------------------------------------------------------------------------------- */
 
 /* The similarity, its sign turned for "the least similar wins", that region z has for region j of image i, as a flat index of *name. */
 static ptrdiff_t similarity_index(const char *decision, ptrdiff_t n, ptrdiff_t image, ptrdiff_t z, ptrdiff_t j, const char **name,

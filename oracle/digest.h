@@ -6,15 +6,15 @@
  *     DIGEST_SKETCH     26 numbers about a floating-point tensor: enum digest_field
  *     DIGEST_HISTOGRAM  of integers: how many elements are i modulo 32, i = 0 .. 31
  *
- * Sketch. Element i is in group g = i div 16, with word = splitmix64(fnv1a64("sketch:" NAME) + g); it is added with the sign of bit
- * i mod 16 of the word (1: plus) to projection (i mod 16) xor (word >> 60). Projections are linear, so those of two tensors differ by those of the difference d, and
- * sum_j (p_j(a) - p_j(b))^2 has the expectation |d|^2 (Charikar, Chen, Farach-Colton 2002): two elements of a group never meet in a
- * projection, any others in one of 16, with independent signs, so that the variance is at most 2 / 16 |d|^4. Where d has many elements, the ratio is
- * chi-square with 16 degrees of freedom over 16: the root is within 0.47 to 1.61 times |d| with probability 0.999, and 0.70 to 1.28 with 0.9; for a
- * single element that is off it is exact. Rounding of the sums adds about 2^-53 |x|.
+ * Sketch. Element i is in group g = i div 16, with word = splitmix64(fnv1a64("sketch:" NAME) + g); it is added with the sign of bit i mod
+ * 16 of the word (1: plus) to projection (i mod 16) xor (word >> 60). Projections are linear, so those of two tensors differ by those of
+ * the difference d, and sum_j (p_j(a) - p_j(b))^2 has the expectation |d|^2 (Charikar, Chen, Farach-Colton 2002): two elements of a group
+ * never meet in a projection, any others in one of 16, with independent signs, so that the variance is at most 2 / 16 |d|^4. Where d has
+ * many elements, the ratio is chi-square with 16 degrees of freedom over 16: the root is within 0.47 to 1.61 times |d| with probability
+ * 0.999, and 0.70 to 1.28 with 0.9; for a single element that is off it is exact. Rounding of the sums adds about 2^-53 |x|.
  *
- * Numbers that are not finite are counted and taken for 0. Sums are in double, in blocks of 65536 elements that are joined in order, lanes in each:
- * the bits do not depend on the number of threads.
+ * Numbers that are not finite are counted and taken for 0. Sums are in double, in blocks of 65536 elements that are joined in order, lanes
+ * in each: the bits do not depend on the number of threads.
  */
 #ifndef EDIY_ORACLE_DIGEST_H
 #define EDIY_ORACLE_DIGEST_H
@@ -36,7 +36,8 @@ enum {
   DIGEST_BLOCK = 1 << 16
 };
 
-/* Places in a sketch. Sampled: the elements at fnv1a64 and splitmix64 of "sampled:" NAME, formula_bits(0, KEY, j) mod the number of elements. */
+/* Places in a sketch. Sampled: the elements at fnv1a64 and splitmix64 of "sampled:" NAME, formula_bits(0, KEY, j) mod the number of
+ * elements. */
 enum digest_field {
   DIGEST_FORM,
   DIGEST_ABS,        /* sum of |x| */

@@ -1,7 +1,7 @@
 /* How far two tensors are apart, in one pass over both, in windows of any size.
  *
- * Sums are in double, eight lanes over all windows of a tensor. Numbers that are not finite count where they differ (NaN equals NaN, whatever
- * its bits; infinity the same infinity) and are left out of the sums. Zeros of either sign are equal.
+ * Sums are in double, eight lanes over all windows of a tensor. Numbers that are not finite count where they differ (NaN equals NaN,
+ * whatever its bits; infinity the same infinity) and are left out of the sums. Zeros of either sign are equal.
  */
 #ifndef EDIY_ORACLE_DISTANCE_H
 #define EDIY_ORACLE_DISTANCE_H

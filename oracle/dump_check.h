@@ -3,28 +3,29 @@
  * A is the truth, B the candidate; each may be full or digest. Full tensors are read in windows of a fixed size, once; where all bytes are
  * equal nothing is computed. What B may be off by:
  *
- *   drift    A's manifest says how far right implementations of the class were apart in this tensor (moved.h): |b - a| / |a| <= F drift, L2 over the
- *            tensor; F: DUMP_CHECK_FACTOR, and DUMP_CHECK_SKETCH times that where one of them is a sketch
+ *   drift    A's manifest says how far right implementations of the class were apart in this tensor (moved.h): |b - a| / |a| <= F drift, L2
+ *            over the tensor; F: DUMP_CHECK_FACTOR, and DUMP_CHECK_SKETCH times that where one of them is a sketch
  *   exact    no drift is known: every value is equal, up to the sign of zero
  *
  * In both cases NaN and infinities stand where A has them. Indices that differ count as one-hot rows: sqrt(2 differing / all).
  *
  * The factor. Drift is the largest of D draws. Were the candidate one draw more, of m independent errors that are normal, it would be
- * beyond F times the largest with probability ~ F^(-D m) (for m = 2, D = 4, F = 4: integral 24 / (17 18 19 20) = 2e-4; for m = 8 below 1e-13). Tensors have
- * tens of elements and more, losses of a batch of two have 2. That is for a candidate as bad as the worst usual implementation, which the draws
- * are; one that sums in blocks is two to ten times nearer.
+ * beyond F times the largest with probability ~ F^(-D m) (for m = 2, D = 4, F = 4: integral 24 / (17 18 19 20) = 2e-4; for m = 8 below
+ * 1e-13). Tensors have tens of elements and more, losses of a batch of two have 2. That is for a candidate as bad as the worst usual
+ * implementation, which the draws are; one that sums in blocks is two to ten times nearer.
  *
- * ReLUs. One that falls the other way, because its input is within rounding of 0, takes a term out of the gradient or puts one in; in a small
- * network that is a hundred times the drift of runs in which none did. So they are counted: f elements of y that are 0 in one dump only (whose
- * y is within its own limit). Their terms are at most max |dy| each, about half of |dy|^2 passes a ReLU, and f terms have the energy of a share
+ * ReLUs. One that falls the other way, because its input is within rounding of 0, takes a term out of the gradient or puts one in; in a
+ * small network that is a hundred times the drift of runs in which none did. So they are counted: f elements of y that are 0 in one dump
+ * only (whose y is within its own limit). Their terms are at most max |dy| each, about half of |dy|^2 passes a ReLU, and f terms have the
+ * energy of a share
  *     r^2 = 2 f (2 max |dy|)^2 / |dy|^2
  * of it; twice max |dy|, because what a single element is multiplied with further on may be larger than the usual. Behind that layer, and
  * in all that is made of its gradient, |b - a| / |a| <= F (drift + r), r^2 added up over layers: rule "relu". Of parameters, which move by
  * lr m, r is lr |m| / |w| times that; of the target's, 1 - tau of it. A max pool, whose winner may be another within rounding, counts as
  * one, and is not seen. In runs without such flips nothing is allowed for them.
  *
- * A tensor of which F drift is 1 or more would accept zeros: VACUOUS; but where drift itself is above 1 the tensor is zero but for rounding (a bias in
- * front of a batch norm has a gradient of 0), and there is nothing to prove. */
+ * A tensor of which F drift is 1 or more would accept zeros: VACUOUS; but where drift itself is above 1 the tensor is zero but for rounding
+ * (a bias in front of a batch norm has a gradient of 0), and there is nothing to prove. */
 #ifndef EDIY_ORACLE_DUMP_CHECK_H
 #define EDIY_ORACLE_DUMP_CHECK_H
 

@@ -53,8 +53,8 @@ bool dump_name_parse(const char *name, struct dump_entry *e, struct error *err) 
   return true;
 }
 
-/* As in ref/model/step.c: the states, then for each micro-batch inputs, teacher, match, target, and for each view the online network forward,
- * its losses, and back; then LARS and the moving average. */
+/* As in ref/model/step.c: the states, then for each micro-batch inputs, teacher, match, target, and for each view the online network
+ * forward, its losses, and back; then LARS and the moving average. */
 long dump_name_rank(const struct dump_entry *e) {
   enum { OF_TEACHER = 2, OF_MATCH, OF_TARGET, OF_VIEW_1, OF_VIEW_2 = OF_VIEW_1 + 3, MICRO = OF_VIEW_2 + 3 };
   const long step = (long)e->step * ((long)NUMBER_LIMIT * MICRO + 4);

@@ -1,9 +1,9 @@
 /* The parts of a dump that is being written: safetensors files, whose header names everything in them and stands in front.
  *
  * Tensors get their places in a buffer. When it is full it is handed to a thread that writes it while the other buffer fills, past the page
- * cache where the file system can: a dump is large, and copying it through the kernel costs more than all else. A part that ends before that has
- * happened gets a header made to measure; else 1 MiB is kept free for it, and filled up with blanks, as the format allows. A part is full when 2 GiB
- * or the room for its header are used up. */
+ * cache where the file system can: a dump is large, and copying it through the kernel costs more than all else. A part that ends before
+ * that has happened gets a header made to measure; else 1 MiB is kept free for it, and filled up with blanks, as the format allows. A part
+ * is full when 2 GiB or the room for its header are used up. */
 #ifndef EDIY_ORACLE_DUMP_PART_H
 #define EDIY_ORACLE_DUMP_PART_H
 
@@ -42,8 +42,8 @@ size_t dump_part_most(void);
 bool dump_part_full(const struct dump_part *p, size_t bytes);
 bool dump_part_fits(const struct dump_part *p, size_t bytes);
 
-/* Names a tensor of this dtype and shape in the header and gives it its place, which the caller fills: it stays as it is until the buffer is
- * turned twice. Null without memory. The part has room for it and it fits. */
+/* Names a tensor of this dtype and shape in the header and gives it its place, which the caller fills: it stays as it is until the buffer
+ * is turned twice. Null without memory. The part has room for it and it fits. */
 void *dump_part_place(struct dump_part *p, const char *name, const struct tensor *t, struct error *err);
 
 /* The same of a tensor of any size, whose data are written. */

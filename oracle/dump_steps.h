@@ -22,8 +22,8 @@ struct dump_steps_options {
 MUST_CHECK bool dump_steps(struct step_source *source, const struct step_backend *b, const struct dump_steps_options *o, const char *folder,
                            struct dump_steps_result *result, struct error *err);
 
-/* Runs the steps of a dump of this source again, `draws` times, in float with moved sums, and writes into its manifest how far each tensor was
- * off at most: "drift", the relative L2 difference (of a digest dump estimated from the sketches). */
+/* Runs the steps of a dump of this source again, `draws` times, in float with moved sums, and writes into its manifest how far each tensor
+ * was off at most: "drift", the relative L2 difference (of a digest dump estimated from the sketches). */
 MUST_CHECK bool dump_drift(struct step_source *source, const char *folder, int draws, struct error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* Hashing is what a dump costs most, and one tensor cannot be hashed by two threads. So tensors gather, 64 MiB of them, and are then hashed
- * side by side, by all threads and two by each (sha256.h), while a thread of the part writes them. One that is larger is hashed by one thread while
- * another hands it to the part in pieces. Of a digest dump the tensors gather on a stage of their own, and the part gets their digests. */
+ * side by side, by all threads and two by each (sha256.h), while a thread of the part writes them. One that is larger is hashed by one
+ * thread while another hands it to the part in pieces. Of a digest dump the tensors gather on a stage of their own, and the part gets their
+ * digests. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

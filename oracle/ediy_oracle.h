@@ -10,21 +10,21 @@
  *     if (ediy_oracle_judge(&mine, NULL, &v) != EDIY_ORACLE_PASS) puts(v.text);
  *
  * What happens: inputs are drawn, of random shapes and of all kinds (whole numbers, for which the last bit counts; normal; tiny; sparse; a
- * single 1; large mean and small deviation). The functions run on them three times in the same memory: on the inputs, on others, on the first
- * again. Outputs hold NaN before each call and stand between guards; inputs are looked at afterwards. Every result is held to the reference
- * in double by the rule of docs/oracle.md, in whatever order the kernel sums, and the rule is then put to wrong results, which it has to
- * reject. Nothing is printed, no file is written.
+ * single 1; large mean and small deviation). The functions run on them three times in the same memory: on the inputs, on others, on the
+ * first again. Outputs hold NaN before each call and stand between guards; inputs are looked at afterwards. Every result is held to the
+ * reference in double by the rule of docs/oracle.md, in whatever order the kernel sums, and the rule is then put to wrong results, which it
+ * has to reject. Nothing is printed, no file is written.
  *
  * Kernels on a GPU: copy in, run, copy out, in a function of yours.
  *
  * Rules that hold for every function
  *
  *   Arrays are row-major, in float, and do not overlap. Activations are N x H x W x C, convolution weights K x R x S x C, matrices rows x
- *   columns. A gradient is that of some scalar; dy is given. Everything that is not const is an output and is overwritten, whatever it holds;
- *   what is updated in place says so. An array that the case has no use for is null.
+ *   columns. A gradient is that of some scalar; dy is given. Everything that is not const is an output and is overwritten, whatever it
+ *   holds; what is updated in place says so. An array that the case has no use for is null.
  *
- *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: other shapes are tried. Any other value is an error of
- *   the kernel, and a mismatch.
+ *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: other shapes are tried. Any other value is an error
+ *   of the kernel, and a mismatch.
  */
 #ifndef EDIY_ORACLE_H
 #define EDIY_ORACLE_H
@@ -57,9 +57,9 @@ typedef struct ediy_oracle_linear {
   ptrdiff_t m, i, o; /* rows, inputs, outputs: y = x w' + b, x m x i, w o x i, y m x o */
 } ediy_oracle_linear;
 
-/* y = gamma (x - mu) / sqrt(v + eps) + beta, [+ residual], [then max(., 0)]; x, residual, y m x c. train: mu, v are mean and biased variance of
- * each column; else running_mean, running_var. train also moves those: running_mean += momentum (mu - running_mean), running_var likewise
- * with the unbiased variance. */
+/* y = gamma (x - mu) / sqrt(v + eps) + beta, [+ residual], [then max(., 0)]; x, residual, y m x c. train: mu, v are mean and biased
+ * variance of each column; else running_mean, running_var. train also moves those: running_mean += momentum (mu - running_mean),
+ * running_var likewise with the unbiased variance. */
 typedef struct ediy_oracle_norm {
   ptrdiff_t m, c;
   double eps, momentum;

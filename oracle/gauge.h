@@ -19,7 +19,8 @@
 bool gauge_known(const char *op);
 
 /* Leaves in g and g2, two runs that were begun on the case c, a result of every expected floating-point tensor of c under its name: G, and
- * the root of the sum of squared terms (or G itself where inputs are not multiplied). g2 may be null. chain: the longest that is declared. */
+ * the root of the sum of squared terms (or G itself where inputs are not multiplied). g2 may be null. chain: the longest that is
+ * declared. */
 MUST_CHECK bool gauge_compute(const struct case_file *c, double chain, struct case_run *g, struct case_run *g2, struct error *err);
 
 /* Terms in the longest sum behind the result of this name. */
@@ -36,8 +37,8 @@ double gauge_common(const struct case_file *c, const char *name, double chain);
 /* Roundoffs by which the factor of what was there before may be off: yardstick.kept. */
 double gauge_kept(const char *name);
 
-/* Whether the errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation, and losses against the mean
- * region of another image. */
+/* Whether the errors of one channel depend on each other: batch norm, whose channels share a mean and a deviation, and losses against the
+ * mean region of another image. */
 bool gauge_channels_share(const struct case_file *c);
 
 /* True if every partial sum of this result, in any order, is exact in a format of so many bits, and its inputs and the result y are exact

@@ -21,7 +21,8 @@ static double norm_of(const double *a, ptrdiff_t n) {
   return sqrt(fmax(squares, guard));
 }
 
-/* G(cos) of the pair; adds weight times the gauge of its gradients to da and db, where they are not null. gauge: of b, null for |b| itself. */
+/* G(cos) of the pair; adds weight times the gauge of its gradients to da and db, where they are not null. gauge: of b, null for |b|
+ * itself. */
 static double add_pair(ptrdiff_t n, const double *a, const double *b, const double *gauge, double weight, double *da, double *db) {
   double na = norm_of(a, n), nb = norm_of(b, n), s = 0, S = 0, length = gauge ? 0 : 1;
   for (ptrdiff_t i = 0; i < n; i++) {
@@ -38,8 +39,8 @@ static double add_pair(ptrdiff_t n, const double *a, const double *b, const doub
   return S + s;
 }
 
-/* The gauges of the cosines of an image, which are added up one after the other. Equal ones are rounded alike (gauge.h): N of them are off by
- * 0.15 u N of their sum, for which the rule "rms" needs N / 6 gauges. */
+/* The gauges of the cosines of an image, which are added up one after the other. Equal ones are rounded alike (gauge.h): N of them are off
+ * by 0.15 u N of their sum, for which the rule "rms" needs N / 6 gauges. */
 struct cosines {
   double sum, last;
   double same; /* equal to the one before */

@@ -8,10 +8,10 @@
  *     G(running mean) = |old| + momentum mean |x|      G(running variance) = old + momentum v (m / (m - 1))
  *
  * Carried (accept.h) is what the mean of x and the means of d and d xhat grow to, with their signs, times what they are multiplied by: the
- * chains of these sums are not those of y. A mean that is off by e adds e^2 to the variance, (e invstd)^2 / 2 to the deviation, with
- * e = sqrt(L) u mean. Where most of a channel is one value, the terms of
- * its mean and of its variance are rounded alike (gauge_alike); a variance that is off by a part p moves invstd by p / 2. A number below the
- * normal ones is rounded as the smallest of them: TINY is added to what is multiplied.
+ * chains of these sums are not those of y. A mean that is off by e adds e^2 to the variance, (e invstd)^2 / 2 to the deviation, with e =
+ * sqrt(L) u mean. Where most of a channel is one value, the terms of its mean and of its variance are rounded alike (gauge_alike); a
+ * variance that is off by a part p moves invstd by p / 2. A number below the normal ones is rounded as the smallest of them: TINY is added
+ * to what is multiplied.
  *
  * In eval mode the statistics are given: mean |x| becomes |running mean|, and dx = gamma invstd d alone. The ReLU is not here: what it
  * decided is in d already (candidate.c).

@@ -7,13 +7,13 @@
  *     G(w') = |w| + lr_w (G(m') + mu |m| / 2)       increment w' - w
  *     G(xi') = tau |xi| + 3/2 (1 - tau) (|theta| + |xi|)       increment xi' - xi
  *
- * Of a weight near zero all is in the update: mu m, its sum with d, the product with lr are three roundings of mu m, where 2 u G(m') has two;
- * and so are 1 - tau, the difference and their product.
+ * Of a weight near zero all is in the update: mu m, its sum with d, the product with lr are three roundings of mu m, where 2 u G(m') has
+ * two; and so are 1 - tau, the difference and their product.
  *
  * The trust ratio is one number for the whole tensor: every element has its error. Its norms are sums of squares, of one sign: a chain of L
  * additions, whose partial sums grow to the result, is off by 0.23 sqrt(L) u of it, the norm by half of that, the ratio of two norms by
- * 0.16 sqrt(L) u; six times that is sqrt(L) u. K = sqrt(L) for the elements (of which 2 u G is allowed, and 0.9 u G in the root of the mean of
- * squares), and sqrt(L) + 4 roundoffs for the common factor (gauge_common). L: the elements, at most the declared chain.
+ * 0.16 sqrt(L) u; six times that is sqrt(L) u. K = sqrt(L) for the elements (of which 2 u G is allowed, and 0.9 u G in the root of the mean
+ * of squares), and sqrt(L) + 4 roundoffs for the common factor (gauge_common). L: the elements, at most the declared chain.
  *
  * tau rounded to float is off by u / 2: by 1 / (2 (1 - tau)) roundoffs of 1 - tau, which is a common factor of the increment.
  *

@@ -71,8 +71,8 @@ static const struct tensor *input_of(const struct case_file *c, const char *grad
 }
 
 static bool check_gradient(const struct case_file *c, const struct tensor *g, uint64_t seed, struct gradcheck *to, struct error *err) {
-  /* Near the cube root of 2^-53 both errors of a difference are small; a little less, so that hardly a ReLU is within h of its kink. What is
-   * linear between kinks has no curvature, and takes a step that meets none. */
+  /* Near the cube root of 2^-53 both errors of a difference are small; a little less, so that hardly a ReLU is within h of its kink. What
+   * is linear between kinks has no curvature, and takes a step that meets none. */
   bool linear = strcmp(c->op, "relu") == 0 || strcmp(c->op, "maxpool") == 0;
   const double h = linear ? 0x1p-32 : 0x1p-20;
   char input[TENSOR_MAX_NAME];

@@ -19,8 +19,8 @@ struct gradcheck {
 
 enum { GRADCHECK_MOST = 16 };
 
-/* One direction for each gradient that the case expects or, without expected values, the reference computes. to: GRADCHECK_MOST of them, *count
- * filled. Fails where the case has no gradients. */
+/* One direction for each gradient that the case expects or, without expected values, the reference computes. to: GRADCHECK_MOST of them,
+ * *count filled. Fails where the case has no gradients. */
 MUST_CHECK bool gradcheck_case(const struct case_file *c, uint64_t seed, struct gradcheck *to, int *count, struct error *err);
 
 #endif

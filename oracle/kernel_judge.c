@@ -36,7 +36,7 @@ struct session {
   char vacuous[512];  /* the first result whose check was never anything else */
 };
 
-/* ---- what is said ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is said -------------------------------------------------------------------------------------------------------------------- */
 
 /* The command that writes the case. */
 static void command_of(const struct session *s, char *text, size_t size) {
@@ -77,7 +77,7 @@ static struct tally *tally_of(struct session *s, const char *tensor) {
   return t;
 }
 
-/* ---- one call -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one call ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool is_gradient_given(const struct tensor *t) { return strncmp(t->name, "grad_out.", strlen("grad_out.")) == 0; }
 
@@ -144,7 +144,7 @@ static bool call(struct session *s, struct kernel_memory *m, const struct made_c
   return kernel_memory_intact(m, what, sizeof what) || mismatch(s, what);
 }
 
-/* ---- one case -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one case ------------------------------------------------------------------------------------------------------------------------ */
 
 static size_t result_bytes(const struct kernel_memory *m) {
   size_t bytes = 0;
@@ -213,7 +213,7 @@ static bool judge_case(struct session *s, struct make_options *o) {
   return ok;
 }
 
-/* ---- one operation --------------------------------------------------------------------------------------------------------------------- */
+/* ---- one operation ------------------------------------------------------------------------------------------------------------------- */
 
 /* Sets the keys of "n=2 h=8 ..."; *filled: fill is among them. */
 static bool read_shape(const char *shape, struct make_options *o, bool *filled, struct error *err) {
@@ -258,7 +258,7 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
   return ok;
 }
 
-/* ---- the verdict ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the verdict --------------------------------------------------------------------------------------------------------------------- */
 
 static bool check_options(const ediy_oracle_kernel *kernel, const ediy_oracle_options *o, struct error *err) {
   if (!kernel) return fail(err, "kernel is null");

@@ -1,7 +1,8 @@
 /* Two backends side by side: the same steps, each on its own previous results, and how far they drift apart.
  *
- * Each step is run by A, then by B, and compared by the digests of their tensors (digest.h), group by group: |b - a| / |a| over all the tensors
- * of a group, estimated from some hundreds to thousands of projections, to a few per cent. Losses and matched regions are compared in full.
+ * Each step is run by A, then by B, and compared by the digests of their tensors (digest.h), group by group: |b - a| / |a| over all the
+ * tensors of a group, estimated from some hundreds to thousands of projections, to a few per cent. Losses and matched regions are compared
+ * in full.
  */
 #ifndef EDIY_ORACLE_LOCKSTEP_H
 #define EDIY_ORACLE_LOCKSTEP_H

@@ -21,7 +21,7 @@ void measure_free(struct measure *m) {
   *m = (struct measure){0};
 }
 
-/* ---- making ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- making -------------------------------------------------------------------------------------------------------------------------- */
 
 /* The relative rule, in units of the declared precision's roundoff instead of float's. */
 static void measure_relative(const struct bench *b, const struct tensor *truth, struct measure *m) {
@@ -35,8 +35,8 @@ static void measure_relative(const struct bench *b, const struct tensor *truth, 
   for (ptrdiff_t i = 0, n = tensor_count(truth); m->tolerance.peak == 0 && i < n; i++) m->y[i] = number_round(&b->p->out, m->y[i]);
 }
 
-/* Two losses add to the gradient of the regions, one after the other, and where activations are stored in fewer bits than numbers have that are
- * read, each sum is rounded: sizes are those of both. That of R-DEM alone is what comes first. */
+/* Two losses add to the gradient of the regions, one after the other, and where activations are stored in fewer bits than numbers have that
+ * are read, each sum is rounded: sizes are those of both. That of R-DEM alone is what comes first. */
 static bool measure_two_losses(const struct bench *b, const char *name, struct measure *m) {
   struct variant first;
   struct case_run run = {0};
@@ -93,7 +93,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   return true;
 }
 
-/* ---- sums ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- sums ---------------------------------------------------------------------------------------------------------------------------- */
 
 static bool own_sizes(struct measure *m, ptrdiff_t n) {
   if (m->sizes) return true;
@@ -146,7 +146,7 @@ bool measure_add_start(struct measure *m, const struct tensor *before, struct er
   return true;
 }
 
-/* ---- judging --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- judging ------------------------------------------------------------------------------------------------------------------------- */
 
 static struct yardstick yardstick_of(const struct measure *m) {
   return (struct yardstick){.truth = &m->truth,
@@ -185,7 +185,7 @@ void measure_judge(const struct measure *m, const double *c, bool quick, struct 
   free(numbers);
 }
 
-/* ---- beside the verdict ---------------------------------------------------------------------------------------------------------------- */
+/* ---- beside the verdict -------------------------------------------------------------------------------------------------------------- */
 
 /* Errors by size: eight bins an octave, from 2^-64 to 2^64. */
 enum { BINS_OCTAVE = 8, BINS = 128 * BINS_OCTAVE };

@@ -20,7 +20,7 @@ void replay_close(struct replay *r) {
   *r = (struct replay){0};
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- rows ---------------------------------------------------------------------------------------------------------------------------- */
 
 bool replay_wants(const struct replay *r, const char *name) { return !r->options.only || fnmatch(r->options.only, name, 0) == 0; }
 
@@ -47,7 +47,7 @@ bool replay_has_form(const struct dump_entry *e, int ndim, const ptrdiff_t *shap
   return judge_form(&form, &e->data, j);
 }
 
-/* ---- what is given --------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is given ------------------------------------------------------------------------------------------------------------------- */
 
 /* A tensor that the step does not make. below: indices must be less than that; 0 for numbers. */
 static void look_at_given(struct replay *r, const struct unit *at, const char *op, const char *name, int ndim, const ptrdiff_t *shape,
@@ -104,7 +104,7 @@ static void replay_input(struct replay *r, const struct unit *at) {
   look_at_given(r, at, "input", name, 1, &c->batch, c->batch);
 }
 
-/* ---- the schedule ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the schedule -------------------------------------------------------------------------------------------------------------------- */
 
 /* The number of the formula, up to the order of its operations, or that number as a float. */
 static bool follows(double declared, double formula) {

@@ -1,5 +1,5 @@
-/* Replay: every tensor of a dumped training step judged from the dump's own inputs of it, unit by unit (units.h). What went wrong earlier is
- * an input like any other, so that only what is wrong itself is found. */
+/* Replay: every tensor of a dumped training step judged from the dump's own inputs of it, unit by unit (units.h). What went wrong earlier
+ * is an input like any other, so that only what is wrong itself is found. */
 #ifndef EDIY_ORACLE_REPLAY_H
 #define EDIY_ORACLE_REPLAY_H
 

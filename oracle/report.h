@@ -5,9 +5,9 @@
  *      "rows": [{"name", "op", "verdict": "pass|vacuous|mismatch|incomplete", "rule", "where", "candidate", "expected", "error", "allowed",
  *                "ratio", "l2", "ulp": [p50, p99, max], "histogram": [16 counts], "accepted"}]}
  *
- * Rows are in execution order, and named as in a dump, STEP.MICRO/PHASE/NETWORK/VIEW/LAYER/TENSOR; rows with other names are listed, and left
- * out of the picture of the network. Of a row name and verdict are needed; what else is missing is shown as missing. Numbers that JSON cannot
- * hold are the strings "nan", "inf", "-inf".
+ * Rows are in execution order, and named as in a dump, STEP.MICRO/PHASE/NETWORK/VIEW/LAYER/TENSOR; rows with other names are listed, and
+ * left out of the picture of the network. Of a row name and verdict are needed; what else is missing is shown as missing. Numbers that JSON
+ * cannot hold are the strings "nan", "inf", "-inf".
  */
 #ifndef EDIY_ORACLE_REPORT_H
 #define EDIY_ORACLE_REPORT_H

@@ -40,8 +40,8 @@ static void cell(FILE *f, const char *format, double x) {
 static const char *const verdict_words[REPORT_VERDICTS] = {"pass", "VACUOUS", "incomplete", "MISMATCH"};
 static const char *const verdict_marks[REPORT_VERDICTS] = {"", "?", "&#8211;", "&#10005;"};
 
-/* Class of the colour: verdict first, then the error in units of the allowed one. A wrong tensor without a ratio (shape, NaN) is as wrong as
- * can be. */
+/* Class of the colour: verdict first, then the error in units of the allowed one. A wrong tensor without a ratio (shape, NaN) is as wrong
+ * as can be. */
 static const char *shade(const struct report_row *row) {
   double x = row->ratio;
   switch (row->verdict) {

@@ -4,7 +4,8 @@
 
 #include "oracle/step_run.h"
 
-/* m: the model of the steps, for what its layers are. A gradient that several operations add to has the class of the one that may be off most. */
+/* m: the model of the steps, for what its layers are. A gradient that several operations add to has the class of the one that may be off
+ * most. */
 enum precision step_class(const struct step_backend *b, const struct model_f32 *m, const struct step_event *e);
 
 #endif

@@ -1,5 +1,5 @@
-/* What training steps are made of, in whatever precision they then run: a configuration, the state they begin with, and for every micro-batch the
- * images and the draws of its views.
+/* What training steps are made of, in whatever precision they then run: a configuration, the state they begin with, and for every
+ * micro-batch the images and the draws of its views.
  *
  * The keys are those of `ediy train`, with defaults where that has none:
  *   data      none: images by formula. Image I of seed S has 5/4 as many rows and 3/2 as many columns as a view, and the bytes
@@ -56,8 +56,8 @@ MUST_CHECK bool step_source_batch(struct step_source *s, int64_t number, struct 
                                   struct error *err);
 
 /* The numbers of a draw, in the order of the attributes of the augment case `pipeline`: top, left, height, width, size, antialias, flip,
- * jitter (0 none, 1 byol, 2 torchvision), order (four: 0 brightness, 1 contrast, 2 saturation, 3 hue), brightness, contrast, saturation, hue, grey,
- * sigma, taps, solarised. */
+ * jitter (0 none, 1 byol, 2 torchvision), order (four: 0 brightness, 1 contrast, 2 saturation, 3 hue), brightness, contrast, saturation,
+ * hue, grey, sigma, taps, solarised. */
 enum { STEP_DRAW_NUMBERS = 20 };
 void step_draw_numbers(const struct view *v, double number[STEP_DRAW_NUMBERS]);
 

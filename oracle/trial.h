@@ -1,7 +1,7 @@
 /* A random case in memory with all that is expected of it, for trying a backend on many: mutate, proof, fuzz.
  *
- * Inputs are those of `oracle case make` with the same options (make_case.h). Expected are the results that the reference in double computes;
- * a judge computes them anew, so the case is judged as trusted. */
+ * Inputs are those of `oracle case make` with the same options (make_case.h). Expected are the results that the reference in double
+ * computes; a judge computes them anew, so the case is judged as trusted. */
 #ifndef EDIY_ORACLE_TRIAL_H
 #define EDIY_ORACLE_TRIAL_H
 
@@ -20,8 +20,8 @@ struct trial { /* must not be copied */
   struct backend_part part; /* what a backend can compute of it */
 };
 
-/* For this table, or for any of floats where it is null. Fails when the options make no case (a kernel larger than the image, ...). trial_free in
- * any case. */
+/* For this table, or for any of floats where it is null. Fails when the options make no case (a kernel larger than the image, ...).
+ * trial_free in any case. */
 MUST_CHECK bool trial_make(struct trial *t, const struct make_options *o, const struct backend *table, struct error *err);
 void trial_free(struct trial *t);
 

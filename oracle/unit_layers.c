@@ -6,7 +6,7 @@
 #include "oracle/unit_maker.h"
 #include "oracle/values.h"
 
-/* ---- shapes ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------------------------------------------- */
 
 static void map_shape(const struct value *v, ptrdiff_t shape[4]) { shape[0] = v->n, shape[1] = v->h, shape[2] = v->w, shape[3] = v->c; }
 
@@ -24,7 +24,7 @@ static int layer_shape(const struct maker *m, const struct layer *l, int value, 
   return 4;
 }
 
-/* ---- a layer as a case ----------------------------------------------------------------------------------------------------------------- */
+/* ---- a layer as a case --------------------------------------------------------------------------------------------------------------- */
 
 static const char *const layer_ops[] = {
     [LAYER_CONV] = "conv", [LAYER_NORM] = "norm", [LAYER_MAXPOOL] = "maxpool", [LAYER_AVGPOOL] = "avgpool", [LAYER_LINEAR] = "linear"};
@@ -150,7 +150,7 @@ static void give_upstream(struct maker *m, struct memory_case *c, const struct l
   memory_case_give(c, "grad_out.y", &t);
 }
 
-/* ---- backward -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------------------------------------------------------------------ */
 
 void unit_make_gradient(struct maker *m) {
   const struct net *net = m->net;

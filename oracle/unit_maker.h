@@ -1,5 +1,5 @@
-/* What the makers of units share: unit_work.c (inputs and outputs, any unit), unit_layers.c (layers, forward and back), unit_method.c (losses,
- * matches, updates). */
+/* What the makers of units share: unit_work.c (inputs and outputs, any unit), unit_layers.c (layers, forward and back), unit_method.c
+ * (losses, matches, updates). */
 #ifndef EDIY_ORACLE_UNIT_MAKER_H
 #define EDIY_ORACLE_UNIT_MAKER_H
 
@@ -15,7 +15,8 @@ struct maker {
   bool ok; /* memory */
 };
 
-/* The tensor of this name, noted as an input; null, noted as lacking, where it is not there as numbers (or indices) of this many elements. */
+/* The tensor of this name, noted as an input; null, noted as lacking, where it is not there as numbers (or indices) of this many
+ * elements. */
 const struct tensor *unit_input(struct maker *m, const char *name, ptrdiff_t count, bool index);
 
 /* Gives a tensor to a case in this shape, where the dump has it: by its name, a value of the unit's pass, a parameter before the step. */

@@ -5,7 +5,7 @@
 
 #include "oracle/unit_maker.h"
 
-/* ---- losses ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- losses -------------------------------------------------------------------------------------------------------------------------- */
 
 /* One view of a loss case: tensors of this view, and of the target's other one. */
 static struct memory_case *begin_loss(struct maker *m) {
@@ -77,7 +77,7 @@ void unit_add_losses(struct maker *m, struct work_output *o, int value) {
   unit_add_part(m, o, result, DTYPE_F32, is_prediction ? 2 : 3, is_prediction ? whole : region);
 }
 
-/* ---- matches --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- matches ------------------------------------------------------------------------------------------------------------------------- */
 
 void unit_make_match(struct maker *m) {
   static const char *const results[2][2] = {{"out.d1", "out.s12"}, {"out.d2", "out.s21"}};
@@ -104,7 +104,7 @@ void unit_make_match(struct maker *m) {
   }
 }
 
-/* ---- updates --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- updates ------------------------------------------------------------------------------------------------------------------------- */
 
 /* A number of a step in the manifest, as a tensor of one element. */
 static void give_rate(struct maker *m, struct memory_case *c, const char *as, const char *key) {

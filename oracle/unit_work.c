@@ -9,9 +9,10 @@
 #include "oracle/unit_maker.h"
 #include "oracle/values.h"
 
-/* ---- inputs and outputs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- inputs and outputs -------------------------------------------------------------------------------------------------------------- */
 
-/* The tensor of this name, noted as an input; null, noted as lacking, where it is not there as numbers (or indices) of this many elements. */
+/* The tensor of this name, noted as an input; null, noted as lacking, where it is not there as numbers (or indices) of this many
+ * elements. */
 const struct tensor *unit_input(struct maker *m, const char *name, ptrdiff_t count, bool index) {
   struct unit_work *w = m->w;
   const struct dump_entry *e = dump_find(m->u->d, "%s", name);
@@ -74,7 +75,7 @@ void unit_add_part(struct maker *m, struct work_output *o, const char *result, e
   strcpy(o->part[k].result, result);
 }
 
-/* ---- any ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- any ----------------------------------------------------------------------------------------------------------------------------- */
 
 bool unit_work_make(struct unit_work *w, const struct units *u, const struct unit *at, bool plan, struct error *err) {
   struct maker m = {.w = w, .u = u, .at = at, .net = &u->net[at->network], .plan = plan, .ok = true};

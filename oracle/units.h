@@ -1,5 +1,5 @@
-/* The units of a training step, in the order of execution: each layer forward, the matches, the losses, each gradient, each update. A unit is
- * what is judged on its own, from inputs that stand in the dump: what is wrong in one unit is wrong nowhere else.
+/* The units of a training step, in the order of execution: each layer forward, the matches, the losses, each gradient, each update. A unit
+ * is what is judged on its own, from inputs that stand in the dump: what is wrong in one unit is wrong nowhere else.
  *
  *     state       the states before the first step             given: only that they are there
  *     input       the two views of a micro-batch               given
@@ -13,8 +13,8 @@
  *     optimiser   gradient, momentum, parameter                LARS
  *     ema         a parameter of the target                    from before, and the online parameter after the step
  *
- * Decisions are the dump's own: masks of ReLUs are y > 0 of the dump, winners of the max pool those of its x, indices its indices. That each
- * is right, or within rounding of it, is judged where it is made.
+ * Decisions are the dump's own: masks of ReLUs are y > 0 of the dump, winners of the max pool those of its x, indices its indices. That
+ * each is right, or within rounding of it, is judged where it is made.
  *
  * Which tensors there must be follows from the manifest's attributes alone: one that is missing is a finding, and so is one too many. */
 #ifndef EDIY_ORACLE_UNITS_H

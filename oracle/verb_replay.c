@@ -26,7 +26,7 @@ static const struct option keys[] = {
 };
 enum { KEYS = sizeof keys / sizeof keys[0], BISECT_KEYS = 2 /* the first of them */ };
 
-/* ---- what both verbs share --------------------------------------------------------------------------------------------------------------- */
+/* ---- what both verbs share ----------------------------------------------------------------------------------------------------------- */
 
 struct session {
   const char *verb, *folder;
@@ -66,8 +66,8 @@ static void print_again(const struct session *s, const char *verb, const char *n
   printf("\n");
 }
 
-/* Units need arrays of the same few sizes over and over: the C library keeps them, where it can be told to, instead of asking the kernel for
- * fresh pages each time (a quarter of the time of a ResNet-50 step). */
+/* Units need arrays of the same few sizes over and over: the C library keeps them, where it can be told to, instead of asking the kernel
+ * for fresh pages each time (a quarter of the time of a ResNet-50 step). */
 static void keep_memory(void) {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 1 << 28);
@@ -119,7 +119,7 @@ static void print_row(const struct judged *j) {
   }
 }
 
-/* ---- replay ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- replay -------------------------------------------------------------------------------------------------------------------------- */
 
 static bool see_row(void *context, const struct replay_row *row) {
   struct session *s = context;
@@ -199,7 +199,7 @@ const struct oracle_verb oracle_verb_replay = {
     .run = run_replay,
 };
 
-/* ---- bisect ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- bisect -------------------------------------------------------------------------------------------------------------------------- */
 
 static bool see_until_wrong(void *context, const struct replay_row *row) {
   struct session *s = context;

@@ -1,5 +1,6 @@
-/* Mutation: every fault of the catalogue, tried on random cases, one at a time. A fault is killed when the judge rejects a result of it, and
- * located when every tensor that the judge names is one that the fault can spoil. Inputs on which a fault changes no bit do not count. */
+/* Mutation: every fault of the catalogue, tried on random cases, one at a time. A fault is killed when the judge rejects a result of it,
+ * and located when every tensor that the judge names is one that the fault can spoil. Inputs on which a fault changes no bit do not
+ * count. */
 #ifndef EDIY_ORACLE_MUTATE_H
 #define EDIY_ORACLE_MUTATE_H
 

@@ -89,8 +89,8 @@ void plain_fault(enum fault fault, int only);
 
 /* Whether the code of the fault was reached since plain_fault, and whether it may have happened in the call that ran last. */
 bool plain_fault_reached(void);
-/* see is called at the beginning of each call of this function in which the fault may happen, and a fault of one call happens in this function
- * alone; null: nobody, and in the call of that number of any function. */
+/* see is called at the beginning of each call of this function in which the fault may happen, and a fault of one call happens in this
+ * function alone; null: nobody, and in the call of that number of any function. */
 void plain_watch(enum plain_call call, void (*see)(void *context), void *context);
 int plain_calls(enum plain_call call);
 
@@ -124,7 +124,8 @@ static inline void chain_add(struct chain *c, float x) {
 }
 static inline float chain_sum(const struct chain *c) { return c->sum + c->piece; }
 
-/* One sum: its terms a * b, then its value in the chosen order, in pieces of CHAIN_PIECE terms. `site` is the first of SUM_FAULTS, or FAULT_NONE. */
+/* One sum: its terms a * b, then its value in the chosen order, in pieces of CHAIN_PIECE terms. `site` is the first of SUM_FAULTS, or
+ * FAULT_NONE. */
 void sum_begin(enum fault site);
 void sum_term(float a, float b);
 void sum_wide(float a, float b); /* numbers that are no inputs: not rounded */

@@ -1,4 +1,5 @@
-/* The augmentation, plainly, in float: beside the plain backend, since augmentation is no operation of a table. Images are height x width x 3. */
+/* The augmentation, plainly, in float: beside the plain backend, since augmentation is no operation of a table. Images are height x width x
+ * 3. */
 #ifndef EDIY_ORACLE_MUTANTS_PLAIN_IMAGE_H
 #define EDIY_ORACLE_MUTANTS_PLAIN_IMAGE_H
 

@@ -11,8 +11,8 @@ void gemm(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t 
           const real *b, ptrdiff_t ldb, double beta, real *c, ptrdiff_t ldc) {
   assert(m <= INT_MAX && n <= INT_MAX && k <= INT_MAX && lda <= INT_MAX && ldb <= INT_MAX && ldc <= INT_MAX);
   if (m == 0 || n == 0) return;
-  /* The OpenMP build of OpenBLAS takes as many threads as omp_get_max_threads says, and one inside an active parallel region. Outside of one (a
-   * single tile, a serial caller) it has to be told; the setting belongs to the calling thread. */
+  /* The OpenMP build of OpenBLAS takes as many threads as omp_get_max_threads says, and one inside an active parallel region. Outside of
+   * one (a single tile, a serial caller) it has to be told; the setting belongs to the calling thread. */
   int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
   if (threads > 1) omp_set_num_threads(1);
   enum CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans, tb = transpose_b ? CblasTrans : CblasNoTrans;

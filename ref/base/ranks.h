@@ -33,8 +33,8 @@ struct ranks {
 /* One process, which has nobody to wait for. */
 const struct ranks *ranks_alone(void);
 
-/* Collective. Whether all is well on every rank. If not, err becomes the line of the first rank that is not, the same on every rank; where some
- * ranks are well, it begins by naming that rank. */
+/* Collective. Whether all is well on every rank. If not, err becomes the line of the first rank that is not, the same on every rank; where
+ * some ranks are well, it begins by naming that rank. */
 MUST_CHECK bool ranks_agree(const struct ranks *r, bool ok, struct error *err);
 
 /* Collective. Whether any rank says so. */

@@ -1,8 +1,8 @@
 /* SHA-256 by the SHA instructions of x86 (Intel 64 and IA-32 manual, SHA256RNDS2, SHA256MSG1, SHA256MSG2): the twin of sha256_blocks_plain,
  * several times faster. The test holds the two together.
  *
- * Each round waits for the one before, and a message cannot be cut: of one message a processor does half of what it could. Of two it does both in little
- * more than the time of one. */
+ * Each round waits for the one before, and a message cannot be cut: of one message a processor does half of what it could. Of two it does
+ * both in little more than the time of one. */
 #include "base/sha256.h"
 
 #if defined(__x86_64__)

@@ -98,7 +98,8 @@ void augment_apply(const struct view *v, const uint8_t *rgb, int height, int wid
  * round((H - size) / 2) (halves to even), clip, normalise. y: size x size x 3, overwritten. The long side must be possible. */
 void augment_eval(int resize, int size, const uint8_t *rgb, int height, int width, real *y, real *scratch);
 
-/* Whether the resized long side, floor(resize long / short), is a number of pixels that an int holds: a strip of 1 x 10^8 pixels has none. */
+/* Whether the resized long side, floor(resize long / short), is a number of pixels that an int holds: a strip of 1 x 10^8 pixels has
+ * none. */
 bool augment_eval_possible(int resize, int height, int width);
 
 /* ---- the single steps ------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-/* What image.c asks of the two formats. data starts with the format's first bytes; on failure nothing is left allocated and err is filled. */
+/* What image.c asks of the two formats. data starts with the format's first bytes; on failure nothing is left allocated and err is
+ * filled. */
 #ifndef EDIY_IMAGE_CODEC_H
 #define EDIY_IMAGE_CODEC_H
 

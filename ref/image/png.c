@@ -1,7 +1,7 @@
 /* PNG, by libpng.
  *
- * The bytes are Pillow's convert("RGB"), with one exception: of 16-bit samples the high byte is kept, grey or not. Pillow does so for colour,
- * but clips 16-bit grey at 255, which turns all but the darkest pixels white. */
+ * The bytes are Pillow's convert("RGB"), with one exception: of 16-bit samples the high byte is kept, grey or not. Pillow does so for
+ * colour, but clips 16-bit grey at 255, which turns all but the darkest pixels white. */
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>

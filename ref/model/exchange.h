@@ -31,12 +31,13 @@ void exchange_detectron2_name(const char *name, char out[NET_NAME]);
 void exchange_pack(const struct parameter *p, const real *own, real *file);
 void exchange_unpack(const struct parameter *p, const real *file, real *own);
 
-/* Writes every backbone parameter and statistic of the net (layers without a head's name) from a host state block. metadata: pairs, then null. */
+/* Writes every backbone parameter and statistic of the net (layers without a head's name) from a host state block. metadata: pairs, then
+ * null. */
 MUST_CHECK bool exchange_export(const struct net *net, const real *state, enum exchange_form form, const char *const *metadata,
                                 const char *path, struct error *err);
 
-/* Fills the net's parameters and statistics in a host state block from an open file, whose names are prefix + PyTorch's. With heads_too, the heads
- * must be there as well; else only the backbone is read. num_batches_tracked and fc are ignored. Fails with the file, the first
+/* Fills the net's parameters and statistics in a host state block from an open file, whose names are prefix + PyTorch's. With heads_too,
+ * the heads must be there as well; else only the backbone is read. num_batches_tracked and fc are ignored. Fails with the file, the first
  * missing tensor, or both shapes of one that does not fit. */
 MUST_CHECK bool exchange_import(const struct net *net, const struct safetensors *file, const char *prefix, bool heads_too, real *state,
                                 struct error *err);

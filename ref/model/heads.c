@@ -1,5 +1,5 @@
-/* The heads of E-DIY on the last feature map (paper Fig. 2; BYOL, section 3.3): projector and predictor of the whole image, projector of every
- * region. All have BYOL's form: linear with bias, batch norm, ReLU, linear without bias. */
+/* The heads of E-DIY on the last feature map (paper Fig. 2; BYOL, section 3.3): projector and predictor of the whole image, projector of
+ * every region. All have BYOL's form: linear with bias, batch norm, ReLU, linear without bias. */
 #include <stdio.h>
 
 #include "model/net.h"

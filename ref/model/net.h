@@ -1,7 +1,7 @@
 /* A network as data: an array of layer records, run forward by one loop and backward by another (net_run.c).
  *
- * resnet.c and heads.c append records; nothing else knows what a ResNet is. A record names its layer as PyTorch does, the values it reads and
- * writes, and its parameters. A value is an activation: N H W C, or rows x C. From the same array memory is planned (plan.h), and the
+ * resnet.c and heads.c append records; nothing else knows what a ResNet is. A record names its layer as PyTorch does, the values it reads
+ * and writes, and its parameters. A value is an activation: N H W C, or rows x C. From the same array memory is planned (plan.h), and the
  * trace sees every tensor of every layer without a word in the model code.
  *
  * A net belongs to one input shape; its state (parameters and running statistics) does not: two nets of one architecture and different
@@ -109,8 +109,8 @@ struct net {
 #define net_begin REAL_NAME(net_begin)
 #define net_add_mlp REAL_NAME(net_add_mlp)
 
-/* "resnet18" | "resnet34" | "resnet50" (torchvision's) | "small" (one basic block a stage, width 16: for tests and sanity runs), with BYOL's head
- * sizes, every head off, eps 1e-5 and momentum 0.1. False for another name. */
+/* "resnet18" | "resnet34" | "resnet50" (torchvision's) | "small" (one basic block a stage, width 16: for tests and sanity runs), with
+ * BYOL's head sizes, every head off, eps 1e-5 and momentum 0.1. False for another name. */
 bool architecture_named(const char *name, struct architecture *arch);
 
 /* The network of this architecture for batch x height x width x 3 inputs. Fails when the images are too small for the strides or a size
@@ -123,8 +123,8 @@ int net_find_parameter(const struct net *net, const char *name); /* -1 if there 
 int net_find_layer(const struct net *net, const char *name);     /* -1 if there is none */
 ptrdiff_t net_channels(const struct architecture *arch);         /* of the last feature map */
 
-/* For those who build other networks (a single block, a single head, another backbone): begin with the input value, then append records. Each returns
- * the value it writes. A failed append leaves *ok false and the net consistent for net_free. */
+/* For those who build other networks (a single block, a single head, another backbone): begin with the input value, then append records.
+ * Each returns the value it writes. A failed append leaves *ok false and the net consistent for net_free. */
 MUST_CHECK bool net_begin(struct net *net, const struct architecture *arch, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c,
                           struct error *err);
 int net_add_conv(struct net *net, const char *name, int x, ptrdiff_t k, ptrdiff_t kernel, ptrdiff_t stride, bool *ok, struct error *err);

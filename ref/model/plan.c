@@ -56,7 +56,8 @@ static void find_joined(const struct net *net, const struct backend *backend, st
   }
 }
 
-/* Activations: from the writer to the last reader, which for a convolution's input may be the norm behind it. The outputs live to the loss. */
+/* Activations: from the writer to the last reader, which for a convolution's input may be the norm behind it. The outputs live to the
+ * loss. */
 static void lease_values(const struct net *net, const struct plan *plan, const bool *reached, struct leases *all) {
   for (int v = 1; v < net->values; v++) {
     int writer = net->value[v].writer;
@@ -76,8 +77,8 @@ static void lease_values(const struct net *net, const struct plan *plan, const b
   }
 }
 
-/* Gradients: from the first writer (a consumer's backward, or the loss) to the backward of the layer that wrote the value. reached[v]: a seed
- * depends on v. Fills plan->accumulate. */
+/* Gradients: from the first writer (a consumer's backward, or the loss) to the backward of the layer that wrote the value. reached[v]: a
+ * seed depends on v. Fills plan->accumulate. */
 static void lease_gradients(const struct net *net, struct plan *plan, bool *reached, struct leases *all) {
   for (int v = 0; v < net->values; v++) {
     struct lease *l = &all->gradient[v];

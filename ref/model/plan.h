@@ -1,7 +1,7 @@
 /* Where every tensor of a pass lies: one workspace, planned from the layer records.
  *
- * A pass is a line of moments: layer i runs forward at moment i, the loss at moment L = layers, layer i backward at moment 2L - i. Every value,
- * gradient and saved statistic lives from its first writing to its last reading on that line; two that never live at once may share
+ * A pass is a line of moments: layer i runs forward at moment i, the loss at moment L = layers, layer i backward at moment 2L - i. Every
+ * value, gradient and saved statistic lives from its first writing to its last reading on that line; two that never live at once may share
  * bytes. Activations are therefore given back as the backward pass eats them, and a pass without backward needs little.
  */
 #ifndef EDIY_MODEL_PLAN_H

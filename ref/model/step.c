@@ -137,8 +137,8 @@ void model_accumulate(struct model *m, const real *const views[2], double share,
   if (c->regions) match_regions(m, trace);
   for (int v = 0; v < 2; v++) target_forward(m, v, input[v], trace);
 
-  /* The losses are sums of one term a view, and nothing flows into the target: each view can go forward and back before the other, and memory
-   * holds the activations of one view. */
+  /* The losses are sums of one term a view, and nothing flows into the target: each view can go forward and back before the other, and
+   * memory holds the activations of one view. */
   for (int v = 0; v < 2; v++) {
     struct net_run online = run_of(m, &m->online, v, trace);
     net_forward(&online, NET_TRAIN, input[v]);

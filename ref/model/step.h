@@ -49,9 +49,9 @@ void model_update(struct model *m, double lr, double tau, const struct trace *tr
 /* The losses since model_zero_gradient, fetched. */
 struct loss_sums model_sums(const struct model *m);
 
-/* Fills host arrays with what a random sampler draws for one micro-batch: D never j itself (unless n = 1), S uniform, and another image of the
- * batch (itself when alone). Streams: (seed, PHILOX_SAMPLER | PHILOX_NEGATIVE, view, image, micro_batch), micro_batch counted over the run. Any
- * array may be null. */
+/* Fills host arrays with what a random sampler draws for one micro-batch: D never j itself (unless n = 1), S uniform, and another image of
+ * the batch (itself when alone). Streams: (seed, PHILOX_SAMPLER | PHILOX_NEGATIVE, view, image, micro_batch), micro_batch counted over the
+ * run. Any array may be null. */
 void step_draw(ptrdiff_t batch, ptrdiff_t cells, uint64_t seed, uint32_t micro_batch, int32_t *diversity[2], int32_t *invariance[2],
                int32_t *other);
 

@@ -1,9 +1,10 @@
 /* A backend: where memory is, and the operations on it. The network, the step and the trainer are written once over this table; the
  * reference fills it with the functions of op/, the CUDA backend with their twins. Contracts are those of the twin's header.
  *
- * Pointers to tensors belong to the backend (host memory here, device memory on a GPU); only upload and download cross over.
- * `real` is the type of the reference; a backend that stores activations and their gradients as bf16 says so in activation_size and interprets
- * the pointers accordingly (op/activation.h). Shapes are by value in host memory. scratch is one region of the largest size any planned call asked for.
+ * Pointers to tensors belong to the backend (host memory here, device memory on a GPU); only upload and download cross over. `real` is the
+ * type of the reference; a backend that stores activations and their gradients as bf16 says so in activation_size and interprets the
+ * pointers accordingly (op/activation.h). Shapes are by value in host memory. scratch is one region of the largest size any planned call
+ * asked for.
  */
 #ifndef EDIY_OP_BACKEND_H
 #define EDIY_OP_BACKEND_H
@@ -46,8 +47,9 @@ struct backend {
    * failure download gives NaN (-1 for an index), and status the first failure, for good. The reference does not fail. */
   bool (*status)(struct error *err);
 
-  /* The clock of a backend that works on its own, for benchmarks; null in one whose operations are done when they return. mark notes the moment when all
-   * operations before it are done, under a number below BACKEND_MARKS; seconds_between waits for the second of two marks. */
+  /* The clock of a backend that works on its own, for benchmarks; null in one whose operations are done when they return. mark notes the
+   * moment when all operations before it are done, under a number below BACKEND_MARKS; seconds_between waits for the second of two
+   * marks. */
   void (*mark)(int mark);
   double (*seconds_between)(int first, int second);
 
@@ -69,12 +71,12 @@ struct backend {
   void (*norm_backward_train)(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
                               const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch);
 
-  /* Training over several ranks (base/ranks.h): collectives on this backend's memory, in order with its operations, for the ranks of host; collective,
-   * and null with one line in err where there are none. Null where they are the host's own. */
+  /* Training over several ranks (base/ranks.h): collectives on this backend's memory, in order with its operations, for the ranks of host;
+   * collective, and null with one line in err where there are none. Null where they are the host's own. */
   const struct ranks *(*collectives)(const struct ranks *host, struct error *err);
 
-  /* Batch norm in the parts between which the ranks exchange sums; and to[i] = mean over the ranks
-   * k of parts[k n + i], summed in their order in double, rounded once. to may be one of the parts. Null in a backend that knows one rank only. */
+  /* Batch norm in the parts between which the ranks exchange sums; and to[i] = mean over the ranks k of parts[k n + i], summed in their
+   * order in double, rounded once. to may be one of the parts. Null in a backend that knows one rank only. */
   void (*norm_rank_moments)(const struct norm *g, const real *x, double *sums, void *scratch);
   void (*norm_rank_forward)(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,
                             const real *beta, real *running_mean, real *running_var, real *y, double *mean, double *invstd);
@@ -112,14 +114,14 @@ struct backend {
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
   void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);
 
-  /* Forms that a backend may have because many small operations cost it more than one; null in the reference. Several tensors in one pass, with the
-   * bits of one after the other. halt (backend memory, may be null): where it is not 0, nothing is done. */
+  /* Forms that a backend may have because many small operations cost it more than one; null in the reference. Several tensors in one pass,
+   * with the bits of one after the other. halt (backend memory, may be null): where it is not 0, nothing is done. */
   void (*lars_update_all)(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
                           real *w, real *m);
   void (*ema_update_all)(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi);
 
-  /* y = norm_forward_eval of conv_forward, whose output stands nowhere: a pass over memory less for a network that is not trained. Scratch of
-   * conv_scratch. y overlaps nothing. */
+  /* y = norm_forward_eval of conv_forward, whose output stands nowhere: a pass over memory less for a network that is not trained. Scratch
+   * of conv_scratch. y overlaps nothing. */
   void (*conv_norm_forward_eval)(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                  const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                                  void *scratch);

@@ -22,7 +22,8 @@ struct lars {
   double trust, momentum, weight_decay;
 };
 
-/* One tensor of several that lie in common blocks; places and sizes in reals. At most UPDATE_PARTS in one pass: they are arguments of a launch. */
+/* One tensor of several that lie in common blocks; places and sizes in reals. At most UPDATE_PARTS in one pass: they are arguments of a
+ * launch. */
 struct lars_part {
   ptrdiff_t at, size; /* in the blocks of g, w and m */
   bool adapt;

@@ -14,8 +14,8 @@ struct linear {
   ptrdiff_t m, i, o; /* rows, inputs, outputs */
 };
 
-/* Rows of dy that are summed for db before their sum is added to those of the rows before: the smallest power of two whose square is at least m,
- * so that no chain of additions is much longer than twice the root of m, and with which at most 2^19 such sums are there. */
+/* Rows of dy that are summed for db before their sum is added to those of the rows before: the smallest power of two whose square is at
+ * least m, so that no chain of additions is much longer than twice the root of m, and with which at most 2^19 such sums are there. */
 enum { LINEAR_BIAS_SUMS = 1 << 19 };
 static inline ptrdiff_t linear_bias_rows(const struct linear *g) {
   ptrdiff_t rows = 1;

@@ -32,7 +32,8 @@ struct losses {
   double rdem, riem, byol, total; /* means over the batch; rdem and riem are 0 without regions */
 };
 
-/* What loss_collect reads: values, one an image, of the online view 1 at [0] and 2 at [1]; both null for a loss that the model does not have. */
+/* What loss_collect reads: values, one an image, of the online view 1 at [0] and 2 at [1]; both null for a loss that the model does not
+ * have. */
 struct loss_values {
   const double *rdem[2], *riem[2], *byol[2], lambda_rdem, lambda_riem, lambda_byol; /* lambda1..3 of Eq. 3 */
 };
@@ -70,8 +71,8 @@ void loss_rdem_instance(const struct loss *g, const real *r, const real *g_targe
 void loss_riem(const struct loss *g, const real *p, const real *g_target, const int32_t *s, double scale, double *value, real *dp,
                double *scratch);
 
-/* Eq. 3 of one micro-batch of b images: each loss the sum of its values over the images in order, view 1 first, divided by b; total the sum of
- * lambda times loss. sums->last: overwritten; sums->sum: share times each added. */
+/* Eq. 3 of one micro-batch of b images: each loss the sum of its values over the images in order, view 1 first, divided by b; total the sum
+ * of lambda times loss. sums->last: overwritten; sums->sum: share times each added. */
 void loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums);
 
 #endif

@@ -6,8 +6,8 @@
 #include "base/size.h"
 
 /* The m x c matrix is cut into tiles: a chunk of rows by a block of channels. 1024 channels keep the coefficients of a tile in the
- * first-level cache (24 KiB as floats); 2^15 elements are worth a task. With many channels and few rows (a projector's 16 x 4096) the blocks of channels are what is shared
- * out. */
+ * first-level cache (24 KiB as floats); 2^15 elements are worth a task. With many channels and few rows (a projector's 16 x 4096) the
+ * blocks of channels are what is shared out. */
 enum { TILE_CHANNELS = 1024, TILE_ELEMENTS = 1 << 15, JOIN_CHANNELS = 32 };
 
 struct tile {
@@ -27,8 +27,8 @@ static struct tile tile_at(const struct norm *g, ptrdiff_t t) {
   return a;
 }
 
-/* Chunks are joined in groups, and groups with each other, so that no chain of additions is much longer than twice the root of their number: on a
- * device a chain is what a thread does. The smallest power of two whose square is at least that number. */
+/* Chunks are joined in groups, and groups with each other, so that no chain of additions is much longer than twice the root of their
+ * number: on a device a chain is what a thread does. The smallest power of two whose square is at least that number. */
 static ptrdiff_t group_chunks(const struct norm *g) {
   ptrdiff_t chunks = 1;
   while (chunks * chunks < chunk_count(g)) chunks *= 2;
@@ -39,8 +39,8 @@ static ptrdiff_t group_count(const struct norm *g) { return size_ceil_div(chunk_
 /* Two sums a chunk and channel, as many a group and channel, and two joined sums a channel. */
 ptrdiff_t norm_scratch(const struct norm *g) { return (2 * (chunk_count(g) + group_count(g)) + 2) * g->c; }
 
-/* Where the sums of a chunk lie, channel by channel, in the scratch, where those of the groups stand behind those of the last chunk, and the
- * joined ones behind the last group's; and those of a rank among the sums of all ranks. */
+/* Where the sums of a chunk lie, channel by channel, in the scratch, where those of the groups stand behind those of the last chunk, and
+ * the joined ones behind the last group's; and those of a rank among the sums of all ranks. */
 static ptrdiff_t chunk_sums(const struct norm *g, ptrdiff_t chunk, int which) { return (2 * chunk + which) * g->c; }
 
 /* ---- Arithmetic of one element ------------------------------------------------------------------------------------------------------
@@ -59,10 +59,11 @@ static double inverse_deviation(const struct norm *g, double variance) { return 
 
 /* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
 
-/* Sum over the rows of a tile, and the sum of squared differences from the mean of the tile, in one pass: with d = x - x_0, x_0 the first row,
+/* Sum over the rows of a tile, and the sum of squared differences from the mean of the tile, in one pass: with d = x - x_0, x_0 the first
+ * row,
  *     sum of x = rows x_0 + sum of d,    sum of (x - mean)^2 = sum of d^2 - (sum of d)^2 / rows.
- * The subtraction is harmless because x_0 is one of the rows: the sum of squared differences is at least (x_0 - mean)^2 rows / (rows - 1), hence the
- * sum of d^2 at most rows times it, and so often enlarged are relative errors of about rows 2^-53 (Chan, Golub, LeVeque 1983 on
+ * The subtraction is harmless because x_0 is one of the rows: the sum of squared differences is at least (x_0 - mean)^2 rows / (rows - 1),
+ * hence the sum of d^2 at most rows times it, and so often enlarged are relative errors of about rows 2^-53 (Chan, Golub, LeVeque 1983 on
  * shifted data). */
 static void tile_moments(const struct norm *g, struct tile a, const real *x, double *scratch) {
   double first[TILE_CHANNELS], sum[TILE_CHANNELS] = {0}, square[TILE_CHANNELS] = {0};
@@ -82,7 +83,8 @@ static void tile_moments(const struct norm *g, struct tile a, const real *x, dou
   for (ptrdiff_t c = 0; c < a.channels; c++) sums[c] = rows * first[c] + sum[c], squares[c] = square[c] - sum[c] * sum[c] / rows;
 }
 
-/* What sums are joined of: `count` parts of `rows` rows each, the last maybe of fewer, m in all. The chunks of a group, groups, or ranks. */
+/* What sums are joined of: `count` parts of `rows` rows each, the last maybe of fewer, m in all. The chunks of a group, groups, or
+ * ranks. */
 struct parts {
   ptrdiff_t count, rows, m;
 };
@@ -94,8 +96,8 @@ static struct parts chunks_of(const struct norm *g, ptrdiff_t group) {
 static struct parts groups_of(const struct norm *g) { return (struct parts){group_count(g), group_chunks(g) * chunk_rows(g), g->m}; }
 static struct parts ranks_of(const struct norm *g, int ranks) { return (struct parts){ranks, g->m, ranks * g->m}; }
 
-/* The sum and the squared differences from the mean of all parts of some channels, joined in order (Chan, Golub, LeVeque 1979): with m_k rows, mean
- * mu_k and squares S_k in part k,
+/* The sum and the squared differences from the mean of all parts of some channels, joined in order (Chan, Golub, LeVeque 1979): with m_k
+ * rows, mean mu_k and squares S_k in part k,
  *     mu = sum of m_k mu_k / m,    m v = sum of S_k + m_k (mu_k - mu)^2. */
 static void join_moments(const struct norm *g, struct parts parts, ptrdiff_t channel, ptrdiff_t channels, const double *sums, double *sum,
                          double *square) {

@@ -5,9 +5,9 @@
  *     y = gamma (x - mu) / sqrt(v + eps) + beta  [+ residual]  [then max(., 0)]
  *     train:  running_mean += momentum (mu - running_mean);  running_var += momentum (v m/(m-1) - running_var)   (unbiased)
  *
- * x, residual, y: m x c, where m = N H W for a map and the number of rows for features. eps stands inside the root.
- * Statistics are accumulated in double, in one pass over differences from a row, in chunks of rows that depend on m and c only; chunks are joined
- * in order in groups, groups in order with each other. m = 1 is allowed in train mode: then v = 0, and the running variance takes v itself.
+ * x, residual, y: m x c, where m = N H W for a map and the number of rows for features. eps stands inside the root. Statistics are
+ * accumulated in double, in one pass over differences from a row, in chunks of rows that depend on m and c only; chunks are joined in order
+ * in groups, groups in order with each other. m = 1 is allowed in train mode: then v = 0, and the running variance takes v itself.
  */
 #ifndef EDIY_OP_NORM_H
 #define EDIY_OP_NORM_H
@@ -62,8 +62,8 @@ void norm_backward_eval(const struct norm *g, const real *x, const real *y, cons
 /* ---- the same over several ranks (base/ranks.h) ---------------------------------------------------------------------------------------
  *
  * Each of `ranks` ranks holds m of the rows. It sums its own, the sums of all are gathered (ranks x 2 x c doubles, in the order of the
- * ranks), and every rank joins them in that order: mean, variance and gradient are those of ranks * m rows, the same bits on every rank, and
- * for one rank those of norm_forward_train and norm_backward_train. Arguments are as there. */
+ * ranks), and every rank joins them in that order: mean, variance and gradient are those of ranks * m rows, the same bits on every rank,
+ * and for one rank those of norm_forward_train and norm_backward_train. Arguments are as there. */
 
 /* sums: 2 x c, overwritten: of the rows, sum x and sum (x - their own mean)^2. */
 void norm_rank_moments(const struct norm *g, const real *x, double *sums, double *scratch);
@@ -72,8 +72,8 @@ void norm_rank_moments(const struct norm *g, const real *x, double *sums, double
 void norm_rank_forward(const struct norm *g, int ranks, const double *sums, const real *x, const real *residual, const real *gamma,
                        const real *beta, real *running_mean, real *running_var, real *y, double *mean, double *invstd);
 
-/* sums: 2 x c, overwritten: of the rows, sum d and sum d (x - mean). dgamma, dbeta: what these rows give is added; the sum over the ranks is
- * that of the whole batch. */
+/* sums: 2 x c, overwritten: of the rows, sum d and sum d (x - mean). dgamma, dbeta: what these rows give is added; the sum over the ranks
+ * is that of the whole batch. */
 void norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
                         real *dgamma, real *dbeta, double *sums, double *scratch);
 

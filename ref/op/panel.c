@@ -6,8 +6,8 @@
 
 #include "base/size.h"
 
-/* The kernel keeps KERNEL_ROWS x 2 vectors of C in registers: with the two vectors of B and one broadcast element of A, 15 of AVX2's 16 registers, and
- * 27 of AVX-512's 32. Loads are then fewer than multiply-adds, which are what limits. */
+/* The kernel keeps KERNEL_ROWS x 2 vectors of C in registers: with the two vectors of B and one broadcast element of A, 15 of AVX2's 16
+ * registers, and 27 of AVX-512's 32. Loads are then fewer than multiply-adds, which are what limits. */
 #ifdef __AVX512F__
 enum { VECTOR_BYTES = 64, KERNEL_ROWS = 12 };
 #else

@@ -26,8 +26,8 @@ ptrdiff_t panel_size(ptrdiff_t depth, ptrdiff_t columns);
 void panel_pack(ptrdiff_t depth, ptrdiff_t columns, const real *b, ptrdiff_t row, ptrdiff_t column, ptrdiff_t at, ptrdiff_t count,
                 real *panels);
 
-/* C (rows x columns, ldc apart) = A (rows x depth, lda apart) B, or C += A B if accumulate. Columns [first, first + columns) of the laid-out B, first a
- * multiple of PANEL_ALIGN; c points at column `first`. C may not overlap A. */
+/* C (rows x columns, ldc apart) = A (rows x depth, lda apart) B, or C += A B if accumulate. Columns [first, first + columns) of the
+ * laid-out B, first a multiple of PANEL_ALIGN; c points at column `first`. C may not overlap A. */
 enum { PANEL_ALIGN = 64 };
 void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const real *panels, ptrdiff_t first,
                    bool accumulate, real *c, ptrdiff_t ldc);

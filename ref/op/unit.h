@@ -22,7 +22,8 @@ static inline bool unit_is_guarded(double inverse) { return inverse == 1.0 / sqr
 /* x, u: m x c. inverse (m): 1 / sqrt(max(sum x^2, guard)), saved for backward; sums in double. May be in place. */
 void unit_forward(ptrdiff_t m, ptrdiff_t c, const real *x, real *u, double *inverse);
 
-/* dx = inverse (du - u (u . du)), and dx = inverse du for a row below the guard (there the divisor is a constant; unit_is_guarded). dx: overwritten; may be the same array as du. */
+/* dx = inverse (du - u (u . du)), and dx = inverse du for a row below the guard (there the divisor is a constant; unit_is_guarded). dx:
+ * overwritten; may be the same array as du. */
 void unit_backward(ptrdiff_t m, ptrdiff_t c, const real *u, const double *inverse, const real *du, real *dx);
 
 #endif

@@ -44,7 +44,8 @@ void bench_describe(const struct bench *o, char *text, size_t size);
 double bench_seconds(const struct backend *b, void (*call)(void *context), void *context, int times);
 double bench_median(double *values, int count); /* sorts them */
 
-/* The peaks of a backend of its own clock, by a large copy and a large product on it; of two tables the larger product counts (other: null for one). */
+/* The peaks of a backend of its own clock, by a large copy and a large product on it; of two tables the larger product counts (other: null
+ * for one). */
 MUST_CHECK bool bench_peaks(const struct bench *o, const struct backend *b, const struct backend *other, struct profile_peaks *peaks,
                             struct error *err);
 

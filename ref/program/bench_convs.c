@@ -1,4 +1,5 @@
-/* ediy bench what=convolutions: every convolution of a backbone, each shape once, in each direction, by the kernels of the project and by cuDNN. */
+/* ediy bench what=convolutions: every convolution of a backbone, each shape once, in each direction, by the kernels of the project and by
+ * cuDNN. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>

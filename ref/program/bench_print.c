@@ -29,7 +29,7 @@ void bench_describe(const struct bench *o, char *text, size_t size) {
     snprintf(text, size, "%d threads", omp_get_max_threads());
 }
 
-/* ---- tables --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tables -------------------------------------------------------------------------------------------------------------------------- */
 
 static void print_share(double part, double of) {
   if (part > 0 && of > 0)
@@ -79,7 +79,7 @@ void bench_print(const struct bench *o, const struct figures *f) {
     printf("input: %.1f source images/s (read, decode, two views), %.1f a thread\n", f->input, f->input / omp_get_max_threads());
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ---------------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *sums_as_json(const char *const *name, const struct profile_sum *sum, int count, const struct bench *o) {
   json_t *all = json_object();

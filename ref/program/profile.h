@@ -1,10 +1,11 @@
-/* A backend that times another: every operation is passed on, and its time, arithmetic and bytes are added up, by its kind and by the stage of the step
- * that it belongs to. The model runs on it unchanged.
+/* A backend that times another: every operation is passed on, and its time, arithmetic and bytes are added up, by its kind and by the stage
+ * of the step that it belongs to. The model runs on it unchanged.
  *
- * A backend that works on its own is timed by its own clock (mark, seconds_between): the time of an operation is from its beginning to that of the next
- * operation, and nothing waits for it. Others are timed by the host's.
+ * A backend that works on its own is timed by its own clock (mark, seconds_between): the time of an operation is from its beginning to that
+ * of the next operation, and nothing waits for it. Others are timed by the host's.
  *
- * A step:  profile_begin_step, then the model's calls on this table, model_accumulate with profile_trace, then profile_end_step, which waits.
+ * A step:  profile_begin_step, then the model's calls on this table, model_accumulate with profile_trace, then profile_end_step, which
+ *          waits.
  */
 #ifndef EDIY_PROGRAM_PROFILE_H
 #define EDIY_PROGRAM_PROFILE_H

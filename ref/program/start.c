@@ -31,7 +31,8 @@ static bool kernels_are_old(void) {
 static bool suggest(const char *variable, const char *value) { return !getenv(variable) && setenv(variable, value, 1) == 0; }
 
 void start_up(char *const *arguments) {
-  /* Both libraries read their variables when they are loaded, so only a new process can change them; a variable of our own keeps it at one. */
+  /* Both libraries read their variables when they are loaded, so only a new process can change them; a variable of our own keeps it at
+   * one. */
   if (getenv("EDIY_RESTARTED")) return;
   bool restart = suggest("OMP_WAIT_POLICY", "passive");
   bool kernels = kernels_are_old() && suggest("OPENBLAS_CORETYPE", "SkylakeX");

@@ -3,10 +3,10 @@
 #define EDIY_PROGRAM_START_H
 
 /* Starts the program again, once, where its environment should be another one:
- *   - OMP_WAIT_POLICY=passive: threads that wait give their processor away. Left to spin, they take it from the loader's threads and from whatever
- *     else runs; on a shared machine a training step then takes several times as long.
- *   - OPENBLAS_CORETYPE=SkylakeX where this OpenBLAS is older than the processor and has taken its AVX2 kernels although the processor has AVX-512:
- *     matrix products become almost twice as fast.
+ *   - OMP_WAIT_POLICY=passive: threads that wait give their processor away. Left to spin, they take it from the loader's threads and from
+ *     whatever else runs; on a shared machine a training step then takes several times as long.
+ *   - OPENBLAS_CORETYPE=SkylakeX where this OpenBLAS is older than the processor and has taken its AVX2 kernels although the processor has
+ *     AVX-512: matrix products become almost twice as fast.
  * What the user has set is left alone. Returns in the process that goes on. */
 void start_up(char *const *arguments);
 

@@ -16,7 +16,8 @@ static volatile sig_atomic_t stop_signal; /* its number; 0: none has come */
 /* The first signal asks for a clean end; the handler is then gone, and a second one ends the program at once. */
 static void want_stop(int number) { stop_signal = number; }
 
-/* Ctrl-C; kill; a terminal or connection that is gone; whoever read our output is; and what mpirun and Slurm hand on without ending the processes. */
+/* Ctrl-C; kill; a terminal or connection that is gone; whoever read our output is; and what mpirun and Slurm hand on without ending the
+ * processes. */
 static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1};
 enum { SIGNALS = sizeof caught / sizeof caught[0] };
 

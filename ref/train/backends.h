@@ -20,15 +20,16 @@ struct backend_options {
   enum backend_choice backend;
   enum backend_precision precision;
   int conv, gemm; /* of BACKEND_CONV_CHOICES, BACKEND_GEMM_CHOICES */
-  int local; /* which of the processes on this machine this is: each takes the next of the GPUs that it sees. One that each sees alone is its own */
+  /* Which of the processes on this machine this is: each takes the next of the GPUs that it sees. One that each sees alone is its own. */
+  int local;
 };
 
 /* The table, which lives as long as the process. Null, with one line in err, where it cannot be used: there is no GPU, the program was
  * built without CUDA (make CUDA=1 builds with it), a library is not there, or the reference is to compute in other than fp32. */
 MUST_CHECK const struct backend_f32 *backend_open(const struct backend_options *options, struct error *err);
 
-/* Whether a table opened with these options has a library of NVIDIA compute a convolution of this shape: forward (0), backward data (1), backward
- * weights (2); a kernel of the project takes its place where a library has none. */
+/* Whether a table opened with these options has a library of NVIDIA compute a convolution of this shape: forward (0), backward data (1),
+ * backward weights (2); a kernel of the project takes its place where a library has none. */
 bool backend_conv_is_library(const struct backend_options *options, const struct conv *g, int direction);
 
 #endif

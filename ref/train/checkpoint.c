@@ -18,7 +18,7 @@ static const char format[] = "ediy-checkpoint-1";
 static const char *const hashed_key[] = {"format", "step", "config", "data"};
 enum { HASHED_KEYS = sizeof hashed_key / sizeof hashed_key[0] };
 
-/* ---- what a checkpoint holds ---------------------------------------------------------------------------------------------------------- */
+/* ---- what a checkpoint holds --------------------------------------------------------------------------------------------------------- */
 
 struct part {
   const char *prefix;
@@ -63,7 +63,7 @@ static ptrdiff_t largest(const struct model *m) {
   return size; /* target and teacher have no other parameters */
 }
 
-/* ---- hash ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- hash ---------------------------------------------------------------------------------------------------------------------------- */
 
 static void add_text(struct sha256 *s, const char *text) { sha256_add(s, text, strlen(text) + 1); } /* with the zero: no run-on */
 
@@ -87,7 +87,7 @@ static void hash(const char *const value[HASHED_KEYS], const struct tensor *tens
   sha256_hex(digest, text);
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------------------------------------- */
 
 bool checkpoint_save(const char *path, struct model *m, int64_t step, const char *config, const char *data, struct error *err) {
   int count;
@@ -127,7 +127,7 @@ bool checkpoint_save(const char *path, struct model *m, int64_t step, const char
   return ok;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------------------------------------- */
 
 bool checkpoint_is_one(const struct safetensors *f) {
   const char *found = safetensors_metadata(f, "format");
@@ -229,7 +229,7 @@ bool weights_load(const struct net *net, const char *path, bool heads_too, float
   return ok;
 }
 
-/* ---- the checkpoints of a folder ------------------------------------------------------------------------------------------------------ */
+/* ---- the checkpoints of a folder ----------------------------------------------------------------------------------------------------- */
 
 static const char name_begin[] = "checkpoint-", name_end[] = ".safetensors";
 

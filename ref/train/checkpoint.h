@@ -46,8 +46,8 @@ void checkpoint_close(struct checkpoint *c);
 bool checkpoint_is_one(const struct safetensors *f);
 MUST_CHECK bool checkpoint_verify(const struct safetensors *f, struct error *err);
 
-/* Fills the model. Fails for another architecture with the first tensor that is missing, is not expected, or does not fit with both shapes; the
- * model is then unfit to be used. */
+/* Fills the model. Fails for another architecture with the first tensor that is missing, is not expected, or does not fit with both shapes;
+ * the model is then unfit to be used. */
 MUST_CHECK bool checkpoint_load(const struct checkpoint *c, struct model_f32 *m, struct error *err);
 
 /* folder/checkpoint-STEP.safetensors, the step with eight digits so that names sort. */
@@ -59,12 +59,12 @@ void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH
 MUST_CHECK bool checkpoint_latest(const char *folder, struct checkpoint *c, bool *found, void (*report)(void *context, const char *line),
                                   void *context, struct error *err);
 
-/* Removes all checkpoints of the folder but the `keep` newest by step, and what interrupted writers left of others. The caller is the folder's one
- * writer (log.h). */
+/* Removes all checkpoints of the folder but the `keep` newest by step, and what interrupted writers left of others. The caller is the
+ * folder's one writer (log.h). */
 void checkpoint_prune(const char *folder, int keep);
 
-/* Reads a network's weights for use elsewhere (evaluation, a teacher): from a checkpoint of this program (online branch) or any safetensors file with
- * torchvision's names, into a host state block. heads_too as exchange_import. */
+/* Reads a network's weights for use elsewhere (evaluation, a teacher): from a checkpoint of this program (online branch) or any safetensors
+ * file with torchvision's names, into a host state block. heads_too as exchange_import. */
 MUST_CHECK bool weights_load(const struct net *net, const char *path, bool heads_too, float *state, struct error *err);
 
 #endif

@@ -172,7 +172,7 @@ bool config_same_run(const struct config *now, const char *before, const char *p
   return ok;
 }
 
-/* ---- for the other rooms -------------------------------------------------------------------------------------------------------------- */
+/* ---- for the other rooms ------------------------------------------------------------------------------------------------------------- */
 
 int64_t config_micro_batch(const struct config *c) { return c->batch / c->accumulate; }
 

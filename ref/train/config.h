@@ -79,9 +79,9 @@ struct preset {
 extern const struct preset presets[];
 extern const int preset_count;
 
-/* Does resuming with `now` continue the run of `before` (the text stored in a checkpoint)? Every key that the result depends on must be equal;
- * where a run is, how it is watched and how many threads it has may change. path names the checkpoint in the message, which names the
- * key and both values. */
+/* Does resuming with `now` continue the run of `before` (the text stored in a checkpoint)? Every key that the result depends on must be
+ * equal; where a run is, how it is watched and how many threads it has may change. path names the checkpoint in the message, which names
+ * the key and both values. */
 MUST_CHECK bool config_same_run(const struct config *now, const char *before, const char *path, struct error *err);
 
 /* What the other rooms want to know. */

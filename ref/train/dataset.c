@@ -90,8 +90,8 @@ static size_t class_length(const char *name) {
   return slash ? (size_t)(slash - name) : 0;
 }
 
-/* Labels from the sorted paths. The images of one class need not be neighbours in byte order ("a-b/x" stands between "a!/x" and "a/x"), so names
- * are gathered, sorted and looked up. */
+/* Labels from the sorted paths. The images of one class need not be neighbours in byte order ("a-b/x" stands between "a!/x" and "a/x"), so
+ * names are gathered, sorted and looked up. */
 static bool label_all(struct dataset *d, struct error *err) {
   d->label = malloc((size_t)d->count * sizeof *d->label);
   if (!d->label) return out_of_memory(d, err);

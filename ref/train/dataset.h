@@ -17,8 +17,8 @@ struct dataset {
 };
 
 /* Lists *.jpg *.jpeg *.png (any case), sub-folders of class folders too. Names that start with a dot are passed over (folders of version
- * control, the ._ files of macOS), and so is a sub-folder without images: it is no class. Links are followed. An empty or missing folder, or
- * one with images both at the top and in sub-folders, is an error that says what was found and what is expected. */
+ * control, the ._ files of macOS), and so is a sub-folder without images: it is no class. Links are followed. An empty or missing folder,
+ * or one with images both at the top and in sub-folders, is an error that says what was found and what is expected. */
 MUST_CHECK bool dataset_open(struct dataset *d, const char *root, struct error *err);
 void dataset_close(struct dataset *d);
 

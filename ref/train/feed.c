@@ -8,7 +8,7 @@
 /* Micro-batches of the loader that may still be copied from: as many as there are lanes. */
 enum { HELD = PIPELINE_LANES };
 
-/* ---- memory --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------------------------------- */
 
 static size_t view_bytes(const struct config *c, const struct ranks *ranks) {
   ptrdiff_t n;
@@ -19,7 +19,8 @@ static bool is_drawn(const struct model_config *m) {
   return m->regions && (m->sampler == SAMPLER_RANDOM || m->negative == NEGATIVE_INSTANCE);
 }
 
-/* Numbers that a micro-batch of all ranks draws: two for every region of both views and one an image. A map has at most a cell for 8 x 8 pixels. */
+/* Numbers that a micro-batch of all ranks draws: two for every region of both views and one an image. A map has at most a cell for 8 x 8
+ * pixels. */
 static ptrdiff_t draw_count(const struct config *c) {
   struct model_config m = config_model(c);
   ptrdiff_t side = (c->size + 7) / 8, cells, count;
@@ -95,7 +96,7 @@ void feed_free(struct feed *f) {
   *f = (struct feed){0};
 }
 
-/* ---- what is drawn -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is drawn ------------------------------------------------------------------------------------------------------------------- */
 
 /* What this rank's images have in such an array, wherever it is. */
 static struct step_draws parts_of(const struct feed *f, const int32_t *p) {
@@ -114,8 +115,8 @@ static void draw(const struct feed *f, uint64_t number, int32_t *p) {
 
 static size_t bytes_of_view(const struct feed *f) { return (size_t)(f->m->config.batch * f->one) * sizeof(float); }
 
-/* The loader's micro-batch before the last is its again once this asks for the next, so it must have been copied; within a long step the host may
- * have to wait for that. */
+/* The loader's micro-batch before the last is its again once this asks for the next, so it must have been copied; within a long step the
+ * host may have to wait for that. */
 static bool send_next(struct feed *f, struct loader *loader, double *waited, struct error *err) {
   int lane = (int)(f->sent % PIPELINE_LANES);
   struct batch b;

@@ -1,9 +1,9 @@
 /* What carries micro-batches from the loader into the backend's memory. real is float here.
  *
- * A backend that works while the host goes on (op/pipeline.h) gets the next micro-batch while it computes: the loader's memory is page-locked,
- * two lanes in the backend's memory take turns, and what has arrived is copied to where the networks read it, so that their buffers are the same every time;
- * or, with augment.on, what arrives is windows of decoded images, of which the backend computes the views there. On another backend, a
- * micro-batch is copied when it is needed.
+ * A backend that works while the host goes on (op/pipeline.h) gets the next micro-batch while it computes: the loader's memory is
+ * page-locked, two lanes in the backend's memory take turns, and what has arrived is copied to where the networks read it, so that their
+ * buffers are the same every time; or, with augment.on, what arrives is windows of decoded images, of which the backend computes the views
+ * there. On another backend, a micro-batch is copied when it is needed.
  */
 #ifndef EDIY_TRAIN_FEED_H
 #define EDIY_TRAIN_FEED_H

@@ -1,12 +1,12 @@
-/* Compiled twice. In the library without EDIY_MPI; programs that are linked with MPI put the other object in front of the library (Makefile), whose own
- * is then left out. */
+/* Compiled twice. In the library without EDIY_MPI; programs that are linked with MPI put the other object in front of the library
+ * (Makefile), whose own is then left out. */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "train/launch.h"
 
 #include <stdlib.h>
 
-/* What launchers tell those they start: Open MPI's mpirun; the others of MPI, by PMI; srun. SLURM_NTASKS is not among them: a batch script has it,
- * too, for the one process it starts itself. */
+/* What launchers tell those they start: Open MPI's mpirun; the others of MPI, by PMI; srun. SLURM_NTASKS is not among them: a batch script
+ * has it, too, for the one process it starts itself. */
 static const struct {
   const char *count, *number;
 } launchers[] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"}, {"PMI_SIZE", "PMI_RANK"}, {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
@@ -62,7 +62,8 @@ static void mpi_abandon(const char *line) {
   MPI_Abort(MPI_COMM_WORLD, EXIT_BAD_INPUT);
 }
 
-/* Who else is on this machine, and how many of those may run on the same processors: where ranks were given processors of their own, none. */
+/* Who else is on this machine, and how many of those may run on the same processors: where ranks were given processors of their own,
+ * none. */
 static void find_neighbours(void) {
   MPI_Comm machine;
   cpu_set_t own, other;

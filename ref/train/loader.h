@@ -1,11 +1,11 @@
 /* Worker threads that read, decode and augment batches ahead of the trainer.
  *
  * What a batch holds depends only on the data set, the seed and its number, not on threads or timing: epoch e visits the images in the
- * order of a Philox shuffle, drops what does not fill the last group of batches, and image i of epoch e gets the views of streams (seed, e, i, view).
- * A batch may be shared out among several loaders (base/ranks.h), each of which gives the images that the one would at these places.
- * A file that cannot be decoded is reported once, counted, and replaced by the next image in data set order that can (so that batches keep
- * their size and resuming gives the same ones), seen through the streams of the image it stands in for (so that it does not repeat its own
- * views of the same epoch); more than max_bad bad files stop the run.
+ * order of a Philox shuffle, drops what does not fill the last group of batches, and image i of epoch e gets the views of streams (seed, e,
+ * i, view). A batch may be shared out among several loaders (base/ranks.h), each of which gives the images that the one would at these
+ * places. A file that cannot be decoded is reported once, counted, and replaced by the next image in data set order that can (so that
+ * batches keep their size and resuming gives the same ones), seen through the streams of the image it stands in for (so that it does not
+ * repeat its own views of the same epoch); more than max_bad bad files stop the run.
  */
 #ifndef EDIY_TRAIN_LOADER_H
 #define EDIY_TRAIN_LOADER_H
@@ -54,13 +54,14 @@ struct batch {
 
 struct loader;
 
-/* Starts the workers at batch number `first`. d stays the caller's and must outlive the loader. report (may be null) is called once for each bad
- * file, from the thread that calls loader_next or loader_close. The workers block all signals: the program's handlers run in its own threads. */
+/* Starts the workers at batch number `first`. d stays the caller's and must outlive the loader. report (may be null) is called once for
+ * each bad file, from the thread that calls loader_next or loader_close. The workers block all signals: the program's handlers run in its
+ * own threads. */
 MUST_CHECK bool loader_open(struct loader **loader, const struct dataset *d, const struct loader_options *o, uint64_t first,
                             void (*report)(void *context, ptrdiff_t image, const char *line), void *context, struct error *err);
 
-/* The next batch, in order; valid until the following call, or as many calls as `held` says. Blocks until it is ready; *waited (may be null) gets the seconds blocked.
- * After a failure (too many bad files, out of memory) every further call fails with the same line. */
+/* The next batch, in order; valid until the following call, or as many calls as `held` says. Blocks until it is ready; *waited (may be
+ * null) gets the seconds blocked. After a failure (too many bad files, out of memory) every further call fails with the same line. */
 MUST_CHECK bool loader_next(struct loader *loader, struct batch *batch, double *waited, struct error *err);
 
 /* Whether loader_next would return at once. */

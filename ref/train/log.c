@@ -44,8 +44,8 @@ int record_format(const struct record *r, char *text, size_t size) {
   return n + snprintf(text + at, size - at, ", \"bad_files\": %" PRId64 "}\n", r->bad_files);
 }
 
-/* Bytes of the lines that stay: whole lines that begin as records do, with rising steps up to keep_steps. Nothing more is looked at: what else
- * a line holds is of no concern to whoever appends. */
+/* Bytes of the lines that stay: whole lines that begin as records do, with rising steps up to keep_steps. Nothing more is looked at: what
+ * else a line holds is of no concern to whoever appends. */
 static size_t kept_bytes(const char *text, size_t size, int64_t keep_steps) {
   static const char begin[] = "{\"step\": ";
   size_t kept = 0;

@@ -27,9 +27,9 @@ struct log {
   char *path; /* owned */
 };
 
-/* Opens path for appending. Lines whose step is above keep_steps, a torn last line, and everything after the first line that is no record are cut
- * off, so that a resumed run goes on as one in a single piece would have. keep_steps = 0 begins anew. The open log is the lock of a run's
- * folder: opening it twice, from anywhere on this machine, fails. */
+/* Opens path for appending. Lines whose step is above keep_steps, a torn last line, and everything after the first line that is no record
+ * are cut off, so that a resumed run goes on as one in a single piece would have. keep_steps = 0 begins anew. The open log is the lock of a
+ * run's folder: opening it twice, from anywhere on this machine, fails. */
 MUST_CHECK bool log_open(struct log *log, const char *path, int64_t keep_steps, struct error *err);
 
 /* Appends one line and flushes it. Not-a-number and infinities, which JSON has not, are written as null. Numbers read back exactly. */

@@ -10,8 +10,8 @@ static void add(size_t *sum, size_t bytes) {
   if (__builtin_add_overflow(*sum, bytes, sum)) *sum = SIZE_MAX;
 }
 
-/* Memory whose size does not depend on the micro-batch: what a checkpoint is gathered in, the backend's running statistics as they were; and how
- * many parameters a gradient has. */
+/* Memory whose size does not depend on the micro-batch: what a checkpoint is gathered in, the backend's running statistics as they were;
+ * and how many parameters a gradient has. */
 struct fixed {
   size_t gathered, statistics;
   ptrdiff_t parameters, cells, out; /* cells: of a view of 64 pixels, not of this run's */

@@ -1,5 +1,6 @@
 /* Presets: settings by name. The paper's and BYOL's are those of the paper (Sec. 4.2, Tables 1, 2 and 6) and of the official BYOL code; the
- * others are small runs for a CPU. lr is the base rate: the published peaks 3.2 (E-DIY; BYOL 1000 epochs), 4.8 (300) and 7.2 (100) are lr * 4096 / 256. */
+ * others are small runs for a CPU. lr is the base rate: the published peaks 3.2 (E-DIY; BYOL 1000 epochs), 4.8 (300) and 7.2 (100) are lr *
+ * 4096 / 256. */
 #include "train/config.h"
 
 /* E-DIY on ImageNet: 16 GPUs x 128 images x 2 accumulations. What is not here is the default: ResNet-50 at 224 pixels, heads 4096-256. */

@@ -21,8 +21,8 @@ void progress_line(const struct progress *p, int columns, char *text, size_t siz
 /* "3 s", "12 min 05 s", "5 h 07 min", "3 d 04 h"; "?" for what is negative or not a number. */
 void duration_format(double seconds, char *text, size_t size);
 
-/* Whether to print now: a live line ten times a second at most; elsewhere a plain line every five seconds. Always for the first and the last
- * step. Zero-initialise, keep between calls. */
+/* Whether to print now: a live line ten times a second at most; elsewhere a plain line every five seconds. Always for the first and the
+ * last step. Zero-initialise, keep between calls. */
 struct progress_pace {
   double printed; /* p->seconds of the last print */
   bool any;

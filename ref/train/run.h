@@ -41,7 +41,8 @@ struct run {
   struct recording *recorded; /* such a pass, of a backend that can repeat it; null as long as there is none */
 };
 
-/* Opens everything up to the first step: data, networks (fresh, or from a checkpoint), teacher, log, loader. On failure, run_close frees. */
+/* Opens everything up to the first step: data, networks (fresh, or from a checkpoint), teacher, log, loader. On failure, run_close
+ * frees. */
 MUST_CHECK bool run_start(struct run *r, struct error *err);
 void run_close(struct run *r);
 
@@ -57,12 +58,12 @@ struct need {
   size_t host, device;
 };
 
-/* Does the run fit? *needed, and what is *left of the host's available memory besides. A machine's memory is shared by the ranks that are on it. Not
- * collective. b: as backend_ranks gave it. */
+/* Does the run fit? *needed, and what is *left of the host's available memory besides. A machine's memory is shared by the ranks that are
+ * on it. Not collective. b: as backend_ranks gave it. */
 MUST_CHECK bool run_check_memory(const struct config *config, const struct backend *b, const struct ranks *ranks, struct need *needed,
                                  size_t *left, struct error *err);
 
-/* ---- what ranks tell each other (together.c) -------------------------------------------------------------------------------------------- */
+/* ---- what ranks tell each other (together.c) ----------------------------------------------------------------------------------------- */
 
 /* A rank's own part went well, or not: all of it did. */
 MUST_CHECK bool run_agree(const struct run *r, bool ok, struct error *err);

@@ -57,7 +57,7 @@ static bool open_data(struct run *r, struct error *err) {
   return true;
 }
 
-/* ---- weights -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- weights ------------------------------------------------------------------------------------------------------------------------- */
 
 static bool load_teacher(struct run *r, struct error *err) {
   const struct net *net = &r->m.teacher.net;
@@ -130,7 +130,7 @@ static bool set_weights(struct run *r, struct error *err) {
   return model_initialise(&r->m, (uint64_t)r->config->seed, err) && (!r->m.config.teacher || load_teacher(r, err));
 }
 
-/* ---- start and end -------------------------------------------------------------------------------------------------------------------- */
+/* ---- start and end ------------------------------------------------------------------------------------------------------------------- */
 
 /* Of rank 0, which alone writes. */
 static bool open_output(struct run *r, struct error *err) {

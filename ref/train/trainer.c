@@ -38,7 +38,7 @@ static bool save(struct run *r, struct error *err) {
   return true;
 }
 
-/* ---- one step ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- one step ------------------------------------------------------------------------------------------------------------------------ */
 
 /* This rank's images of the next micro-batch, in the backend's memory, if every rank has its own. *waited: the seconds spent are added. */
 static bool load(struct run *r, double *waited, struct error *err) {
@@ -53,7 +53,8 @@ static void pass(void *context) {
   model_accumulate(&r->m, views, 1 / (double)r->config->accumulate, NULL);
 }
 
-/* The micro-batch at hand through the networks. A backend that can records it at the second time, when all is set up, and repeats that from then on. */
+/* The micro-batch at hand through the networks. A backend that can records it at the second time, when all is set up, and repeats that from
+ * then on. */
 static void accumulate(struct run *r) {
   const struct pipeline *p = r->m.backend->pipeline;
   if (p && r->config->graph && r->passes == 1) {
@@ -82,7 +83,8 @@ static bool end_step(struct run *r, struct loss_sums *sums, struct error *err) {
   return true;
 }
 
-/* The loss or a gradient was not finite: goes through the step's micro-batches once more, from the state before it, and says where that began. */
+/* The loss or a gradient was not finite: goes through the step's micro-batches once more, from the state before it, and says where that
+ * began. */
 static bool not_finite(struct run *r, struct error *err) {
   char where[256] = "a sum of gradients";
   double ignored = 0, share = 1 / (double)r->config->accumulate;
@@ -104,8 +106,8 @@ static bool not_finite(struct run *r, struct error *err) {
               isfinite(loss) ? "a gradient" : "the loss", loss, where);
 }
 
-/* Step number r->step (from 0). *step gets losses (means over the micro-batches) and schedule; *waited the seconds spent on data. When it fails, the
- * model is as it was before. A backend that works on its own is given the whole step, and waited for once. */
+/* Step number r->step (from 0). *step gets losses (means over the micro-batches) and schedule; *waited the seconds spent on data. When it
+ * fails, the model is as it was before. A backend that works on its own is given the whole step, and waited for once. */
 static bool take_step(struct run *r, struct record *step, double *waited, struct error *err) {
   struct loss_sums sums;
   *step =
@@ -132,7 +134,7 @@ static bool take_step(struct run *r, struct record *step, double *waited, struct
   return true;
 }
 
-/* ---- records -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------------------------------------------- */
 
 /* Sums since the last line of the log. */
 struct tally {
@@ -163,7 +165,7 @@ static void copy_diagnostics(struct record *to, const struct record *from) {
   to->entropy_rdem = from->entropy_rdem, to->entropy_riem = from->entropy_riem;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Of any rank. */
 static bool stop_asked(const struct run *r) { return ranks_any(r->ranks, r->callbacks->stop && *r->callbacks->stop); }

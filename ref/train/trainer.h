@@ -6,8 +6,8 @@
  *     checkpoint-STEP.safetensors checkpoint.h; the last two are kept
  *     backbone.safetensors        at the end: the online backbone as torchvision has it
  *
- * The bits of every checkpoint depend on the configuration and the data only: not on the number of threads or workers, nor on where the run was
- * interrupted. (backend=cuda rounds otherwise than the reference; a run begun on one goes on on the other.)
+ * The bits of every checkpoint depend on the configuration and the data only: not on the number of threads or workers, nor on where the run
+ * was interrupted. (backend=cuda rounds otherwise than the reference; a run begun on one goes on on the other.)
  */
 #ifndef EDIY_TRAIN_TRAINER_H
 #define EDIY_TRAIN_TRAINER_H
@@ -35,12 +35,12 @@ struct train_result {
   char checkpoint[OPTION_TEXT_SIZE + 64]; /* the newest one */
 };
 
-/* Over several ranks (docs/ranks.md) every rank takes its share of each batch, and rank 0 alone speaks, logs and writes; the configuration must be the
- * same on all. They fail together, with the same line.
+/* Over several ranks (docs/ranks.md) every rank takes its share of each batch, and rank 0 alone speaks, logs and writes; the configuration
+ * must be the same on all. They fail together, with the same line.
  *
- * Any callback may be null. Fails before anything is written where the configuration, the data or the memory do not allow the run (the message
- * says how much memory is needed and which micro-batch would fit). A loss that is not finite stops the run: the message names the step and the
- * first layer and tensor that was not, and the checkpoint of the step before is kept. */
+ * Any callback may be null. Fails before anything is written where the configuration, the data or the memory do not allow the run (the
+ * message says how much memory is needed and which micro-batch would fit). A loss that is not finite stops the run: the message names the
+ * step and the first layer and tensor that was not, and the checkpoint of the step before is kept. */
 MUST_CHECK bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err);
 
 /* Bytes of memory the run needs besides the program, on the reference backend: networks, loader. */

@@ -102,7 +102,7 @@ void watch_diagnose(struct watch *w, struct record *r) {
   r->entropy_riem = collapse_entropy(all, n, w->index, NULL, w->scratch);
 }
 
-/* ---- numbers that are not finite ------------------------------------------------------------------------------------------------------ */
+/* ---- numbers that are not finite ----------------------------------------------------------------------------------------------------- */
 
 struct search {
   struct watch *w;

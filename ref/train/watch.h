@@ -21,12 +21,12 @@ void watch_free(struct watch *w);
 size_t watch_bytes(const struct model_f32 *m, int ranks); /* of host memory that watch_create takes */
 size_t watch_statistics_bytes(const struct model_f32 *m); /* of the backend's */
 
-/* Collective. Fills the collapse diagnostics of the record from what the last micro-batch left: the online network's global prediction and regions of
- * view 1, D1 and S12. */
+/* Collective. Fills the collapse diagnostics of the record from what the last micro-batch left: the online network's global prediction and
+ * regions of view 1, D1 and S12. */
 void watch_diagnose(struct watch *w, struct record *r);
 
-/* Before a step: keeps what its forward passes change. watch_undo puts it back; together with parameters that only model_update changes, the model is
- * then as it was before the step. */
+/* Before a step: keeps what its forward passes change. watch_undo puts it back; together with parameters that only model_update changes,
+ * the model is then as it was before the step. */
 void watch_remember(struct watch *w);
 void watch_undo(struct watch *w);
 

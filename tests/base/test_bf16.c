@@ -23,7 +23,8 @@ static void every_bf16_comes_back(void **state) {
   }
 }
 
-/* Of two neighbours the nearer one, and half way the one whose last bit is 0; beyond the largest, where its neighbour would be, infinity. */
+/* Of two neighbours the nearer one, and half way the one whose last bit is 0; beyond the largest, where its neighbour would be,
+ * infinity. */
 static void between_neighbours_the_nearer_and_of_two_the_even_one(void **state) {
   (void)state;
   for (uint32_t h = 0; h <= LARGEST; h++)

@@ -1,5 +1,5 @@
-/* Activations of a table that may store them as bf16. On the host they are floats; what the device is given is rounded, and what it leaves is
- * compared with the expected float rounded once: where a twin computes the reference's bits and rounds at the end, that is exact. */
+/* Activations of a table that may store them as bf16. On the host they are floats; what the device is given is rounded, and what it leaves
+ * is compared with the expected float rounded once: where a twin computes the reference's bits and rounds at the end, that is exact. */
 #ifndef EDIY_TESTS_CUDA_ACTIVATIONS_H
 #define EDIY_TESTS_CUDA_ACTIVATIONS_H
 

@@ -1,5 +1,5 @@
-/* See banks.h. Compiled by the C++ compiler only. Shared memory has 32 banks of 4 bytes; an access takes as many turns as the fullest bank has different
- * words. Sixteen bytes a thread go eight threads at a time, eight bytes sixteen. */
+/* See banks.h. Compiled by the C++ compiler only. Shared memory has 32 banks of 4 bytes; an access takes as many turns as the fullest bank
+ * has different words. Sixteen bytes a thread go eight threads at a time, eight bytes sixteen. */
 #include "cuda/banks.h"
 
 #include "cuda/tensor_gemm.h"

@@ -6,11 +6,12 @@
 extern "C" {
 #endif
 
-/* The most turns that any eight neighbouring threads take to store, or copy, their pieces of a tile: 1 is best. bf16, else float; a tile of 64 or 128, along or
- * across. */
+/* The most turns that any eight neighbouring threads take to store, or copy, their pieces of a tile: 1 is best. bf16, else float; a tile of
+ * 64 or 128, along or across. */
 int turns_of_pieces(int half, int tile, int along);
 
-/* The most turns that a warp takes to read the floats of an across tile that one register of mma_tf32 holds. a: of the left operand, else of the right. */
+/* The most turns that a warp takes to read the floats of an across tile that one register of mma_tf32 holds. a: of the left operand, else
+ * of the right. */
 int turns_of_words(int tile, int a);
 
 /* The same for 16 lanes that stage two neighbouring results each, in rows of this many columns. */

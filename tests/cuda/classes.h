@@ -1,7 +1,7 @@
 /* What the tests of products on tensor cores share: the two classes of precision, their rounding on the host, and bounds of their sums.
  *
- * Operands are rounded on the host as the contract says, and the plain forms give what the products of the rounded ones come to; then only the sum and
- * the rounding of the result are left. */
+ * Operands are rounded on the host as the contract says, and the plain forms give what the products of the rounded ones come to; then only
+ * the sum and the rounding of the result are left. */
 #ifndef EDIY_TESTS_CUDA_CLASSES_H
 #define EDIY_TESTS_CUDA_CLASSES_H
 
@@ -27,7 +27,7 @@ static const struct class classes[] = {
      cuda_linear_scratch_bf16, cuda_linear_forward_bf16, cuda_linear_backward_data_bf16, cuda_linear_backward_weights_bf16}};
 enum { CLASSES = sizeof classes / sizeof classes[0], INT_RANGE = 3 };
 
-/* ---- rounding ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- rounding ------------------------------------------------------------------------------------------------------------------------ */
 
 /* To tf32: the nearest multiple of 2^(e - 10) for the exponent e, ties away from zero. */
 static inline float test_to_tf32(float x) {
@@ -45,7 +45,7 @@ static inline real *test_operand(const struct class *c, const real *x, ptrdiff_t
   return y;
 }
 
-/* ---- activations ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- activations --------------------------------------------------------------------------------------------------------------------- */
 
 static inline real *device_activations(const struct class *c, const real *x, ptrdiff_t n) {
   return c->half ? device_from_bf16(x, n) : device_from(x, n);
@@ -57,11 +57,12 @@ static inline real *device_read_activations(const struct class *c, const real *x
 
 /* ---- bounds ---------------------------------------------------------------------------------------------------------------------------
  *
- * Products of operands are exact (11 + 11 bits at most). Their sum is not a chain of rounded additions: tensor cores align the products of a group of
- * at least four, and what was summed so far, to the largest of them and cut off what is below its last place, as they do in the end (Fasi, Higham, Mikaitis,
- * Pranesh, Numerical behavior of NVIDIA tensor cores, 2021). So to a group of k products belong at most k + 2 cuts of at most 2 u times the largest
- * term, itself at most S = sum |a| |b|: with k >= 4, at most 3 u S a product. The chain is of whole slabs, 32 depths at most. What is accumulated
- * to, bias, joins and the expected value, rounded once, take u S each. A result in bf16 is rounded once more. */
+ * Products of operands are exact (11 + 11 bits at most). Their sum is not a chain of rounded additions: tensor cores align the products of
+ * a group of at least four, and what was summed so far, to the largest of them and cut off what is below its last place, as they do in the
+ * end (Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA tensor cores, 2021). So to a group of k products belong at most k + 2
+ * cuts of at most 2 u times the largest term, itself at most S = sum |a| |b|: with k >= 4, at most 3 u S a product. The chain is of whole
+ * slabs, 32 depths at most. What is accumulated to, bias, joins and the expected value, rounded once, take u S each. A result in bf16 is
+ * rounded once more. */
 static inline double *test_tensor_bound(const real *magnitude, const real *expected, ptrdiff_t n, ptrdiff_t length, bool half) {
   double *bound = malloc((size_t)n * sizeof *bound), terms = (3.0 * (double)(length + 32) + 4) * REAL_ROUNDOFF;
   if (!bound) abort();
@@ -72,8 +73,8 @@ static inline double *test_tensor_bound(const real *magnitude, const real *expec
   return bound;
 }
 
-/* device, activations of the class or floats, against the exact sums rounded to float. Integers: sums below 2^24 are exact in any order and with any cuts, so
- * the very bits are expected. */
+/* device, activations of the class or floats, against the exact sums rounded to float. Integers: sums below 2^24 are exact in any order and
+ * with any cuts, so the very bits are expected. */
 static inline void test_tensor_result(const struct class *c, bool half, bool ints, const real *device, const real *expected,
                                       const real *magnitude, ptrdiff_t n, ptrdiff_t length, const char *what) {
   real *got = half ? device_read_bf16(device, n) : device_read(device, n);

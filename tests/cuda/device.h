@@ -1,5 +1,5 @@
-/* What the tests of the CUDA backend share. They are C, know nothing of CUDA, and run against whatever backend_cuda was linked: our kernels on
- * the CPU (make check; shim.h) or on a GPU (make check-cuda). Without a GPU every test skips and says why.
+/* What the tests of the CUDA backend share. They are C, know nothing of CUDA, and run against whatever backend_cuda was linked: our kernels
+ * on the CPU (make check; shim.h) or on a GPU (make check-cuda). Without a GPU every test skips and says why.
  *
  * A tensor is an allocation of its own, so that the shim's guard zones, AddressSanitizer and compute-sanitizer see both of its ends.
  */
@@ -66,13 +66,13 @@ static inline void *device_read_bytes(const void *p, size_t bytes) {
 }
 static inline real *device_read(const real *p, ptrdiff_t n) { return device_read_bytes(p, (size_t)n * sizeof *p); }
 
-/* ---- bf16: float's upper half, as cuda/number.h has it. On the host numbers are float. ------------------------------------------------------ */
+/* ---- bf16: float's upper half, as cuda/number.h has it. On the host numbers are float. ----------------------------------------------- */
 
 enum { BF16_BYTES = sizeof(uint16_t) };
 #define BF16_ROUNDOFF 0x1p-8 /* half a unit in the last of 8 places, relative to the number */
 
-/* To nearest, ties to even; a NaN stays one. Through double, and so by other means than the device's: for the exponent e of x a multiple of 2^(e - 7),
- * or of 2^-133 below the normal numbers. */
+/* To nearest, ties to even; a NaN stays one. Through double, and so by other means than the device's: for the exponent e of x a multiple of
+ * 2^(e - 7), or of 2^-133 below the normal numbers. */
 static inline float test_to_bf16(float x) {
   int exponent;
   if (!isfinite(x) || x == 0) return x;

@@ -1,6 +1,6 @@
-/* The reference with the roundings of a class of precision, each up or down at random: how far a run in the class may be from the reference, measured
- * and not guessed. A number between two neighbours becomes the upper one with the probability of its place between them, so that it is off by up
- * to a whole spacing where a right implementation is off by half of one, and in other places in every draw.
+/* The reference with the roundings of a class of precision, each up or down at random: how far a run in the class may be from the
+ * reference, measured and not guessed. A number between two neighbours becomes the upper one with the probability of its place between
+ * them, so that it is off by up to a whole spacing where a right implementation is off by half of one, and in other places in every draw.
  *
  *     tf32   operands of products
  *     bf16   activations and their gradients where they are stored, weights where products load them */

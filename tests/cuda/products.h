@@ -1,6 +1,7 @@
 /* Bounds of matrix products, whose sums the twins take in another order than the reference.
  *
- * A sum of products in float, in any order and with or without fused operations, of at most `length` terms is off its exact value by at most
+ * A sum of products in float, in any order and with or without fused operations, of at most `length` terms is off its exact value by at
+ * most
  *     gamma S,   gamma = length u / (1 - length u),   S = sum |a| |b|      (Higham, Accuracy and Stability, section 3.1).
  * S is what the same operation gives on absolute values. The expected value, from the plain form, is the exact sum rounded once and takes
  * another u S; what is accumulated to is one more term. */

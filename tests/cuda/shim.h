@@ -3,17 +3,18 @@
  * reference; it never stands for a result of a GPU.
  *
  * Blocks run one after the other, in shuffled order. The threads of a block are fibres: each runs until it ends or waits at a barrier or a
- * shuffle. The order is shuffled (Philox): that of the warps, which drift apart as far as barriers let them, and that of the threads of a warp.
- * What one thread writes and another reads without a barrier between comes out wrong soon. A launch fails, with a line on standard error, when
+ * shuffle. The order is shuffled (Philox): that of the warps, which drift apart as far as barriers let them, and that of the threads of a
+ * warp. What one thread writes and another reads without a barrier between comes out wrong soon. A launch fails, with a line on standard
+ * error, when
  *     - not all threads of a block reach a barrier, or they wait at different ones, or not all lanes of a mask reach a shuffle;
  *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);
  *     - the grid or block is empty or larger than a GPU takes, or so is the shared memory, or the kernel was not allowed that much;
  *     - a kernel has written to the guard zones around an allocation or a shared array.
- * A host that reads or writes device memory outside of these functions ends with a segmentation fault.
- * What is put into a stream runs when shim_order (shim_control.h) says: at once, or as late as events and waiting hosts allow, so that a missing
- * event shows. Calls that make the host wait are counted. While a graph is recorded nothing runs, and a call that waits is a failure.
- * Shared memory is filled with bytes of ones, NaN, before every block, and so is what cudaMalloc returns. Under
- * AddressSanitizer both come from malloc, so that it sees reads outside of them.
+ * A host that reads or writes device memory outside of these functions ends with a segmentation fault. What is put into a stream runs when
+ * shim_order (shim_control.h) says: at once, or as late as events and waiting hosts allow, so that a missing event shows. Calls that make
+ * the host wait are counted. While a graph is recorded nothing runs, and a call that waits is a failure. Shared memory is filled with bytes
+ * of ones, NaN, before every block, and so is what cudaMalloc returns. Under AddressSanitizer both come from malloc, so that it sees reads
+ * outside of them.
  */
 #ifndef EDIY_TESTS_CUDA_SHIM_H
 #define EDIY_TESTS_CUDA_SHIM_H
@@ -45,7 +46,7 @@ struct dim3 {
 };
 extern struct dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-/* ---- what threads do together --------------------------------------------------------------------------------------------------------- */
+/* ---- what threads do together -------------------------------------------------------------------------------------------------------- */
 
 #define __syncthreads() shim_barrier(__FILE__, __LINE__)
 void shim_barrier(const char *file, int line);
@@ -64,7 +65,7 @@ static inline double __shfl_down_sync(unsigned mask, double value, unsigned dist
   return shim_shuffle(mask, value, from / width == lane / width ? from : lane);
 }
 
-/* ---- launching ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- launching ----------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct shim_stream *cudaStream_t;
 
@@ -96,7 +97,7 @@ static inline void shim_run(const char *name, void (*kernel)(P...), struct dim3 
 
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) shim_run(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
 
-/* ---- the runtime's functions, as far as cuda/ calls them ------------------------------------------------------------------------------ */
+/* ---- the runtime's functions, as far as cuda/ calls them ----------------------------------------------------------------------------- */
 
 enum cudaError_t {
   cudaSuccess = 0,

@@ -26,8 +26,8 @@ extern struct shim_machine shim_machine;
 enum shim_order { SHIM_AT_ONCE, SHIM_COPIES_LATE, SHIM_COPIES_EARLY /* and operations late */, SHIM_ALL_LATE, SHIM_ORDERS };
 extern enum shim_order shim_order;
 
-/* Calls so far: for which the host waits for a stream, for an event, for a copy of pageable memory, or may have to for everything (reserving and
- * releasing memory); graphs that were launched. */
+/* Calls so far: for which the host waits for a stream, for an event, for a copy of pageable memory, or may have to for everything
+ * (reserving and releasing memory); graphs that were launched. */
 struct shim_counts {
   int64_t stream_waits, event_waits, pageable, allocations, graphs;
 };

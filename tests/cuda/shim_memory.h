@@ -39,9 +39,9 @@ bool shim_is_shared(const void *pointer, size_t bytes);
 /* The running thread's number in its block. */
 int shim_thread(void);
 
-/* Waits until all lanes of the mask have come to the same kind of meeting (`what`, compared by its address), each with a gift of at most SHIM_GIFT
- * bytes. Returns the number of the warp's meeting, the same for all. shim_gift is what a lane gave to the calling one's last meeting; null: it is
- * not in the mask, or not there. */
+/* Waits until all lanes of the mask have come to the same kind of meeting (`what`, compared by its address), each with a gift of at most
+ * SHIM_GIFT bytes. Returns the number of the warp's meeting, the same for all. shim_gift is what a lane gave to the calling one's last
+ * meeting; null: it is not in the mask, or not there. */
 enum { SHIM_LANES = 32, SHIM_GIFT = 40 };
 int shim_meet(const char *what, unsigned mask, const void *gift, size_t bytes);
 const void *shim_gift(int lane);

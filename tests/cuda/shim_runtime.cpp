@@ -55,8 +55,8 @@ extern "C" const char *shim_failure(void) {
 
 /* ---- memory ---------------------------------------------------------------------------------------------------------------------------
  *
- * Every allocation is pages of its own with a guard zone on either side, in a list. Under AddressSanitizer a zone would hide a near miss from
- * it, so there it is one malloc, and malloc's own zones are used. */
+ * Every allocation is pages of its own with a guard zone on either side, in a list. Under AddressSanitizer a zone would hide a near miss
+ * from it, so there it is one malloc, and malloc's own zones are used. */
 #if defined __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 enum { GUARD = 0 };
@@ -247,7 +247,7 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
   return cudaSuccess;
 }
 
-/* ---- the machine ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the machine --------------------------------------------------------------------------------------------------------------------- */
 
 cudaError_t cudaGetLastError(void) {
   cudaError_t status = last_status;

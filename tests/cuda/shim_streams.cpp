@@ -19,7 +19,7 @@ static enum shim_order order_of_name(const char *name) {
 }
 static const bool order_is_set = (shim_order = order_of_name(getenv("EDIY_SHIM_ORDER")), true); /* for a program under test */
 
-/* ---- what is in a stream -------------------------------------------------------------------------------------------------------------- */
+/* ---- what is in a stream ------------------------------------------------------------------------------------------------------------- */
 
 enum task_kind { WORK, RECORD, WAIT };
 struct task {
@@ -88,7 +88,7 @@ static void drain_all(void) {
   for (struct shim_stream *s = streams; s; s = s->next) drain(s);
 }
 
-/* ---- what recording does not allow ---------------------------------------------------------------------------------------------------- */
+/* ---- what recording does not allow --------------------------------------------------------------------------------------------------- */
 
 /* Whether a recording is under way that this call breaks, which is reported. */
 static bool breaks_recording(const char *call) {
@@ -111,7 +111,7 @@ bool shim_stops(const char *call) {
   return false;
 }
 
-/* ---- putting it there ----------------------------------------------------------------------------------------------------------------- */
+/* ---- putting it there ---------------------------------------------------------------------------------------------------------------- */
 
 static bool runs_at_once(const struct shim_stream *s) {
   return shim_order == SHIM_AT_ONCE || (shim_order != SHIM_ALL_LATE && (shim_order == SHIM_COPIES_LATE) == s->is_first);
@@ -177,7 +177,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t s) {
   return cudaSuccess;
 }
 
-/* ---- streams and events --------------------------------------------------------------------------------------------------------------- */
+/* ---- streams and events -------------------------------------------------------------------------------------------------------------- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
   struct shim_stream *s = static_cast<struct shim_stream *>(calloc(1, sizeof *s));
@@ -231,7 +231,7 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t a, cudaEvent_t
   return shim_status();
 }
 
-/* ---- graphs --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- graphs -------------------------------------------------------------------------------------------------------------------------- */
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
   if (s->recording) return cudaErrorInvalidValue;

@@ -9,7 +9,7 @@ extern "C" {
 
 enum { WARP = SHIM_LANES, MOST_THREADS = 1024, ROWS = 16, COLUMNS = 8, MOST_DEPTH = 16, PIECE = 16 /* bytes */ };
 
-/* ---- numbers -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------------------------------------------------- */
 
 static float float_of(uint32_t bits) {
   float x;
@@ -35,7 +35,8 @@ uint32_t bf16_pair(float low, float high) { return bf16_of(high) << 16 | bf16_of
 
 /* ---- mma ------------------------------------------------------------------------------------------------------------------------------
  *
- * The registers of all lanes are put together to A (16 x depth) and B (depth x 8), C is computed, and every lane takes its four. Each element is
+ * The registers of all lanes are put together to A (16 x depth) and B (depth x 8), C is computed, and every lane takes its four. Each
+ * element is
  *     c + a[0] b[0] + a[1] b[1] + ...
  * from left to right in float, rounded after each addition (a product of two tf32 or bf16 is exact). A GPU adds in an order of its own. */
 
@@ -113,7 +114,7 @@ static void multiply(const char *what, int depth, bool (*place)(struct matrices 
 void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply("mma_bf16", 16, place_bf16, c, a, b); }
 void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { multiply("mma_tf32", 8, place_tf32, c, a, b); }
 
-/* ---- ldmatrix ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ldmatrix ------------------------------------------------------------------------------------------------------------------------ */
 
 struct matrix_row {
   uint16_t element[8];
@@ -130,7 +131,8 @@ static bool is_piece(const char *what, const void *p, bool shared, bool device) 
   return !wrong;
 }
 
-/* Turns beyond one that the eight rows of a matrix take: eight pieces of 16 bytes, of which those in one eighth of 128 bytes go one after the other. */
+/* Turns beyond one that the eight rows of a matrix take: eight pieces of 16 bytes, of which those in one eighth of 128 bytes go one after
+ * the other. */
 static int turns_lost(int matrix) {
   int most = 0;
   for (int eighth = 0; eighth < 8; eighth++) {
@@ -154,8 +156,8 @@ extern "C" long shim_bank_conflicts(void) {
   return so_far;
 }
 
-/* x4 of 8 x 8 elements of 16 bits: lane l gives the address of row l % 8 of matrix l / 8, and gets in register i, of matrix i, row l / 4, the
- * elements l % 4 * 2 and the next; transposed, of column l / 4. */
+/* x4 of 8 x 8 elements of 16 bits: lane l gives the address of row l % 8 of matrix l / 8, and gets in register i, of matrix i, row l / 4,
+ * the elements l % 4 * 2 and the next; transposed, of column l / 4. */
 static void load(const char *what, uint32_t (&r)[4], const void *row, bool transposed) {
   struct matrix_row mine;
   mine.address = (uintptr_t)row;
@@ -179,7 +181,7 @@ static void load(const char *what, uint32_t (&r)[4], const void *row, bool trans
 void load_matrices(uint32_t (&r)[4], const void *row) { load("load_matrices", r, row, false); }
 void load_matrices_transposed(uint32_t (&r)[4], const void *row) { load("load_matrices_transposed", r, row, true); }
 
-/* ---- cp.async ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- cp.async ------------------------------------------------------------------------------------------------------------------------ */
 
 enum { MOST_COPIES = 128 };
 

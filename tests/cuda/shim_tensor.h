@@ -1,6 +1,6 @@
-/* The shim's part of cuda/tensor.h: what a warp does on tensor cores and how shared memory is filled behind a kernel's back, on the CPU. Contracts are those
- * of cuda/tensor.h; every register is where the PTX ISA documents it ("Matrix fragments for mma.m16n8k16 with floating point type", "...
- * mma.m16n8k8", "ldmatrix", "cp.async"), so that a wrong index of a fragment gives a wrong number here as there.
+/* The shim's part of cuda/tensor.h: what a warp does on tensor cores and how shared memory is filled behind a kernel's back, on the CPU.
+ * Contracts are those of cuda/tensor.h; every register is where the PTX ISA documents it ("Matrix fragments for mma.m16n8k16 with floating
+ * point type", "... mma.m16n8k8", "ldmatrix", "cp.async"), so that a wrong index of a fragment gives a wrong number here as there.
  *
  * A launch fails, with a line on standard error, when
  *     - not all lanes of a warp reach the same multiplication or load of matrices;

@@ -52,8 +52,8 @@ extern "C" void shim_seed(uint64_t seed) { shuffle_stream = philox_stream(seed, 
 
 /* ---- switching ------------------------------------------------------------------------------------------------------------------------
  *
- * ucontext gives a fibre its stack; after that _setjmp and _longjmp switch, which unlike swapcontext make no system call. AddressSanitizer is
- * told of every change of stack. */
+ * ucontext gives a fibre its stack; after that _setjmp and _longjmp switch, which unlike swapcontext make no system call. AddressSanitizer
+ * is told of every change of stack. */
 #if defined __SANITIZE_ADDRESS__
 static const void *main_stack;
 static size_t main_stack_size;
@@ -114,7 +114,7 @@ static void resume(int t) {
   setcontext(&f->context);
 }
 
-/* ---- what threads do together --------------------------------------------------------------------------------------------------------- */
+/* ---- what threads do together -------------------------------------------------------------------------------------------------------- */
 
 void shim_barrier(const char *file, int line) {
   fibre[current].file = file, fibre[current].line = line;
@@ -144,7 +144,7 @@ double shim_shuffle(unsigned mask, double value, int from) {
   return gift ? *static_cast<const double *>(gift) : nan("");
 }
 
-/* ---- a block -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a block ------------------------------------------------------------------------------------------------------------------------- */
 
 static short order_of[ORDERS][MOST_THREADS], lanes_of[ORDERS][WARP];
 static int order_threads; /* the size of block that the first are for */
@@ -213,8 +213,8 @@ static bool release_block(const char *kernel) {
   return true;
 }
 
-/* Runs a warp on its own, its threads in shuffled order, to the next barrier or to the end; or, in one round of four, to the next meeting only. Warps
- * so drift apart as far as barriers let them. */
+/* Runs a warp on its own, its threads in shuffled order, to the next barrier or to the end; or, in one round of four, to the next meeting
+ * only. Warps so drift apart as far as barriers let them. */
 static bool run_warp(const char *kernel, int warp) {
   for (bool moved = true; moved;) {
     const short *lanes = some_lanes();
@@ -256,7 +256,7 @@ static bool run_block(const char *kernel) {
   }
 }
 
-/* ---- a launch ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a launch ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool is_dimension(struct dim3 d, unsigned x, unsigned y, unsigned z) {
   return d.x >= 1 && d.y >= 1 && d.z >= 1 && d.x <= x && d.y <= y && d.z <= z;

@@ -1,5 +1,5 @@
-/* The convolution's twins against the plain forms: within the bound of a sum in float, exact for integers, nothing left unwritten; and to the bit
- * against chains of fused multiply-adds in the order that their contracts name. */
+/* The convolution's twins against the plain forms: within the bound of a sum in float, exact for integers, nothing left unwritten; and to
+ * the bit against chains of fused multiply-adds in the order that their contracts name. */
 #include <math.h>
 
 #include "cuda/products.h"
@@ -115,13 +115,14 @@ static void backward_weights_adds_the_sum(void **state) {
   for (int i = 0; i < 2 * SHAPES; i++) backward_weights(i / 2, i % 2);
 }
 
-/* ---- to the bit: the chains that the contracts in conv.cu promise ----------------------------------------------------------------------- */
+/* ---- to the bit: the chains that the contracts in conv.cu promise -------------------------------------------------------------------- */
 
 static ptrdiff_t x_at(const struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c) {
   return h >= 0 && h < g->h && w >= 0 && w < g->w ? ((n * g->h + h) * g->w + w) * g->c + c : -1;
 }
 
-/* Visits the products of the definition in the order n p q k, r s c. Those outside of the map are left out: a product with 0 changes no sum. */
+/* Visits the products of the definition in the order n p q k, r s c. Those outside of the map are left out: a product with 0 changes no
+ * sum. */
 typedef void visit(void *context, ptrdiff_t y, ptrdiff_t x, ptrdiff_t w);
 static void products_in_order(const struct conv *g, visit *f, void *context) {
   for (ptrdiff_t y = 0; y < g->n * g->p * g->q * g->k; y++) {
@@ -183,8 +184,8 @@ static void sums_are_chains_to_the_bit(void **state) {
   }
 }
 
-/* A NaN in x reaches the outputs whose windows hold it, one in the weights its output channel, and neither any other: nothing is read and multiplied
- * by zero at the edges of a tile. */
+/* A NaN in x reaches the outputs whose windows hold it, one in the weights its output channel, and neither any other: nothing is read and
+ * multiplied by zero at the edges of a tile. */
 static void a_nan_stays_where_it_belongs(void **state) {
   (void)state;
   for (int i = 0; i < SHAPES; i++) {

@@ -1,6 +1,6 @@
-/* A convolution with the norm behind it, in evaluation, as one operation: the bits of the two one after the other, where nothing is rounded between
- * them. In bf16 something would be: there the convolution is of integers, whose sums are exact in float, and the reference's norm of them, rounded
- * once, is what has to come out, to the bit. */
+/* A convolution with the norm behind it, in evaluation, as one operation: the bits of the two one after the other, where nothing is rounded
+ * between them. In bf16 something would be: there the convolution is of integers, whose sums are exact in float, and the reference's norm
+ * of them, rounded once, is what has to come out, to the bit. */
 #include "cuda/activations.h"
 #include "cuda/twins.h"
 

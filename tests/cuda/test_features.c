@@ -1,5 +1,5 @@
-/* Features of images under a frozen backbone, on the CUDA table and on the reference: what every evaluation starts from. How far they may be
- * apart is measured by the reference with products that are off (moved.h), in the largest element. */
+/* Features of images under a frozen backbone, on the CUDA table and on the reference: what every evaluation starts from. How far they may
+ * be apart is measured by the reference with products that are off (moved.h), in the largest element. */
 #include <float.h>
 
 #include "model/init.h"

@@ -1,9 +1,9 @@
-/* A training run has the same bits however its steps reach the GPU: operation by operation or as a graph, with views that the host or the GPU
- * has computed, in one run or in two. */
+/* A training run has the same bits however its steps reach the GPU: operation by operation or as a graph, with views that the host or the
+ * GPU has computed, in one run or in two. */
 #include "cuda/runs.h"
 
-/* Learning rate and decay change from step to step, as does everything that is drawn: what a graph had kept of the step it was made in would
- * show. Five steps, of which it repeats four. */
+/* Learning rate and decay change from step to step, as does everything that is drawn: what a graph had kept of the step it was made in
+ * would show. Five steps, of which it repeats four. */
 #define CHANGING "backend=cuda size=8 epochs=2 warmup=1 tau0=0.5 stop=5 "
 
 static void a_graph_has_the_bits_of_its_operations(void **state) {

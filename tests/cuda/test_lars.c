@@ -8,9 +8,9 @@ enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 enum fill { FILL_NORMAL, FILL_NO_GRADIENT, FILL_NO_WEIGHT, FILLS };
 
-/* The norms are sums of n squares in double in another order: each is off by less than n 2^-53 of itself, their ratio and d by less than
- * (2 n + 8) 2^-53. Rounded to float, m = mu m + d and w - lr m may so end on either side of a halfway point: a spacing of floats apart, beside that
- * error itself. The reference's own m and w are at hand to measure both. */
+/* The norms are sums of n squares in double in another order: each is off by less than n 2^-53 of itself, their ratio and d by less than (2
+ * n + 8) 2^-53. Rounded to float, m = mu m + d and w - lr m may so end on either side of a halfway point: a spacing of floats apart, beside
+ * that error itself. The reference's own m and w are at hand to measure both. */
 static void update(ptrdiff_t n, enum fill fill, enum lars_variant variant, bool adapt) {
   const struct backend *gpu = device_backend(), *cpu = backend_reference();
   struct lars o = {.variant = variant, .trust = 1e-3, .momentum = 0.9, .weight_decay = fill == FILL_NO_GRADIENT ? 0 : 1e-2};
@@ -56,7 +56,8 @@ static void average_has_the_same_bits(void **state) {
   }
 }
 
-/* Tensors of one block, in any order and with gaps between, updated in one pass and one by one: the same bits, and the gaps as they were. */
+/* Tensors of one block, in any order and with gaps between, updated in one pass and one by one: the same bits, and the gaps as they
+ * were. */
 static const ptrdiff_t together[] = {300, 1, 20000, 64, 8193, 255, 1024, 7};
 enum { TOGETHER = sizeof together / sizeof together[0], GAP = 5 };
 

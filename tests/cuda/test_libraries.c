@@ -1,10 +1,10 @@
-/* Convolutions by cuDNN and linear layers by cuBLASLt against the plain forms, in each precision: under the shim the libraries are the stand-ins of
- * tests/cuda/libraries, on a GPU NVIDIA's.
+/* Convolutions by cuDNN and linear layers by cuBLASLt against the plain forms, in each precision: under the shim the libraries are the
+ * stand-ins of tests/cuda/libraries, on a GPU NVIDIA's.
  *
- * Integers up to 3 are exact in every format, and so are their sums below 2^24: such a result is the plain form's, rounded once to what is stored.
- * Other numbers are held to the bound of a sum in float (products.h); in tf32 and bf16 they are rounded to the format first, and then their
- * products are exact in float. A tensor core may cut a sum off where float arithmetic rounds it, which is off by twice as much: there the bound
- * is doubled. A result that is stored as bf16 is off by half a unit more. */
+ * Integers up to 3 are exact in every format, and so are their sums below 2^24: such a result is the plain form's, rounded once to what is
+ * stored. Other numbers are held to the bound of a sum in float (products.h); in tf32 and bf16 they are rounded to the format first, and
+ * then their products are exact in float. A tensor core may cut a sum off where float arithmetic rounds it, which is off by twice as much:
+ * there the bound is doubled. A result that is stored as bf16 is off by half a unit more. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ static const struct backend *table_of(enum cuda_precision precision) {
   return b;
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------------------------------------------------- */
 
 enum { INT_RANGE = 3 };
 
@@ -81,7 +81,7 @@ static void check(const struct backend *b, bool is_activation, const real *devic
   free(got), free(bound);
 }
 
-/* ---- convolution ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- convolution --------------------------------------------------------------------------------------------------------------------- */
 
 /* In bf16 the channels of the first shapes are multiples of 8, as tensor cores want them; the others show what happens without. */
 static const struct {
@@ -175,7 +175,7 @@ static void convolutions_are_the_sums_in_fp32(void **state) { (void)state, convo
 static void convolutions_are_the_sums_in_tf32(void **state) { (void)state, convolutions_are_the_sums(CUDA_TF32); }
 static void convolutions_are_the_sums_in_bf16(void **state) { (void)state, convolutions_are_the_sums(CUDA_BF16); }
 
-/* ---- linear ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- linear -------------------------------------------------------------------------------------------------------------------------- */
 
 static const struct linear layers[] = {{1, 1, 1}, {3, 5, 7}, {2, 70, 3}, {66, 3, 65}, {5, 1, 130}, {40, 24, 16}};
 enum { LAYERS = sizeof layers / sizeof layers[0] };
@@ -229,7 +229,7 @@ static void linear_layers_are_the_sums(void **state) {
   }
 }
 
-/* ---- what runs, and that it repeats -------------------------------------------------------------------------------------------------------- */
+/* ---- what runs, and that it repeats -------------------------------------------------------------------------------------------------- */
 
 /* The shapes with channels in eights are the library's in every direction: nothing falls to the twins unseen. */
 static void the_library_has_what_networks_need(void **state) {

@@ -1,4 +1,5 @@
-/* The linear layer's twins against the plain 1x1 convolution of m images of one pixel: within the bound of a sum in float, exact for integers. */
+/* The linear layer's twins against the plain 1x1 convolution of m images of one pixel: within the bound of a sum in float, exact for
+ * integers. */
 #include "cuda/products.h"
 
 static const struct linear shapes[] = {{1, 1, 1}, {3, 5, 7}, {2, 70, 3}, {66, 3, 65}, {5, 1, 130}, {1100, 3, 2}};

@@ -1,4 +1,5 @@
-/* Batch normalisation's twin: the reference's bits, with and without residual and ReLU; where activations are bf16, those bits rounded once. */
+/* Batch normalisation's twin: the reference's bits, with and without residual and ReLU; where activations are bf16, those bits rounded
+ * once. */
 #include "cuda/activations.h"
 
 static const struct {

@@ -66,7 +66,8 @@ static void average_has_the_same_bits(void **state) {
   }
 }
 
-/* dx + dy over images of one cell, which is what is written: the sum in float, rounded to nearest, ties to even, with overflow and denormals. */
+/* dx + dy over images of one cell, which is what is written: the sum in float, rounded to nearest, ties to even, with overflow and
+ * denormals. */
 static void bf16_is_rounded_to_nearest_even(void **state) {
   (void)state;
   const struct backend *gpu = device_backend_in(CUDA_BF16);

@@ -1,4 +1,5 @@
-/* The shim finds mistakes: kernels that are wrong on purpose come out wrong or are reported. The launches that fail say so on standard error. */
+/* The shim finds mistakes: kernels that are wrong on purpose come out wrong or are reported. The launches that fail say so on standard
+ * error. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,13 +1,15 @@
-/* How a training run goes on a GPU whose copies come as late, and as early, as events allow; what it waits for; and what a graph refuses. */
+/* How a training run goes on a GPU whose copies come as late, and as early, as events allow; what it waits for; and what a graph
+ * refuses. */
 #include "cuda/runs.h"
 #include "cuda/shim_control.h"
 
-/* ---- the pipeline alone --------------------------------------------------------------------------------------------------------------- */
+/* ---- the pipeline alone -------------------------------------------------------------------------------------------------------------- */
 
 enum { ROUNDS = 9, NUMBERS = 100 };
 enum omission { NOTHING, ARRIVE, LEAVE, SENT, STATUS };
 
-/* Rounds in which numbers go up through the lanes, are copied to a place of the round's, and come back; with one call left out. Whether all came back. */
+/* Rounds in which numbers go up through the lanes, are copied to a place of the round's, and come back; with one call left out. Whether all
+ * came back. */
 static bool rounds(enum shim_order order, enum omission without) {
   const struct backend *b = device_backend();
   const struct pipeline *p = b->pipeline;
@@ -50,7 +52,7 @@ static void every_wait_is_needed(void **state) {
   assert_false(rounds(SHIM_COPIES_EARLY, STATUS));
 }
 
-/* ---- recording ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- recording ----------------------------------------------------------------------------------------------------------------------- */
 
 static double tau_now;
 static real *theta, *xi;
@@ -75,8 +77,8 @@ static void average_and_wait(void *context) {
   (void)device_backend()->status(&err);
 }
 
-/* Nothing is done while it is recorded; a replay repeats the arguments of then. A section that waits, reserves or copies from the host's own memory is
- * refused, as is any where no graph can be made, and the device is as before. */
+/* Nothing is done while it is recorded; a replay repeats the arguments of then. A section that waits, reserves or copies from the host's
+ * own memory is refused, as is any where no graph can be made, and the device is as before. */
 static void a_recording_repeats_and_refuses(void **state) {
   (void)state;
   const struct backend *b = device_backend();
@@ -111,7 +113,7 @@ static void a_recording_repeats_and_refuses(void **state) {
   device_end();
 }
 
-/* ---- whole runs ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- whole runs ---------------------------------------------------------------------------------------------------------------------- */
 
 #define KEYS "backend=cuda size=8 epochs=2 warmup=1 sampler=random rdem.negative=instance "
 

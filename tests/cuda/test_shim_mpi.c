@@ -1,5 +1,5 @@
-/* ediy train backend=cuda under mpirun, on the shim's GPUs and the stand-in of NCCL: it runs, twice to the same bytes; and what fails on one rank's GPU
- * ends all ranks, with one line. Skipped where there is no MPI. */
+/* ediy train backend=cuda under mpirun, on the shim's GPUs and the stand-in of NCCL: it runs, twice to the same bytes; and what fails on
+ * one rank's GPU ends all ranks, with one line. Skipped where there is no MPI. */
 #define _GNU_SOURCE /* realpath */
 #include "support/mpirun.h"
 

@@ -1,6 +1,6 @@
-/* Several processes, each with a GPU of the shim, that meet by the stand-in of NCCL: collectives on their memory, whatever the order in which streams run;
- * and whole runs, which are those of one process of the reference within what moved products make of it (train/near.h), the same whether a step
- * is recorded or not.
+/* Several processes, each with a GPU of the shim, that meet by the stand-in of NCCL: collectives on their memory, whatever the order in
+ * which streams run; and whole runs, which are those of one process of the reference within what moved products make of it (train/near.h),
+ * the same whether a step is recorded or not.
  *
  * Everything that computes is forked: this process runs no parallel loop and opens no GPU. */
 #include "cuda/moved.h"
@@ -19,7 +19,7 @@ static int setup(void **state) {
   return runs_setup(state);
 }
 
-/* ---- collectives ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- collectives --------------------------------------------------------------------------------------------------------------------- */
 
 enum { BYTES = 300000 /* two pieces of the stand-in's, the last not whole */ };
 static unsigned char byte_of(int from, int to, int i) { return (unsigned char)(7 * from + 31 * to + i % 251); }
@@ -70,7 +70,7 @@ static void collectives_move_what_they_should(void **state) {
     }
 }
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ---------------------------------------------------------------------------------------------------------------------------- */
 
 struct job {
   const char *out, *extra;

@@ -1,11 +1,11 @@
-/* The shim's tensor cores and copies: registers are where the PTX ISA has them, and kernels that are wrong on purpose come out wrong or are reported. The launches
- * that fail say so on standard error. */
+/* The shim's tensor cores and copies: registers are where the PTX ISA has them, and kernels that are wrong on purpose come out wrong or are
+ * reported. The launches that fail say so on standard error. */
 #include "cuda/banks.h"
 #include "cuda/classes.h"
 #include "cuda/faulty_tensor.h"
 #include "cuda/shim_control.h"
 
-/* ---- copies --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- copies -------------------------------------------------------------------------------------------------------------------------- */
 
 static real *copied(enum copy_mistake mistake) {
   real x[COPIED];
@@ -78,7 +78,7 @@ static void wrong_addresses_and_sizes_are_reported(void **state) {
   copied(COPY_NONE_GIVEN), is_reported("and the launch gives none");
 }
 
-/* ---- products ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- products ------------------------------------------------------------------------------------------------------------------------ */
 
 enum { ROWS = 16, COLUMNS = 8, MOST_DEPTH = 16, INTS = 8 };
 
@@ -137,7 +137,7 @@ static void mistakes_of_a_warp_are_reported(void **state) {
   }
 }
 
-/* ---- banks ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- banks --------------------------------------------------------------------------------------------------------------------------- */
 
 /* What warps of the convolution's kernels read by ldmatrix: every matrix in one turn. Large and small tiles, both ways that a tile lies. */
 static void no_turn_of_ldmatrix_is_lost(void **state) {

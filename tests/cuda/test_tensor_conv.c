@@ -1,5 +1,5 @@
-/* Convolution on tensor cores against the plain forms of rounded operands, in both classes: exact for integers, else within the bound of its sum; whole pieces
- * and gathered ones the same bits; nothing left unwritten. */
+/* Convolution on tensor cores against the plain forms of rounded operands, in both classes: exact for integers, else within the bound of
+ * its sum; whole pieces and gathered ones the same bits; nothing left unwritten. */
 #include <math.h>
 
 #include "cuda/classes.h"
@@ -134,7 +134,7 @@ static void backward_weights_adds_the_sum(void **state) {
   }
 }
 
-/* ---- to the bit ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- to the bit ---------------------------------------------------------------------------------------------------------------------- */
 
 /* The three results of a fixture, from pointers that may be moved by elements of their own within larger allocations. */
 struct results {
@@ -310,7 +310,8 @@ static void a_nan_stays_where_it_belongs(void **state) {
   }
 }
 
-/* The cut into chunks is the shape's, and two shapes above have several. The others have room for the channels of a norm behind them: four floats each. */
+/* The cut into chunks is the shape's, and two shapes above have several. The others have room for the channels of a norm behind them: four
+ * floats each. */
 static void chunks_need_scratch(void **state) {
   (void)state;
   for (int i = 0; i < CLASSES * SHAPES; i++) {

@@ -1,5 +1,5 @@
-/* The linear layer on tensor cores against the plain 1x1 convolution of m images of one pixel, of rounded operands, in both classes: exact for integers,
- * else within the bound of its sum. Bias is added to the sum before it is rounded; its gradient has the reference's bits. */
+/* The linear layer on tensor cores against the plain 1x1 convolution of m images of one pixel, of rounded operands, in both classes: exact
+ * for integers, else within the bound of its sum. Bias is added to the sum before it is rounded; its gradient has the reference's bits. */
 #include "cuda/classes.h"
 
 static const struct linear shapes[] = {{1, 1, 1},   {3, 5, 7},    {2, 72, 8},    {66, 8, 72},

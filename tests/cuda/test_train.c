@@ -1,6 +1,6 @@
 /* Whole training runs: data, loader, teacher, steps, watching, checkpoints, the exported backbone; on the CUDA table, on the reference, and
- * begun on one and ended on the other. How far their checkpoints may be apart is measured by runs of the reference with products that are off
- * (moved.h), tensor by tensor, in the largest element. */
+ * begun on one and ended on the other. How far their checkpoints may be apart is measured by runs of the reference with products that are
+ * off (moved.h), tensor by tensor, in the largest element. */
 #include <float.h>
 
 #include "cuda/moved.h"
@@ -9,7 +9,7 @@
 
 enum { STEPS = 3, DRAWS = 4 };
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ---------------------------------------------------------------------------------------------------------------------------- */
 
 static void run(const char *out, const char *extra) { runs_on(backend_reference(), out, extra); }
 
@@ -19,7 +19,7 @@ static void copy(const char *from, const char *to) {
   if (system(command) != 0) abort();
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- comparing ----------------------------------------------------------------------------------------------------------------------- */
 
 static double distance(const struct tensor *a, const struct tensor *b) {
   double most = 0;
@@ -87,7 +87,7 @@ static void read_log(const char *out, double *loss, double *diagnostic) {
     fail_msg("%s: last line %s", path, last);
 }
 
-/* ---- the tests ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the tests ----------------------------------------------------------------------------------------------------------------------- */
 
 static void runs_agree_and_go_on_on_the_other_backend(void **state) {
   (void)state;
@@ -153,8 +153,8 @@ static void read_losses(const char *out, double loss[STEPS]) {
   assert_int_equal(n, STEPS);
 }
 
-/* In a class the losses are no further from the reference's than with its roundings at random, step by step, and further than rounding in float
- * would have them. Small steps, lest they be chaos's. */
+/* In a class the losses are no further from the reference's than with its roundings at random, step by step, and further than rounding in
+ * float would have them. Small steps, lest they be chaos's. */
 static void the_losses_of_a_class_stay_near(void **state) {
   (void)state;
   device_backend();

@@ -26,7 +26,7 @@ static real *random_pixels(ptrdiff_t pixels, uint32_t stream) {
   return x;
 }
 
-/* ---- flip, blur, solarise, normalise ---------------------------------------------------------------------------------------------------*/
+/* ---- flip, blur, solarise, normalise --------------------------------------------------------------------------------------------------*/
 
 static void flip_mirrors_rows(void **state) {
   (void)state;
@@ -108,7 +108,7 @@ static void normalise_takes_mean_to_0_and_a_deviation_to_1(void **state) {
   assert_pixel(x + 3, 1, 1, 1, 4 * u / 0.224); /* the sum, the mean and the difference round below 1, then the division by 0.224 */
 }
 
-/* ---- colour ----------------------------------------------------------------------------------------------------------------------------*/
+/* ---- colour ---------------------------------------------------------------------------------------------------------------------------*/
 
 enum { PIXELS = 1003 }; /* not a multiple of any vector */
 
@@ -241,7 +241,7 @@ static void no_jitter_is_no_change(void **state) {
   free(x), free(y);
 }
 
-/* ---- whole views -----------------------------------------------------------------------------------------------------------------------*/
+/* ---- whole views ----------------------------------------------------------------------------------------------------------------------*/
 
 static struct view everything(enum jitter_form form) {
   return (struct view){.size = 64,
@@ -323,8 +323,8 @@ ptrdiff_t augment_scratch_f32(int height, int width, int size);
 ptrdiff_t augment_scratch_f64(int height, int width, int size);
 
 /* An error e of a pixel's channels becomes, at most: 1.25 e by contrast; 7 e by saturation or hue (V moves by e, d by 2 e, and with d the
- * hue's numerator and denominator by 2 e each); e by blur, flip, solarise and clip (all continuous); e / 0.224 by the normalisation. Each step
- * adds its own roundings, fewer than the blur's 2 (2 taps + 1) = 30, of the resize below 140 (resize_bound / u). */
+ * hue's numerator and denominator by 2 e each); e by blur, flip, solarise and clip (all continuous); e / 0.224 by the normalisation. Each
+ * step adds its own roundings, fewer than the blur's 2 (2 taps + 1) = 30, of the resize below 140 (resize_bound / u). */
 static void float_follows_double(void **state) {
   (void)state;
   double own = 140 + 6 * 30, bound = own * 1.25 * 7 * 7 / 0.224 * 0x1p-24;

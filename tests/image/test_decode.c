@@ -1,5 +1,5 @@
-/* Real photographs: the SHA-256 of the pixels against those that Pillow gives (decode.json of the shared cases). The photographs are no part
- * of this project: without them this test is skipped. The folder is named by EDIY_SHARED, or is ../shared. */
+/* Real photographs: the SHA-256 of the pixels against those that Pillow gives (decode.json of the shared cases). The photographs are no
+ * part of this project: without them this test is skipped. The folder is named by EDIY_SHARED, or is ../shared. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

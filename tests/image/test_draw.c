@@ -103,7 +103,8 @@ static void every_order_is_equally_likely(void **state) {
   assert_int_equal(orders, 24);
 }
 
-/* Of a 4096 x 4096 image a side of the crop is at least 1000 pixels: rounding it changes area and aspect by less than 1e-3 of themselves. */
+/* Of a 4096 x 4096 image a side of the crop is at least 1000 pixels: rounding it changes area and aspect by less than 1e-3 of
+ * themselves. */
 static void crops_have_uniform_area_and_log_uniform_aspect(void **state) {
   (void)state;
   struct augmentation a = small_crops();

@@ -207,10 +207,10 @@ static void plain_pixels(struct bytes file, int height, int width, double *pixel
   jpeg_destroy_decompress(&d);
 }
 
-/* libjpeg's accurate IDCT keeps two fractional bits between its two passes. They err uniformly, by (1/4) / sqrt(12) = 0.072; the second pass
- * averages eight of them to 0.072 / sqrt(8) = 0.0255, and an error of deviation d changes the rounding of a share of 0.8 d = 0.0204 of the
- * pixels, by 1. Six standard deviations of that share of 128^2 pixels are 0.0066. IEEE 1180-1990 too asks for no error above 1; the fast IDCT
- * breaks that. */
+/* libjpeg's accurate IDCT keeps two fractional bits between its two passes. They err uniformly, by (1/4) / sqrt(12) = 0.072; the second
+ * pass averages eight of them to 0.072 / sqrt(8) = 0.0255, and an error of deviation d changes the rounding of a share of 0.8 d = 0.0204 of
+ * the pixels, by 1. Six standard deviations of that share of 128^2 pixels are 0.0066. IEEE 1180-1990 too asks for no error above 1; the
+ * fast IDCT breaks that. */
 static void the_idct_is_the_accurate_one(void **state) {
   (void)state;
   enum { SIDE = 128 };

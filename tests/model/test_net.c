@@ -87,8 +87,8 @@ static void pass(const struct net *net, bool keep_all, int poison, real *map, re
   free(x);
 }
 
-/* Sharing memory must change nothing: a value overwritten too early, or read before it is written, would show against a plan in which nothing
- * shares bytes, and against another poison. */
+/* Sharing memory must change nothing: a value overwritten too early, or read before it is written, would show against a plan in which
+ * nothing shares bytes, and against another poison. */
 static void sharing_memory_changes_no_bit(void **state) {
   (void)state;
   for (int bottleneck = 0; bottleneck < 2; bottleneck++) {
@@ -145,7 +145,8 @@ static bool apart(const struct net *net, const struct plan *plan, int a, int b) 
   return to_a <= from_b || to_b <= from_a;
 }
 
-/* The norm writes while the convolution still reads. In a ResNet all convolutions but those before a shortcut's are followed by their norm. */
+/* The norm writes while the convolution still reads. In a ResNet all convolutions but those before a shortcut's are followed by their
+ * norm. */
 static void what_is_computed_as_one_overlaps_nothing_it_reads(void **state) {
   (void)state;
   struct net net = build("resnet50", STEM_IMAGENET, 2, 64, 64);

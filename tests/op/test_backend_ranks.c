@@ -136,9 +136,9 @@ static struct norm_case integers(ptrdiff_t m, ptrdiff_t c, bool residual, bool r
   return shared_results(a);
 }
 
-/* With integers, and numbers of rows that are powers of two on every rank and in every chunk, means are fractions of a few bits and every sum is exact:
- * the batch norm of the ranks must be that of the whole batch to the bit, whatever the order of its sums. One rank counted twice, left out, or
- * a mean over the rows of one rank only would be seen in the first digit. */
+/* With integers, and numbers of rows that are powers of two on every rank and in every chunk, means are fractions of a few bits and every
+ * sum is exact: the batch norm of the ranks must be that of the whole batch to the bit, whatever the order of its sums. One rank counted
+ * twice, left out, or a mean over the rows of one rank only would be seen in the first digit. */
 static void norms_over_ranks_are_those_of_the_whole_batch(void **state) {
   (void)state;
   static const ptrdiff_t shapes[][2] = {{4, 3}, {64, 5}, {1 << 17, 2}, {16, CHANNELS_MOST}};
@@ -155,8 +155,8 @@ static void norms_over_ranks_are_those_of_the_whole_batch(void **state) {
     }
 }
 
-/* Any numbers, three ranks: every rank has the same statistics, and they are those of the whole batch but for roundings of double. Sums of m terms in
- * another order differ by 2 m 2^-53 sum |x|; |x| stays below 6 + 3, deviations above 1/2 (normals, times 2). */
+/* Any numbers, three ranks: every rank has the same statistics, and they are those of the whole batch but for roundings of double. Sums of
+ * m terms in another order differ by 2 m 2^-53 sum |x|; |x| stays below 6 + 3, deviations above 1/2 (normals, times 2). */
 static void statistics_are_the_same_on_every_rank(void **state) {
   (void)state;
   ptrdiff_t m = 3 * 333, c = 70;
@@ -217,7 +217,8 @@ static void one_rank_has_the_bits_of_one_process(void **state) {
 
 /* ---- spoiled collectives ------------------------------------------------------------------------------------------------------------ */
 
-/* What these tests hold ranks to sees a rank that is left out, an exchange that gives the piece before, and parts that are taken unwaited for. */
+/* What these tests hold ranks to sees a rank that is left out, an exchange that gives the piece before, and parts that are taken unwaited
+ * for. */
 static void spoiled_collectives_are_found(void **state) {
   (void)state;
   static const enum forked_fault of_means[] = {FORKED_MISSING, FORKED_STALE, FORKED_UNWAITED},
@@ -239,7 +240,7 @@ static void spoiled_collectives_are_found(void **state) {
   }
 }
 
-/* ---- words ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- words --------------------------------------------------------------------------------------------------------------------------- */
 
 struct word {
   bool agreed, any, same;

@@ -6,7 +6,7 @@
 
 #include "op/numeric.h"
 
-/* ---- The equations, plainly ----------------------------------------------------------------------------------------------------------- */
+/* ---- The equations, plainly ---------------------------------------------------------------------------------------------------------- */
 
 enum kind { BYOL, RDEM, RDEM_STOPPED, RDEM_INSTANCE, RIEM, KINDS };
 static const char *const kind_names[KINDS] = {"byol", "rdem", "rdem, stopgrad", "rdem, instance", "riem"};
@@ -47,7 +47,7 @@ static double plain_objective(const void *context) {
   return p->scale * sum / (double)p->g.b;
 }
 
-/* ---- The library's ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- The library's ------------------------------------------------------------------------------------------------------------------- */
 
 static void run(enum kind kind, const struct loss *g, const real *x, const real *other, const int32_t *index, double scale, double *value,
                 real *dx) {
@@ -72,7 +72,7 @@ static void fill_index(int32_t *index, ptrdiff_t rows, ptrdiff_t below) {
 static const struct loss shapes[] = {{1, 1, 1}, {1, 1, 8}, {2, 5, 3}, {3, 4, 9}, {4, 9, 17}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-/* ---- Tests ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Tests --------------------------------------------------------------------------------------------------------------------------- */
 
 /* q against z: the same direction, the opposite one, a right angle; 3-4-5 triangles for an angle of cosine 24/25. */
 /* Computed in double with fewer than 16 roundings, and rounded to real once. */

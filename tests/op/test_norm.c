@@ -60,7 +60,7 @@ static void plain_backward(const struct plain *p, const real *y, double *dx, dou
   }
 }
 
-/* ---- A case: arrays of the library and of the definition ------------------------------------------------------------------------------ */
+/* ---- A case: arrays of the library and of the definition ----------------------------------------------------------------------------- */
 
 struct arrays {
   struct norm g;
@@ -126,7 +126,7 @@ static void drop_plain(struct plain *p) {
   free(p->x), free(p->residual), free(p->gamma), free(p->beta), free(p->mean), free(p->var), free(p->weight);
 }
 
-/* ---- Tests ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Tests --------------------------------------------------------------------------------------------------------------------------- */
 
 /* x = +-1 has mean 0 and variance 1; with eps = 3, inside the root, the deviation is exactly 2. Two rows: the unbiased variance is 2. */
 static void hand_computed(void **state) {
@@ -248,9 +248,10 @@ static void large_mean_is_subtracted_exactly(void **state) {
   drop(&a), drop_plain(&p);
 }
 
-/* A chunk's rows are summed as differences from its first. Where that one is far off, the differences are large, but so is the variance: with m rows
- * the sum of their squares is at most m times the sum of squared differences from the mean. Roundings of the sums, (3 m + 8) 2^-53 of the former, are
- * then at most m times as much of the latter, and half of that in 1 / sqrt; and one rounding each of mean and quotients. */
+/* A chunk's rows are summed as differences from its first. Where that one is far off, the differences are large, but so is the variance:
+ * with m rows the sum of their squares is at most m times the sum of squared differences from the mean. Roundings of the sums, (3 m + 8)
+ * 2^-53 of the former, are then at most m times as much of the latter, and half of that in 1 / sqrt; and one rounding each of mean and
+ * quotients. */
 static void a_first_row_far_off_costs_nothing(void **state) {
   (void)state;
   ptrdiff_t m = 512, c = 64; /* one chunk */

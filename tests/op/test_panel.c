@@ -73,8 +73,8 @@ static void exact_on_integers(void **state) {
     }
 }
 
-/* A chain of at most 256 fused multiply-adds, then one addition a block: |e| <= (256 + blocks) u sum |a b|, and the sum of 520 products of normal
- * numbers is below 520 * 16 in size. */
+/* A chain of at most 256 fused multiply-adds, then one addition a block: |e| <= (256 + blocks) u sum |a b|, and the sum of 520 products of
+ * normal numbers is below 520 * 16 in size. */
 static void within_the_bound_elsewhere(void **state) {
   (void)state;
   for (int s = 0; s < SHAPES; s++) {

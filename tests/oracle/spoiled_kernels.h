@@ -1,5 +1,5 @@
-/* Kernels behind the interface of ediy_oracle.h: the reference in float, each result of which can be spoiled in the ways in which kernels go
- * wrong. For test_kernel.c. */
+/* Kernels behind the interface of ediy_oracle.h: the reference in float, each result of which can be spoiled in the ways in which kernels
+ * go wrong. For test_kernel.c. */
 #ifndef EDIY_TESTS_ORACLE_SPOILED_KERNELS_H
 #define EDIY_TESTS_ORACLE_SPOILED_KERNELS_H
 

@@ -9,8 +9,8 @@
 
 enum { ROWS = 40, CHANNELS = 100, SIZE = ROWS * CHANNELS };
 
-/* A norm that adds 1 to x (mean 0, variance 1, beta 1), with ReLU. `close` elements are -1 + delta: delta is 0.9 of what rounding may move them
- * by, and a candidate that has 0 there has decided otherwise. */
+/* A norm that adds 1 to x (mean 0, variance 1, beta 1), with ReLU. `close` elements are -1 + delta: delta is 0.9 of what rounding may move
+ * them by, and a candidate that has 0 there has decided otherwise. */
 static struct judged judged_with(int turned) {
   static float x[SIZE], y[SIZE], gamma[CHANNELS], beta[CHANNELS], mean[CHANNELS], var[CHANNELS];
   const ptrdiff_t shape[] = {ROWS, CHANNELS}, c = CHANNELS;

@@ -1,5 +1,5 @@
-/* Dumps of training steps: a dump is what training does, in the order it does it, whatever the threads; and oracle check, by the drift of right
- * implementations, passes the reference in float and names the layer that computes in less. */
+/* Dumps of training steps: a dump is what training does, in the order it does it, whatever the threads; and oracle check, by the drift of
+ * right implementations, passes the reference in float and names the layer that computes in less. */
 #include <jansson.h>
 #include <math.h>
 #include <omp.h>
@@ -257,8 +257,8 @@ static void the_reference_in_float_passes(void **state) {
     }
 }
 
-/* Another draw than those that the drift is from: the worst usual implementation. In this one a ReLU fell the other way that fell in none of
- * the four, on the machine where it was found. */
+/* Another draw than those that the drift is from: the worst usual implementation. In this one a ReLU fell the other way that fell in none
+ * of the four, on the machine where it was found. */
 static void a_further_draw_passes(void **state) {
   (void)state;
   static const char keys[] = "size=32 batch=8 projector.hidden=128 projector.out=32 seed=3";

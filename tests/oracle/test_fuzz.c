@@ -1,4 +1,5 @@
-/* Random cases on a backend: right ones are accepted in every variant, a wrong one is found, shrunk, and reproduced by the commands printed. */
+/* Random cases on a backend: right ones are accepted in every variant, a wrong one is found, shrunk, and reproduced by the commands
+ * printed. */
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>

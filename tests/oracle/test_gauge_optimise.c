@@ -36,7 +36,7 @@ static struct judged judge(const struct memory_case *c, const struct tensor *t, 
   return result;
 }
 
-/* ---- LARS ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- LARS ---------------------------------------------------------------------------------------------------------------------------- */
 
 enum lars_form {
   LANES, /* norms in eight lanes of float */
@@ -161,7 +161,7 @@ static void lars_is_held_to_a_schedule_step(void **state) {
   }
 }
 
-/* ---- the moving average ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the moving average -------------------------------------------------------------------------------------------------------------- */
 
 enum ema_form {
   INCREMENT,
@@ -232,7 +232,7 @@ static void the_moving_average_is_held_to_a_schedule_step(void **state) {
   }
 }
 
-/* ---- near zero ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- near zero ----------------------------------------------------------------------------------------------------------------------- */
 
 /* A right kernel, every operation of which rounds: of a weight that is small beside its update all roundings are in the update, and with
  * numbers just above powers of two each is up to a whole roundoff. Of 4000 elements ten have four such roundings of one sign. */

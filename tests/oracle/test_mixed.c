@@ -1,5 +1,5 @@
-/* Backends in mixed precision: what is right passes, and is held to no less than it declares. On the host: the reference with activations in bf16
- * between its operations (bf16_table.h). real is float. */
+/* Backends in mixed precision: what is right passes, and is held to no less than it declares. On the host: the reference with activations
+ * in bf16 between its operations (bf16_table.h). real is float. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +14,12 @@
 
 #include "support/bf16_table.h"
 
-/* ---- single operations ----------------------------------------------------------------------------------------------------------------- */
+/* ---- single operations --------------------------------------------------------------------------------------------------------------- */
 
 enum { MOST_PRODUCTS = 1 << 16 };
 
-/* A case of this operation and fill, run and judged. Returns the first tensor that is wrong, or null. Of the rest what is named in `only`. */
+/* A case of this operation and fill, run and judged. Returns the first tensor that is wrong, or null. Of the rest what is named in
+ * `only`. */
 static const char *wrong_in(int op, int fill, uint64_t seed, const struct backend *table, enum precision declared) {
   static char name[TENSOR_MAX_NAME];
   struct trial *t = calloc(1, sizeof *t);
@@ -101,7 +102,7 @@ static void bf16_is_neither_fp32_nor_tf32(void **state) {
   }
 }
 
-/* ---- faults ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- faults -------------------------------------------------------------------------------------------------------------------------- */
 
 static float stored(float x) { return bf16_widen(bf16_round(x)); }
 
@@ -176,7 +177,7 @@ static void floats_that_are_only_bf16_are_found(void **state) {
   is_found(&inner, MAKE_NORM, "");
 }
 
-/* ---- sums of tensor cores -------------------------------------------------------------------------------------------------------------- */
+/* ---- sums of tensor cores ------------------------------------------------------------------------------------------------------------ */
 
 static float cut_to_float(double x) {
   float f = (float)x;
@@ -246,7 +247,7 @@ static void sums_rounded_toward_zero_pass_and_a_factor_does_not(void **state) {
   factor = 1;
 }
 
-/* ---- whole steps ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- whole steps --------------------------------------------------------------------------------------------------------------------- */
 
 struct counts {
   int judged, failed;

@@ -1,6 +1,6 @@
-/* Faults in a whole training step, which replay must find where they are: in the plain backend's code, so that every call of the operation has the
- * fault, as in a real kernel; and, harder, in one call alone, so that one layer has it. EDIY_TEST_FAULTS=N: every N-th fault (1: all of the
- * catalogue) in place of a few. */
+/* Faults in a whole training step, which replay must find where they are: in the plain backend's code, so that every call of the operation
+ * has the fault, as in a real kernel; and, harder, in one call alone, so that one layer has it. EDIY_TEST_FAULTS=N: every N-th fault (1:
+ * all of the catalogue) in place of a few. */
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,15 +60,15 @@ static void note_place(void *context) {
   p->seen = true;
 }
 
-/* The layer whose operation was called: forward, in a loss or an update the next tensor is its; a pool's gradient has none, and the tensor before
- * is the gradient that it reads. */
+/* The layer whose operation was called: forward, in a loss or an update the next tensor is its; a pool's gradient has none, and the tensor
+ * before is the gradient that it reads. */
 static const struct dump_entry *entry_of(const struct dump *d, const struct place *p, enum plain_call call) {
   bool before = call == CALL_MAXPOOL_BACKWARD || call == CALL_AVGPOOL_BACKWARD || call == CALL_LARS;
   int at = before ? p->entries - 1 : p->entries;
   return p->seen && at >= 0 && at < d->count ? &d->entry[at] : NULL;
 }
 
-/* ---- a step with a fault in it --------------------------------------------------------------------------------------------------------- */
+/* ---- a step with a fault in it ------------------------------------------------------------------------------------------------------- */
 
 static struct recorded_options small(void) {
   struct recorded_options o = recorded_small();
@@ -160,8 +160,8 @@ static void replay(const struct dump *d, struct units *u, const char *op, struct
   replay_close(&r);
 }
 
-/* Whether the first wrong tensor is of the layer that went wrong, or is the gradient of one of the values it reads, which is named after the layer
- * that writes it. */
+/* Whether the first wrong tensor is of the layer that went wrong, or is the gradient of one of the values it reads, which is named after
+ * the layer that writes it. */
 static bool is_located(const struct found *f, const struct dump_entry *where, enum plain_call call) {
   const struct dump_entry *first = dump_find(f->d, "%s", f->first);
   if (!first || !where || first->step != where->step || first->micro != where->micro) return false;
@@ -184,7 +184,7 @@ static bool is_located(const struct found *f, const struct dump_entry *where, en
   return false;
 }
 
-/* ---- the tests ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the tests ----------------------------------------------------------------------------------------------------------------------- */
 
 static void a_right_step_of_the_plain_backend_passes(void **state) {
   (void)state;
@@ -270,8 +270,8 @@ static int free_steps(void **state) {
   return 0;
 }
 
-/* Every fault that a step can have, or every 29th of them; in all calls, or in one of up to three that are drawn (not every layer has a bias, a
- * residual, a padding), until it changes a bit. */
+/* Every fault that a step can have, or every 29th of them; in all calls, or in one of up to three that are drawn (not every layer has a
+ * bias, a residual, a padding), until it changes a bit. */
 static struct score try_catalogue(const struct steps *steps, bool everywhere) {
   const char *wanted = getenv("EDIY_TEST_FAULTS");
   int stride = wanted && atoi(wanted) > 0 ? atoi(wanted) : 29, tried = 0;

@@ -20,7 +20,8 @@ static void names_are_unique_and_whole(void **state) {
   assert_true(of_operations >= 150);
 }
 
-/* Every fault of the operations that are tried is rejected at least once, with the right tensors named; what rejects nothing finds nothing. */
+/* Every fault of the operations that are tried is rejected at least once, with the right tensors named; what rejects nothing finds
+ * nothing. */
 static void faults_are_killed_and_located(void **state) {
   (void)state;
   const char *wanted = getenv("EDIY_TEST_CASES");

@@ -57,7 +57,7 @@ static struct counts replayed_on(const struct dump *d, const struct backend_f32 
 
 static struct counts replayed(const struct dump *d, bool quiet) { return replayed_on(d, NULL, quiet); }
 
-/* ---- right steps ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- right steps --------------------------------------------------------------------------------------------------------------------- */
 
 /* Every option of a step, several together where they do not meet. */
 enum option {
@@ -106,7 +106,7 @@ static void right_steps_pass_with_every_option_and_nothing_is_vacuous(void **sta
   }
 }
 
-/* ---- one fault, in one call of one operation --------------------------------------------------------------------------------------------- */
+/* ---- one fault, in one call of one operation ----------------------------------------------------------------------------------------- */
 
 /* The call that goes wrong; counted from 0 over the whole run. */
 static int fault_call, calls;
@@ -242,8 +242,8 @@ static void install(struct backend_f32 *b, int which) {
   }
 }
 
-/* The calls are those of the small network: 12 convolutions a pass (teacher twice, target twice, online twice). What fails must be all of what is
- * named, and nothing else: not before it, and not behind it either. */
+/* The calls are those of the small network: 12 convolutions a pass (teacher twice, target twice, online twice). What fails must be all of
+ * what is named, and nothing else: not before it, and not behind it either. */
 static const struct {
   const char *name;
   int which, call;
@@ -316,7 +316,7 @@ static void a_backend_is_judged_on_the_dumps_inputs(void **state) {
   recorded_free(&d);
 }
 
-/* ---- what is there and what is not ------------------------------------------------------------------------------------------------------- */
+/* ---- what is there and what is not --------------------------------------------------------------------------------------------------- */
 
 /* The only tensors that fail are these, with this rule (or a part of it). */
 static void expect_failing(const struct dump *d, int count, const char *const *names, const char *rule) {

@@ -1,5 +1,5 @@
-/* ediy train under mpirun: the bits of the forked ranks that tests/train/test_ranks.c holds to one process; and however a run ends, it ends on
- * every rank, with one line. Skipped where there is no MPI.
+/* ediy train under mpirun: the bits of the forked ranks that tests/train/test_ranks.c holds to one process; and however a run ends, it ends
+ * on every rank, with one line. Skipped where there is no MPI.
  *
  * Everything of the library that computes is forked: this process runs no parallel loop. */
 #include <stdlib.h>
@@ -23,7 +23,7 @@ static int setup(void **state) {
   return 0;
 }
 
-/* ---- bits ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- bits ---------------------------------------------------------------------------------------------------------------------------- */
 
 static void train_here(const struct ranks *r, void *context) {
   static struct config c;
@@ -62,7 +62,7 @@ static void one_rank_is_one_process(void **state) {
   assert_runs("cmp forked/alone/backbone.safetensors mpi/alone/backbone.safetensors");
 }
 
-/* ---- how runs end --------------------------------------------------------------------------------------------------------------------- */
+/* ---- how runs end -------------------------------------------------------------------------------------------------------------------- */
 
 static void what_is_wrong_is_said_once(void **state) {
   (void)state;
@@ -89,8 +89,8 @@ static void copies_are_refused(void **state) {
   assert_runs("cd mpi && SLURM_NTASKS=3 SLURM_PROCID=0 ediy train %s out=script stop=1", keys); /* what a batch script starts itself */
 }
 
-/* A run that would take hours, of which something becomes: in the third step, or when it has ended, the shell goes on. Its last words are in a
- * file. */
+/* A run that would take hours, of which something becomes: in the third step, or when it has ended, the shell goes on. Its last words are
+ * in a file. */
 #define ENDLESS                                                                                                                            \
   "cd mpi && rm -rf long && %s && { %s %d ediy train %s out=long epochs=100000 >long.out 2>long.err & } && "                               \
   "until grep -qs '\"step\": 3,' long/log.jsonl || ! kill -0 $!; do sleep 0.1; done; "

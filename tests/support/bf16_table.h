@@ -1,7 +1,8 @@
 /* The reference with activations in bf16: a backend on the host that a right one on a device is compared with, and that oracles are shown.
  *
  * Activations and their gradients are uint16_t behind the table's pointers. Every operation widens what it reads, is the reference's own in
- * float, and rounds what it leaves once; products read weights rounded to bf16. For one rank: the parts of batch norm over ranks are still the inner ones. real is float. */
+ * float, and rounds what it leaves once; products read weights rounded to bf16. For one rank: the parts of batch norm over ranks are still
+ * the inner ones. real is float. */
 #ifndef EDIY_TESTS_SUPPORT_BF16_TABLE_H
 #define EDIY_TESTS_SUPPORT_BF16_TABLE_H
 

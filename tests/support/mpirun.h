@@ -47,7 +47,8 @@ static inline int mpirun_lines(const char *text) {
   return n;
 }
 
-/* The command must end with exit status 2 and one line of the program with these words; mpirun passes the status on, and has lines of its own. */
+/* The command must end with exit status 2 and one line of the program with these words; mpirun passes the status on, and has lines of its
+ * own. */
 static inline void mpirun_refused(const char *words, const char *format, ...) {
   char command[2048];
   va_list list;

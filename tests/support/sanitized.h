@@ -1,4 +1,5 @@
-/* SANITIZED: 1 where a sanitizer's run-time is in the program, so that a library cannot be loaded in front of it, nor it by a program without. */
+/* SANITIZED: 1 where a sanitizer's run-time is in the program, so that a library cannot be loaded in front of it, nor it by a program
+ * without. */
 #ifndef EDIY_TESTS_SANITIZED_H
 #define EDIY_TESTS_SANITIZED_H
 

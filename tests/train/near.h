@@ -45,8 +45,8 @@ static inline double near_allowed(const struct near *g, const char *name) {
   return most + FLT_EPSILON * largest;
 }
 
-/* The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is there is rounding, and is judged beside the
- * weights of the same layer. */
+/* The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is there is rounding, and is judged beside
+ * the weights of the same layer. */
 static inline void near_check(const char *folder, const char *out, const struct near *g) {
   struct checkpoint c;
   near_open(&c, folder, out, g->step);

@@ -1,5 +1,5 @@
-/* What a batch holds depends on the data set, the seed and its number; never on threads, timing, the cache or where a run began. All of it twice: with
- * batches of views, and with batches of windows, of which the views are computed here. */
+/* What a batch holds depends on the data set, the seed and its number; never on threads, timing, the cache or where a run began. All of it
+ * twice: with batches of views, and with batches of windows, of which the views are computed here. */
 #include "train/loader.h"
 
 #include <pthread.h>

@@ -1,5 +1,6 @@
-/* Runs of the trainer over several ranks: what they leave is what one process leaves but for rounding (measured as in test_ranks_step.c, by runs of
- * the reference with products that are off), whatever the number of ranks and wherever it changed; every rank ends in the same way, with the same line.
+/* Runs of the trainer over several ranks: what they leave is what one process leaves but for rounding (measured as in test_ranks_step.c, by
+ * runs of the reference with products that are off), whatever the number of ranks and wherever it changed; every rank ends in the same way,
+ * with the same line.
  *
  * Everything that trains is forked: this process runs no parallel loop. */
 #include "train/trainer.h"
@@ -21,7 +22,7 @@ enum { IMAGES = 26, BATCH = 12, STEPS = 4, MOST = 4 }; /* two epochs of two step
 
 static char folder[FOLDER_PATH];
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* In the place of the library's (the linker takes this one): products may be off. */
 static int moved_draw = -1;
@@ -150,7 +151,7 @@ static int teardown(void **state) {
   return 0;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- comparing ----------------------------------------------------------------------------------------------------------------------- */
 
 static const char matched[] = "teacher=byol/backbone.safetensors";
 static const char drawn[] = "accumulate=2 sampler=random rdem.negative=instance";
@@ -196,8 +197,8 @@ static int read_log(const char *out, const char *key, double value[STEPS]) {
   return lines;
 }
 
-/* Losses and diagnostics of the whole batch, from rank 0: what they differ by follows the weights, below a thousandth here, where leaving a rank out
- * changes the first digit or two; the entropy of the matches is a function of the indices, and the same number. */
+/* Losses and diagnostics of the whole batch, from rank 0: what they differ by follows the weights, below a thousandth here, where leaving a
+ * rank out changes the first digit or two; the entropy of the matches is a function of the indices, and the same number. */
 static void check_log(const char *out, const char *one, bool same_matches) {
   static const char *const keys[] = {"loss", "byol", "rdem", "riem", "std_global", "std_local", "region_cosine"};
   static const char *const exact[] = {"lr", "tau", "step", "epoch", "bad_files"};
@@ -218,7 +219,7 @@ static void check_log(const char *out, const char *one, bool same_matches) {
   }
 }
 
-/* ---- the tests ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the tests ----------------------------------------------------------------------------------------------------------------------- */
 
 static void runs_over_ranks_are_one_process_s(void **state) {
   (void)state;

@@ -19,7 +19,7 @@ enum { IMAGES = 26, STEPS = 12 }; /* batch 8: 3 steps an epoch, 4 epochs */
 static char folder[FOLDER_PATH];
 static const char *program;
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- runs ---------------------------------------------------------------------------------------------------------------------------- */
 
 struct watcher {
   int lines, steps;
@@ -118,7 +118,7 @@ static int teardown(void **state) {
   return 0;
 }
 
-/* ---- what a run leaves ---------------------------------------------------------------------------------------------------------------- */
+/* ---- what a run leaves --------------------------------------------------------------------------------------------------------------- */
 
 static void a_run_trains_logs_and_exports(void **state) {
   (void)state;
@@ -176,7 +176,8 @@ static void threads_and_workers_change_no_bit(void **state) {
   }
 }
 
-/* Accumulating over micro-batches moves schedules and weights once a step; batch statistics are of the micro-batch, so the weights differ. */
+/* Accumulating over micro-batches moves schedules and weights once a step; batch statistics are of the micro-batch, so the weights
+ * differ. */
 static void accumulation_keeps_the_number_of_steps(void **state) {
   (void)state;
   struct train_result r = run("one", "accumulate=1");
@@ -184,7 +185,7 @@ static void accumulation_keeps_the_number_of_steps(void **state) {
   assert_true(r.last.lr == schedule_lr(&(struct schedule){STEPS, 3, 2.0 * 8 / 256, 0.9}, STEPS - 1));
 }
 
-/* ---- interruption --------------------------------------------------------------------------------------------------------------------- */
+/* ---- interruption -------------------------------------------------------------------------------------------------------------------- */
 
 static void two_halves_are_the_whole(void **state) {
   (void)state;
@@ -227,8 +228,8 @@ static void a_damaged_newest_checkpoint_is_passed_over(void **state) {
   assert_same_weights(checkpoint_of("d", STEPS), checkpoint_of("whole", STEPS));
 }
 
-/* A child process (this program with "child OUT") is killed at random moments of a run, whose length is learnt on the way. Whatever it leaves must hold a whole
- * newest checkpoint, or none at all, and the run that goes on from there must end in the same bits. */
+/* A child process (this program with "child OUT") is killed at random moments of a run, whose length is learnt on the way. Whatever it
+ * leaves must hold a whole newest checkpoint, or none at all, and the run that goes on from there must end in the same bits. */
 static void child(const char *out) {
   struct train_result r;
   struct error err;
@@ -293,7 +294,7 @@ static void kill_leaves_a_whole_checkpoint(void **state) {
   assert_same_weights(checkpoint_of("k2", STEPS), checkpoint_of("whole", STEPS));
 }
 
-/* ---- teacher -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- teacher ------------------------------------------------------------------------------------------------------------------------- */
 
 /* BYOL trains a teacher, E-DIY uses it; the teacher does not change, and resuming needs its file no more. */
 static void byol_then_ediy(void **state) {
@@ -327,7 +328,7 @@ static void byol_then_ediy(void **state) {
   refused("ediy3", extra, "teacher: ");
 }
 
-/* ---- what stops a run ----------------------------------------------------------------------------------------------------------------- */
+/* ---- what stops a run ---------------------------------------------------------------------------------------------------------------- */
 
 static void a_loss_that_is_not_finite_is_located(void **state) {
   (void)state;
@@ -351,7 +352,8 @@ static void a_loss_that_is_not_finite_is_located(void **state) {
   assert_same_weights(checkpoint_of("n2", step - 1), checkpoint_of("n", step - 1));
 }
 
-/* One broken image among 26: the run goes on without it; where none is allowed it stops, keeps its state, and goes on once the image is mended. */
+/* One broken image among 26: the run goes on without it; where none is allowed it stops, keeps its state, and goes on once the image is
+ * mended. */
 static void bad_images_are_told_and_too_many_stop_the_run(void **state) {
   (void)state;
   char command[3 * FOLDER_PATH], extra[FOLDER_PATH + 64];
@@ -434,7 +436,8 @@ static void a_finished_run_has_nothing_to_do(void **state) {
 }
 
 int main(int argc, char **argv) {
-  /* Threads that wait by spinning, OpenMP's default, take a busy machine's processors from those they wait for; these runs are all waiting. */
+  /* Threads that wait by spinning, OpenMP's default, take a busy machine's processors from those they wait for; these runs are all
+   * waiting. */
   if (!getenv("OMP_WAIT_POLICY")) {
     setenv("OMP_WAIT_POLICY", "passive", 1);
     execv(argv[0], argv);

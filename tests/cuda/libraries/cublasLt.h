@@ -1,5 +1,6 @@
-/* The words of cuBLASLt that cuda/ uses, where the tests compile it: a stand-in for NVIDIA's header. Names and values are cuBLASLt 13's; what the
- * functions do is in cublaslt.cpp. It shows that our calls agree with our reading of NVIDIA's documentation, and nothing about cuBLASLt. */
+/* The words of cuBLASLt that cuda/ uses, where the tests compile it: a stand-in for NVIDIA's header. Names and values are cuBLASLt 13's;
+ * what the functions do is in cublaslt.cpp. It shows that our calls agree with our reading of NVIDIA's documentation, and nothing about
+ * cuBLASLt. */
 #ifndef EDIY_TESTS_CUBLASLT_H
 #define EDIY_TESTS_CUBLASLT_H
 

@@ -1,5 +1,5 @@
-/* The values that cuBLASLt 13 gives to the names that cuda/ uses: of the stand-in (cublasLt.h), and compared with NVIDIA's header where there is
- * one (values.cu). */
+/* The values that cuBLASLt 13 gives to the names that cuda/ uses: of the stand-in (cublasLt.h), and compared with NVIDIA's header where
+ * there is one (values.cu). */
 #define CUBLAS_VALUES(V)                                                                                                                   \
   V(CUBLAS_STATUS_SUCCESS, 0)                                                                                                              \
   V(CUBLAS_STATUS_NOT_INITIALIZED, 1)                                                                                                      \

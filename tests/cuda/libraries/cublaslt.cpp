@@ -1,8 +1,8 @@
 /* cuBLASLt's product D = alpha op(A) op(B) + beta C of column-major matrices, by NVIDIA's documentation of it, on the shim's GPU.
  *
- * Which algorithms are listed, in this order: INPLACE and OUTPUT (parts of a split sum are joined in D's type), if the preference's mask lets them
- * be, and they give wrong results; UNREADY, whose state is no success; LARGE, if the preference's workspace allows 64 MiB; PLAIN. With FAST_TF32
- * operands are read as TF32. */
+ * Which algorithms are listed, in this order: INPLACE and OUTPUT (parts of a split sum are joined in D's type), if the preference's mask
+ * lets them be, and they give wrong results; UNREADY, whose state is no success; LARGE, if the preference's workspace allows 64 MiB; PLAIN.
+ * With FAST_TF32 operands are read as TF32. */
 #include "cublasLt.h"
 #include "standin.h"
 
@@ -97,7 +97,7 @@ extern "C" cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPre
   return CUBLAS_STATUS_INVALID_VALUE;
 }
 
-/* ---- the product ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the product --------------------------------------------------------------------------------------------------------------------- */
 
 /* A product is what its layouts say: op(A) is m x k, op(B) k x n, C and D m x n. */
 struct problem {

@@ -1,11 +1,11 @@
-/* cuDNN's graph API for one convolution, by NVIDIA's documentation of it, on the shim's GPU. A descriptor is checked when it is finalised, a result is
- * computed by the definition, from the strides and types of the descriptors.
+/* cuDNN's graph API for one convolution, by NVIDIA's documentation of it, on the shim's GPU. A descriptor is checked when it is finalised,
+ * a result is computed by the definition, from the strides and types of the descriptors.
  *
  * What engines are listed, in this order; those that a convolution of the backend must not take give wrong results:
  *     A         ATOMIC, WINOGRAD, UNKNOWN (a note of a later cuDNN), MISSING (has no plan here), HUGE (2 GiB of workspace), TENSOR, FMA
  *     FALLBACK  PLAIN
- * TENSOR reads floats as TF32; with bf16 it wants channels that are multiples of 8. FMA is for float. A result of another type than the operands is
- * not supported but as a second operation, the identity in float, which only TENSOR offers, for dw. */
+ * TENSOR reads floats as TF32; with bf16 it wants channels that are multiples of 8. FMA is for float. A result of another type than the
+ * operands is not supported but as a second operation, the identity in float, which only TENSOR offers, for dw. */
 #include "cudnn.h"
 
 #include <stdio.h>
@@ -98,7 +98,7 @@ static const struct standin *child(const struct standin *d, int name, int index 
   return get<struct standin *>(d, name, nullptr, index);
 }
 
-/* ---- what a tensor and an operation are ------------------------------------------------------------------------------------------------ */
+/* ---- what a tensor and an operation are ---------------------------------------------------------------------------------------------- */
 
 struct shape {
   int64_t size[4], stride[4], id;
@@ -152,7 +152,7 @@ static bool is_convolution(int type) {
          type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR;
 }
 
-/* ---- descriptors ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------------------------------------------------------------------- */
 
 extern "C" cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
   if (standin_fails("cudnnCreate")) return refuse(CUDNN_STATUS_NOT_INITIALIZED, "told to fail");
@@ -282,7 +282,7 @@ extern "C" cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descripto
   return status;
 }
 
-/* ---- engines --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- engines ------------------------------------------------------------------------------------------------------------------------- */
 
 static bool offers(enum engine engine, const struct standin *graph) {
   int64_t operations = 0;
@@ -336,7 +336,7 @@ extern "C" cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descr
   return CUDNN_STATUS_SUCCESS;
 }
 
-/* ---- execution ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- execution ----------------------------------------------------------------------------------------------------------------------- */
 
 struct call {
   const struct standin *plan;

@@ -1,5 +1,5 @@
-/* The values that cuDNN 9 gives to the names that cuda/ uses: of the stand-in (cudnn.h), and compared with NVIDIA's header where there is one
- * (values.cu). */
+/* The values that cuDNN 9 gives to the names that cuda/ uses: of the stand-in (cudnn.h), and compared with NVIDIA's header where there is
+ * one (values.cu). */
 #define CUDNN_STATUS_VALUES(V)                                                                                                             \
   V(CUDNN_STATUS_SUCCESS, 0)                                                                                                               \
   V(CUDNN_STATUS_NOT_INITIALIZED, 1001)                                                                                                    \

@@ -1,10 +1,10 @@
-/* NVIDIA's cuDNN on a machine without a GPU, as far as planning goes: every call of the backend API is handed on to the library that EDIY_REAL_CUDNN
- * names; in place of a handle, which needs a GPU, plans are made for the GPU that the file EDIY_DEVICE describes (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR,
- * cuDNN 9.8 and newer). Compiled with NVIDIA's headers into a libcudnn.so.9 of its own, which a program with the shim's GPU loads (make check-cudnn). Says on standard error
- * which engine a plan has.
+/* NVIDIA's cuDNN on a machine without a GPU, as far as planning goes: every call of the backend API is handed on to the library that
+ * EDIY_REAL_CUDNN names; in place of a handle, which needs a GPU, plans are made for the GPU that the file EDIY_DEVICE describes
+ * (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, cuDNN 9.8 and newer). Compiled with NVIDIA's headers into a libcudnn.so.9 of its own, which a
+ * program with the shim's GPU loads (make check-cudnn). Says on standard error which engine a plan has.
  *
- * A plan whose kernel cuDNN compiles has been compiled once it asks the driver to load the result, which the toolkit's stand-in for the driver
- * refuses: that is as far as it goes here, and counts as a plan. Nothing is executed. */
+ * A plan whose kernel cuDNN compiles has been compiled once it asks the driver to load the result, which the toolkit's stand-in for the
+ * driver refuses: that is as far as it goes here, and counts as a plan. Nothing is executed. */
 #include <cudnn.h>
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* NCCL's collectives, by NVIDIA's documentation of them, between processes with the shim's GPU: through memory that they share, in the order of the
- * stream. A send waits for the receive and the other way round, so that those outside of a group stop the test. */
+/* NCCL's collectives, by NVIDIA's documentation of them, between processes with the shim's GPU: through memory that they share, in the
+ * order of the stream. A send waits for the receive and the other way round, so that those outside of a group stop the test. */
 #include "nccl.h"
 
 #include <fcntl.h>
@@ -96,7 +96,7 @@ static ncclResult_t put(struct standin_ring *ring, struct call call, cudaStream_
 
 static char *bytes_of(const void *p) { return static_cast<char *>(const_cast<void *>(p)); }
 
-/* ---- NCCL's names ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- NCCL's names -------------------------------------------------------------------------------------------------------------------- */
 
 extern "C" ncclResult_t ncclGetUniqueId(ncclUniqueId *id) {
   if (standin_fails("ncclGetUniqueId")) return ncclUnhandledCudaError;

@@ -1,5 +1,5 @@
-/* The words of NCCL that cuda/ uses, where the tests compile it: a stand-in for NVIDIA's header. Names and values are NCCL 2's; what the functions
- * do is in nccl.cpp. It shows that our calls agree with our reading of NVIDIA's documentation, and nothing about NCCL. */
+/* The words of NCCL that cuda/ uses, where the tests compile it: a stand-in for NVIDIA's header. Names and values are NCCL 2's; what the
+ * functions do is in nccl.cpp. It shows that our calls agree with our reading of NVIDIA's documentation, and nothing about NCCL. */
 #ifndef EDIY_TESTS_NCCL_H
 #define EDIY_TESTS_NCCL_H
 

@@ -1,5 +1,5 @@
-/* Which plans cuDNN makes for the convolutions of ResNet-50, in each direction and class of precision: by cuda/cudnn_graph.cu, asked through
- * deviceless.cpp. Exit status 1 when one is missing that should be there, or a call failed. */
+/* Which plans cuDNN makes for the convolutions of ResNet-50, in each direction and class of precision: by cuda/cudnn_graph.cu, asked
+ * through deviceless.cpp. Exit status 1 when one is missing that should be there, or a call failed. */
 #include <stdio.h>
 
 #include "cuda/backend.h"

@@ -1,5 +1,5 @@
-/* Compiled by nvcc where NVIDIA's headers are: that the stand-ins of the tests (cudnn.h, cublasLt.h beside this file) give the names the same
- * values. The tests' own headers are not on its path. */
+/* Compiled by nvcc where NVIDIA's headers are: that the stand-ins of the tests (cudnn.h, cublasLt.h beside this file) give the names the
+ * same values. The tests' own headers are not on its path. */
 #define SAME(name, value) static_assert((long)name == (long)(value), #name " has another value in NVIDIA's header than in the stand-in");
 #define SAME_ATTRIBUTE(name, value, type) SAME(name, value)
 
