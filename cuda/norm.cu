@@ -2,8 +2,9 @@
  * joined in its order, elements go through the same roundings in float. T is what activations are stored as: bf16 ones are widened, and
  * what would be written as float is rounded once more.
  *
- * Kernels are as the loops there: sums of a chunk, joining a group of chunks (norm_sums.h), joining groups, elements. All of it is bound by
- * memory: a thread has neighbouring channels, which it reads and writes together, and asks for several rows before it uses the first. */
+ * Kernels are as the loops there: sums of a chunk, joining a group of chunks (norm_sums.h), joining groups, elements. There is
+ * little arithmetic a byte, so a thread has neighbouring channels, which it reads and writes together, and asks for several rows before it
+ * uses the first. */
 #include "cuda/affine.h"
 #include "cuda/norm_sums.h"
 

@@ -1,4 +1,5 @@
-/* Running `ediy` and `oracle` as they are linked with the shim's GPU, from outside. The including file defines _GNU_SOURCE first, for realpath. */
+/* Running `ediy` and `oracle` as they are linked with the shim's GPU, from outside. The including file defines _GNU_SOURCE first, for
+ * realpath. */
 #ifndef EDIY_TESTS_CUDA_SHIM_PROGRAMS_H
 #define EDIY_TESTS_CUDA_SHIM_PROGRAMS_H
 
