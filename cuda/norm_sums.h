@@ -1,5 +1,5 @@
-/* What norm.cu sums: the shape cut into chunks and groups of them, as the reference cuts it, and the kernels from rows to sums of
- * groups. */
+/* What norm.cu sums: the shape cut into chunks and groups of them, and the kernels from rows to joined sums. Twin of
+ * ref/op/norm_sums.c. */
 #ifndef EDIY_CUDA_NORM_SUMS_H
 #define EDIY_CUDA_NORM_SUMS_H
 
