@@ -1,6 +1,5 @@
 /* Convolution by cuDNN (cudnn_graph.h), in the place of the twins of conv.cu. Where cuDNN has no plan for a shape, and where a tensor is
  * not aligned as one asks, the twin computes it. */
-#include "cuda/convert.h"
 #include "cuda/cudnn_graph.h"
 #include "cuda/library.h"
 #include "cuda/shared.h"
@@ -11,11 +10,10 @@ static bool is_aligned(const void *a, const void *b, const void *c) { return (((
 
 static ptrdiff_t weights_of(const struct conv *g) { return g->k * g->r * g->s * g->c; }
 
-/* In front of the workspace of a bf16 plan: the weights as bf16, or the dw that is then added. */
+/* In front of the workspace of a plan for dw in bf16: the dw that is then added. */
 static size_t in_front(const struct conv *g, enum conv_direction direction, enum cuda_precision precision) {
-  if (precision != CUDA_BF16) return 0;
-  size_t element = direction == CONV_BACKWARD_WEIGHTS ? sizeof(float) : sizeof(struct bf16);
-  return library_aligned((size_t)weights_of(g) * element);
+  if (precision != CUDA_BF16 || direction != CONV_BACKWARD_WEIGHTS) return 0;
+  return library_aligned((size_t)weights_of(g) * sizeof(float));
 }
 
 /* Also makes the plans of all directions, which may take a while: this is called when a pass is planned. */
@@ -31,18 +29,11 @@ template <enum cuda_precision P> static size_t scratch_of(const struct conv *g) 
   return most;
 }
 
-/* The weights as the plan takes them. */
-template <enum cuda_precision P> static const void *plan_weights(const struct conv *g, const float *w, void *scratch) {
-  if (P != CUDA_BF16) return w;
-  launch_convert(weights_of(g), w, (struct bf16 *)scratch);
-  return scratch;
-}
-
-/* y: overwritten. The order of a sum is cuDNN's, the same in every run; in bf16 w is rounded first. */
+/* y: overwritten. The order of a sum is cuDNN's, the same in every run. */
 template <enum cuda_precision P> static void forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch) {
   const struct cudnn_plan *plan = is_aligned(x, w, y) ? cudnn_plan_of(g, CONV_FORWARD, P, false) : nullptr;
   if (!plan) return own[P].conv_forward(g, x, w, y, scratch);
-  cudnn_run(plan, x, plan_weights<P>(g, w, scratch), y, (char *)scratch + in_front(g, CONV_FORWARD, P));
+  cudnn_run(plan, x, w, y, scratch);
   cuda_launched("conv_forward");
 }
 
@@ -51,7 +42,7 @@ template <enum cuda_precision P>
 static void backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch) {
   const struct cudnn_plan *plan = is_aligned(dy, w, dx) ? cudnn_plan_of(g, CONV_BACKWARD_DATA, P, accumulate) : nullptr;
   if (!plan) return own[P].conv_backward_data(g, dy, w, dx, accumulate, scratch);
-  cudnn_run(plan, dx, plan_weights<P>(g, w, scratch), dy, (char *)scratch + in_front(g, CONV_BACKWARD_DATA, P));
+  cudnn_run(plan, dx, w, dy, scratch);
   cuda_launched("conv_backward_data");
 }
 

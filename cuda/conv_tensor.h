@@ -1,6 +1,6 @@
 /* Convolution on tensor cores, for one class of precision at a time: three implicit products of tensor_gemm.h, as conv.cu has three of
- * gemm.h. T is the type of activations, float (tf32) or bf16; weights, their gradients and bias are float. The functions of the table are
- * in tensor_tf32.cu and tensor_bf16.cu, and so is the linear layer, the convolution of images of one pixel with a bias. */
+ * gemm.h. T is the type of activations and weights, float (tf32) or bf16; gradients of weights and bias are float. The functions of the
+ * table are in tensor_tf32.cu and tensor_bf16.cu, and so is the linear layer, the convolution of images of one pixel with a bias. */
 #ifndef EDIY_CUDA_CONV_TENSOR_H
 #define EDIY_CUDA_CONV_TENSOR_H
 
@@ -17,8 +17,8 @@ template <class T> static bool is_whole_patch(ptrdiff_t rows, ptrdiff_t columns,
 /* y (positions x K) = patches of x (positions x RSC) times w^T (RSC x K), plus bias. */
 template <class T> struct tensor_forward {
   typedef T number, result;
-  template <int TILE> using a_place = patches_along<T, T, TILE, 1>;
-  template <int TILE> using b_place = rows_along<float, T, TILE>;
+  template <int TILE> using a_place = patches_along<T, TILE, 1>;
+  template <int TILE> using b_place = rows_along<T, TILE>;
   static const bool A_WHOLE_ALONE = false, NORMED = false;
   struct patches_along_view a;
   struct rows_along_view b;
@@ -35,7 +35,7 @@ template <class T> struct tensor_forward_norm : tensor_forward<T> {
 };
 
 /* P: one of these, of which everything but the norm is set here. */
-template <class P, class T> static void forward_tensor(P p, const struct conv *g, const T *x, const float *w, const float *bias, T *y) {
+template <class P, class T> static void forward_tensor(P p, const struct conv *g, const T *x, const T *w, const float *bias, T *y) {
   p.rows = (int)(g->n * g->p * g->q), p.columns = (int)g->k, p.depth = p.chunk = (int)(g->r * g->s * g->c);
   p.a.height = (int)g->h, p.a.width = (int)g->w, p.a.channels = (int)g->c;
   p.a.positions = p.rows, p.a.stride = (int)g->stride, p.a.up = p.a.left = -(int)g->pad;
@@ -45,13 +45,13 @@ template <class P, class T> static void forward_tensor(P p, const struct conv *g
   tensor_launch(p, tensor_tile_for(p.rows, p.columns, 1), 1, a_whole, b_whole, x, w, bias, y);
 }
 
-template <class T> static void conv_forward_tensor(const struct conv *g, const T *x, const float *w, const float *bias, T *y) {
+template <class T> static void conv_forward_tensor(const struct conv *g, const T *x, const T *w, const float *bias, T *y) {
   forward_tensor(tensor_forward<T>(), g, x, w, bias, y);
 }
 
 /* y: overwritten; may not be the residual. Between the two nothing is rounded to T. */
 template <class T>
-static void conv_norm_forward_tensor(const struct conv *g, const struct norm *n, const T *x, const float *w, const T *residual,
+static void conv_norm_forward_tensor(const struct conv *g, const struct norm *n, const T *x, const T *w, const T *residual,
                                      const float *gamma, const float *beta, const float *running_mean, const float *running_var, T *y,
                                      void *scratch) {
   struct tensor_forward_norm<T> p = {};
@@ -67,8 +67,8 @@ static void conv_norm_forward_tensor(const struct conv *g, const struct norm *n,
  * and writes elements that no other phase writes. */
 template <class T> struct tensor_backward_data {
   typedef T number, result;
-  template <int TILE> using a_place = patches_along<T, T, TILE, -1>;
-  template <int TILE> using b_place = weights_across<float, T, TILE>;
+  template <int TILE> using a_place = patches_along<T, TILE, -1>;
+  template <int TILE> using b_place = weights_across<T, TILE>;
   static const bool A_WHOLE_ALONE = false, NORMED = false;
   struct patches_along_view a;
   struct weights_across_view b;
@@ -85,7 +85,7 @@ template <class T> struct tensor_backward_data {
 /* Of `size` things every stride-th from `from` on. */
 static inline int every(int size, int from, int stride) { return from < size ? (size - from + stride - 1) / stride : 0; }
 
-template <class T> static void conv_backward_data_tensor(const struct conv *g, const T *dy, const float *w, T *dx, bool accumulate) {
+template <class T> static void conv_backward_data_tensor(const struct conv *g, const T *dy, const T *w, T *dx, bool accumulate) {
   struct tensor_backward_data<T> p = {};
   int pad = (int)g->pad;
   p.accumulate = accumulate, p.columns = (int)g->c, p.stride = (int)g->stride, p.height = (int)g->h, p.width = (int)g->w;
@@ -115,8 +115,8 @@ template <class T> static void conv_backward_data_tensor(const struct conv *g, c
 template <class T> struct tensor_backward_weights {
   typedef T number;
   typedef float result;
-  template <int TILE> using a_place = rows_across<T, T, TILE>;
-  template <int TILE> using b_place = patches_across<T, T, TILE>;
+  template <int TILE> using a_place = rows_across<T, TILE>;
+  template <int TILE> using b_place = patches_across<T, TILE>;
   static const bool NORMED = false, A_WHOLE_ALONE = true; /* the first layer: three channels of x, many of dy */
   struct rows_across_view a;
   struct patches_across_view b;

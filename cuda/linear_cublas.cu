@@ -32,17 +32,16 @@ template <enum cuda_precision P> static const struct cublas_plan *backward_weigh
   return cublas_plan_of(&s, "linear_backward_weights");
 }
 
-/* The room of the libraries: a workspace, then, in bf16, the weights and the bias. */
+/* The room of the libraries: a workspace, then, in bf16, the bias. */
 struct room {
   char *workspace;
-  struct bf16 *w, *b;
+  struct bf16 *b;
 };
 
 static struct room room_for(const struct linear *g) {
-  size_t weights = library_aligned((size_t)(g->o * g->i) * sizeof(struct bf16)), bias = (size_t)g->o * sizeof(struct bf16);
-  char *memory = (char *)library_room(CUBLAS_WORKSPACE + weights + bias);
+  char *memory = (char *)library_room(CUBLAS_WORKSPACE + (size_t)g->o * sizeof(struct bf16));
   if (!memory) return {};
-  return {memory, (struct bf16 *)(memory + CUBLAS_WORKSPACE), (struct bf16 *)(memory + CUBLAS_WORKSPACE + weights)};
+  return {memory, (struct bf16 *)(memory + CUBLAS_WORKSPACE)};
 }
 
 /* Also makes the plans and the room of all directions: this is called when a pass is planned. What it returns is what the twins need. */
@@ -53,32 +52,31 @@ template <enum cuda_precision P> static size_t scratch_of(const struct linear *g
   return own[P].linear_scratch(g);
 }
 
-/* w and b as the plan takes them. */
-template <enum cuda_precision P> static const void *plan_operand(ptrdiff_t size, const float *from, struct bf16 *to) {
-  if (P != CUDA_BF16 || !from) return from;
-  launch_convert(size, from, to);
+/* The bias as the plan takes it. */
+template <enum cuda_precision P> static const void *plan_bias(ptrdiff_t size, const float *b, struct bf16 *to) {
+  if (P != CUDA_BF16 || !b) return b;
+  launch_convert(size, b, to);
   return to;
 }
 
-/* y: overwritten. b is added to the sum before that is rounded. In bf16 w and b are rounded first. */
+/* y: overwritten. b is added to the sum before that is rounded. In bf16 b is rounded first. */
 template <enum cuda_precision P> static void forward(const struct linear *g, const real *x, const real *w, const real *b, real *y) {
   const struct cublas_plan *plan = is_aligned(x, w, b, y) ? forward_plan<P>(g, b) : nullptr;
   if (!plan) return own[P].linear_forward(g, x, w, b, y);
   struct room room = room_for(g);
   if (!room.workspace) return;
-  const void *weights = plan_operand<P>(g->o * g->i, w, room.w), *bias = plan_operand<P>(g->o, b, room.b);
-  cublas_run(plan, x, weights, y, bias, room.workspace, "linear_forward");
+  cublas_run(plan, x, w, y, plan_bias<P>(g->o, b, room.b), room.workspace, "linear_forward");
   cuda_launched("linear_forward");
 }
 
-/* dx: overwritten, or added to if accumulate, and rounded once. In bf16 w is rounded first. */
+/* dx: overwritten, or added to if accumulate, and rounded once. */
 template <enum cuda_precision P>
 static void backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate) {
   const struct cublas_plan *plan = is_aligned(dy, w, dx, nullptr) ? backward_data_plan<P>(g, accumulate) : nullptr;
   if (!plan) return own[P].linear_backward_data(g, dy, w, dx, accumulate);
   struct room room = room_for(g);
   if (!room.workspace) return;
-  cublas_run(plan, dy, plan_operand<P>(g->o * g->i, w, room.w), dx, nullptr, room.workspace, "linear_backward_data");
+  cublas_run(plan, dy, w, dx, nullptr, room.workspace, "linear_backward_data");
   cuda_launched("linear_backward_data");
 }
 

@@ -144,7 +144,7 @@ __device__ static inline void store_each(const P &p, const ending<P, PIECE> &end
 
 template <class K>
 __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
-    tensor_gemm(K k, const typename K::a_operand::M *a, const typename K::b_operand::M *b, const float *bias, typename K::result *c) {
+    tensor_gemm(K k, const typename K::number *a, const typename K::number *b, const float *bias, typename K::result *c) {
   enum { M = K::DOWN / 16, N = K::ACROSS / 8, PIECE = PIECE_BYTES / (int)sizeof(typename K::result), IN_ROW = K::TILE_COLUMNS / PIECE };
   SHARED_OF_LAUNCH(shared);
   const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS, part = (int)blockIdx.z;

@@ -32,7 +32,7 @@ __device__ static inline void add(struct digits &x, struct digits y, struct radi
 
 /* ---- places ---------------------------------------------------------------------------------------------------------------------------
  *
- * A place says where this thread's pieces of the present slab are. M: type in memory, T: in the tile. It has
+ * A place says where this thread's pieces of the present slab are. T: type of the numbers, in memory and in the tile. It has
  *
  *     view                    what is the same for all threads, made on the host; prepare(view) adds what depends on the format
  *     ALONG                   how memory and tile lie (tensor_tile.h)
@@ -67,28 +67,27 @@ template <class T, int TILE> struct share_across {
 struct rows_along_view {
   int indices, depth;
 };
-template <class M, class T, int TILE> struct rows_along {
-  typedef M memory;
+template <class T, int TILE> struct rows_along {
   typedef struct rows_along_view view;
   typedef share_along<T, TILE> share;
   static const bool ALONG = true;
-  const M *row; /* at the present depth */
+  const T *row; /* at the present depth */
   int index, depth;
 
   static void prepare(view &) {}
-  __device__ void begin(const view &v, const M *m, int first_index, int first_depth, int, int thread) {
+  __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int, int thread) {
     index = first_index + share::index(thread), depth = first_depth + share::depth(thread);
     row = m + ((ptrdiff_t)index * v.depth + depth);
   }
   __device__ void slab(const view &) {}
-  __device__ const M *of(const view &v, int j) const { return row + (ptrdiff_t)j * share::APART * v.depth; }
-  __device__ bool piece(const view &v, int j, const M *&from) const {
+  __device__ const T *of(const view &v, int j) const { return row + (ptrdiff_t)j * share::APART * v.depth; }
+  __device__ bool piece(const view &v, int j, const T *&from) const {
     from = of(v, j);
     return index + j * share::APART < v.indices && depth < v.depth;
   }
-  __device__ void gather(const view &v, int j, M (&x)[depth_of<T>::PIECE]) const {
+  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
     UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) x[e] =
-        index + j * share::APART < v.indices && depth + e < v.depth ? of(v, j)[e] : M{};
+        index + j * share::APART < v.indices && depth + e < v.depth ? of(v, j)[e] : T{};
   }
   __device__ void next(const view &) { row += depth_of<T>::SLAB, depth += depth_of<T>::SLAB; }
 };
@@ -104,20 +103,19 @@ struct patches_along_view {
   int tap_rows;
   struct digits slab, one; /* these numbers of depths */
 };
-template <class M, class T, int TILE, int DIRECTION> struct patches_along {
-  typedef M memory;
+template <class T, int TILE, int DIRECTION> struct patches_along {
   typedef struct patches_along_view view;
   typedef share_along<T, TILE> share;
   static const bool ALONG = true;
   struct digits tap;
   int up[share::PIECES], left[share::PIECES];
-  const M *corner[share::PIECES]; /* of tap 0, perhaps outside of the image */
+  const T *corner[share::PIECES]; /* of tap 0, perhaps outside of the image */
   unsigned inside[share::PIECES]; /* a bit a tap */
   unsigned bit;                   /* of the present tap; none behind the last */
   int offset;                     /* of the present depth from the corner */
 
   static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.tap), v.one = digits_of(1, v.tap); }
-  __device__ void begin(const view &v, const M *m, int first_index, int first_depth, int, int thread) {
+  __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int, int thread) {
     tap = digits_of(first_depth + share::depth(thread), v.tap);
     UNROLL for (int j = 0; j < share::PIECES; j++) {
       int position = first_index + share::index(thread) + j * share::APART;
@@ -137,15 +135,15 @@ template <class M, class T, int TILE, int DIRECTION> struct patches_along {
     offset = DIRECTION * (tap.high * v.width + tap.mid) * v.channels + tap.low;
     bit = tap.high < v.tap_rows ? 1u << (tap.high * v.tap.mid + tap.mid) % MOST_TAPS : 0u;
   }
-  __device__ bool piece(const view &, int j, const M *&from) const {
+  __device__ bool piece(const view &, int j, const T *&from) const {
     from = corner[j] + offset;
     return inside[j] & bit;
   }
-  __device__ void gather(const view &v, int j, M (&x)[depth_of<T>::PIECE]) const {
+  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
     struct digits d = tap;
     UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) {
       bool present = d.high < v.tap_rows && is_row(v, j, d.high) && is_column(v, j, d.mid);
-      x[e] = present ? corner[j][DIRECTION * ((ptrdiff_t)d.high * v.width + d.mid) * v.channels + d.low] : M{};
+      x[e] = present ? corner[j][DIRECTION * ((ptrdiff_t)d.high * v.width + d.mid) * v.channels + d.low] : T{};
       add(d, v.one, v.tap);
     }
   }
@@ -156,27 +154,26 @@ template <class M, class T, int TILE, int DIRECTION> struct patches_along {
 struct rows_across_view {
   int indices;
 };
-template <class M, class T, int TILE> struct rows_across {
-  typedef M memory;
+template <class T, int TILE> struct rows_across {
   typedef struct rows_across_view view;
   typedef share_across<T, TILE> share;
   static const bool ALONG = false;
-  const M *row; /* at the present depth */
+  const T *row; /* at the present depth */
   int index, depth, last;
 
   static void prepare(view &) {}
-  __device__ void begin(const view &v, const M *m, int first_index, int first_depth, int last_depth, int thread) {
+  __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int last_depth, int thread) {
     index = first_index + share::index(thread), depth = first_depth + share::depth(thread), last = last_depth;
     row = m + ((ptrdiff_t)depth * v.indices + index);
   }
   __device__ void slab(const view &) {}
-  __device__ bool piece(const view &v, int j, const M *&from) const {
+  __device__ bool piece(const view &v, int j, const T *&from) const {
     from = row + j * share::APART;
     return index + j * share::APART < v.indices && depth < last;
   }
-  __device__ void gather(const view &v, int j, M (&x)[depth_of<T>::PIECE]) const {
+  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
     UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) x[e] =
-        index + j * share::APART + e < v.indices && depth < last ? row[j * share::APART + e] : M{};
+        index + j * share::APART + e < v.indices && depth < last ? row[j * share::APART + e] : T{};
   }
   __device__ void next(const view &v) { row += (ptrdiff_t)depth_of<T>::SLAB * v.indices, depth += depth_of<T>::SLAB; }
 };
@@ -189,17 +186,16 @@ struct weights_across_view {
   int tap_rows;
   struct digits slab;
 };
-template <class M, class T, int TILE> struct weights_across {
-  typedef M memory;
+template <class T, int TILE> struct weights_across {
   typedef struct weights_across_view view;
   typedef share_across<T, TILE> share;
   static const bool ALONG = false;
-  const M *weights, *row; /* row: at the present depth */
+  const T *weights, *row; /* row: at the present depth */
   struct digits tap;
   int index;
 
   static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.tap); }
-  __device__ void begin(const view &v, const M *m, int first_index, int first_depth, int, int thread) {
+  __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int, int thread) {
     index = first_index + share::index(thread), weights = m;
     tap = digits_of(first_depth + share::depth(thread), v.tap);
   }
@@ -207,13 +203,13 @@ template <class M, class T, int TILE> struct weights_across {
     int r = v.r + v.stride * tap.high, s = v.s + v.stride * tap.mid;
     row = weights + (((ptrdiff_t)tap.low * v.kernel_r + r) * v.kernel_s + s) * v.indices + index;
   }
-  __device__ bool piece(const view &v, int j, const M *&from) const {
+  __device__ bool piece(const view &v, int j, const T *&from) const {
     from = row + j * share::APART;
     return index + j * share::APART < v.indices && tap.high < v.tap_rows;
   }
-  __device__ void gather(const view &v, int j, M (&x)[depth_of<T>::PIECE]) const {
+  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
     UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) x[e] =
-        index + j * share::APART + e < v.indices && tap.high < v.tap_rows ? row[j * share::APART + e] : M{};
+        index + j * share::APART + e < v.indices && tap.high < v.tap_rows ? row[j * share::APART + e] : T{};
   }
   __device__ void next(const view &v) { add(tap, v.slab, v.tap); }
 };
@@ -225,17 +221,16 @@ struct patches_across_view {
   struct radices position, tap;
   struct digits slab, one; /* so many positions; one tap */
 };
-template <class M, class T, int TILE> struct patches_across {
-  typedef M memory;
+template <class T, int TILE> struct patches_across {
   typedef struct patches_across_view view;
   typedef share_across<T, TILE> share;
   static const bool ALONG = false;
-  const M *images, *corner; /* of tap 0 at the present position, perhaps outside of the image */
+  const T *images, *corner; /* of tap 0 at the present position, perhaps outside of the image */
   struct digits position, tap[share::PIECES];
   int up, left, depth, last, offset[share::PIECES];
 
   static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.position), v.one = digits_of(1, v.tap); }
-  __device__ void begin(const view &v, const M *m, int first_index, int first_depth, int last_depth, int thread) {
+  __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int last_depth, int thread) {
     images = m, depth = first_depth + share::depth(thread), last = last_depth;
     position = digits_of(depth, v.position);
     UNROLL for (int j = 0; j < share::PIECES; j++) {
@@ -251,14 +246,14 @@ template <class M, class T, int TILE> struct patches_across {
   __device__ bool is_inside(const view &v, struct digits d) const {
     return (unsigned)(up + d.high) < (unsigned)v.height && (unsigned)(left + d.mid) < (unsigned)v.width;
   }
-  __device__ bool piece(const view &v, int j, const M *&from) const {
+  __device__ bool piece(const view &v, int j, const T *&from) const {
     from = corner + offset[j];
     return is_inside(v, tap[j]);
   }
-  __device__ void gather(const view &v, int j, M (&x)[depth_of<T>::PIECE]) const {
+  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
     struct digits d = tap[j];
     UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) {
-      x[e] = is_inside(v, d) ? corner[((ptrdiff_t)d.high * v.width + d.mid) * v.channels + d.low] : M{};
+      x[e] = is_inside(v, d) ? corner[((ptrdiff_t)d.high * v.width + d.mid) * v.channels + d.low] : T{};
       add(d, v.one, v.tap);
     }
   }
@@ -270,50 +265,37 @@ template <class M, class T, int TILE> struct patches_across {
 
 /* ---- bringing -------------------------------------------------------------------------------------------------------------------------
  *
- * A slab is brought in STEPS parts, each begun before a step is multiplied and finished after it. WHOLE: pieces are 16 bytes of numbers of
- * memory, aligned. Then numbers of the tile's own type are copied behind the kernel's back; float to bf16, and what has to be gathered,
- * waits in registers while the step is multiplied, and is stored after it. */
+ * A slab is brought in STEPS parts, each begun before a step is multiplied and finished after it. WHOLE: pieces are 16 bytes of memory,
+ * aligned, and are copied behind the kernel's back. What has to be gathered waits in registers while the step is multiplied, and is stored
+ * after it. */
 template <class PLACE, class T, int TILE, bool WHOLE> struct operand {
-  typedef typename PLACE::memory M;
   enum { PIECE = depth_of<T>::PIECE, PART = PLACE::share::PIECES / STEPS };
-  static const bool ALONG = PLACE::ALONG, COPIED = WHOLE && sizeof(M) == sizeof(T);
+  static const bool ALONG = PLACE::ALONG;
   PLACE place;
-  M waiting[PART][PIECE] = {};
+  T waiting[PART][PIECE] = {};
 
   static void prepare(typename PLACE::view &v) { PLACE::prepare(v); }
 
-  __device__ void begin(const typename PLACE::view &v, const M *m, int first_index, int first_depth, int last_depth, int thread) {
+  __device__ void begin(const typename PLACE::view &v, const T *m, int first_index, int first_depth, int last_depth, int thread) {
     place.begin(v, m, first_index, first_depth, last_depth, thread), place.slab(v);
   }
 
   __device__ void begin_part(const typename PLACE::view &v, unsigned char *tile, int part, int thread) {
     UNROLL for (int i = 0; i < PART; i++) {
-      const M *from;
+      const T *from;
       if (!WHOLE)
         place.gather(v, part * PART + i, waiting[i]);
       else {
         bool present = place.piece(v, part * PART + i, from);
-        if (COPIED)
-          copy_async(tile + PLACE::share::spot(part * PART + i, thread), from, present);
-        else
-          read_whole(waiting[i], from, present);
+        copy_async(tile + PLACE::share::spot(part * PART + i, thread), from, present);
       }
     }
     if (part == STEPS - 1) place.next(v), place.slab(v);
   }
 
   __device__ void finish_part(unsigned char *tile, int part, int thread) const {
-    UNROLL for (int i = 0; !COPIED && i < PART; i++) *
-        reinterpret_cast<struct piece *>(tile + PLACE::share::spot(part * PART + i, thread)) = packed(waiting[i]);
-  }
-
-private:
-  __device__ static void read_whole(M (&x)[PIECE], const M *from, bool present) {
-    UNROLL for (int i = 0; i < (int)(sizeof x / PIECE_BYTES); i++) {
-      struct piece p = {};
-      if (present) p = reinterpret_cast<const struct piece *>(from)[i];
-      memcpy(x + i * (PIECE_BYTES / (int)sizeof(M)), p.word, sizeof p.word);
-    }
+    UNROLL for (int i = 0; !WHOLE && i < PART; i++) * reinterpret_cast<struct piece *>(tile + PLACE::share::spot(part * PART + i, thread)) =
+        packed(waiting[i]);
   }
 };
 

@@ -2,7 +2,7 @@
  * device memory. What differs from that contract (the order of a sum, scratch) stands above the function in its .cu file.
  * Scratch sizes are in bytes. Internal to cuda/; for C and C++.
  *
- * Of a twin that ends in _bf16, activations and their gradients (x, y, dy, dx, residual, t, from, to, q, z, r, p, g_target, dq, dr, dp) are
+ * Of a twin that ends in _bf16, weights w of convolutions and linear layers, activations and their gradients (x, y, dy, dx, residual, t, from, to, q, z, r, p, g_target, dq, dr, dp) are
  * bf16 behind their pointers; parameters and their gradients, statistics and values of losses are what they are without. */
 #ifndef EDIY_CUDA_TWINS_H
 #define EDIY_CUDA_TWINS_H
@@ -30,8 +30,7 @@ void cuda_conv_backward_data(const struct conv *g, const real *dy, const real *w
 void cuda_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
 /* The same on tensor cores, in two classes of precision. _tf32: every tensor float, operands rounded to tf32 (11 bits) on their way in.
- * _bf16: x, y, dy and dx are bf16 behind their pointers, w is float and rounded to bf16 on its way in, dw is float. Sums are float in
- * both. */
+ * _bf16: x, w, y, dy and dx are bf16 behind their pointers, dw is float. Sums are float in both. */
 size_t cuda_conv_scratch_tf32(const struct conv *g);
 void cuda_conv_forward_tf32(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
 void cuda_conv_norm_forward_eval_tf32(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,

@@ -59,11 +59,11 @@ static struct memory_slot *slot_take(struct pass *p, size_t bytes, const char *n
   return s;
 }
 
-/* ---- activations that are stored as bf16 --------------------------------------------------------------------------------------------- */
+/* ---- what is stored as bf16 ---------------------------------------------------------------------------------------------------------- */
 
 /* Whether the tensor of this name, a float on the host, is a bf16 on the backend. */
 static bool is_stored(const struct pass *p, enum dtype dtype, const char *name) {
-  return dtype == DTYPE_F32 && p->memory->table->activation_size != sizeof(float) && mixed_is_activation(p->run->file->op, name);
+  return dtype == DTYPE_F32 && p->memory->table->activation_size != sizeof(float) && mixed_is_stored(p->run->file->op, name);
 }
 
 /* n floats rounded, in memory of the run. */

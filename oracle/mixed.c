@@ -15,6 +15,10 @@ bool mixed_is_activation(const char *op, const char *name) {
          begins(name, "grad_in.");
 }
 
+bool mixed_is_stored(const char *op, const char *name) {
+  return mixed_is_activation(op, name) || (is_product(op) && is(name, "param.weight"));
+}
+
 enum precision mixed_class(enum precision declared, const char *op, const char *result) {
   bool activation = mixed_is_activation(op, result);
   if (declared == PRECISION_TF32) return is_product(op) && !is(result, "grad_param.bias") ? PRECISION_TF32 : PRECISION_FP32;

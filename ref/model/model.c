@@ -54,6 +54,10 @@ static void cut_all(struct model *m, struct cutter *c) {
   m->momentum = cut(c, f->state_size, sizeof(real));
   m->target.state = cut(c, m->target.net.state_size, sizeof(real));
   if (o->teacher) m->teacher.state = cut(c, m->teacher.net.state_size, sizeof(real));
+  struct branch *branches[] = {&m->online, &m->target, &m->teacher};
+  int count = o->teacher ? 3 : 2;
+  for (int i = 0; i < count && m->backend->store_activations; i++)
+    branches[i]->weights = cut(c, branches[i]->net.state_size, m->backend->activation_size);
 
   ptrdiff_t rows = o->batch * m->cells, out = o->arch.out;
   size_t activation = m->backend->activation_size;
@@ -76,11 +80,10 @@ static void cut_all(struct model *m, struct cutter *c) {
 
   struct match match = {.b = o->batch, .n = m->cells, .c = net_channels(&o->arch), .similarity = o->similarity};
   struct loss local = {.b = o->batch, .n = m->cells, .c = out}, global = {.b = o->batch, .n = 1, .c = out};
-  const struct branch *branches[] = {&m->online, &m->target, &m->teacher};
   ptrdiff_t workspace = 0, scratch = (ptrdiff_t)m->backend->loss_scratch(&global);
   if (o->regions) scratch = size_max(scratch, (ptrdiff_t)m->backend->loss_scratch(&local));
   if (o->teacher) scratch = size_max(scratch, (ptrdiff_t)m->backend->match_scratch(&match));
-  for (int i = 0; i < (o->teacher ? 3 : 2); i++) {
+  for (int i = 0; i < count; i++) {
     workspace = size_max(workspace, (ptrdiff_t)branches[i]->plan.workspace);
     scratch = size_max(scratch, (ptrdiff_t)branches[i]->plan.scratch);
   }

@@ -52,7 +52,8 @@ struct branch {
   const char *name; /* "online", "target", "teacher" */
   struct net net;
   struct plan plan;
-  real *state; /* parameters and running statistics, net.state_size, in backend memory */
+  real *state;   /* parameters and running statistics, net.state_size, in backend memory */
+  real *weights; /* a copy as convolutions and linear layers read it, where that is not as reals (backend.h); else null */
 };
 
 struct model {

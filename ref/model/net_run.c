@@ -18,6 +18,13 @@ static real *parameter(const struct net_run *run, real *block, int p) {
   return p >= 0 && block ? block + run->net->parameter[p].offset : NULL;
 }
 
+/* The weights of a convolution or linear layer, as the backend reads them; of a norm, gamma. */
+static const real *weights(const struct net_run *run, const struct layer *l) {
+  const real *w = parameter(run, run->state, l->weight);
+  if (!run->weights || (l->kind != LAYER_CONV && l->kind != LAYER_LINEAR)) return w;
+  return (const real *)((const char *)run->weights + (size_t)run->net->parameter[l->weight].offset * run->backend->activation_size);
+}
+
 static void *saved(const struct net_run *run, int layer) { return (char *)run->workspace + run->plan->saved[layer]; }
 
 static void see_value(const struct net_run *run, enum phase phase, const char *layer, const char *tensor, int value, real *data) {
@@ -72,7 +79,7 @@ void net_forward(const struct net_run *run, enum net_mode mode, const real *inpu
   const struct backend *b = run->backend;
   for (int i = 0; i < run->net->layers; i++) {
     const struct layer *l = &run->net->layer[i];
-    const real *x = l->x == 0 ? input : net_value(run, l->x), *w = parameter(run, run->state, l->weight);
+    const real *x = l->x == 0 ? input : net_value(run, l->x), *w = weights(run, l);
     real *y = net_value(run, l->y);
     if (mode == NET_EVAL && (!run->trace || run->trace->joins) && run->plan->joined[i]) {
       conv_norm_forward(run, i, input, x, w);
@@ -99,7 +106,7 @@ void net_backward(const struct net_run *run, const real *input) {
     real *dy = net_gradient(run, l->y), *dx = net_gradient(run, l->x);
     if (!dy) continue; /* no loss depends on this layer */
     see_value(run, PHASE_BACKWARD, l->name, "dy", l->y, dy);
-    const real *x = l->x == 0 ? input : net_value(run, l->x), *w = parameter(run, run->state, l->weight);
+    const real *x = l->x == 0 ? input : net_value(run, l->x), *w = weights(run, l);
     real *dw = parameter(run, run->gradient, l->weight), *db = parameter(run, run->gradient, l->bias);
     bool accumulate = run->plan->accumulate[i];
     switch (l->kind) {

@@ -27,6 +27,7 @@ struct net_run {
   const struct plan *plan;
   const struct backend *backend;
   real *state;               /* net->state_size: parameters and running statistics */
+  const real *weights;       /* the same layout, as convolutions and linear layers read their weights (backend.h); null: as in state */
   real *gradient;            /* the same layout: parameter gradients are added here; null without backward */
   void *workspace;           /* plan->workspace bytes */
   void *scratch;             /* plan->scratch bytes */

@@ -24,12 +24,20 @@ static struct net_run run_of(struct model *m, const struct branch *n, int view, 
                           .plan = &n->plan,
                           .backend = m->backend,
                           .state = n->state,
+                          .weights = n->weights,
                           .gradient = n == &m->online ? m->gradient : NULL,
                           .workspace = m->workspace,
                           .scratch = m->scratch,
                           .trace = trace,
                           .network = n->name,
                           .view = view + 1};
+}
+
+/* Every network's weights as its layers read them: nobody who changes a state has to think of the copy. */
+static void store_weights(struct model *m) {
+  const struct branch *branches[] = {&m->online, &m->target, &m->teacher};
+  for (int i = 0; i < 3; i++)
+    if (branches[i]->weights) m->backend->store_activations(branches[i]->net.state_size, branches[i]->state, branches[i]->weights);
 }
 
 /* A view as the networks read it. */
@@ -132,6 +140,7 @@ void model_set_draws(struct model *m, const struct step_draws *draws, bool there
 void model_accumulate(struct model *m, const real *const views[2], double share, const struct trace *trace) {
   const struct model_config *c = &m->config;
   const real *const input[2] = {stored(m, 0, views[0]), stored(m, 1, views[1])};
+  store_weights(m);
   if (c->teacher)
     for (int v = 0; v < 2; v++) teacher_forward(m, v, input[v], trace);
   if (c->regions) match_regions(m, trace);

@@ -2,8 +2,8 @@
  * reference fills it with the functions of op/, the CUDA backend with their twins. Contracts are those of the twin's header.
  *
  * Pointers to tensors belong to the backend (host memory here, device memory on a GPU); only upload and download cross over. `real` is the
- * type of the reference; a backend that stores activations and their gradients as bf16 says so in activation_size and interprets the
- * pointers accordingly (op/activation.h). Shapes are by value in host memory. scratch is one region of the largest size any planned call
+ * type of the reference; a backend that stores activations and their gradients as bf16, and the weights w that convolutions and linear
+ * layers read, says so in activation_size and interprets the pointers accordingly (op/activation.h). Shapes are by value in host memory. scratch is one region of the largest size any planned call
  * asked for.
  */
 #ifndef EDIY_OP_BACKEND_H
@@ -32,7 +32,7 @@ enum { BACKEND_MARKS = 1 << 14 };
 
 struct backend {
   const char *name;       /* "reference" */
-  size_t activation_size; /* bytes of one activation, sizeof(real) here; or of a bf16 */
+  size_t activation_size; /* bytes of one activation, and of one weight that is read; sizeof(real) here, or of a bf16 */
 
   /* Memory: one block, zeroed; freed by release. */
   bool (*reserve)(size_t bytes, void **memory, struct error *err);
@@ -108,7 +108,7 @@ struct backend {
   void (*loss_collect)(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums);
   void (*halt_unless_finite)(ptrdiff_t n, const real *gradient, struct loss_sums *sums);
 
-  /* y = n reals x, as activations; null where activations are reals. */
+  /* y = n reals x, as activations and the weights of conv_* and linear_* are stored; null where those are reals. */
   void (*store_activations)(ptrdiff_t n, const real *x, real *y);
 
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);

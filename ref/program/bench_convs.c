@@ -43,13 +43,14 @@ static bool time_shape(const struct bench *o, const struct backend *const table[
   ptrdiff_t xs = g->n * g->h * g->w * g->c, ys = g->n * g->p * g->q * g->k, ws = g->k * g->r * g->s * g->c;
   size_t scratch = b->conv_scratch(g), second = table[LIBRARY] ? table[LIBRARY]->conv_scratch(g) : 0;
   if (second > scratch) scratch = second;
-  bool ok = bench_noise(b, xs, true, 1, &c.x, err) && bench_noise(b, ys, true, 2, &c.y, err) && bench_noise(b, ws, false, 3, &c.w, err) &&
+  bool ok = bench_noise(b, xs, true, 1, &c.x, err) && bench_noise(b, ys, true, 2, &c.y, err) && bench_noise(b, ws, true, 3, &c.w, err) &&
             b->reserve((size_t)ws * sizeof(real), &c.dw, err) && b->reserve(scratch, &c.scratch, err);
   struct backend_options library = bench_backend(o);
   library.conv = 1;
   for (int d = 0; ok && d < DIRECTIONS; d++) {
     double flops = 2.0 * (double)ys * (double)(g->r * g->s * g->c);
-    double bytes = (double)(xs + ys) * (double)b->activation_size + (double)ws * sizeof(real);
+    size_t weight = d == BACKWARD_WEIGHTS ? sizeof(real) : b->activation_size;
+    double bytes = (double)(xs + ys) * (double)b->activation_size + (double)ws * (double)weight;
     double arithmetic = flops / peaks->flops, memory = bytes / peaks->bytes;
     if (d == BACKWARD_DATA && g->c == 3) continue; /* nobody asks for the gradient of an image */
     c.direction = d;
@@ -60,7 +61,7 @@ static bool time_shape(const struct bench *o, const struct backend *const table[
   }
   if (c.x) b->release(c.x, (size_t)xs * b->activation_size);
   if (c.y) b->release(c.y, (size_t)ys * b->activation_size);
-  if (c.w) b->release(c.w, (size_t)ws * sizeof(real));
+  if (c.w) b->release(c.w, (size_t)ws * b->activation_size);
   if (c.dw) b->release(c.dw, (size_t)ws * sizeof(real));
   if (c.scratch) b->release(c.scratch, scratch);
   return ok && b->status(err);

@@ -93,13 +93,12 @@ static double reals(double n) { return n * sizeof(real); }
 static double activations(double n) { return n * (double)inner->activation_size; }
 
 static double conv_flops(const struct conv *g) { return 2.0 * g->n * g->p * g->q * g->k * g->r * g->s * g->c; }
-static double conv_bytes(const struct conv *g) {
-  return activations((double)g->n * g->h * g->w * g->c + (double)g->n * g->p * g->q * g->k) + reals((double)g->k * g->r * g->s * g->c);
-}
+static double conv_weights(const struct conv *g) { return (double)g->k * g->r * g->s * g->c; }
+static double conv_maps(const struct conv *g) { return activations((double)g->n * g->h * g->w * g->c + (double)g->n * g->p * g->q * g->k); }
+static double conv_bytes(const struct conv *g) { return conv_maps(g) + activations(conv_weights(g)); }
 static double linear_flops(const struct linear *g) { return 2.0 * g->m * g->i * g->o; }
-static double linear_bytes(const struct linear *g) {
-  return activations((double)g->m * g->i + (double)g->m * g->o) + reals((double)g->i * g->o);
-}
+static double linear_maps(const struct linear *g) { return activations((double)g->m * g->i + (double)g->m * g->o); }
+static double linear_bytes(const struct linear *g) { return linear_maps(g) + activations((double)g->i * g->o); }
 static double norm_bytes(const struct norm *g) { return activations((double)g->m * g->c); }
 static double pool_bytes(const struct pool *g) { return activations((double)g->n * g->h * g->w * g->c); }
 static double loss_bytes(const struct loss *g) { return activations((double)g->b * g->n * g->c); }
@@ -139,7 +138,7 @@ static void timed_conv_backward_data(const struct conv *g, const real *dy, const
 static void timed_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch) {
   begin();
   inner->conv_backward_weights(g, x, dy, dw, scratch);
-  end(PART_CONV_BACKWARD_WEIGHTS, conv_flops(g), conv_bytes(g));
+  end(PART_CONV_BACKWARD_WEIGHTS, conv_flops(g), conv_maps(g) + reals(conv_weights(g)));
 }
 
 static void timed_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
@@ -196,7 +195,7 @@ static void timed_linear_backward_data(const struct linear *g, const real *dy, c
 static void timed_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
   begin();
   inner->linear_backward_weights(g, x, dy, dw, db, scratch);
-  end(PART_HEADS_BACKWARD, linear_flops(g), linear_bytes(g));
+  end(PART_HEADS_BACKWARD, linear_flops(g), linear_maps(g) + reals((double)g->i * g->o));
 }
 
 static void timed_match_diversity(const struct match *g, const real *view, int32_t *d, void *scratch) {

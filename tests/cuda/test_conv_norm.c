@@ -56,7 +56,7 @@ static real *as_one(const struct fixture *f) {
   const struct backend *b = f->gpu;
   real *y = device_activations(b, f->out);
   ptrdiff_t k = f->g.k;
-  b->conv_norm_forward_eval(&f->g, &f->n, device_activations_from(b, f->x, f->in), device_from(f->w, f->weights),
+  b->conv_norm_forward_eval(&f->g, &f->n, device_activations_from(b, f->x, f->in), device_activations_from(b, f->w, f->weights),
                             device_activations_from(b, f->residual, f->out), device_from(f->gamma, k), device_from(f->beta, k),
                             device_from(f->mean, k), device_from(f->var, k), y, device_scratch(b->conv_scratch(&f->g)));
   return device_read_activations(b, y, f->out);
@@ -65,7 +65,7 @@ static real *as_two(const struct fixture *f) {
   const struct backend *b = f->gpu;
   real *between = device_activations(b, f->out), *y = device_activations(b, f->out);
   ptrdiff_t k = f->g.k;
-  alone[f->precision](&f->g, device_activations_from(b, f->x, f->in), device_from(f->w, f->weights), between,
+  alone[f->precision](&f->g, device_activations_from(b, f->x, f->in), device_activations_from(b, f->w, f->weights), between,
                       device_scratch(b->conv_scratch(&f->g)));
   b->norm_forward_eval(&f->n, between, device_activations_from(b, f->residual, f->out), device_from(f->gamma, k), device_from(f->beta, k),
                        device_from(f->mean, k), device_from(f->var, k), y);

@@ -1,4 +1,6 @@
 /* Opening a GPU, its memory, and what is refused: true of the shim and of any GPU; the first two tests also hold where there is none. */
+#include "base/bf16.h"
+
 #include "cuda/device.h"
 
 static void a_gpu_that_is_not_there_is_refused(void **state) {
@@ -136,6 +138,30 @@ static void bf16_is_to_nearest_even_there_and_back(void **state) {
   device_end();
 }
 
+/* Of every length around whole pieces and blocks, at addresses that allow pieces and that do not; nothing behind is written. */
+static void floats_are_stored_rounded_wherever_they_lie(void **state) {
+  (void)state;
+  enum { MOST = 2100, MOVES = 3, ROOM = MOST + MOVES };
+  struct error err = {0};
+  device_backend();
+  const struct backend *b = backend_cuda(0, &(struct backend_cuda_options){.precision = CUDA_BF16}, &err);
+  if (!b) fail_msg("%s", err.text);
+  real *x = test_normal(ROOM, 1), *from = device_from(x, ROOM);
+  uint16_t expected[ROOM], *to = device_bf16s(ROOM);
+  for (ptrdiff_t n = 1; n <= MOST; n += n < 20 ? 1 : 77) {
+    for (ptrdiff_t move = 0; move < 2 * MOVES; move++) {
+      ptrdiff_t read = move % MOVES, written = move < MOVES ? read : 0;
+      memset(expected, 0xff, sizeof expected);
+      b->upload(to, expected, sizeof expected);
+      for (ptrdiff_t i = 0; i < n; i++) expected[written + i] = bf16_round(x[read + i]);
+      b->store_activations(n, from + read, (real *)(void *)(to + written));
+      assert_same_bits(to, expected, ROOM);
+    }
+  }
+  free(x);
+  device_end();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_gpu_that_is_not_there_is_refused),
                                      cmocka_unit_test(a_status_before_opening_is_refused),
@@ -143,6 +169,7 @@ int main(void) {
                                      cmocka_unit_test(classes_have_operations_of_their_own),
                                      cmocka_unit_test(memory_is_zero_at_first_and_keeps_what_is_put_there),
                                      cmocka_unit_test(too_much_memory_is_refused),
-                                     cmocka_unit_test(bf16_is_to_nearest_even_there_and_back)};
+                                     cmocka_unit_test(bf16_is_to_nearest_even_there_and_back),
+                                     cmocka_unit_test(floats_are_stored_rounded_wherever_they_lie)};
   return cmocka_run_group_tests_name("cuda device", tests, NULL, NULL);
 }

@@ -114,7 +114,7 @@ static void fixture_make(struct fixture *f, enum cuda_precision precision, int i
   f->x = operands(precision, ints, f->xs, 1), f->w = operands(precision, ints, f->ws, 2), f->dy = operands(precision, ints, f->ys, 3);
   f->ax = test_magnitudes(f->x, f->xs), f->aw = test_magnitudes(f->w, f->ws), f->ady = test_magnitudes(f->dy, f->ys);
   f->dev_x = device_activations_from(f->b, f->x, f->xs), f->dev_dy = device_activations_from(f->b, f->dy, f->ys);
-  f->dev_w = device_from(f->w, f->ws);
+  f->dev_w = device_activations_from(f->b, f->w, f->ws);
   f->scratch = device_scratch(f->b->conv_scratch(g));
 }
 
@@ -187,7 +187,7 @@ static void linear_layer(enum cuda_precision precision, const struct linear *g, 
   real *x = operands(precision, ints, xs, 1), *w = operands(precision, ints, ws, 2), *v = operands(precision, ints, g->o, 3),
        *dy = operands(precision, ints, ys, 4), *before = operands(precision, ints, xs, 5);
   real *ax = test_magnitudes(x, xs), *aw = test_magnitudes(w, ws), *ady = test_magnitudes(dy, ys);
-  real *dev_x = device_activations_from(b, x, xs), *dev_dy = device_activations_from(b, dy, ys), *dev_w = device_from(w, ws);
+  real *dev_x = device_activations_from(b, x, xs), *dev_dy = device_activations_from(b, dy, ys), *dev_w = device_activations_from(b, w, ws);
   void *scratch = device_scratch(b->linear_scratch(g));
 
   real *y = device_activations(b, ys), *expected = test_reals(ys), *magnitude = test_reals(ys);

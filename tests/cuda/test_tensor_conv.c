@@ -45,7 +45,7 @@ static void fixture_make_of(struct fixture *f, const struct class *c, struct con
   real *x = ints ? test_ints(f->xs, INT_RANGE, 1) : test_normal(f->xs, 1);
   real *w = ints ? test_ints(f->ws, INT_RANGE, 2) : test_normal(f->ws, 2);
   real *dy = ints ? test_ints(f->ys, INT_RANGE, 3) : test_normal(f->ys, 3);
-  f->dev_x = device_activations(c, x, f->xs), f->dev_w = device_from(w, f->ws), f->dev_dy = device_activations(c, dy, f->ys);
+  f->dev_x = device_activations(c, x, f->xs), f->dev_w = device_activations(c, w, f->ws), f->dev_dy = device_activations(c, dy, f->ys);
   f->x = test_operand(c, x, f->xs), f->w = test_operand(c, w, f->ws), f->dy = test_operand(c, dy, f->ys);
   free(x), free(w), free(dy);
   f->ax = test_magnitudes(f->x, f->xs), f->aw = test_magnitudes(f->w, f->ws), f->ady = test_magnitudes(f->dy, f->ys);
@@ -160,7 +160,7 @@ static struct results run(struct fixture *f, ptrdiff_t shift) {
   bool half = f->c->half;
   ptrdiff_t activation = half ? BF16_BYTES : (ptrdiff_t)sizeof(real);
   real *x = shifted(f, f->dev_x, f->xs, half, shift), *dy = shifted(f, f->dev_dy, f->ys, half, shift),
-       *w = shifted(f, f->dev_w, f->ws, false, shift), *zero = test_reals(f->ws);
+       *w = shifted(f, f->dev_w, f->ws, half, shift), *zero = test_reals(f->ws);
   real *y = moved_by(device_activations_poisoned(f->c, f->ys + shift), shift * activation),
        *dx = moved_by(device_activations_poisoned(f->c, f->xs + shift), shift * activation), *dw = device_from(zero, f->ws);
   f->c->conv_forward(&f->g, x, w, y, f->scratch);
@@ -221,7 +221,7 @@ static void operands_are_rounded_to_nearest(void **state) {
     one[1] = 1; /* row 0, column 1 */
     real *dev_one = device_activations(c, one, all), *center = test_reals(all);
     center[channels + 1] = 1;
-    real *dev_center = device_from(center, all);
+    real *dev_center = device_activations(c, center, all);
     const struct {
       real *result;
       int expected;
@@ -231,9 +231,9 @@ static void operands_are_rounded_to_nearest(void **state) {
                 {device_activations_poisoned(c, all), COLUMN},
                 {device_from(zero, all), ROW},
                 {device_from(zero, all), COLUMN}};
-    c->conv_forward(&g, dev_one, device_from(column, all), made[0].result, NULL);                           /* w, a column */
+    c->conv_forward(&g, dev_one, device_activations(c, column, all), made[0].result, NULL);                 /* w, a column */
     c->conv_forward(&g, device_activations(c, column, all), dev_center, made[1].result, NULL);              /* x */
-    c->conv_backward_data(&g, dev_one, device_from(row, all), made[2].result, false, NULL);                 /* w, a row */
+    c->conv_backward_data(&g, dev_one, device_activations(c, row, all), made[2].result, false, NULL);       /* w, a row */
     c->conv_backward_data(&g, device_activations(c, column, all), dev_center, made[3].result, false, NULL); /* dy */
     c->conv_backward_weights(&g, device_activations(c, first_row, all), dev_one, made[4].result, NULL);     /* x */
     c->conv_backward_weights(&g, dev_one, device_activations(c, first_row, all), made[5].result, NULL);     /* dy */
@@ -270,14 +270,14 @@ static void results_are_rounded_once(void **state) {
     if (!conv_make(&g, 1, 1, 1, 3, 1, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
     device_backend();
     real *y = device_activations_poisoned(c, 1);
-    c->conv_forward(&g, device_activations(c, sums[i].part, 3), device_from(ones, 3), y, NULL);
+    c->conv_forward(&g, device_activations(c, sums[i].part, 3), device_activations(c, ones, 3), y, NULL);
     real *got = device_read_activations(c, y, 1);
     assert_true(got[0] == sums[i].sum);
     free(got);
 
     if (!conv_make(&g, 1, 1, 1, 1, 2, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
     real *dx = device_activations(c, last, 1); /* what dx held is a part of the sum, too */
-    c->conv_backward_data(&g, device_activations(c, sums[i].part, 2), device_from(ones, 2), dx, true, NULL);
+    c->conv_backward_data(&g, device_activations(c, sums[i].part, 2), device_activations(c, ones, 2), dx, true, NULL);
     got = device_read_activations(c, dx, 1);
     assert_true(got[0] == sums[i].sum);
     free(got);
@@ -302,7 +302,7 @@ static void a_nan_stays_where_it_belongs(void **state) {
     free(got);
 
     for (ptrdiff_t k = 0; k < depth; k++) f.w[channel * depth + k] = (real)NAN;
-    f.c->conv_forward(&f.g, f.dev_x, device_from(f.w, f.ws), y, f.scratch);
+    f.c->conv_forward(&f.g, f.dev_x, device_activations(f.c, f.w, f.ws), y, f.scratch);
     got = device_read_activations(f.c, y, f.ys);
     for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), k % f.g.k == channel);
     free(got), free(expected);

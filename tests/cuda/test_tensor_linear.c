@@ -22,7 +22,7 @@ static void forward(const struct class *c, const struct linear *g, bool ints, bo
   conv_forward_plain(&conv, x, w, expected);
   conv_forward_plain(&conv, ax, aw, magnitude);
   for (ptrdiff_t i = 0; bias && i < ys; i++) expected[i] += b[i % g->o], magnitude[i] += (real)fabs((double)b[i % g->o]);
-  c->linear_forward(g, device_activations(c, raw_x, xs), device_from(raw_w, ws), bias ? device_from(b, g->o) : NULL, y);
+  c->linear_forward(g, device_activations(c, raw_x, xs), device_activations(c, raw_w, ws), bias ? device_from(b, g->o) : NULL, y);
   test_tensor_result(c, c->half, ints, y, expected, magnitude, ys, g->i, "linear forward");
   free(raw_x), free(raw_w), free(b), free(x), free(w), free(ax), free(aw), free(expected), free(magnitude);
   device_end();
@@ -39,7 +39,7 @@ static void backward_data(const struct class *c, const struct linear *g, bool in
   real *dx = accumulate ? device_activations(c, before, xs) : device_activations_poisoned(c, xs);
   conv_backward_data_plain(&conv, dy, w, expected, accumulate);
   conv_backward_data_plain(&conv, ady, aw, magnitude, accumulate);
-  c->linear_backward_data(g, device_activations(c, raw_dy, ys), device_from(raw_w, ws), dx, accumulate);
+  c->linear_backward_data(g, device_activations(c, raw_dy, ys), device_activations(c, raw_w, ws), dx, accumulate);
   test_tensor_result(c, c->half, ints, dx, expected, magnitude, xs, g->o, "linear backward data");
   free(raw_dy), free(raw_w), free(before), free(dy), free(w), free(ady), free(aw), free(expected), free(magnitude);
   device_end();
@@ -89,7 +89,7 @@ static void bias_is_in_the_sum_that_is_rounded(void **state) {
   real x[] = {1, 0x1p-8f}, w[] = {1, 1, 1, 1}, b[] = {0x1p-20f, -0x1p-20f};
   device_backend();
   real *y = device_activations_poisoned(c, 2);
-  c->linear_forward(&g, device_activations(c, x, 2), device_from(w, 4), device_from(b, 2), y);
+  c->linear_forward(&g, device_activations(c, x, 2), device_activations(c, w, 4), device_from(b, 2), y);
   real *got = device_read_activations(c, y, 2);
   assert_true(got[0] == 0x1.02p0f && got[1] == 1);
   free(got);

@@ -18,9 +18,9 @@ static void large_tiles_are_sums_as_well(void **state) {
     real *from = test_ints(IMAGES * from_image, INT_RANGE, 1), *w = test_ints(in * out, INT_RANGE, 2), *expected = test_reals(to_image);
     real *to = device_activations_poisoned(c, IMAGES * to_image), *dev_from = device_activations(c, from, IMAGES * from_image);
     if (back)
-      c->conv_backward_data(&g, dev_from, device_from(w, in * out), to, false, NULL);
+      c->conv_backward_data(&g, dev_from, device_activations(c, w, in * out), to, false, NULL);
     else
-      c->conv_forward(&g, dev_from, device_from(w, in * out), to, NULL);
+      c->conv_forward(&g, dev_from, device_activations(c, w, in * out), to, NULL);
     real *got = device_read_activations(c, to, IMAGES * to_image);
     for (ptrdiff_t image = 0; image < IMAGES; image += IMAGES - 1) {
       if (back)

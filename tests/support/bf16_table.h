@@ -1,7 +1,7 @@
 /* The reference with activations in bf16: a backend on the host that a right one on a device is compared with, and that oracles are shown.
  *
- * Activations and their gradients are uint16_t behind the table's pointers. Every operation widens what it reads, is the reference's own in
- * float, and rounds what it leaves once; products read weights rounded to bf16. For one rank: the parts of batch norm over ranks are still
+ * Activations, their gradients and the weights that products read are uint16_t behind the table's pointers. Every operation widens what it
+ * reads, is the reference's own in float, and rounds what it leaves once. For one rank: the parts of batch norm over ranks are still
  * the inner ones. real is float. */
 #ifndef EDIY_TESTS_SUPPORT_BF16_TABLE_H
 #define EDIY_TESTS_SUPPORT_BF16_TABLE_H
@@ -33,24 +33,16 @@ static inline void bf16_write(real *y, real *wide, ptrdiff_t n) {
   free(wide);
 }
 
-/* Weights as a product loads them, in new memory. */
-static inline real *bf16_weights(const real *w, ptrdiff_t n) {
-  real *rounded = malloc((size_t)n * sizeof *rounded + 1);
-  if (!rounded) abort();
-  for (ptrdiff_t i = 0; i < n; i++) rounded[i] = bf16_widen(bf16_rounding(w[i]));
-  return rounded;
-}
-
 static void bf16_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch) {
   ptrdiff_t out = g->n * g->p * g->q * g->k;
-  real *wx = bf16_read(x, g->n * g->h * g->w * g->c), *ww = bf16_weights(w, g->k * g->r * g->s * g->c), *wy = bf16_read(y, out);
+  real *wx = bf16_read(x, g->n * g->h * g->w * g->c), *ww = bf16_read(w, g->k * g->r * g->s * g->c), *wy = bf16_read(y, out);
   bf16_inner.conv_forward(g, wx, ww, wy, scratch);
   bf16_write(y, wy, out), free(wx), free(ww);
 }
 
 static void bf16_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch) {
   ptrdiff_t in = g->n * g->h * g->w * g->c;
-  real *wdy = bf16_read(dy, g->n * g->p * g->q * g->k), *ww = bf16_weights(w, g->k * g->r * g->s * g->c), *wdx = bf16_read(dx, in);
+  real *wdy = bf16_read(dy, g->n * g->p * g->q * g->k), *ww = bf16_read(w, g->k * g->r * g->s * g->c), *wdx = bf16_read(dx, in);
   bf16_inner.conv_backward_data(g, wdy, ww, wdx, accumulate, scratch);
   bf16_write(dx, wdx, in), free(wdy), free(ww);
 }
@@ -115,13 +107,13 @@ static void bf16_avgpool_backward(const struct pool *g, const real *dy, real *dx
 }
 
 static void bf16_linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y) {
-  real *wx = bf16_read(x, g->m * g->i), *ww = bf16_weights(w, g->o * g->i), *wy = bf16_read(y, g->m * g->o);
+  real *wx = bf16_read(x, g->m * g->i), *ww = bf16_read(w, g->o * g->i), *wy = bf16_read(y, g->m * g->o);
   bf16_inner.linear_forward(g, wx, ww, b, wy);
   bf16_write(y, wy, g->m * g->o), free(wx), free(ww);
 }
 
 static void bf16_linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate) {
-  real *wdy = bf16_read(dy, g->m * g->o), *ww = bf16_weights(w, g->o * g->i), *wdx = bf16_read(dx, g->m * g->i);
+  real *wdy = bf16_read(dy, g->m * g->o), *ww = bf16_read(w, g->o * g->i), *wdx = bf16_read(dx, g->m * g->i);
   bf16_inner.linear_backward_data(g, wdy, ww, wdx, accumulate);
   bf16_write(dx, wdx, g->m * g->i), free(wdy), free(ww);
 }
