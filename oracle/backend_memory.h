@@ -3,8 +3,8 @@
  * One pass is one computation of a case. Inputs are uploaded, outputs and scratch are poisoned with NaN, the operation is called, outputs
  * are downloaded. A second pass with other numbers finds the same storage: what an operation kept from the first is then wrong. Everything
  * goes through the backend's own upload and download, so that guards and inputs can be looked at wherever its memory is. Activations
- * and weights that products read (mixed.h), floats in the case, are bf16 there where the table stores them so: rounded on the way in, widened
- * on the way out.
+ * and weights that products read (mixed.h), floats in the case, are bf16 there where the table stores them so: rounded on the way in,
+ * widened on the way out.
  */
 #ifndef EDIY_ORACLE_BACKEND_MEMORY_H
 #define EDIY_ORACLE_BACKEND_MEMORY_H

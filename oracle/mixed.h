@@ -6,9 +6,9 @@
  *     others     as declared
  *
  * In bf16 activations and their gradients are stored in it, so that what an operation reads is exact and what it leaves is rounded once;
- * products read weights that are floats and were rounded to it. A gradient of weights is a sum of products of two numbers in bf16, each exact in
- * float, and is stored as float: it is held to what tensor cores make of such a sum. All else: gradients of biases, of gamma and beta,
- * running statistics, matches, losses, LARS, moving averages. */
+ * products read weights that are floats and were rounded to it. A gradient of weights is a sum of products of two numbers in bf16, each
+ * exact in float, and is stored as float: it is held to what tensor cores make of such a sum. All else: gradients of biases, of gamma and
+ * beta, running statistics, matches, losses, LARS, moving averages. */
 #ifndef EDIY_ORACLE_MIXED_H
 #define EDIY_ORACLE_MIXED_H
 

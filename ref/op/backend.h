@@ -3,8 +3,8 @@
  *
  * Pointers to tensors belong to the backend (host memory here, device memory on a GPU); only upload and download cross over. `real` is the
  * type of the reference; a backend that stores activations and their gradients as bf16, and the weights w that convolutions and linear
- * layers read, says so in activation_size and interprets the pointers accordingly (op/activation.h). Shapes are by value in host memory. scratch is one region of the largest size any planned call
- * asked for.
+ * layers read, says so in activation_size and interprets the pointers accordingly (op/activation.h). Shapes are by value in host memory.
+ * scratch is one region of the largest size any planned call asked for.
  */
 #ifndef EDIY_OP_BACKEND_H
 #define EDIY_OP_BACKEND_H
