@@ -103,21 +103,18 @@ template <class P, int PIECE> struct ending {
 
   /* Of all columns, pieces of 16 bytes in memory. */
   __device__ void of_piece(const P &p, float (&y)[PIECE], ptrdiff_t offset, const R *at) const {
-    R x[PIECE];
+    struct numbers<R, PIECE> before;
     const R *from = at;
     bool added = p.accumulate;
     if constexpr (P::NORMED) from = p.norm.residual + offset, added = p.norm.residual;
-    if (added) {
-      struct piece before = *reinterpret_cast<const struct piece *>(from);
-      memcpy(x, before.word, sizeof x);
-    }
+    if (added) before = load_numbers<PIECE>(from);
     UNROLL for (int e = 0; e < PIECE; e++) {
       if constexpr (P::NORMED) {
-        y[e] = normalised(channel[e], y[e], added, added ? widen(x[e]) : 0.0f, p.norm.relu);
+        y[e] = normalised(channel[e], y[e], added, added ? widen(before.x[e]) : 0.0f, p.norm.relu);
         continue;
       }
       if (bias) y[e] += bias[e];
-      if (added) y[e] += widen(x[e]);
+      if (added) y[e] += widen(before.x[e]);
     }
   }
 };
@@ -128,11 +125,11 @@ __device__ static inline void store_whole(const P &p, const ending<P, PIECE> &en
                                           typename P::result *at) {
   float y[PIECE];
   UNROLL for (int i = 0; i < PIECE / 4; i++) {
-    struct piece some = reinterpret_cast<const struct piece *>(sum)[i];
+    words<PIECE_BYTES> some = reinterpret_cast<const words<PIECE_BYTES> *>(sum)[i];
     memcpy(y + 4 * i, some.word, sizeof some.word);
   }
   end.of_piece(p, y, offset, at);
-  *reinterpret_cast<struct piece *>(at) = packed(y);
+  *reinterpret_cast<words<PIECE_BYTES> *>(at) = packed(y);
 }
 
 /* The same where there are fewer columns, or the address is no multiple of 16. */

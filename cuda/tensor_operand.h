@@ -294,8 +294,8 @@ template <class PLACE, class T, int TILE, bool WHOLE> struct operand {
   }
 
   __device__ void finish_part(unsigned char *tile, int part, int thread) const {
-    UNROLL for (int i = 0; !WHOLE && i < PART; i++) * reinterpret_cast<struct piece *>(tile + PLACE::share::spot(part * PART + i, thread)) =
-        packed(waiting[i]);
+    UNROLL for (int i = 0; !WHOLE && i < PART; i++) *
+        reinterpret_cast<words<PIECE_BYTES> *>(tile + PLACE::share::spot(part * PART + i, thread)) = packed(waiting[i]);
   }
 };
 

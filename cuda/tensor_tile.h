@@ -28,10 +28,6 @@ template <class T> struct depth_of {
   enum { PIECE = PIECE_BYTES / (int)sizeof(T), SLAB = SLAB_BYTES / (int)sizeof(T), STEP = SLAB / STEPS };
 };
 
-struct alignas(PIECE_BYTES) piece {
-  uint32_t word[4];
-};
-
 /* Byte of a piece in an along tile. Two rows fill 128 bytes: four neighbouring pairs of rows are twisted apart. */
 __device__ static inline int along_at(int index, int in_depth) {
   return index * SLAB_BYTES + (in_depth ^ (index >> 1 & (SLAB_PIECES - 1))) * PIECE_BYTES;
@@ -104,18 +100,18 @@ template <> __device__ inline void mma<float>(float (&c)[4], const uint32_t (&a)
 template <> __device__ inline void mma<struct bf16>(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma_bf16(c, a, b); }
 
 /* Four or eight numbers of a piece, as they are kept in a tile of T. */
-__device__ static inline struct piece packed(const float (&x)[4]) {
-  struct piece p;
+__device__ static inline words<PIECE_BYTES> packed(const float (&x)[4]) {
+  words<PIECE_BYTES> p;
   memcpy(p.word, x, sizeof p.word);
   return p;
 }
-__device__ static inline struct piece packed(const float (&x)[8]) {
-  struct piece p;
+__device__ static inline words<PIECE_BYTES> packed(const float (&x)[8]) {
+  words<PIECE_BYTES> p;
   for (int i = 0; i < 4; i++) p.word[i] = bf16_pair(x[2 * i], x[2 * i + 1]);
   return p;
 }
-__device__ static inline struct piece packed(const struct bf16 (&x)[8]) {
-  struct piece p;
+__device__ static inline words<PIECE_BYTES> packed(const struct bf16 (&x)[8]) {
+  words<PIECE_BYTES> p;
   for (int i = 0; i < 4; i++) p.word[i] = (uint32_t)x[2 * i + 1].bits << 16 | x[2 * i].bits;
   return p;
 }
