@@ -5,27 +5,14 @@
 #ifndef EDIY_TESTS_CUDA_CLASSES_H
 #define EDIY_TESTS_CUDA_CLASSES_H
 
+#include "cuda/activations.h"
 #include "cuda/products.h"
-#include "cuda/twins.h"
 
-struct class {
-  const char *name;
-  bool half; /* activations are bf16 in memory */
-  size_t (*conv_scratch)(const struct conv *g);
-  void (*conv_forward)(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
-  void (*conv_backward_data)(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
-  void (*conv_backward_weights)(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
-  size_t (*linear_scratch)(const struct linear *g);
-  void (*linear_forward)(const struct linear *g, const real *x, const real *w, const real *b, real *y);
-  void (*linear_backward_data)(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
-  void (*linear_backward_weights)(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
-};
-static const struct class classes[] = {
-    {"tf32", false, cuda_conv_scratch_tf32, cuda_conv_forward_tf32, cuda_conv_backward_data_tf32, cuda_conv_backward_weights_tf32,
-     cuda_linear_scratch_tf32, cuda_linear_forward_tf32, cuda_linear_backward_data_tf32, cuda_linear_backward_weights_tf32},
-    {"bf16", true, cuda_conv_scratch_bf16, cuda_conv_forward_bf16, cuda_conv_backward_data_bf16, cuda_conv_backward_weights_bf16,
-     cuda_linear_scratch_bf16, cuda_linear_forward_bf16, cuda_linear_backward_data_bf16, cuda_linear_backward_weights_bf16}};
+static const enum cuda_precision classes[] = {CUDA_TF32, CUDA_BF16};
 enum { CLASSES = sizeof classes / sizeof classes[0], INT_RANGE = 3 };
+
+/* The table of one of them, by turns, or the test is skipped. */
+static inline const struct backend *class_of(int i) { return device_backend_in(classes[i % CLASSES]); }
 
 /* ---- rounding ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -38,21 +25,12 @@ static inline float test_to_tf32(float x) {
   return (float)copysign(floor(fabs((double)x) / unit + 0.5) * unit, (double)x);
 }
 
-/* As an operand of the class. */
-static inline real *test_operand(const struct class *c, const real *x, ptrdiff_t n) {
+/* As an operand of the table's products, which in fp32 are of the numbers themselves. */
+static inline real *test_operand(const struct backend *b, const real *x, ptrdiff_t n) {
   real *y = test_reals(n);
-  for (ptrdiff_t i = 0; i < n; i++) y[i] = c->half ? test_to_bf16(x[i]) : test_to_tf32(x[i]);
+  bool whole = strcmp(b->name, "cuda") == 0;
+  for (ptrdiff_t i = 0; i < n; i++) y[i] = whole ? x[i] : stores_bf16(b) ? test_to_bf16(x[i]) : test_to_tf32(x[i]);
   return y;
-}
-
-/* ---- activations --------------------------------------------------------------------------------------------------------------------- */
-
-static inline real *device_activations(const struct class *c, const real *x, ptrdiff_t n) {
-  return c->half ? device_from_bf16(x, n) : device_from(x, n);
-}
-static inline real *device_activations_poisoned(const struct class *c, ptrdiff_t n) { return c->half ? device_bf16s(n) : device_reals(n); }
-static inline real *device_read_activations(const struct class *c, const real *x, ptrdiff_t n) {
-  return c->half ? device_read_bf16(x, n) : device_read(x, n);
 }
 
 /* ---- bounds ---------------------------------------------------------------------------------------------------------------------------
@@ -73,17 +51,18 @@ static inline double *test_tensor_bound(const real *magnitude, const real *expec
   return bound;
 }
 
-/* device, activations of the class or floats, against the exact sums rounded to float. Integers: sums below 2^24 are exact in any order and
+/* device, activations or floats, against the exact sums rounded to float. Integers: sums below 2^24 are exact in any order and
  * with any cuts, so the very bits are expected. */
-static inline void test_tensor_result(const struct class *c, bool half, bool ints, const real *device, const real *expected,
+static inline void test_tensor_result(const struct backend *b, bool activations, bool ints, const real *device, const real *expected,
                                       const real *magnitude, ptrdiff_t n, ptrdiff_t length, const char *what) {
+  bool half = activations && stores_bf16(b);
   real *got = half ? device_read_bf16(device, n) : device_read(device, n);
   double *bound = test_tensor_bound(magnitude, expected, n, length, half);
   for (ptrdiff_t i = 0; i < n; i++) {
     real exact = half ? test_to_bf16(expected[i]) : expected[i];
     double e = ints ? fabs((double)got[i] - (double)exact) : fabs((double)got[i] - (double)expected[i]), allowed = ints ? 0 : bound[i];
     if (!(e <= allowed))
-      fail_msg("%s, %s: [%td] is %.9g, expected %.9g: off by %.3g, allowed %.3g", c->name, what, i, (double)got[i],
+      fail_msg("%s, %s: [%td] is %.9g, expected %.9g: off by %.3g, allowed %.3g", b->name, what, i, (double)got[i],
                ints ? (double)exact : (double)expected[i], e, allowed);
   }
   free(got), free(bound);

@@ -2,12 +2,9 @@
  * the bit against chains of fused multiply-adds in the order that their contracts name. */
 #include <math.h>
 
-#include "cuda/products.h"
+#include "cuda/conv_fixture.h"
 
-static const struct {
-  ptrdiff_t n, h, w, c, k, r, s, stride, pad;
-  const char *what;
-} shapes[] = {
+static const struct conv_shape shapes[] = {
     {1, 1, 1, 1, 1, 1, 1, 1, 0, "one of everything"},
     {2, 7, 5, 3, 5, 3, 3, 1, 1, "odd sizes"},
     {2, 9, 8, 3, 4, 7, 7, 2, 3, "the stem"},
@@ -21,82 +18,42 @@ static const struct {
     {2, 4, 3, 17, 9, 3, 3, 1, 2, "more padding than the kernel needs"},
     {4, 20, 20, 2, 3, 3, 3, 1, 1, "three chunks of positions"},
 };
-enum { SHAPES = sizeof shapes / sizeof shapes[0], INT_RANGE = 3 };
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-struct fixture {
-  const struct backend *b;
-  struct conv g;
-  ptrdiff_t xs, ws, ys;
-  real *x, *w, *dy;    /* host */
-  real *ax, *aw, *ady; /* their magnitudes */
-  real *dev_x, *dev_w, *dev_dy;
-  void *scratch;
-};
-
-static void fixture_make(struct fixture *f, int i, bool ints) {
-  struct error err = {0};
-  f->b = device_backend();
-  if (!conv_make(&f->g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].r, shapes[i].s, shapes[i].stride,
-                 shapes[i].pad, &err))
-    fail_msg("%s: %s", shapes[i].what, err.text);
-  const struct conv *g = &f->g;
-  f->xs = g->n * g->h * g->w * g->c, f->ws = g->k * g->r * g->s * g->c, f->ys = g->n * g->p * g->q * g->k;
-  f->x = ints ? test_ints(f->xs, INT_RANGE, 1) : test_normal(f->xs, 1);
-  f->w = ints ? test_ints(f->ws, INT_RANGE, 2) : test_normal(f->ws, 2);
-  f->dy = ints ? test_ints(f->ys, INT_RANGE, 3) : test_normal(f->ys, 3);
-  f->ax = test_magnitudes(f->x, f->xs), f->aw = test_magnitudes(f->w, f->ws), f->ady = test_magnitudes(f->dy, f->ys);
-  f->dev_x = device_from(f->x, f->xs), f->dev_w = device_from(f->w, f->ws), f->dev_dy = device_from(f->dy, f->ys);
-  f->scratch = device_scratch(f->b->conv_scratch(g));
-}
-
-static void fixture_free(struct fixture *f) {
-  free(f->x), free(f->w), free(f->dy), free(f->ax), free(f->aw), free(f->ady);
-  device_end();
-}
+static void make(struct fixture *f, int i, bool ints) { fixture_make(f, device_backend(), &shapes[i], ints, false); }
 
 /* Integers up to 3: sums below 2^24 are exact in any order, so nothing is allowed. */
-static void check(const real *device, const real *expected, const real *magnitude, ptrdiff_t n, ptrdiff_t length, bool ints) {
-  double *bound = test_product_bound(magnitude, n, length);
-  for (ptrdiff_t i = 0; ints && i < n; i++) bound[i] = 0;
-  assert_within(device, expected, bound, n);
-  free(bound);
+static void check(struct result *r, bool ints) {
+  double *bound = test_product_bound(r->magnitude, r->size, r->length);
+  for (ptrdiff_t i = 0; ints && i < r->size; i++) bound[i] = 0;
+  assert_within(r->device, r->expected, bound, r->size);
+  free(bound), result_free(r);
 }
 
 static void forward(int i, bool ints) {
   struct fixture f;
-  fixture_make(&f, i, ints);
-  real *y = device_reals(f.ys), *expected = test_reals(f.ys), *magnitude = test_reals(f.ys);
-  conv_forward_plain(&f.g, f.x, f.w, expected);
-  conv_forward_plain(&f.g, f.ax, f.aw, magnitude);
-  f.b->conv_forward(&f.g, f.dev_x, f.dev_w, y, f.scratch);
-  check(y, expected, magnitude, f.ys, f.g.r * f.g.s * f.g.c, ints);
-  free(expected), free(magnitude);
+  make(&f, i, ints);
+  struct result y = result_y(&f);
+  f.b->conv_forward(&f.g, f.dev_x, f.dev_w, y.device, f.scratch);
+  check(&y, ints);
   fixture_free(&f);
 }
 
 static void backward_data(int i, bool ints, bool accumulate) {
   struct fixture f;
-  fixture_make(&f, i, ints);
-  real *before = ints ? test_ints(f.xs, INT_RANGE, 4) : test_normal(f.xs, 4), *expected = test_copy(before, f.xs),
-       *magnitude = test_magnitudes(before, f.xs), *dx = accumulate ? device_from(before, f.xs) : device_reals(f.xs);
-  conv_backward_data_plain(&f.g, f.dy, f.w, expected, accumulate);
-  conv_backward_data_plain(&f.g, f.ady, f.aw, magnitude, accumulate);
-  f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dx, accumulate, f.scratch);
-  check(dx, expected, magnitude, f.xs, f.g.r * f.g.s * f.g.k, ints);
-  free(before), free(expected), free(magnitude);
+  make(&f, i, ints);
+  struct result dx = result_dx(&f, ints, accumulate);
+  f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dx.device, accumulate, f.scratch);
+  check(&dx, ints);
   fixture_free(&f);
 }
 
 static void backward_weights(int i, bool ints) {
   struct fixture f;
-  fixture_make(&f, i, ints);
-  real *before = ints ? test_ints(f.ws, INT_RANGE, 5) : test_normal(f.ws, 5), *expected = test_copy(before, f.ws),
-       *magnitude = test_magnitudes(before, f.ws), *dw = device_from(before, f.ws);
-  conv_backward_weights_plain(&f.g, f.x, f.dy, expected);
-  conv_backward_weights_plain(&f.g, f.ax, f.ady, magnitude);
-  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dw, f.scratch);
-  check(dw, expected, magnitude, f.ws, f.g.n * f.g.p * f.g.q, ints);
-  free(before), free(expected), free(magnitude);
+  make(&f, i, ints);
+  struct result dw = result_dw(&f, ints);
+  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dw.device, f.scratch);
+  check(&dw, ints);
   fixture_free(&f);
 }
 
@@ -167,7 +124,7 @@ static void sums_are_chains_to_the_bit(void **state) {
   (void)state;
   for (int i = 0; i < SHAPES - 1; i++) {
     struct fixture f;
-    fixture_make(&f, i, false);
+    make(&f, i, false);
     real *y = test_reals(f.ys), *dx = test_reals(f.xs), *dw = test_reals(f.ws), *zero = test_reals(f.ws);
     real *dev_y = device_reals(f.ys), *dev_dx = device_reals(f.xs), *dev_dw = device_from(zero, f.ws);
     products_in_order(&f.g, add_to_y, &(struct chain){f.x, f.w, y});
@@ -190,7 +147,7 @@ static void a_nan_stays_where_it_belongs(void **state) {
   (void)state;
   for (int i = 0; i < SHAPES; i++) {
     struct fixture f;
-    fixture_make(&f, i, false);
+    make(&f, i, false);
     f.x[f.xs / 2] = (real)NAN;
     ptrdiff_t depth = f.ws / f.g.k, channel = f.g.k / 2;
     real *dev_x = device_from(f.x, f.xs), *y = device_reals(f.ys), *expected = test_reals(f.ys);
@@ -214,7 +171,7 @@ static void a_nan_stays_where_it_belongs(void **state) {
 static void chunks_need_scratch(void **state) {
   (void)state;
   struct fixture f;
-  fixture_make(&f, SHAPES - 1, false);
+  make(&f, SHAPES - 1, false);
   assert_int_equal(f.b->conv_scratch(&f.g), 3 * f.ws * (ptrdiff_t)sizeof(real));
   fixture_free(&f);
 }
@@ -223,7 +180,7 @@ static void chunks_need_scratch(void **state) {
 static void results_repeat(void **state) {
   (void)state;
   struct fixture f;
-  fixture_make(&f, SHAPES - 1, false);
+  make(&f, SHAPES - 1, false);
   real *zero = test_reals(f.ws), *first = device_from(zero, f.ws), *second = device_from(zero, f.ws);
   f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, first, f.scratch);
   f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, second, f.scratch);

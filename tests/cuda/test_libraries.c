@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cuda/activations.h"
-#include "cuda/products.h"
+#include "cuda/conv_fixture.h"
 
 static const char *const precision_name[CUDA_PRECISIONS] = {"fp32", "tf32", "bf16"};
 
@@ -40,22 +39,10 @@ static const struct backend *table_of(enum cuda_precision precision) {
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------------------------- */
 
-enum { INT_RANGE = 3 };
-
-/* x rounded to 11 bits of significand, to nearest, ties to even. */
-static real rounded_to_tf32(real x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  bits = (bits + 0xfffu + (bits >> 13 & 1)) & ~0x1fffu;
-  memcpy(&x, &bits, sizeof x);
-  return x;
-}
-
-static real *operands(enum cuda_precision precision, bool ints, ptrdiff_t n, uint32_t stream) {
-  real *x = ints ? test_ints(n, INT_RANGE, stream) : test_normal(n, stream);
-  for (ptrdiff_t i = 0; i < n && precision != CUDA_FP32; i++)
-    x[i] = precision == CUDA_TF32 ? rounded_to_tf32(x[i]) : bf16_widen(bf16_round(x[i]));
-  return x;
+static real *operands(const struct backend *b, bool ints, ptrdiff_t n, uint32_t stream) {
+  real *x = fixture_numbers(n, ints, stream), *y = test_operand(b, x, n);
+  free(x);
+  return y;
 }
 
 /* What is on the device against the plain form: an activation, or a float of either table. */
@@ -84,80 +71,49 @@ static void check(const struct backend *b, bool is_activation, const real *devic
 /* ---- convolution --------------------------------------------------------------------------------------------------------------------- */
 
 /* In bf16 the channels of the first shapes are multiples of 8, as tensor cores want them; the others show what happens without. */
-static const struct {
-  ptrdiff_t n, h, w, c, k, r, s, stride, pad;
-  bool eights;
-} shapes[] = {
-    {2, 7, 5, 8, 16, 3, 3, 1, 1, true}, {2, 6, 6, 24, 8, 1, 1, 1, 0, true},  {2, 8, 7, 8, 8, 3, 3, 2, 1, true},
-    {1, 8, 7, 16, 8, 1, 1, 2, 0, true}, {2, 9, 8, 3, 4, 7, 7, 2, 3, false},  {1, 5, 6, 2, 3, 3, 2, 3, 1, false},
-    {1, 1, 1, 1, 1, 1, 1, 1, 0, false}, {2, 4, 3, 17, 9, 3, 3, 1, 2, false},
+static const struct conv_shape shapes[] = {
+    {2, 7, 5, 8, 16, 3, 3, 1, 1, "3x3"},
+    {2, 6, 6, 24, 8, 1, 1, 1, 0, "1x1"},
+    {2, 8, 7, 8, 8, 3, 3, 2, 1, "3x3/2"},
+    {1, 8, 7, 16, 8, 1, 1, 2, 0, "1x1/2"},
+    {2, 9, 8, 3, 4, 7, 7, 2, 3, "the stem"},
+    {1, 5, 6, 2, 3, 3, 2, 3, 1, "a kernel that is not square, stride 3"},
+    {1, 1, 1, 1, 1, 1, 1, 1, 0, "one of everything"},
+    {2, 4, 3, 17, 9, 3, 3, 1, 2, "more padding than the kernel needs"},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-struct fixture {
-  const struct backend *b;
-  struct conv g;
-  ptrdiff_t xs, ws, ys;
-  real *x, *w, *dy, *ax, *aw, *ady; /* host, and their magnitudes */
-  real *dev_x, *dev_w, *dev_dy;
-  void *scratch;
-};
-
-static void fixture_make(struct fixture *f, enum cuda_precision precision, int i, bool ints) {
-  struct error err = {0};
-  f->b = table_of(precision);
-  if (!conv_make(&f->g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].r, shapes[i].s, shapes[i].stride,
-                 shapes[i].pad, &err))
-    fail_msg("%s", err.text);
-  const struct conv *g = &f->g;
-  f->xs = g->n * g->h * g->w * g->c, f->ws = g->k * g->r * g->s * g->c, f->ys = g->n * g->p * g->q * g->k;
-  f->x = operands(precision, ints, f->xs, 1), f->w = operands(precision, ints, f->ws, 2), f->dy = operands(precision, ints, f->ys, 3);
-  f->ax = test_magnitudes(f->x, f->xs), f->aw = test_magnitudes(f->w, f->ws), f->ady = test_magnitudes(f->dy, f->ys);
-  f->dev_x = device_activations_from(f->b, f->x, f->xs), f->dev_dy = device_activations_from(f->b, f->dy, f->ys);
-  f->dev_w = device_activations_from(f->b, f->w, f->ws);
-  f->scratch = device_scratch(f->b->conv_scratch(g));
-}
-
-static void fixture_free(struct fixture *f) {
-  free(f->x), free(f->w), free(f->dy), free(f->ax), free(f->aw), free(f->ady);
-  device_end();
+static void make(struct fixture *f, enum cuda_precision precision, int i, bool ints) {
+  fixture_make(f, table_of(precision), &shapes[i], ints, true);
 }
 
 static void forward(enum cuda_precision precision, int i, bool ints) {
   struct fixture f;
-  fixture_make(&f, precision, i, ints);
-  real *y = device_activations(f.b, f.ys), *expected = test_reals(f.ys), *magnitude = test_reals(f.ys);
-  conv_forward_plain(&f.g, f.x, f.w, expected);
-  conv_forward_plain(&f.g, f.ax, f.aw, magnitude);
-  f.b->conv_forward(&f.g, f.dev_x, f.dev_w, y, f.scratch);
-  check(f.b, true, y, expected, magnitude, f.ys, f.g.r * f.g.s * f.g.c, ints);
-  free(expected), free(magnitude);
+  make(&f, precision, i, ints);
+  struct result y = result_y(&f);
+  f.b->conv_forward(&f.g, f.dev_x, f.dev_w, y.device, f.scratch);
+  check(f.b, true, y.device, y.expected, y.magnitude, y.size, y.length, ints);
+  result_free(&y);
   fixture_free(&f);
 }
 
 static void backward_data(enum cuda_precision precision, int i, bool ints, bool accumulate) {
   struct fixture f;
-  fixture_make(&f, precision, i, ints);
-  real *before = operands(precision, ints, f.xs, 4), *expected = test_copy(before, f.xs), *magnitude = test_magnitudes(before, f.xs);
-  real *dx = accumulate ? device_activations_from(f.b, before, f.xs) : device_activations(f.b, f.xs);
-  conv_backward_data_plain(&f.g, f.dy, f.w, expected, accumulate);
-  conv_backward_data_plain(&f.g, f.ady, f.aw, magnitude, accumulate);
-  f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dx, accumulate, f.scratch);
-  check(f.b, true, dx, expected, magnitude, f.xs, f.g.r * f.g.s * f.g.k, ints);
-  free(before), free(expected), free(magnitude);
+  make(&f, precision, i, ints);
+  struct result dx = result_dx(&f, ints, accumulate);
+  f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dx.device, accumulate, f.scratch);
+  check(f.b, true, dx.device, dx.expected, dx.magnitude, dx.size, dx.length, ints);
+  result_free(&dx);
   fixture_free(&f);
 }
 
 static void backward_weights(enum cuda_precision precision, int i, bool ints) {
   struct fixture f;
-  fixture_make(&f, precision, i, ints);
-  real *before = ints ? test_ints(f.ws, INT_RANGE, 5) : test_normal(f.ws, 5), *expected = test_copy(before, f.ws),
-       *magnitude = test_magnitudes(before, f.ws), *dw = device_from(before, f.ws);
-  conv_backward_weights_plain(&f.g, f.x, f.dy, expected);
-  conv_backward_weights_plain(&f.g, f.ax, f.ady, magnitude);
-  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dw, f.scratch);
-  check(f.b, false, dw, expected, magnitude, f.ws, f.g.n * f.g.p * f.g.q + 1, ints);
-  free(before), free(expected), free(magnitude);
+  make(&f, precision, i, ints);
+  struct result dw = result_dw(&f, ints);
+  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dw.device, f.scratch);
+  check(f.b, false, dw.device, dw.expected, dw.magnitude, dw.size, dw.length + 1, ints);
+  result_free(&dw);
   fixture_free(&f);
 }
 
@@ -184,8 +140,8 @@ static void linear_layer(enum cuda_precision precision, const struct linear *g, 
   const struct backend *b = table_of(precision);
   const struct conv conv = {.n = g->m, .h = 1, .w = 1, .c = g->i, .k = g->o, .r = 1, .s = 1, .stride = 1, .pad = 0, .p = 1, .q = 1};
   ptrdiff_t xs = g->m * g->i, ws = g->o * g->i, ys = g->m * g->o;
-  real *x = operands(precision, ints, xs, 1), *w = operands(precision, ints, ws, 2), *v = operands(precision, ints, g->o, 3),
-       *dy = operands(precision, ints, ys, 4), *before = operands(precision, ints, xs, 5);
+  real *x = operands(b, ints, xs, 1), *w = operands(b, ints, ws, 2), *v = operands(b, ints, g->o, 3), *dy = operands(b, ints, ys, 4),
+       *before = operands(b, ints, xs, 5);
   real *ax = test_magnitudes(x, xs), *aw = test_magnitudes(w, ws), *ady = test_magnitudes(dy, ys);
   real *dev_x = device_activations_from(b, x, xs), *dev_dy = device_activations_from(b, dy, ys), *dev_w = device_activations_from(b, w, ws);
   void *scratch = device_scratch(b->linear_scratch(g));
@@ -237,10 +193,10 @@ static void the_library_has_what_networks_need(void **state) {
   for (int p = 0; p < CUDA_PRECISIONS; p++)
     for (int i = 0; i < SHAPES; i++) {
       struct fixture f;
-      fixture_make(&f, (enum cuda_precision)p, i, true);
-      for (int d = 0; shapes[i].eights && d < 3; d++)
+      make(&f, (enum cuda_precision)p, i, true);
+      for (int d = 0; f.g.c % 8 == 0 && f.g.k % 8 == 0 && d < 3; d++)
         if (!backend_cuda_conv_is_library(&f.g, d, (enum cuda_precision)p))
-          fail_msg("%s: cuDNN has no plan for shape %d, direction %d", precision_name[p], i, d);
+          fail_msg("%s: cuDNN has no plan for %s, direction %d", precision_name[p], f.what, d);
       fixture_free(&f);
     }
 }
@@ -249,7 +205,7 @@ static void results_repeat(void **state) {
   (void)state;
   for (int p = 0; p < CUDA_PRECISIONS; p++) {
     struct fixture f;
-    fixture_make(&f, (enum cuda_precision)p, 2, false);
+    make(&f, (enum cuda_precision)p, 2, false);
     real *zero = test_reals(f.ws), *first = device_from(zero, f.ws), *second = device_from(zero, f.ws);
     f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, first, f.scratch);
     f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, second, f.scratch);

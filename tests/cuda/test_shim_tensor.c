@@ -144,13 +144,13 @@ static void no_turn_of_ldmatrix_is_lost(void **state) {
   (void)state;
   static const struct conv shapes[] = {{1, 5, 7, 72, 136, 3, 3, 1, 1, 5, 7}, {256, 1, 64, 8, 128, 1, 1, 1, 0, 1, 64}};
   for (int i = 0; i < 2 * CLASSES; i++) {
-    const struct class *c = &classes[i % CLASSES];
+    const struct backend *c = class_of(i);
     const struct conv *g = &shapes[i / CLASSES];
     ptrdiff_t xs = g->n * g->h * g->w * g->c, ws = g->k * g->r * g->s * g->c, ys = g->n * g->p * g->q * g->k;
     device_backend();
     shim_bank_conflicts();
     real *x = test_reals(xs), *w = test_reals(ws), *y = test_reals(ys);
-    real *dev_x = device_activations(c, x, xs), *dev_w = device_from(w, ws), *dev_y = device_activations(c, y, ys);
+    real *dev_x = device_activations_from(c, x, xs), *dev_w = device_from(w, ws), *dev_y = device_activations_from(c, y, ys);
     c->conv_forward(g, dev_x, dev_w, dev_y, NULL);
     c->conv_backward_data(g, dev_y, dev_w, dev_x, false, NULL);
     c->conv_backward_weights(g, dev_x, dev_y, dev_w, device_scratch(c->conv_scratch(g)));

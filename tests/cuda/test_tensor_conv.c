@@ -2,12 +2,9 @@
  * its sum; whole pieces and gathered ones the same bits; nothing left unwritten. */
 #include <math.h>
 
-#include "cuda/classes.h"
+#include "cuda/conv_fixture.h"
 
-static const struct {
-  ptrdiff_t n, h, w, c, k, r, s, stride, pad;
-  const char *what;
-} shapes[] = {
+static const struct conv_shape shapes[] = {
     {1, 1, 1, 1, 1, 1, 1, 1, 0, "one of everything"},
     {2, 7, 5, 3, 5, 3, 3, 1, 1, "odd sizes"},
     {2, 9, 8, 3, 16, 7, 7, 2, 3, "the stem: channels of x are no pieces"},
@@ -27,78 +24,29 @@ static const struct {
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], SEVERAL_CHUNKS = 12 };
 
-struct fixture {
-  const struct class *c;
-  const char *what;
-  struct conv g;
-  ptrdiff_t xs, ws, ys;
-  real *x, *w, *dy;    /* host, as operands */
-  real *ax, *aw, *ady; /* their magnitudes */
-  real *dev_x, *dev_w, *dev_dy;
-  void *scratch;
-};
+static void make(struct fixture *f, const struct backend *b, int i, bool ints) { fixture_make(f, b, &shapes[i], ints, false); }
 
-static void fixture_make_of(struct fixture *f, const struct class *c, struct conv g, const char *what, bool ints) {
-  device_backend();
-  f->c = c, f->what = what, f->g = g;
-  f->xs = g.n * g.h * g.w * g.c, f->ws = g.k * g.r * g.s * g.c, f->ys = g.n * g.p * g.q * g.k;
-  real *x = ints ? test_ints(f->xs, INT_RANGE, 1) : test_normal(f->xs, 1);
-  real *w = ints ? test_ints(f->ws, INT_RANGE, 2) : test_normal(f->ws, 2);
-  real *dy = ints ? test_ints(f->ys, INT_RANGE, 3) : test_normal(f->ys, 3);
-  f->dev_x = device_activations(c, x, f->xs), f->dev_w = device_activations(c, w, f->ws), f->dev_dy = device_activations(c, dy, f->ys);
-  f->x = test_operand(c, x, f->xs), f->w = test_operand(c, w, f->ws), f->dy = test_operand(c, dy, f->ys);
-  free(x), free(w), free(dy);
-  f->ax = test_magnitudes(f->x, f->xs), f->aw = test_magnitudes(f->w, f->ws), f->ady = test_magnitudes(f->dy, f->ys);
-  f->scratch = device_scratch(c->conv_scratch(&f->g));
-}
-
-static struct conv conv_of(int i) {
-  struct error err = {0};
-  struct conv g;
-  if (!conv_make(&g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].r, shapes[i].s, shapes[i].stride,
-                 shapes[i].pad, &err))
-    fail_msg("%s: %s", shapes[i].what, err.text);
-  return g;
-}
-
-static void fixture_make(struct fixture *f, const struct class *c, int i, bool ints) {
-  fixture_make_of(f, c, conv_of(i), shapes[i].what, ints);
-}
-
-static void fixture_free(struct fixture *f) {
-  free(f->x), free(f->w), free(f->dy), free(f->ax), free(f->aw), free(f->ady);
-  device_end();
+static void check(const struct fixture *f, struct result *r, bool ints) {
+  test_tensor_result(f->b, r->activations, ints, r->device, r->expected, r->magnitude, r->size, r->length, f->what);
+  result_free(r);
 }
 
 static void forward(struct fixture *f, bool ints) {
-  real *y = device_activations_poisoned(f->c, f->ys), *expected = test_reals(f->ys), *magnitude = test_reals(f->ys);
-  conv_forward_plain(&f->g, f->x, f->w, expected);
-  conv_forward_plain(&f->g, f->ax, f->aw, magnitude);
-  f->c->conv_forward(&f->g, f->dev_x, f->dev_w, y, f->scratch);
-  test_tensor_result(f->c, f->c->half, ints, y, expected, magnitude, f->ys, f->g.r * f->g.s * f->g.c, f->what);
-  free(expected), free(magnitude);
+  struct result y = result_y(f);
+  f->b->conv_forward(&f->g, f->dev_x, f->dev_w, y.device, f->scratch);
+  check(f, &y, ints);
 }
 
 static void backward_data(struct fixture *f, bool ints, bool accumulate) {
-  real *before = ints ? test_ints(f->xs, INT_RANGE, 4) : test_normal(f->xs, 4);
-  if (f->c->half) test_round_to_bf16(before, f->xs);
-  real *expected = test_copy(before, f->xs), *magnitude = test_magnitudes(before, f->xs);
-  real *dx = accumulate ? device_activations(f->c, before, f->xs) : device_activations_poisoned(f->c, f->xs);
-  conv_backward_data_plain(&f->g, f->dy, f->w, expected, accumulate);
-  conv_backward_data_plain(&f->g, f->ady, f->aw, magnitude, accumulate);
-  f->c->conv_backward_data(&f->g, f->dev_dy, f->dev_w, dx, accumulate, f->scratch);
-  test_tensor_result(f->c, f->c->half, ints, dx, expected, magnitude, f->xs, f->g.r * f->g.s * f->g.k, f->what);
-  free(before), free(expected), free(magnitude);
+  struct result dx = result_dx(f, ints, accumulate);
+  f->b->conv_backward_data(&f->g, f->dev_dy, f->dev_w, dx.device, accumulate, f->scratch);
+  check(f, &dx, ints);
 }
 
 static void backward_weights(struct fixture *f, bool ints) {
-  real *before = ints ? test_ints(f->ws, INT_RANGE, 5) : test_normal(f->ws, 5), *expected = test_copy(before, f->ws),
-       *magnitude = test_magnitudes(before, f->ws), *dw = device_from(before, f->ws);
-  conv_backward_weights_plain(&f->g, f->x, f->dy, expected);
-  conv_backward_weights_plain(&f->g, f->ax, f->ady, magnitude);
-  f->c->conv_backward_weights(&f->g, f->dev_x, f->dev_dy, dw, f->scratch);
-  test_tensor_result(f->c, false, ints, dw, expected, magnitude, f->ws, f->g.n * f->g.p * f->g.q, f->what);
-  free(before), free(expected), free(magnitude);
+  struct result dw = result_dw(f, ints);
+  f->b->conv_backward_weights(&f->g, f->dev_x, f->dev_dy, dw.device, f->scratch);
+  check(f, &dw, ints);
 }
 
 static void forward_is_the_sum(void **state) {
@@ -106,7 +54,7 @@ static void forward_is_the_sum(void **state) {
   for (int i = 0; i < 2 * CLASSES * SHAPES; i++) {
     struct fixture f;
     bool ints = i % 2 == 0;
-    fixture_make(&f, &classes[i / 2 % CLASSES], i / 2 / CLASSES, ints);
+    make(&f, class_of(i / 2), i / 2 / CLASSES, ints);
     forward(&f, ints);
     fixture_free(&f);
   }
@@ -117,7 +65,7 @@ static void backward_data_is_the_sum(void **state) {
   for (int i = 0; i < 4 * CLASSES * SHAPES; i++) {
     struct fixture f;
     bool ints = i % 2 == 0;
-    fixture_make(&f, &classes[i / 4 % CLASSES], i / 4 / CLASSES, ints);
+    make(&f, class_of(i / 4), i / 4 / CLASSES, ints);
     backward_data(&f, ints, i / 2 % 2);
     fixture_free(&f);
   }
@@ -128,7 +76,7 @@ static void backward_weights_adds_the_sum(void **state) {
   for (int i = 0; i < 2 * CLASSES * SHAPES; i++) {
     struct fixture f;
     bool ints = i % 2 == 0;
-    fixture_make(&f, &classes[i / 2 % CLASSES], i / 2 / CLASSES, ints);
+    make(&f, class_of(i / 2), i / 2 / CLASSES, ints);
     backward_weights(&f, ints);
     fixture_free(&f);
   }
@@ -144,30 +92,29 @@ struct results {
 static void *moved_by(void *p, ptrdiff_t bytes) { return (char *)p + bytes; }
 
 /* A copy on the device that begins `shift` elements later: with one, no address is a multiple of 16. */
-static real *shifted(const struct fixture *f, const real *device, ptrdiff_t n, bool half, ptrdiff_t shift) {
-  ptrdiff_t size = half ? BF16_BYTES : (ptrdiff_t)sizeof(real);
+static real *shifted(const struct fixture *f, const real *device, ptrdiff_t n, ptrdiff_t shift) {
+  ptrdiff_t size = (ptrdiff_t)f->b->activation_size;
   char *host = malloc((size_t)((n + shift) * size)), *bytes = device_read_bytes(device, (size_t)(n * size));
   if (!host) abort();
   memset(host, 0xff, (size_t)(shift * size));
   memcpy(host + shift * size, bytes, (size_t)(n * size));
   real *p = moved_by(device_from_bytes(host, (size_t)((n + shift) * size)), shift * size);
-  free(host), free(bytes), (void)f;
+  free(host), free(bytes);
   return p;
 }
 
 /* On the host, to be freed. */
 static struct results run(struct fixture *f, ptrdiff_t shift) {
-  bool half = f->c->half;
-  ptrdiff_t activation = half ? BF16_BYTES : (ptrdiff_t)sizeof(real);
-  real *x = shifted(f, f->dev_x, f->xs, half, shift), *dy = shifted(f, f->dev_dy, f->ys, half, shift),
-       *w = shifted(f, f->dev_w, f->ws, half, shift), *zero = test_reals(f->ws);
-  real *y = moved_by(device_activations_poisoned(f->c, f->ys + shift), shift * activation),
-       *dx = moved_by(device_activations_poisoned(f->c, f->xs + shift), shift * activation), *dw = device_from(zero, f->ws);
-  f->c->conv_forward(&f->g, x, w, y, f->scratch);
-  f->c->conv_backward_data(&f->g, dy, w, dx, false, f->scratch);
-  f->c->conv_backward_weights(&f->g, x, dy, dw, f->scratch);
+  ptrdiff_t activation = (ptrdiff_t)f->b->activation_size;
+  real *x = shifted(f, f->dev_x, f->xs, shift), *dy = shifted(f, f->dev_dy, f->ys, shift), *w = shifted(f, f->dev_w, f->ws, shift),
+       *zero = test_reals(f->ws);
+  real *y = moved_by(device_activations(f->b, f->ys + shift), shift * activation),
+       *dx = moved_by(device_activations(f->b, f->xs + shift), shift * activation), *dw = device_from(zero, f->ws);
+  f->b->conv_forward(&f->g, x, w, y, f->scratch);
+  f->b->conv_backward_data(&f->g, dy, w, dx, false, f->scratch);
+  f->b->conv_backward_weights(&f->g, x, dy, dw, f->scratch);
   free(zero);
-  return (struct results){device_read_activations(f->c, y, f->ys), device_read_activations(f->c, dx, f->xs), device_read(dw, f->ws)};
+  return (struct results){device_read_activations(f->b, y, f->ys), device_read_activations(f->b, dx, f->xs), device_read(dw, f->ws)};
 }
 
 /* The same call twice, and again with every number at an address that makes it be gathered: the same bits. */
@@ -175,7 +122,7 @@ static void results_are_the_same_bits_however_numbers_are_brought(void **state) 
   (void)state;
   for (int i = 0; i < CLASSES * SHAPES; i++) {
     struct fixture f;
-    fixture_make(&f, &classes[i % CLASSES], i / CLASSES, false);
+    make(&f, class_of(i), i / CLASSES, false);
     struct results first = run(&f, 0);
     for (ptrdiff_t shift = 0; shift < 2; shift++) {
       struct results again = run(&f, shift);
@@ -207,36 +154,31 @@ static real *spread(const real *x, ptrdiff_t first, ptrdiff_t apart) {
 static void operands_are_rounded_to_nearest(void **state) {
   (void)state;
   for (int i = 0; i < 2 * CLASSES; i++) {
-    const struct class *c = &classes[i % CLASSES];
+    const struct backend *c = class_of(i);
     ptrdiff_t channels = NUMBERS + i / CLASSES, all = (NUMBERS + 1) * (NUMBERS + 1);
     struct error err = {0};
     struct conv g;
     if (!conv_make(&g, NUMBERS + 1, 1, 1, channels, channels, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
-    device_backend();
     real *rounded = test_operand(c, numbers, NUMBERS), *one = test_reals(all), *zero = test_reals(all);
     real *row = spread(numbers, channels, 1), *column = spread(numbers, 1, channels); /* of row 1, and of column 1 */
     real *first_row = spread(numbers, 0, 1),
          *expected[] = {spread(rounded, 0, 1), spread(rounded, 1, channels), spread(rounded, channels, 1)};
     enum { FIRST_ROW, COLUMN, ROW };
     one[1] = 1; /* row 0, column 1 */
-    real *dev_one = device_activations(c, one, all), *center = test_reals(all);
+    real *dev_one = device_activations_from(c, one, all), *center = test_reals(all);
     center[channels + 1] = 1;
-    real *dev_center = device_activations(c, center, all);
+    real *dev_center = device_activations_from(c, center, all);
     const struct {
       real *result;
       int expected;
-    } made[] = {{device_activations_poisoned(c, all), FIRST_ROW},
-                {device_activations_poisoned(c, all), COLUMN},
-                {device_activations_poisoned(c, all), FIRST_ROW},
-                {device_activations_poisoned(c, all), COLUMN},
-                {device_from(zero, all), ROW},
-                {device_from(zero, all), COLUMN}};
-    c->conv_forward(&g, dev_one, device_activations(c, column, all), made[0].result, NULL);                 /* w, a column */
-    c->conv_forward(&g, device_activations(c, column, all), dev_center, made[1].result, NULL);              /* x */
-    c->conv_backward_data(&g, dev_one, device_activations(c, row, all), made[2].result, false, NULL);       /* w, a row */
-    c->conv_backward_data(&g, device_activations(c, column, all), dev_center, made[3].result, false, NULL); /* dy */
-    c->conv_backward_weights(&g, device_activations(c, first_row, all), dev_one, made[4].result, NULL);     /* x */
-    c->conv_backward_weights(&g, dev_one, device_activations(c, first_row, all), made[5].result, NULL);     /* dy */
+    } made[] = {{device_activations(c, all), FIRST_ROW}, {device_activations(c, all), COLUMN}, {device_activations(c, all), FIRST_ROW},
+                {device_activations(c, all), COLUMN},    {device_from(zero, all), ROW},        {device_from(zero, all), COLUMN}};
+    c->conv_forward(&g, dev_one, device_activations_from(c, column, all), made[0].result, NULL);                 /* w, a column */
+    c->conv_forward(&g, device_activations_from(c, column, all), dev_center, made[1].result, NULL);              /* x */
+    c->conv_backward_data(&g, dev_one, device_activations_from(c, row, all), made[2].result, false, NULL);       /* w, a row */
+    c->conv_backward_data(&g, device_activations_from(c, column, all), dev_center, made[3].result, false, NULL); /* dy */
+    c->conv_backward_weights(&g, device_activations_from(c, first_row, all), dev_one, made[4].result, NULL);     /* x */
+    c->conv_backward_weights(&g, dev_one, device_activations_from(c, first_row, all), made[5].result, NULL);     /* dy */
     for (int m = 0; m < 6; m++) {
       ptrdiff_t size = (m < 4 ? NUMBERS + 1 : channels) * channels;
       real *got = m < 4 ? device_read_activations(c, made[m].result, size) : device_read(made[m].result, size);
@@ -262,22 +204,21 @@ static void results_are_rounded_once(void **state) {
               {{1, 0x1p-8f, -0x1p-20f}, 1},
               {{1, 0x1.8p-7f, 0}, 0x1.04p0f},
               {{1, 0x1.8p-7f, -0x1p-20f}, 0x1.02p0f}};
-  const struct class *c = &classes[CLASSES - 1];
+  const struct backend *c = device_backend_in(CUDA_BF16);
   for (size_t i = 0; i < sizeof sums / sizeof sums[0]; i++) {
     struct error err = {0};
     struct conv g;
     real ones[3] = {1, 1, 1}, last[1] = {sums[i].part[2]};
     if (!conv_make(&g, 1, 1, 1, 3, 1, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
-    device_backend();
-    real *y = device_activations_poisoned(c, 1);
-    c->conv_forward(&g, device_activations(c, sums[i].part, 3), device_activations(c, ones, 3), y, NULL);
+    real *y = device_activations(c, 1);
+    c->conv_forward(&g, device_activations_from(c, sums[i].part, 3), device_activations_from(c, ones, 3), y, NULL);
     real *got = device_read_activations(c, y, 1);
     assert_true(got[0] == sums[i].sum);
     free(got);
 
     if (!conv_make(&g, 1, 1, 1, 1, 2, 1, 1, 1, 0, &err)) fail_msg("%s", err.text);
-    real *dx = device_activations(c, last, 1); /* what dx held is a part of the sum, too */
-    c->conv_backward_data(&g, device_activations(c, sums[i].part, 2), device_activations(c, ones, 2), dx, true, NULL);
+    real *dx = device_activations_from(c, last, 1); /* what dx held is a part of the sum, too */
+    c->conv_backward_data(&g, device_activations_from(c, sums[i].part, 2), device_activations_from(c, ones, 2), dx, true, NULL);
     got = device_read_activations(c, dx, 1);
     assert_true(got[0] == sums[i].sum);
     free(got);
@@ -291,19 +232,19 @@ static void a_nan_stays_where_it_belongs(void **state) {
   (void)state;
   for (int i = 0; i < CLASSES * SHAPES; i++) {
     struct fixture f;
-    fixture_make(&f, &classes[i % CLASSES], i / CLASSES, false);
+    make(&f, class_of(i), i / CLASSES, false);
     f.x[f.xs / 2] = (real)NAN;
     ptrdiff_t depth = f.ws / f.g.k, channel = f.g.k / 2;
-    real *y = device_activations_poisoned(f.c, f.ys), *expected = test_reals(f.ys);
+    real *y = device_activations(f.b, f.ys), *expected = test_reals(f.ys);
     conv_forward_plain(&f.g, f.x, f.w, expected);
-    f.c->conv_forward(&f.g, device_activations(f.c, f.x, f.xs), f.dev_w, y, f.scratch);
-    real *got = device_read_activations(f.c, y, f.ys);
+    f.b->conv_forward(&f.g, device_activations_from(f.b, f.x, f.xs), f.dev_w, y, f.scratch);
+    real *got = device_read_activations(f.b, y, f.ys);
     for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), isnan(expected[k]));
     free(got);
 
     for (ptrdiff_t k = 0; k < depth; k++) f.w[channel * depth + k] = (real)NAN;
-    f.c->conv_forward(&f.g, f.dev_x, device_activations(f.c, f.w, f.ws), y, f.scratch);
-    got = device_read_activations(f.c, y, f.ys);
+    f.b->conv_forward(&f.g, f.dev_x, device_activations_from(f.b, f.w, f.ws), y, f.scratch);
+    got = device_read_activations(f.b, y, f.ys);
     for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), k % f.g.k == channel);
     free(got), free(expected);
     fixture_free(&f);
@@ -315,11 +256,11 @@ static void a_nan_stays_where_it_belongs(void **state) {
 static void chunks_need_scratch(void **state) {
   (void)state;
   for (int i = 0; i < CLASSES * SHAPES; i++) {
-    struct conv g = conv_of(i / CLASSES);
+    struct conv g = conv_of_shape(&shapes[i / CLASSES]);
     size_t dw = (size_t)(g.k * g.r * g.s * g.c) * sizeof(real), chunks = i / CLASSES == SEVERAL_CHUNKS       ? 3
                                                                          : i / CLASSES == SEVERAL_CHUNKS + 1 ? 2
                                                                                                              : 0;
-    assert_int_equal(classes[i % CLASSES].conv_scratch(&g), chunks ? chunks * dw : (size_t)g.k * 4 * sizeof(real));
+    assert_int_equal(class_of(i)->conv_scratch(&g), chunks ? chunks * dw : (size_t)g.k * 4 * sizeof(real));
   }
 }
 
