@@ -50,7 +50,7 @@ static inline void fixture_free(struct fixture *f) {
   device_end();
 }
 
-/* ---- results -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- results ------------------------------------------------------------------------------------------------------------------------ */
 
 /* A result of `size` numbers, activations or floats: on the device poison, or what is added to; the plain form's sums of `length` products;
  * and S, the same of magnitudes (products.h). */
