@@ -2,7 +2,7 @@
  * joined in its order, elements go through the same roundings in float. T is what activations are stored as: bf16 ones are widened, and
  * what would be written as float is rounded once more.
  *
- * Kernels are as the loops there: sums of a chunk, joining a group of chunks (norm_sums.h), joining groups, elements. There is
+ * Kernels are as the loops there: sums of a chunk, joining the chunks of a group and then the groups (norm_sums.h), elements. There is
  * little arithmetic a byte, so a thread has neighbouring channels, which it reads and writes together, and asks for several rows before it
  * uses the first. */
 #include "cuda/affine.h"
@@ -96,8 +96,8 @@ static void forward_train_by(const struct norm *g, const typename C::type *x, co
                              double *scratch) {
   struct norm_shape shape = shape_of(g);
   take_moments<C>(shape, x, scratch);
-  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, groups_of(shape), group_sums(shape, scratch),
-         running_mean, running_var, mean, invstd);
+  LAUNCH(join_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), running_mean,
+         running_var, mean, invstd);
   normalise<C>(shape, x, residual, gamma, beta, mean, invstd, y);
   cuda_launched("norm_forward_train");
 }
@@ -226,16 +226,10 @@ void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const re
 
 /* ---- Over several ranks: the parts between which sums are gathered ------------------------------------------------------------------- */
 
-/* Of the rows here, sum x and sum (x - their mean)^2: 2 x c. */
-__global__ static void own_moments(struct norm_shape g, struct parts groups, const double *of_groups, double *sums) {
-  ptrdiff_t c = item_of_thread();
-  if (c < g.c) join_parts(groups, g.c, of_groups, c, &sums[part_sums(g.c, 0, 0) + c], &sums[part_sums(g.c, 0, 1) + c]);
-}
-
 template <class C> static void rank_moments_by(const struct norm *g, const typename C::type *x, double *sums, double *scratch) {
   struct norm_shape shape = shape_of(g);
   take_moments<C>(shape, x, scratch);
-  LAUNCH(own_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, groups_of(shape), group_sums(shape, scratch), sums);
+  LAUNCH(own_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), sums);
   cuda_launched("norm_rank_moments");
 }
 
@@ -247,7 +241,7 @@ template <class C>
 static void rank_forward_by(const struct norm *g, int ranks, const double *sums, const typename C::type *x,
                             const typename C::type *residual, const float *gamma, const float *beta, float *running_mean,
                             float *running_var, typename C::type *y, double *mean, double *invstd) {
-  LAUNCH(join_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape_of(g), ranks_of(g, ranks), sums, running_mean,
+  LAUNCH(join_rank_moments, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape_of(g), ranks_of(g, ranks), sums, running_mean,
          running_var, mean, invstd);
   normalise<C>(shape_of(g), x, residual, gamma, beta, mean, invstd, y);
   cuda_launched("norm_rank_forward");
@@ -271,8 +265,7 @@ template <class T>
 static void rank_backward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *y, const float *gamma,
                              const double *mean, const double *invstd, const T *dy, T *dx, T *dresidual, void *scratch) {
   double *joined = (double *)scratch;
-  LAUNCH(join_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), g->c, (ptrdiff_t)ranks, sums, invstd, joined,
-         (float *)nullptr, (float *)nullptr);
+  LAUNCH(join_rank_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), g->c, (ptrdiff_t)ranks, sums, joined);
   BY_PIECES(gradient, T, in_pieces<T>(g->c, x, y, dy, dx, dresidual), g, ranks * g->m, x, y, gamma, mean, invstd, joined, dy, dx,
             dresidual);
   cuda_launched("norm_rank_backward");

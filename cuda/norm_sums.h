@@ -15,6 +15,8 @@ enum {
   TILE_ELEMENTS = 1 << 15, /* ... of the rows into chunks, which fixes the order of the sums */
   SUM_CHANNELS = 4,        /* of a thread that sums: fewer than 16 bytes of bf16, for the sake of more threads */
   SUM_ROWS = 8,            /* that it asks for at once */
+  JOIN_THREADS = 128,      /* of a block that joins */
+  PARTS_AT_ONCE = 16       /* whose sums a thread that joins asks for at once */
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -42,7 +44,7 @@ static struct norm_shape shape_of(const struct norm *g) {
   return {g->m, g->c, rows, chunks, together, (chunks + together - 1) / together, g->eps, g->momentum, g->relu};
 }
 
-static struct parts groups_of(const struct norm_shape &g) { return {g.groups, g.together * g.rows, g.m}; }
+__host__ __device__ static inline struct parts groups_of(const struct norm_shape &g) { return {g.groups, g.together * g.rows, g.m}; }
 static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g->m, ranks * g->m}; }
 
 /* Where the sums of a part lie, channel by channel; in the scratch those of the groups stand behind those of the last chunk, and the joined
@@ -63,6 +65,33 @@ __device__ static inline struct parts chunks_of(const struct norm_shape &g, ptrd
   ptrdiff_t rows = g.m - first * g.rows, most = count * g.rows;
   return {count, g.rows, rows < most ? rows : most};
 }
+
+/* A block that joins has some channels across, a warp's at least of 32 bytes, and down to as many groups of chunks as a warp has lanes: a
+ * thread joins the chunks of its group, or of every so many-th, and the first row of threads the groups. */
+static dim3 join_threads(const struct norm_shape &g) {
+  unsigned high = 1;
+  while (high < WARP_THREADS && high < g.groups) high *= 2;
+  return dim3(JOIN_THREADS / high, high);
+}
+static dim3 join_blocks(const struct norm_shape &g) {
+  unsigned wide = join_threads(g).x;
+  return dim3((unsigned)((g.c + wide - 1) / wide));
+}
+
+/* One of the two sums of some parts of a channel, which are asked for together. */
+struct some_parts {
+  double x[PARTS_AT_ONCE];
+
+  /* Of the first `left` parts from there on, and 0, which changes no sum that began as 0, for others. */
+  __device__ void load(ptrdiff_t channels, ptrdiff_t left, const double *from) {
+    UNROLL for (int k = 0; k < PARTS_AT_ONCE; k++) x[k] = k < left ? from[part_sums(channels, k, 0)] : 0;
+  }
+  /* sum and what is here, added in order. */
+  __device__ double added_to(double sum) const {
+    UNROLL for (int k = 0; k < PARTS_AT_ONCE; k++) sum += x[k];
+    return sum;
+  }
+};
 
 /* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
 
@@ -102,32 +131,56 @@ template <class C> __global__ static void chunk_moments(struct norm_shape g, con
   }
 }
 
-/* The sum and the squared differences from the mean of all parts of a channel, joined in order (Chan, Golub, LeVeque 1979). */
-__device__ static void join_parts(struct parts parts, ptrdiff_t channels, const double *sums, ptrdiff_t c, double *sum, double *square) {
-  double s = 0, q = 0;
-  for (ptrdiff_t k = 0; k < parts.count; k++) s += sums[part_sums(channels, k, 0) + c];
+/* S_k + m_k (mu_k - mu)^2 of a part. */
+__device__ static inline double squares_about(double mean, double squares, double rows, double own_mean) {
+  double difference = own_mean - mean;
+  return squares + rows * difference * difference;
+}
+
+/* The sum and the squared differences from the mean of all parts of a channel, joined in order (Chan, Golub, LeVeque 1979). All parts but
+ * the last have the same number of rows. Where that is a power of two, as it is for chunks and groups if the number of channels is one,
+ * the product with its reciprocal has the quotient's bits, and no division stands between the loads of one part and the next. */
+__device__ static inline void join_parts(struct parts parts, ptrdiff_t channels, const double *sums, ptrdiff_t c, double *sum,
+                                         double *square) {
+  const double *squares = sums + part_sums(channels, 0, 1) + c;
+  double s = 0, q = 0, rows = (double)parts.rows, share = 1 / rows;
+  sums += c;
+  for (ptrdiff_t k = 0; k < parts.count; k += PARTS_AT_ONCE) {
+    struct some_parts part;
+    part.load(channels, parts.count - k, sums + part_sums(channels, k, 0));
+    s = part.added_to(s);
+  }
   double mean = s / (double)parts.m;
-  for (ptrdiff_t k = 0; k < parts.count; k++) {
-    ptrdiff_t left = parts.m - k * parts.rows;
-    double rows = (double)(left < parts.rows ? left : parts.rows), difference = sums[part_sums(channels, k, 0) + c] / rows - mean;
-    q += sums[part_sums(channels, k, 1) + c] + rows * difference * difference;
+  bool exact = (parts.rows & (parts.rows - 1)) == 0;
+  ptrdiff_t quick = !exact ? 0 : parts.m < parts.count * parts.rows ? parts.count - 1 : parts.count;
+  for (ptrdiff_t k = 0; k < quick; k += PARTS_AT_ONCE) {
+    struct some_parts part, about;
+    part.load(channels, quick - k, sums + part_sums(channels, k, 0));
+    about.load(channels, quick - k, squares + part_sums(channels, k, 0));
+    UNROLL for (int i = 0; i < PARTS_AT_ONCE; i++) about.x[i] =
+        i < quick - k ? squares_about(mean, about.x[i], rows, part.x[i] * share) : 0;
+    q = about.added_to(q);
+  }
+  for (ptrdiff_t k = quick; k < parts.count; k++) {
+    ptrdiff_t at = part_sums(channels, k, 0), left = parts.m - k * parts.rows;
+    double own = left < parts.rows ? (double)left : rows;
+    q += squares_about(mean, squares[at], own, sums[at] / own);
   }
   *sum = s, *square = q;
 }
 
-/* Of each group from its chunks. A thread a group and channel. */
-__global__ static void group_moments(struct norm_shape g, const double *chunks, double *groups) {
-  ptrdiff_t i = item_of_thread(), group = i / g.c, c = i % g.c;
-  if (group >= g.groups) return;
-  join_parts(chunks_of(g, group), g.c, chunks + part_sums(g.c, group * g.together, 0), c, &groups[part_sums(g.c, group, 0) + c],
-             &groups[part_sums(g.c, group, 1) + c]);
+/* Of each group from its chunks, in the scratch, by all threads of a block that joins. */
+__device__ static inline void group_moments(const struct norm_shape &g, const double *chunks, double *groups, ptrdiff_t c) {
+  if (c < g.c)
+    for (ptrdiff_t group = threadIdx.y; group < g.groups; group += blockDim.y)
+      join_parts(chunks_of(g, group), g.c, chunks + part_sums(g.c, group * g.together, 0), c, &groups[part_sums(g.c, group, 0) + c],
+                 &groups[part_sums(g.c, group, 1) + c]);
+  __syncthreads();
 }
 
 /* Statistics of a channel from its parts, and the running statistics moved. */
-__global__ static void join_moments(struct norm_shape g, struct parts parts, const double *sums, float *running_mean, float *running_var,
-                                    double *mean, double *invstd) {
-  ptrdiff_t c = item_of_thread();
-  if (c >= g.c) return;
+__device__ static inline void take_statistics(const struct norm_shape &g, struct parts parts, const double *sums, ptrdiff_t c,
+                                              float *running_mean, float *running_var, double *mean, double *invstd) {
   double sum, square, m = (double)parts.m;
   join_parts(parts, g.c, sums, c, &sum, &square);
   double mu = sum / m, variance = square / m;
@@ -138,10 +191,32 @@ __global__ static void join_moments(struct norm_shape g, struct parts parts, con
   running_var[c] = (float)((double)running_var[c] + g.momentum * (unbiased - (double)running_var[c]));
 }
 
-/* Sums of the chunks and of the groups. */
+/* From the chunks' sums to statistics. */
+__global__ static void join_moments(struct norm_shape g, const double *chunks, double *groups, float *running_mean, float *running_var,
+                                    double *mean, double *invstd) {
+  ptrdiff_t c = item_of_thread();
+  group_moments(g, chunks, groups, c);
+  if (c < g.c && threadIdx.y == 0) take_statistics(g, groups_of(g), groups, c, running_mean, running_var, mean, invstd);
+}
+
+/* From the chunks' sums to those of all rows here, sum x and sum (x - their mean)^2: 2 x c. */
+__global__ static void own_moments(struct norm_shape g, const double *chunks, double *groups, double *sums) {
+  ptrdiff_t c = item_of_thread();
+  group_moments(g, chunks, groups, c);
+  if (c < g.c && threadIdx.y == 0)
+    join_parts(groups_of(g), g.c, groups, c, &sums[part_sums(g.c, 0, 0) + c], &sums[part_sums(g.c, 0, 1) + c]);
+}
+
+/* From the sums of all ranks to statistics. A thread a channel. */
+__global__ static void join_rank_moments(struct norm_shape g, struct parts ranks, const double *sums, float *running_mean,
+                                         float *running_var, double *mean, double *invstd) {
+  ptrdiff_t c = item_of_thread();
+  if (c < g.c) take_statistics(g, ranks, sums, c, running_mean, running_var, mean, invstd);
+}
+
+/* Sums of the chunks. */
 template <class C> static void take_moments(const struct norm_shape &g, const typename C::type *x, double *scratch) {
   LAUNCH(chunk_moments<C>, blocks_for(g.chunks * (g.c / summed<C>::CHANNELS)), dim3(BLOCK_THREADS), 0, cuda_stream(), g, x, scratch);
-  LAUNCH(group_moments, blocks_for(g.groups * g.c), dim3(BLOCK_THREADS), 0, cuda_stream(), g, scratch, group_sums(g, scratch));
 }
 
 /* ---- Gradients ---------------------------------------------------------------------------------------------------------------------- */
@@ -196,31 +271,42 @@ __global__ static void chunk_gradient_sums(struct norm_shape g, const typename C
   }
 }
 
-__device__ static double sum_parts(ptrdiff_t count, ptrdiff_t channels, const double *sums, int which, ptrdiff_t c) {
-  double sum = 0;
-  for (ptrdiff_t k = 0; k < count; k++) sum += sums[part_sums(channels, k, which) + c];
-  return sum;
+/* The two sums of all parts of a channel, joined in order. */
+__device__ static inline void sum_parts(ptrdiff_t count, ptrdiff_t channels, const double *sums, ptrdiff_t c, double *sum,
+                                        double *product) {
+  const double *products = sums + part_sums(channels, 0, 1) + c;
+  double s = 0, p = 0;
+  sums += c;
+  for (ptrdiff_t k = 0; k < count; k += PARTS_AT_ONCE) {
+    struct some_parts part, of_products;
+    part.load(channels, count - k, sums + part_sums(channels, k, 0));
+    of_products.load(channels, count - k, products + part_sums(channels, k, 0));
+    s = part.added_to(s), p = of_products.added_to(p);
+  }
+  *sum = s, *product = p;
 }
 
-/* Of each group from its chunks. A thread a group and channel. */
-__global__ static void group_gradient(struct norm_shape g, const double *chunks, double *groups) {
-  ptrdiff_t i = item_of_thread(), group = i / g.c, c = i % g.c;
-  if (group >= g.groups) return;
-  for (int which = 0; which < 2; which++)
-    groups[part_sums(g.c, group, which) + c] =
-        sum_parts(chunks_of(g, group).count, g.c, chunks + part_sums(g.c, group * g.together, 0), which, c);
-}
-
-/* Joins the parts of a channel in order; joined: 2 x c. dbeta += sum d, dgamma += sum d (x - mean) invstd, unless they are null. */
-__global__ static void join_gradient(ptrdiff_t channels, ptrdiff_t count, const double *sums, const double *invstd, double *joined,
+/* From the chunks' sums to joined ones: 2 x c. dbeta += sum d, dgamma += sum d (x - mean) invstd. */
+__global__ static void join_gradient(struct norm_shape g, const double *chunks, double *groups, const double *invstd, double *joined,
                                      float *dgamma, float *dbeta) {
   ptrdiff_t c = item_of_thread();
-  if (c >= channels) return;
-  double sum = sum_parts(count, channels, sums, 0, c), product = sum_parts(count, channels, sums, 1, c);
-  joined[part_sums(channels, 0, 0) + c] = sum, joined[part_sums(channels, 0, 1) + c] = product;
-  if (!dgamma) return;
+  double sum, product;
+  if (c < g.c)
+    for (ptrdiff_t group = threadIdx.y; group < g.groups; group += blockDim.y)
+      sum_parts(chunks_of(g, group).count, g.c, chunks + part_sums(g.c, group * g.together, 0), c, &groups[part_sums(g.c, group, 0) + c],
+                &groups[part_sums(g.c, group, 1) + c]);
+  __syncthreads();
+  if (c >= g.c || threadIdx.y != 0) return;
+  sum_parts(g.groups, g.c, groups, c, &sum, &product);
+  joined[part_sums(g.c, 0, 0) + c] = sum, joined[part_sums(g.c, 0, 1) + c] = product;
   dbeta[c] = (float)((double)dbeta[c] + sum);
   dgamma[c] = (float)((double)dgamma[c] + product * invstd[c]);
+}
+
+/* From the sums of all ranks to joined ones. A thread a channel. */
+__global__ static void join_rank_gradient(ptrdiff_t channels, ptrdiff_t ranks, const double *sums, double *joined) {
+  ptrdiff_t c = item_of_thread();
+  if (c < channels) sum_parts(ranks, channels, sums, c, &joined[part_sums(channels, 0, 0) + c], &joined[part_sums(channels, 0, 1) + c]);
 }
 
 template <class C>
@@ -228,11 +314,10 @@ static void take_gradient_sums(const struct norm *g, const typename C::type *x, 
                                const double *invstd, const typename C::type *dy, float *dgamma, float *dbeta, double *joined,
                                double *scratch) {
   struct norm_shape s = shape_of(g);
-  double *groups = group_sums(s, scratch);
   LAUNCH(chunk_gradient_sums<C>, blocks_for(s.chunks * (s.c / summed<C>::CHANNELS)), dim3(BLOCK_THREADS), 0, cuda_stream(), s, x, y, mean,
          dy, scratch);
-  LAUNCH(group_gradient, blocks_for(s.groups * s.c), dim3(BLOCK_THREADS), 0, cuda_stream(), s, scratch, groups);
-  LAUNCH(join_gradient, blocks_for(s.c), dim3(BLOCK_THREADS), 0, cuda_stream(), s.c, s.groups, groups, invstd, joined, dgamma, dbeta);
+  LAUNCH(join_gradient, join_blocks(s), join_threads(s), 0, cuda_stream(), s, scratch, group_sums(s, scratch), invstd, joined, dgamma,
+         dbeta);
 }
 
 #endif

@@ -12,8 +12,9 @@ static const struct {
               {70, 1025, "several chunks, a channel more than a tile"},
               {32769, 1, "two chunks, the second of one row"},
               {37, 264, "pieces of 16 bytes, a few more than a warp has lanes"},
+              {64, 5, "a power of two rows"},
               {3001, 64, "six chunks of 512 rows in two groups, and a block's rows not full"}};
-enum { SHAPES = sizeof shapes / sizeof shapes[0], MOST_CHANNELS = 1025 };
+enum { SHAPES = sizeof shapes / sizeof shapes[0], MOST_CHANNELS = 1025, PIECES = 6 };
 
 struct fixture {
   const struct backend *gpu, *cpu;
@@ -111,42 +112,42 @@ static void evaluation_has_the_same_bits(void **state) {
   }
 }
 
-/* The parts that ranks compute: three ranks' sums one after the other, then one of them goes on with the rows of all. */
-static void over_ranks(enum cuda_precision precision, int shape, bool relu, bool residual) {
-  enum { RANKS = 3, OWN = 1 };
+/* The parts that ranks compute: all ranks' sums one after the other, then one of them goes on with the rows of all. */
+static void over_ranks(enum cuda_precision precision, int shape, bool relu, bool residual, int ranks) {
+  enum { OWN = 1 };
   struct fixture f;
   fixture_make(&f, precision, shape, relu, residual, 0);
   ptrdiff_t c = f.g.c, part = 2 * c;
-  double *sums = malloc((size_t)(RANKS * part) * sizeof *sums), *dev_sums = device_doubles(RANKS * part);
+  double *sums = malloc((size_t)(ranks * part) * sizeof *sums), *dev_sums = device_doubles(ranks * part);
   double *mean = malloc((size_t)c * sizeof *mean), *invstd = malloc((size_t)c * sizeof *invstd);
   double *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
   real *y = test_reals(f.size), *dev_y = device_activations(f.gpu, f.size), *dx = test_reals(f.size);
   real *dgamma = test_normal(c, 8), *dev_dgamma = device_from(dgamma, c), *dbeta = test_normal(c, 9), *dev_dbeta = device_from(dbeta, c);
   if (!sums || !mean || !invstd) abort();
-  for (int k = 0; k < RANKS; k++) { /* what others have in x: here the residual, or the gradient */
+  for (int k = 0; k < ranks; k++) { /* what others have in x: here the residual, or the gradient */
     const real *x = k == OWN ? f.x : k == 0 && residual ? f.residual : f.dy;
     const real *dev_x = k == OWN ? f.dev_x : k == 0 && residual ? f.dev_residual : f.dev_dy;
     f.cpu->norm_rank_moments(&f.g, x, sums + k * part, f.host_scratch);
     f.gpu->norm_rank_moments(&f.g, dev_x, dev_sums + k * part, f.scratch);
   }
-  assert_same_bits(dev_sums, sums, RANKS * part);
-  f.cpu->norm_rank_forward(&f.g, RANKS, sums, f.x, f.residual, f.gamma, f.beta, f.mean, f.var, y, mean, invstd);
-  f.gpu->norm_rank_forward(&f.g, RANKS, dev_sums, f.dev_x, f.dev_residual, f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, dev_y, dev_mu,
+  assert_same_bits(dev_sums, sums, ranks * part);
+  f.cpu->norm_rank_forward(&f.g, ranks, sums, f.x, f.residual, f.gamma, f.beta, f.mean, f.var, y, mean, invstd);
+  f.gpu->norm_rank_forward(&f.g, ranks, dev_sums, f.dev_x, f.dev_residual, f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, dev_y, dev_mu,
                            dev_invstd);
   assert_same_activations(f.gpu, dev_y, y, f.size);
   assert_same_bits(dev_mu, mean, c), assert_same_bits(dev_invstd, invstd, c);
   assert_same_bits(f.dev_mean, f.mean, c), assert_same_bits(f.dev_var, f.var, c);
   test_round_activations(f.gpu, y, f.size); /* as the device has it */
 
-  for (int k = 0; k < RANKS; k++) {
+  for (int k = 0; k < ranks; k++) {
     f.cpu->norm_rank_gradient(&f.g, f.x, y, mean, invstd, k == 0 ? f.x : f.dy, dgamma, dbeta, sums + k * part, f.host_scratch);
     f.gpu->norm_rank_gradient(&f.g, f.dev_x, relu ? dev_y : NULL, dev_mu, dev_invstd, k == 0 ? f.dev_x : f.dev_dy, dev_dgamma, dev_dbeta,
                               dev_sums + k * part, f.scratch);
   }
-  assert_same_bits(dev_sums, sums, RANKS * part);
+  assert_same_bits(dev_sums, sums, ranks * part);
   assert_same_bits(dev_dgamma, dgamma, c), assert_same_bits(dev_dbeta, dbeta, c);
-  f.cpu->norm_rank_backward(&f.g, RANKS, sums, f.x, y, f.gamma, mean, invstd, f.dy, dx, NULL, f.host_scratch);
-  f.gpu->norm_rank_backward(&f.g, RANKS, dev_sums, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, f.dev_dy, NULL,
+  f.cpu->norm_rank_backward(&f.g, ranks, sums, f.x, y, f.gamma, mean, invstd, f.dy, dx, NULL, f.host_scratch);
+  f.gpu->norm_rank_backward(&f.g, ranks, dev_sums, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, f.dev_dy, NULL,
                             f.scratch);
   assert_same_activations(f.gpu, f.dev_dy, dx, f.size);
   free(sums), free(mean), free(invstd), free(y), free(dx), free(dgamma), free(dbeta);
@@ -158,7 +159,7 @@ static void tensors_may_begin_anywhere(void **state) {
   (void)state;
   for (int i = 0; i < 2; i++) {
     struct fixture f;
-    fixture_make(&f, i ? CUDA_BF16 : CUDA_FP32, SHAPES - 2, true, true, 0);
+    fixture_make(&f, i ? CUDA_BF16 : CUDA_FP32, PIECES, true, true, 0);
     ptrdiff_t n = f.size, c = f.g.c;
     size_t one = f.gpu->activation_size, bytes = (size_t)n * one;
     real *y = test_reals(n), *dx = test_reals(n), *dr = test_reals(n), *dgamma = test_normal(c, 8), *dbeta = test_normal(c, 9);
@@ -185,7 +186,15 @@ static void tensors_may_begin_anywhere(void **state) {
 
 static void parts_of_ranks_have_the_same_bits(void **state) {
   (void)state;
-  for (int i = 0; i < 8 * SHAPES; i++) over_ranks(i / 4 % 2 ? CUDA_BF16 : CUDA_FP32, i / 8, i % 2, i / 2 % 2);
+  for (int i = 0; i < 8 * SHAPES; i++) over_ranks(i / 4 % 2 ? CUDA_BF16 : CUDA_FP32, i / 8, i % 2, i / 2 % 2, 3);
+}
+
+/* More parts than a thread that joins asks for at once, of 1, 7 or 64 rows: a power of two is divided by in a way of its own. */
+static void many_parts_have_the_same_bits(void **state) {
+  (void)state;
+  static const int few_rows[] = {0, 1, 2, 7};
+  for (int i = 0; i < 4; i++)
+    for (int ranks = 15; ranks < 37; ranks++) over_ranks(CUDA_FP32, few_rows[i], true, false, ranks);
 }
 
 static void means_over_ranks_have_the_same_bits(void **state) {
@@ -218,9 +227,10 @@ static void a_nan_stays_one_in_bf16(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(training_has_the_same_bits),          cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
-      cmocka_unit_test(a_far_mean_has_the_same_bits),        cmocka_unit_test(evaluation_has_the_same_bits),
-      cmocka_unit_test(tensors_may_begin_anywhere),          cmocka_unit_test(parts_of_ranks_have_the_same_bits),
-      cmocka_unit_test(means_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16)};
+      cmocka_unit_test(training_has_the_same_bits),    cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
+      cmocka_unit_test(a_far_mean_has_the_same_bits),  cmocka_unit_test(evaluation_has_the_same_bits),
+      cmocka_unit_test(tensors_may_begin_anywhere),    cmocka_unit_test(parts_of_ranks_have_the_same_bits),
+      cmocka_unit_test(many_parts_have_the_same_bits), cmocka_unit_test(means_over_ranks_have_the_same_bits),
+      cmocka_unit_test(a_nan_stays_one_in_bf16)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }
