@@ -22,19 +22,14 @@ size_t cuda_norm_scratch(const struct norm *g) {
 
 /* ---- Elements ----------------------------------------------------------------------------------------------------------------------- */
 
-/* A block is `threads across channels` x the rest down the rows; a thread has BAND_ROWS rows, as far apart as the block is high. */
-static dim3 band_threads(ptrdiff_t across) {
-  unsigned wide = 1;
-  while (wide < WARP_THREADS && wide < across) wide *= 2;
-  return dim3(wide, BLOCK_THREADS / wide);
-}
+/* A thread has BAND_ROWS rows, as far apart as the block is high. */
+static dim3 band_threads(ptrdiff_t across) { return threads_across(across, BLOCK_THREADS); }
 static dim3 band_blocks(ptrdiff_t m, ptrdiff_t across) {
   dim3 threads = band_threads(across);
   ptrdiff_t high = (ptrdiff_t)threads.y * BAND_ROWS;
   return dim3((unsigned)((m + high - 1) / high), (unsigned)((across + threads.x - 1) / threads.x));
 }
 __device__ static inline ptrdiff_t band_row(int k) { return ((ptrdiff_t)blockIdx.x * BAND_ROWS + k) * blockDim.y + threadIdx.y; }
-template <int N> __device__ static inline ptrdiff_t band_channel() { return ((ptrdiff_t)blockIdx.y * blockDim.x + threadIdx.x) * N; }
 
 /* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in the channels from c on of the rows of a band. */
 template <class T, int N>
@@ -62,7 +57,7 @@ __device__ static void normalise_band(const struct norm_shape &g, const struct a
 template <class C>
 __global__ static void normalise_batch(struct norm_shape g, const typename C::type *x, const typename C::type *residual, const float *gamma,
                                        const float *beta, const double *mean, const double *invstd, typename C::type *y) {
-  ptrdiff_t c = band_channel<C::WIDE>();
+  ptrdiff_t c = first_channel<C::WIDE>();
   if (c >= g.c) return;
   struct affine a[C::WIDE];
   UNROLL for (int e = 0; e < C::WIDE; e++) a[e] = affine_of(mean[c + e], invstd[c + e], gamma[c + e], beta[c + e]);
@@ -73,7 +68,7 @@ template <class C>
 __global__ static void normalise_running(struct norm_shape g, const typename C::type *x, const typename C::type *residual,
                                          const float *gamma, const float *beta, const float *running_mean, const float *running_var,
                                          typename C::type *y) {
-  ptrdiff_t c = band_channel<C::WIDE>();
+  ptrdiff_t c = first_channel<C::WIDE>();
   if (c >= g.c) return;
   struct affine a[C::WIDE];
   UNROLL for (int e = 0; e < C::WIDE; e++) a[e] =
@@ -95,7 +90,7 @@ static void forward_train_by(const struct norm *g, const typename C::type *x, co
                              const float *beta, float *running_mean, float *running_var, typename C::type *y, double *mean, double *invstd,
                              double *scratch) {
   struct norm_shape shape = shape_of(g);
-  take_moments<C>(shape, x, scratch);
+  take_moments(shape, C::WIDE > 1, x, scratch);
   LAUNCH(join_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), running_mean,
          running_var, mean, invstd);
   normalise<C>(shape, x, residual, gamma, beta, mean, invstd, y);
@@ -147,13 +142,13 @@ void cuda_norm_forward_eval_bf16(const struct norm *g, const real *x, const real
 /* ---- Backward ----------------------------------------------------------------------------------------------------------------------- */
 
 /* dx through the statistics of m rows; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
-template <class C>
-__global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const typename C::type *x, const typename C::type *y,
+template <class K>
+__global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const typename K::type *x, const typename K::type *y,
                                          const float *gamma, const double *mean, const double *invstd, const double *joined,
-                                         const typename C::type *dy, typename C::type *dx, typename C::type *dresidual) {
-  enum { N = C::WIDE };
-  typedef typename C::type T;
-  ptrdiff_t c = band_channel<N>();
+                                         const typename K::type *dy, typename K::type *dx, typename K::type *dresidual) {
+  enum { N = K::WIDE };
+  typedef typename K::type T;
+  ptrdiff_t c = first_channel<N>();
   if (c >= g.c) return;
   float hi[N], lo[N], dhi[N], dlo[N], slope[N], pull[N];
   UNROLL for (int e = 0; e < N; e++) {
@@ -164,33 +159,39 @@ __global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const
     pull[e] = (float)(joined[part_sums(g.c, 0, 1) + c + e] / (double)m * invstd[c + e] * invstd[c + e]);
   }
   for (int band = 0; band < BAND_ROWS; band += BACKWARD_ROWS) {
-    struct row_of_gradient<T, N> in[BACKWARD_ROWS];
+    struct row_of_gradient<K> in[BACKWARD_ROWS];
     UNROLL for (int k = 0; k < BACKWARD_ROWS; k++) {
       ptrdiff_t row = band_row(band + k);
-      if (row < g.m) in[k].load(g.relu, x, y, dy, row * g.c + c);
+      if (row < g.m) in[k].load(x, y, dy, row * g.c + c);
     }
     UNROLL for (int k = 0; k < BACKWARD_ROWS; k++) {
       ptrdiff_t row = band_row(band + k), at = row * g.c + c;
       if (row >= g.m) continue;
       struct numbers<T, N> out, skip;
       UNROLL for (int e = 0; e < N; e++) {
-        float d = in[k].behind(g.relu, e);
+        float d = in[k].behind(e);
         skip.x[e] = narrow<T>(d);
         out.x[e] = narrow<T>(slope[e] * (((d - dhi[e]) - dlo[e]) - ((widen(in[k].x.x[e]) - hi[e]) - lo[e]) * pull[e]));
       }
-      if (dresidual) store_numbers(dresidual + at, skip);
+      if (K::SKIP) store_numbers(dresidual + at, skip);
       store_numbers(dx + at, out);
     }
   }
 }
 
+template <class K>
+static void gradient_by(const struct norm *g, ptrdiff_t m, const typename K::type *x, const typename K::type *y, const float *gamma,
+                        const double *mean, const double *invstd, const double *joined, const typename K::type *dy, typename K::type *dx,
+                        typename K::type *dresidual) {
+  ptrdiff_t across = g->c / K::WIDE;
+  LAUNCH(gradient_elements<K>, band_blocks(g->m, across), band_threads(across), 0, cuda_stream(), shape_of(g), m, x, y, gamma, mean, invstd,
+         joined, dy, dx, dresidual);
+}
 template <class C>
 static void gradient(const struct norm *g, ptrdiff_t m, const typename C::type *x, const typename C::type *y, const float *gamma,
                      const double *mean, const double *invstd, const double *joined, const typename C::type *dy, typename C::type *dx,
                      typename C::type *dresidual) {
-  ptrdiff_t across = g->c / C::WIDE;
-  LAUNCH(gradient_elements<C>, band_blocks(g->m, across), band_threads(across), 0, cuda_stream(), shape_of(g), m, x, y, gamma, mean, invstd,
-         joined, dy, dx, dresidual);
+  BY_KIND(gradient_by, C, g->relu, dresidual, g, m, x, y, gamma, mean, invstd, joined, dy, dx, dresidual);
 }
 
 template <class C>
@@ -198,7 +199,7 @@ static void backward_train_by(const struct norm *g, const typename C::type *x, c
                               const double *mean, const double *invstd, const typename C::type *dy, typename C::type *dx,
                               typename C::type *dresidual, float *dgamma, float *dbeta, double *scratch) {
   double *joined = joined_sums(shape_of(g), scratch);
-  take_gradient_sums<C>(g, x, y, mean, invstd, dy, dgamma, dbeta, joined, scratch);
+  take_gradient_sums(g, C::WIDE > 1, x, y, mean, invstd, dy, dgamma, dbeta, joined, scratch);
   gradient<C>(g, g->m, x, y, gamma, mean, invstd, joined, dy, dx, dresidual);
   cuda_launched("norm_backward_train");
 }
@@ -226,15 +227,11 @@ void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const re
 
 /* ---- Over several ranks: the parts between which sums are gathered ------------------------------------------------------------------- */
 
-template <class C> static void rank_moments_by(const struct norm *g, const typename C::type *x, double *sums, double *scratch) {
+template <class T> static void rank_moments_as(const struct norm *g, const T *x, double *sums, double *scratch) {
   struct norm_shape shape = shape_of(g);
-  take_moments<C>(shape, x, scratch);
+  take_moments(shape, in_pieces<T>(g->c, x), x, scratch);
   LAUNCH(own_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), sums);
   cuda_launched("norm_rank_moments");
-}
-
-template <class T> static void rank_moments_as(const struct norm *g, const T *x, double *sums, void *scratch) {
-  BY_PIECES(rank_moments_by, T, in_pieces<T>(g->c, x), g, x, sums, (double *)scratch);
 }
 
 template <class C>
@@ -257,7 +254,7 @@ static void rank_forward_as(const struct norm *g, int ranks, const double *sums,
 template <class T>
 static void rank_gradient_as(const struct norm *g, const T *x, const T *y, const double *mean, const double *invstd, const T *dy,
                              float *dgamma, float *dbeta, double *sums, void *scratch) {
-  BY_PIECES(take_gradient_sums, T, in_pieces<T>(g->c, x, y, dy), g, x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
+  take_gradient_sums(g, in_pieces<T>(g->c, x, y, dy), x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
   cuda_launched("norm_rank_gradient");
 }
 
@@ -272,9 +269,11 @@ static void rank_backward_as(const struct norm *g, int ranks, const double *sums
 }
 
 /* sums: 2 x c, overwritten. */
-void cuda_norm_rank_moments(const struct norm *g, const real *x, double *sums, void *scratch) { rank_moments_as(g, x, sums, scratch); }
+void cuda_norm_rank_moments(const struct norm *g, const real *x, double *sums, void *scratch) {
+  rank_moments_as(g, x, sums, (double *)scratch);
+}
 void cuda_norm_rank_moments_bf16(const struct norm *g, const real *x, double *sums, void *scratch) {
-  rank_moments_as(g, activations<bf16>(x), sums, scratch);
+  rank_moments_as(g, activations<bf16>(x), sums, (double *)scratch);
 }
 
 /* sums: of all ranks. y, mean, invstd: overwritten; running_mean, running_var: updated. */

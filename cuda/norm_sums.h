@@ -6,25 +6,20 @@
 #include <math.h>
 
 #include "cuda/affine.h"
-#include "cuda/number.h"
+#include "cuda/norm_rows.h"
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
 
 enum {
-  TILE_CHANNELS = 1024,    /* the reference's cut ... */
-  TILE_ELEMENTS = 1 << 15, /* ... of the rows into chunks, which fixes the order of the sums */
-  SUM_CHANNELS = 4,        /* of a thread that sums: fewer than 16 bytes of bf16, for the sake of more threads */
-  SUM_ROWS = 8,            /* that it asks for at once */
-  JOIN_THREADS = 128,      /* of a block that joins */
-  PARTS_AT_ONCE = 16       /* whose sums a thread that joins asks for at once */
+  TILE_CHANNELS = 1024,     /* the reference's cut ... */
+  TILE_ELEMENTS = 1 << 15,  /* ... of the rows into chunks, which fixes the order of the sums */
+  SUM_THREADS = 64,         /* of a block that sums: small, to share out few threads evenly */
+  ENOUGH_SUMMING = 1 << 15, /* threads: where there would be fewer, each has fewer channels */
+  JOIN_THREADS = 128,       /* of a block that joins */
+  PARTS_AT_ONCE = 16        /* whose sums a thread that joins asks for at once */
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
-/* A thread that sums has fewer channels than a piece. */
-template <class C> struct summed {
-  enum { CHANNELS = (int)C::WIDE < (int)SUM_CHANNELS ? (int)C::WIDE : (int)SUM_CHANNELS };
-};
 
 /* What sums are joined of, as in the reference: the chunks of a group, groups, or ranks. */
 struct parts {
@@ -66,6 +61,21 @@ __device__ static inline struct parts chunks_of(const struct norm_shape &g, ptrd
   return {count, g.rows, rows < most ? rows : most};
 }
 
+/* The channels of a thread that sums. whole: rows come in pieces. */
+static int summed_channels(const struct norm_shape &g, bool whole) {
+  int n = whole ? SUM_CHANNELS : 1;
+  while (n > 1 && g.chunks * (g.c / n) < ENOUGH_SUMMING) n /= 2;
+  return n;
+}
+
+/* Of the kernels that sum: threads and blocks, and a thread's chunk. */
+static dim3 sum_threads(ptrdiff_t across) { return threads_across(across, SUM_THREADS); }
+static dim3 sum_blocks(ptrdiff_t chunks, ptrdiff_t across) {
+  dim3 threads = sum_threads(across);
+  return dim3((unsigned)((chunks + threads.y - 1) / threads.y), (unsigned)((across + threads.x - 1) / threads.x));
+}
+__device__ static inline ptrdiff_t chunk_of_thread() { return (ptrdiff_t)blockIdx.x * blockDim.y + threadIdx.y; }
+
 /* A block that joins has some channels across, a warp's at least of 32 bytes, and down to as many groups of chunks as a warp has lanes: a
  * thread joins the chunks of its group, or of every so many-th, and the first row of threads the groups. */
 static dim3 join_threads(const struct norm_shape &g) {
@@ -106,25 +116,32 @@ template <int N> struct moments {
       square[e] += d * d;
     }
   }
+  template <class C> __device__ void add(const struct some_rows<C> &rows, ptrdiff_t left) {
+    if (left >= rows.ROWS) {
+      UNROLL for (int k = 0; k < rows.ROWS; k++) add(rows.x[k]);
+    } else {
+      UNROLL for (int k = 0; k < rows.ROWS; k++) if (k < left) add(rows.x[k]);
+    }
+  }
 };
 
-/* Sum over the rows of a chunk, and of squared differences from the mean of the chunk, in one pass (the reference says how). */
+/* Sum over the rows of a chunk, and of squared differences from the mean of the chunk, in one pass (the reference says how). Some rows are
+ * under way while others are added. */
 template <class C> __global__ static void chunk_moments(struct norm_shape g, const typename C::type *x, double *scratch) {
-  enum { N = summed<C>::CHANNELS };
-  typedef typename C::type T;
-  ptrdiff_t i = item_of_thread(), across = g.c / N;
-  if (i >= g.chunks * across) return;
-  ptrdiff_t chunk = i / across, c = i % across * N, rows = chunk_rows(g, chunk), row = 0;
-  const T *from = x + chunk * g.rows * g.c + c;
+  enum { N = C::WIDE, ROWS = some_rows<C>::ROWS };
+  ptrdiff_t chunk = chunk_of_thread(), c = first_channel<N>();
+  if (chunk >= g.chunks || c >= g.c) return;
+  ptrdiff_t rows = chunk_rows(g, chunk);
+  const typename C::type *from = x + chunk * g.rows * g.c + c;
+  struct some_rows<C> now = {}, next = {};
   struct moments<N> m = {};
-  struct numbers<T, N> before = load_numbers<N>(from);
-  UNROLL for (int e = 0; e < N; e++) m.first[e] = isfinite(widen(before.x[e])) ? (double)widen(before.x[e]) : 0.0;
-  for (; row + SUM_ROWS <= rows; row += SUM_ROWS) {
-    struct numbers<T, N> some[SUM_ROWS];
-    UNROLL for (int k = 0; k < SUM_ROWS; k++) some[k] = load_numbers<N>(from + (row + k) * g.c);
-    UNROLL for (int k = 0; k < SUM_ROWS; k++) m.add(some[k]);
+  now.load(from, g.c, rows);
+  UNROLL for (int e = 0; e < N; e++) m.first[e] = isfinite(widen(now.x[0].x[e])) ? (double)widen(now.x[0].x[e]) : 0.0;
+  for (ptrdiff_t row = 0; row < rows; row += ROWS) {
+    next.load(from + (row + ROWS) * g.c, g.c, rows - row - ROWS);
+    m.add(now, rows - row);
+    now = next;
   }
-  for (; row < rows; row++) m.add(load_numbers<N>(from + row * g.c));
   UNROLL for (int e = 0; e < N; e++) {
     scratch[part_sums(g.c, chunk, 0) + c + e] = (double)rows * m.first[e] + m.sum[e];
     scratch[part_sums(g.c, chunk, 1) + c + e] = m.square[e] - m.sum[e] * m.sum[e] / (double)rows;
@@ -214,56 +231,53 @@ __global__ static void join_rank_moments(struct norm_shape g, struct parts ranks
   if (c < g.c) take_statistics(g, ranks, sums, c, running_mean, running_var, mean, invstd);
 }
 
-/* Sums of the chunks. */
-template <class C> static void take_moments(const struct norm_shape &g, const typename C::type *x, double *scratch) {
-  LAUNCH(chunk_moments<C>, blocks_for(g.chunks * (g.c / summed<C>::CHANNELS)), dim3(BLOCK_THREADS), 0, cuda_stream(), g, x, scratch);
+/* Sums of the chunks. whole: rows come in pieces. */
+template <class C> static void take_moments_by(const struct norm_shape &g, const typename C::type *x, double *scratch) {
+  ptrdiff_t across = g.c / C::WIDE;
+  LAUNCH(chunk_moments<C>, sum_blocks(g.chunks, across), sum_threads(across), 0, cuda_stream(), g, x, scratch);
+}
+template <class T> static void take_moments(const struct norm_shape &g, bool whole, const T *x, double *scratch) {
+  BY_CHANNELS(take_moments_by, T, summed_channels(g, whole), g, x, scratch);
 }
 
 /* ---- Gradients ---------------------------------------------------------------------------------------------------------------------- */
 
-/* What a row's gradients are computed from: x, dy, and y where there is a ReLU. */
-template <class T, int N> struct row_of_gradient {
-  struct numbers<T, N> x, y, dy;
-
-  __device__ void load(bool relu, const T *x_, const T *y_, const T *dy_, ptrdiff_t at) {
-    x = load_numbers<N>(x_ + at), dy = load_numbers<N>(dy_ + at);
-    if (relu) y = load_numbers<N>(y_ + at);
-  }
-  /* The gradient behind the ReLU. */
-  __device__ float behind(bool relu, int e) const { return relu && !(widen(y.x[e]) > 0) ? 0.0f : widen(dy.x[e]); }
-};
-
 /* Sums of a thread's channels over the rows of a chunk: d, and d (x - mean). */
-template <int N> struct gradient_sums {
+template <class K> struct gradient_sums {
+  enum { N = K::WIDE, ROWS = some_gradient_rows<K>::ROWS };
   double mean[N], sum[N], product[N];
 
-  template <class T> __device__ void add(bool relu, const struct row_of_gradient<T, N> &row) {
+  __device__ void add(const struct row_of_gradient<K> &row) {
     UNROLL for (int e = 0; e < N; e++) {
-      double d = (double)row.behind(relu, e);
+      double d = (double)row.behind(e);
       sum[e] += d;
       product[e] += d * ((double)widen(row.x.x[e]) - mean[e]);
     }
   }
+  __device__ void add(const struct some_gradient_rows<K> &rows, ptrdiff_t left) {
+    if (left >= ROWS) {
+      UNROLL for (int k = 0; k < ROWS; k++) add(rows.row[k]);
+    } else {
+      UNROLL for (int k = 0; k < ROWS; k++) if (k < left) add(rows.row[k]);
+    }
+  }
 };
 
-template <class C>
-__global__ static void chunk_gradient_sums(struct norm_shape g, const typename C::type *x, const typename C::type *y, const double *mean,
-                                           const typename C::type *dy, double *scratch) {
-  enum { N = summed<C>::CHANNELS, AT_ONCE = SUM_ROWS / 2 };
-  ptrdiff_t i = item_of_thread(), across = g.c / N;
-  if (i >= g.chunks * across) return;
-  ptrdiff_t chunk = i / across, c = i % across * N, rows = chunk_rows(g, chunk), row = 0, from = chunk * g.rows * g.c + c;
-  struct gradient_sums<N> s = {};
+template <class K>
+__global__ static void chunk_gradient_sums(struct norm_shape g, const typename K::type *x, const typename K::type *y, const double *mean,
+                                           const typename K::type *dy, double *scratch) {
+  enum { N = K::WIDE, ROWS = some_gradient_rows<K>::ROWS };
+  ptrdiff_t chunk = chunk_of_thread(), c = first_channel<N>();
+  if (chunk >= g.chunks || c >= g.c) return;
+  ptrdiff_t rows = chunk_rows(g, chunk), from = chunk * g.rows * g.c + c;
+  struct some_gradient_rows<K> now = {}, next = {};
+  struct gradient_sums<K> s = {};
+  now.load(x, y, dy, from, g.c, rows);
   UNROLL for (int e = 0; e < N; e++) s.mean[e] = mean[c + e];
-  for (; row + AT_ONCE <= rows; row += AT_ONCE) {
-    struct row_of_gradient<typename C::type, N> some[AT_ONCE];
-    UNROLL for (int k = 0; k < AT_ONCE; k++) some[k].load(g.relu, x, y, dy, from + (row + k) * g.c);
-    UNROLL for (int k = 0; k < AT_ONCE; k++) s.add(g.relu, some[k]);
-  }
-  for (; row < rows; row++) {
-    struct row_of_gradient<typename C::type, N> one;
-    one.load(g.relu, x, y, dy, from + row * g.c);
-    s.add(g.relu, one);
+  for (ptrdiff_t row = 0; row < rows; row += ROWS) {
+    next.load(x, y, dy, from + (row + ROWS) * g.c, g.c, rows - row - ROWS);
+    s.add(now, rows - row);
+    now = next;
   }
   UNROLL for (int e = 0; e < N; e++) {
     scratch[part_sums(g.c, chunk, 0) + c + e] = s.sum[e];
@@ -309,13 +323,29 @@ __global__ static void join_rank_gradient(ptrdiff_t channels, ptrdiff_t ranks, c
   if (c < channels) sum_parts(ranks, channels, sums, c, &joined[part_sums(channels, 0, 0) + c], &joined[part_sums(channels, 0, 1) + c]);
 }
 
+template <class K>
+static void chunk_gradients_by(const struct norm_shape &g, const typename K::type *x, const typename K::type *y, const double *mean,
+                               const typename K::type *dy, double *scratch) {
+  ptrdiff_t across = g.c / K::WIDE;
+  LAUNCH(chunk_gradient_sums<K>, sum_blocks(g.chunks, across), sum_threads(across), 0, cuda_stream(), g, x, y, mean, dy, scratch);
+}
 template <class C>
-static void take_gradient_sums(const struct norm *g, const typename C::type *x, const typename C::type *y, const double *mean,
-                               const double *invstd, const typename C::type *dy, float *dgamma, float *dbeta, double *joined,
-                               double *scratch) {
+static void chunk_gradients(const struct norm_shape &g, const typename C::type *x, const typename C::type *y, const double *mean,
+                            const typename C::type *dy, double *scratch) {
+  typedef kind_of_norm<C, false, false> plain;
+  typedef kind_of_norm<C, true, false> with_relu;
+  if (g.relu)
+    chunk_gradients_by<with_relu>(g, x, y, mean, dy, scratch);
+  else
+    chunk_gradients_by<plain>(g, x, y, mean, dy, scratch);
+}
+
+/* whole: rows come in pieces. */
+template <class T>
+static void take_gradient_sums(const struct norm *g, bool whole, const T *x, const T *y, const double *mean, const double *invstd,
+                               const T *dy, float *dgamma, float *dbeta, double *joined, double *scratch) {
   struct norm_shape s = shape_of(g);
-  LAUNCH(chunk_gradient_sums<C>, blocks_for(s.chunks * (s.c / summed<C>::CHANNELS)), dim3(BLOCK_THREADS), 0, cuda_stream(), s, x, y, mean,
-         dy, scratch);
+  BY_CHANNELS(chunk_gradients, T, summed_channels(s, whole), s, x, y, mean, dy, scratch);
   LAUNCH(join_gradient, join_blocks(s), join_threads(s), 0, cuda_stream(), s, scratch, group_sums(s, scratch), invstd, joined, dgamma,
          dbeta);
 }

@@ -13,8 +13,16 @@ static const struct {
               {32769, 1, "two chunks, the second of one row"},
               {37, 264, "pieces of 16 bytes, a few more than a warp has lanes"},
               {64, 5, "a power of two rows"},
-              {3001, 64, "six chunks of 512 rows in two groups, and a block's rows not full"}};
-enum { SHAPES = sizeof shapes / sizeof shapes[0], MOST_CHANNELS = 1025, PIECES = 6 };
+              {3001, 64, "six chunks of 512 rows in two groups, and a block's rows not full"},
+              {19, 1 << 16, "enough channels that a thread that sums has two"},
+              {11, 1 << 17, "and four"}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] - 2, PIECES = 6 };
+
+static double *host_doubles(ptrdiff_t n) {
+  double *p = malloc((size_t)n * sizeof *p);
+  if (!p) abort();
+  return p;
+}
 
 struct fixture {
   const struct backend *gpu, *cpu;
@@ -52,7 +60,7 @@ static void train(enum cuda_precision precision, int i, bool relu, bool residual
   fixture_make(&f, precision, i, relu, residual, offset);
   ptrdiff_t c = f.g.c;
   real *y = test_reals(f.size), *dev_y = device_activations(f.gpu, f.size);
-  double mean[MOST_CHANNELS], invstd[MOST_CHANNELS], *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
+  double *mean = host_doubles(c), *invstd = host_doubles(c), *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
   f.cpu->norm_forward_train(&f.g, f.x, f.residual, f.gamma, f.beta, f.mean, f.var, y, mean, invstd, f.host_scratch);
   f.gpu->norm_forward_train(&f.g, f.dev_x, f.dev_residual, f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, dev_y, dev_mu, dev_invstd,
                             f.scratch);
@@ -78,7 +86,7 @@ static void train(enum cuda_precision precision, int i, bool relu, bool residual
   f.gpu->norm_backward_train(&f.g, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, f.dev_dy, NULL, dev_dgamma,
                              dev_dbeta, f.scratch);
   assert_same_activations(f.gpu, f.dev_dy, dx, f.size);
-  free(y), free(dx), free(dr), free(dgamma), free(dbeta);
+  free(y), free(dx), free(dr), free(dgamma), free(dbeta), free(mean), free(invstd);
   fixture_free(&f);
 }
 
@@ -90,6 +98,11 @@ static void training_has_the_same_bits(void **state) {
 static void training_in_bf16_rounds_the_same_bits(void **state) {
   (void)state;
   for (int i = 0; i < 4 * SHAPES; i++) train(CUDA_BF16, i / 4, i % 2, i / 2 % 2, 0);
+}
+
+static void many_channels_have_the_same_bits(void **state) {
+  (void)state;
+  for (int i = 0; i < 4; i++) train(i % 2 ? CUDA_BF16 : CUDA_FP32, SHAPES + i / 2, i % 3 == 0, false, 0);
 }
 
 /* A mean of 100 and a deviation of 0.01: the mean must be subtracted in two parts. */
@@ -118,12 +131,11 @@ static void over_ranks(enum cuda_precision precision, int shape, bool relu, bool
   struct fixture f;
   fixture_make(&f, precision, shape, relu, residual, 0);
   ptrdiff_t c = f.g.c, part = 2 * c;
-  double *sums = malloc((size_t)(ranks * part) * sizeof *sums), *dev_sums = device_doubles(ranks * part);
-  double *mean = malloc((size_t)c * sizeof *mean), *invstd = malloc((size_t)c * sizeof *invstd);
+  double *sums = host_doubles(ranks * part), *dev_sums = device_doubles(ranks * part);
+  double *mean = host_doubles(c), *invstd = host_doubles(c);
   double *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
   real *y = test_reals(f.size), *dev_y = device_activations(f.gpu, f.size), *dx = test_reals(f.size);
   real *dgamma = test_normal(c, 8), *dev_dgamma = device_from(dgamma, c), *dbeta = test_normal(c, 9), *dev_dbeta = device_from(dbeta, c);
-  if (!sums || !mean || !invstd) abort();
   for (int k = 0; k < ranks; k++) { /* what others have in x: here the residual, or the gradient */
     const real *x = k == OWN ? f.x : k == 0 && residual ? f.residual : f.dy;
     const real *dev_x = k == OWN ? f.dev_x : k == 0 && residual ? f.dev_residual : f.dev_dy;
@@ -164,7 +176,7 @@ static void tensors_may_begin_anywhere(void **state) {
     size_t one = f.gpu->activation_size, bytes = (size_t)n * one;
     real *y = test_reals(n), *dx = test_reals(n), *dr = test_reals(n), *dgamma = test_normal(c, 8), *dbeta = test_normal(c, 9);
     real *dev_dgamma = device_from(dgamma, c), *dev_dbeta = device_from(dbeta, c);
-    double mean[MOST_CHANNELS], invstd[MOST_CHANNELS], *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
+    double *mean = host_doubles(c), *invstd = host_doubles(c), *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
     void *moved[6];
     for (int k = 0; k < 6; k++) moved[k] = (char *)device_activations(f.gpu, n + 1) + one; /* x residual y dy dx dresidual */
     f.gpu->copy(moved[0], f.dev_x, bytes), f.gpu->copy(moved[1], f.dev_residual, bytes), f.gpu->copy(moved[3], f.dev_dy, bytes);
@@ -179,7 +191,7 @@ static void tensors_may_begin_anywhere(void **state) {
     assert_same_activations(f.gpu, moved[4], dx, n);
     assert_same_activations(f.gpu, moved[5], dr, n);
     assert_same_bits(dev_dgamma, dgamma, c);
-    free(y), free(dx), free(dr), free(dgamma), free(dbeta);
+    free(y), free(dx), free(dr), free(dgamma), free(dbeta), free(mean), free(invstd);
     fixture_free(&f);
   }
 }
@@ -227,10 +239,10 @@ static void a_nan_stays_one_in_bf16(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(training_has_the_same_bits),    cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
-      cmocka_unit_test(a_far_mean_has_the_same_bits),  cmocka_unit_test(evaluation_has_the_same_bits),
-      cmocka_unit_test(tensors_may_begin_anywhere),    cmocka_unit_test(parts_of_ranks_have_the_same_bits),
-      cmocka_unit_test(many_parts_have_the_same_bits), cmocka_unit_test(means_over_ranks_have_the_same_bits),
-      cmocka_unit_test(a_nan_stays_one_in_bf16)};
+      cmocka_unit_test(training_has_the_same_bits),          cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
+      cmocka_unit_test(a_far_mean_has_the_same_bits),        cmocka_unit_test(evaluation_has_the_same_bits),
+      cmocka_unit_test(tensors_may_begin_anywhere),          cmocka_unit_test(parts_of_ranks_have_the_same_bits),
+      cmocka_unit_test(many_parts_have_the_same_bits),       cmocka_unit_test(many_channels_have_the_same_bits),
+      cmocka_unit_test(means_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }
