@@ -9,80 +9,96 @@
 #include "cuda/norm_sums.h"
 
 enum {
-  BAND_ROWS = 16,   /* of a thread that computes elements: its coefficients are made once for them */
-  FORWARD_ROWS = 4, /* that it asks for at once */
-  BACKWARD_ROWS = 2
+  GRADIENT_CHANNELS = 4,     /* of a thread that computes dx, at most: it has six numbers of each in registers */
+  BAND_ROWS = 16,            /* of a thread that computes elements: it has its channels' numbers once for them ... */
+  FEWEST_ROWS = 4,           /* ... but fewer where there would not be ... */
+  ENOUGH_ELEMENTS = 1 << 17, /* ... as many threads */
+  ROWS_AT_ONCE = 2           /* that it asks for before it uses the first */
 };
 
-/* In doubles as the reference's: two sums a chunk and channel, as many a group and channel, and two joined sums a channel. */
+/* As the reference's, two sums a chunk and channel and as many a group and channel; and the lines of the gradient. */
 size_t cuda_norm_scratch(const struct norm *g) {
   struct norm_shape shape = shape_of(g);
-  return (size_t)((2 * (shape.chunks + shape.groups) + 2) * g->c) * sizeof(double);
+  return (size_t)part_sums(g->c, shape.chunks + shape.groups, 0) * sizeof(double) + (size_t)(GRADIENT_LINES * g->c) * sizeof(float);
 }
 
 /* ---- Elements ----------------------------------------------------------------------------------------------------------------------- */
 
-/* A thread has BAND_ROWS rows, as far apart as the block is high. */
+/* A thread has as many rows as band_rows says, as far apart as the block is high. */
+static int band_rows(ptrdiff_t m, ptrdiff_t across) {
+  int rows = BAND_ROWS;
+  while (rows > FEWEST_ROWS && m * across / rows < ENOUGH_ELEMENTS) rows /= 2;
+  return rows;
+}
 static dim3 band_threads(ptrdiff_t across) { return threads_across(across, BLOCK_THREADS); }
 static dim3 band_blocks(ptrdiff_t m, ptrdiff_t across) {
   dim3 threads = band_threads(across);
-  ptrdiff_t high = (ptrdiff_t)threads.y * BAND_ROWS;
+  ptrdiff_t high = (ptrdiff_t)threads.y * band_rows(m, across);
   return dim3((unsigned)((m + high - 1) / high), (unsigned)((across + threads.x - 1) / threads.x));
 }
-__device__ static inline ptrdiff_t band_row(int k) { return ((ptrdiff_t)blockIdx.x * BAND_ROWS + k) * blockDim.y + threadIdx.y; }
+__device__ static inline ptrdiff_t band_row(int rows, int k) { return ((ptrdiff_t)blockIdx.x * rows + k) * blockDim.y + threadIdx.y; }
 
 /* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in the channels from c on of the rows of a band. */
-template <class T, int N>
-__device__ static void normalise_band(const struct norm_shape &g, const struct affine (&a)[N], ptrdiff_t c, const T *x, const T *residual,
-                                      T *y) {
-  for (int band = 0; band < BAND_ROWS; band += FORWARD_ROWS) {
-    struct numbers<T, N> in[FORWARD_ROWS], add[FORWARD_ROWS];
-    UNROLL for (int k = 0; k < FORWARD_ROWS; k++) {
-      ptrdiff_t row = band_row(band + k), at = row * g.c + c;
+template <class K>
+__device__ static void normalise_band(const struct norm_shape &g, int rows, const struct affine (&a)[K::WIDE], ptrdiff_t c,
+                                      const typename K::type *x, const typename K::type *residual, typename K::type *y) {
+  enum { N = K::WIDE };
+  typedef typename K::type T;
+  for (int band = 0; band < rows; band += ROWS_AT_ONCE) {
+    struct numbers<T, N> in[ROWS_AT_ONCE], add[ROWS_AT_ONCE];
+    UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
+      ptrdiff_t row = band_row(rows, band + k), at = row * g.c + c;
       if (row >= g.m) continue;
       in[k] = load_numbers<N>(x + at);
-      if (residual) add[k] = load_numbers<N>(residual + at);
+      if (K::SKIP) add[k] = load_numbers<N>(residual + at);
     }
-    UNROLL for (int k = 0; k < FORWARD_ROWS; k++) {
-      ptrdiff_t row = band_row(band + k);
+    UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
+      ptrdiff_t row = band_row(rows, band + k);
       if (row >= g.m) continue;
       struct numbers<T, N> out;
       UNROLL for (int e = 0; e < N; e++) out.x[e] =
-          narrow<T>(normalised(a[e], widen(in[k].x[e]), residual, residual ? widen(add[k].x[e]) : 0.0f, g.relu));
+          narrow<T>(normalised(a[e], widen(in[k].x[e]), K::SKIP, K::SKIP ? widen(add[k].x[e]) : 0.0f, K::RELU));
       store_numbers(y + row * g.c + c, out);
     }
   }
 }
 
-template <class C>
-__global__ static void normalise_batch(struct norm_shape g, const typename C::type *x, const typename C::type *residual, const float *gamma,
-                                       const float *beta, const double *mean, const double *invstd, typename C::type *y) {
-  ptrdiff_t c = first_channel<C::WIDE>();
+template <class K>
+__global__ static void normalise_batch(struct norm_shape g, int rows, const typename K::type *x, const typename K::type *residual,
+                                       const float *gamma, const float *beta, const double *mean, const double *invstd,
+                                       typename K::type *y) {
+  ptrdiff_t c = first_channel<K::WIDE>();
   if (c >= g.c) return;
-  struct affine a[C::WIDE];
-  UNROLL for (int e = 0; e < C::WIDE; e++) a[e] = affine_of(mean[c + e], invstd[c + e], gamma[c + e], beta[c + e]);
-  normalise_band(g, a, c, x, residual, y);
+  struct affine a[K::WIDE];
+  UNROLL for (int e = 0; e < K::WIDE; e++) a[e] = affine_of(mean[c + e], invstd[c + e], gamma[c + e], beta[c + e]);
+  normalise_band<K>(g, rows, a, c, x, residual, y);
 }
 
-template <class C>
-__global__ static void normalise_running(struct norm_shape g, const typename C::type *x, const typename C::type *residual,
+template <class K>
+__global__ static void normalise_running(struct norm_shape g, int rows, const typename K::type *x, const typename K::type *residual,
                                          const float *gamma, const float *beta, const float *running_mean, const float *running_var,
-                                         typename C::type *y) {
-  ptrdiff_t c = first_channel<C::WIDE>();
+                                         typename K::type *y) {
+  ptrdiff_t c = first_channel<K::WIDE>();
   if (c >= g.c) return;
-  struct affine a[C::WIDE];
-  UNROLL for (int e = 0; e < C::WIDE; e++) a[e] =
+  struct affine a[K::WIDE];
+  UNROLL for (int e = 0; e < K::WIDE; e++) a[e] =
       affine_of((double)running_mean[c + e], inverse_deviation(g.eps, (double)running_var[c + e]), gamma[c + e], beta[c + e]);
-  normalise_band(g, a, c, x, residual, y);
+  normalise_band<K>(g, rows, a, c, x, residual, y);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------------------------------------------------ */
 
+template <class K>
+static void normalise_by(const struct norm_shape &g, const typename K::type *x, const typename K::type *residual, const float *gamma,
+                         const float *beta, const double *mean, const double *invstd, typename K::type *y) {
+  ptrdiff_t across = g.c / K::WIDE;
+  LAUNCH(normalise_batch<K>, band_blocks(g.m, across), band_threads(across), 0, cuda_stream(), g, band_rows(g.m, across), x, residual,
+         gamma, beta, mean, invstd, y);
+}
 template <class C>
 static void normalise(const struct norm_shape &g, const typename C::type *x, const typename C::type *residual, const float *gamma,
                       const float *beta, const double *mean, const double *invstd, typename C::type *y) {
-  LAUNCH(normalise_batch<C>, band_blocks(g.m, g.c / C::WIDE), band_threads(g.c / C::WIDE), 0, cuda_stream(), g, x, residual, gamma, beta,
-         mean, invstd, y);
+  BY_KIND(normalise_by, C, g.relu, residual, g, x, residual, gamma, beta, mean, invstd, y);
 }
 
 template <class C>
@@ -117,12 +133,18 @@ void cuda_norm_forward_train_bf16(const struct norm *g, const real *x, const rea
                    invstd, scratch);
 }
 
+template <class K>
+static void normalise_running_by(const struct norm_shape &g, const typename K::type *x, const typename K::type *residual,
+                                 const float *gamma, const float *beta, const float *running_mean, const float *running_var,
+                                 typename K::type *y) {
+  ptrdiff_t across = g.c / K::WIDE;
+  LAUNCH(normalise_running<K>, band_blocks(g.m, across), band_threads(across), 0, cuda_stream(), g, band_rows(g.m, across), x, residual,
+         gamma, beta, running_mean, running_var, y);
+}
 template <class C>
 static void forward_eval_by(const struct norm *g, const typename C::type *x, const typename C::type *residual, const float *gamma,
                             const float *beta, const float *running_mean, const float *running_var, typename C::type *y) {
-  ptrdiff_t across = g->c / C::WIDE;
-  LAUNCH(normalise_running<C>, band_blocks(g->m, across), band_threads(across), 0, cuda_stream(), shape_of(g), x, residual, gamma, beta,
-         running_mean, running_var, y);
+  BY_KIND(normalise_running_by, C, g->relu, residual, shape_of(g), x, residual, gamma, beta, running_mean, running_var, y);
   cuda_launched("norm_forward_eval");
 }
 
@@ -141,37 +163,31 @@ void cuda_norm_forward_eval_bf16(const struct norm *g, const real *x, const real
 
 /* ---- Backward ----------------------------------------------------------------------------------------------------------------------- */
 
-/* dx through the statistics of m rows; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
+/* dx through the statistics; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
 template <class K>
-__global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const typename K::type *x, const typename K::type *y,
-                                         const float *gamma, const double *mean, const double *invstd, const double *joined,
-                                         const typename K::type *dy, typename K::type *dx, typename K::type *dresidual) {
+__global__ static void gradient_elements(struct norm_shape g, int rows, const typename K::type *x, const typename K::type *y,
+                                         const float *lines, const typename K::type *dy, typename K::type *dx,
+                                         typename K::type *dresidual) {
   enum { N = K::WIDE };
   typedef typename K::type T;
   ptrdiff_t c = first_channel<N>();
   if (c >= g.c) return;
-  float hi[N], lo[N], dhi[N], dlo[N], slope[N], pull[N];
-  UNROLL for (int e = 0; e < N; e++) {
-    split(mean[c + e], &hi[e], &lo[e]);
-    split(joined[part_sums(g.c, 0, 0) + c + e] / (double)m, &dhi[e], &dlo[e]);
-    slope[e] = (float)((double)gamma[c + e] * invstd[c + e]);
-    /* xhat mean(d xhat) = (x - mean) pull */
-    pull[e] = (float)(joined[part_sums(g.c, 0, 1) + c + e] / (double)m * invstd[c + e] * invstd[c + e]);
-  }
-  for (int band = 0; band < BAND_ROWS; band += BACKWARD_ROWS) {
-    struct row_of_gradient<K> in[BACKWARD_ROWS];
-    UNROLL for (int k = 0; k < BACKWARD_ROWS; k++) {
-      ptrdiff_t row = band_row(band + k);
+  struct numbers<float, N> line[GRADIENT_LINES];
+  UNROLL for (int k = 0; k < GRADIENT_LINES; k++) line[k] = load_numbers<N>(lines + k * g.c + c);
+  for (int band = 0; band < rows; band += ROWS_AT_ONCE) {
+    struct row_of_gradient<K> in[ROWS_AT_ONCE];
+    UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
+      ptrdiff_t row = band_row(rows, band + k);
       if (row < g.m) in[k].load(x, y, dy, row * g.c + c);
     }
-    UNROLL for (int k = 0; k < BACKWARD_ROWS; k++) {
-      ptrdiff_t row = band_row(band + k), at = row * g.c + c;
+    UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
+      ptrdiff_t row = band_row(rows, band + k), at = row * g.c + c;
       if (row >= g.m) continue;
       struct numbers<T, N> out, skip;
       UNROLL for (int e = 0; e < N; e++) {
-        float d = in[k].behind(e);
+        float d = in[k].behind(e), difference = (widen(in[k].x.x[e]) - line[MEAN_HI].x[e]) - line[MEAN_LO].x[e];
         skip.x[e] = narrow<T>(d);
-        out.x[e] = narrow<T>(slope[e] * (((d - dhi[e]) - dlo[e]) - ((widen(in[k].x.x[e]) - hi[e]) - lo[e]) * pull[e]));
+        out.x[e] = narrow<T>(line[SLOPE].x[e] * (((d - line[GRADIENT_HI].x[e]) - line[GRADIENT_LO].x[e]) - difference * line[PULL].x[e]));
       }
       if (K::SKIP) store_numbers(dresidual + at, skip);
       store_numbers(dx + at, out);
@@ -180,27 +196,29 @@ __global__ static void gradient_elements(struct norm_shape g, ptrdiff_t m, const
 }
 
 template <class K>
-static void gradient_by(const struct norm *g, ptrdiff_t m, const typename K::type *x, const typename K::type *y, const float *gamma,
-                        const double *mean, const double *invstd, const double *joined, const typename K::type *dy, typename K::type *dx,
-                        typename K::type *dresidual) {
-  ptrdiff_t across = g->c / K::WIDE;
-  LAUNCH(gradient_elements<K>, band_blocks(g->m, across), band_threads(across), 0, cuda_stream(), shape_of(g), m, x, y, gamma, mean, invstd,
-         joined, dy, dx, dresidual);
+static void gradient_by(const struct norm_shape &g, const typename K::type *x, const typename K::type *y, const float *lines,
+                        const typename K::type *dy, typename K::type *dx, typename K::type *dresidual) {
+  ptrdiff_t across = g.c / K::WIDE;
+  LAUNCH(gradient_elements<K>, band_blocks(g.m, across), band_threads(across), 0, cuda_stream(), g, band_rows(g.m, across), x, y, lines, dy,
+         dx, dresidual);
 }
 template <class C>
-static void gradient(const struct norm *g, ptrdiff_t m, const typename C::type *x, const typename C::type *y, const float *gamma,
-                     const double *mean, const double *invstd, const double *joined, const typename C::type *dy, typename C::type *dx,
-                     typename C::type *dresidual) {
-  BY_KIND(gradient_by, C, g->relu, dresidual, g, m, x, y, gamma, mean, invstd, joined, dy, dx, dresidual);
+static void gradient(const struct norm_shape &g, const typename C::type *x, const typename C::type *y, const float *lines,
+                     const typename C::type *dy, typename C::type *dx, typename C::type *dresidual) {
+  typedef channels_of < typename C::type, (int)C::WIDE<(int)GRADIENT_CHANNELS ? (int)C::WIDE : (int)GRADIENT_CHANNELS> few;
+  BY_KIND(gradient_by, few, g.relu, dresidual, g, x, y, lines, dy, dx, dresidual);
 }
 
 template <class C>
 static void backward_train_by(const struct norm *g, const typename C::type *x, const typename C::type *y, const float *gamma,
                               const double *mean, const double *invstd, const typename C::type *dy, typename C::type *dx,
                               typename C::type *dresidual, float *dgamma, float *dbeta, double *scratch) {
-  double *joined = joined_sums(shape_of(g), scratch);
-  take_gradient_sums(g, C::WIDE > 1, x, y, mean, invstd, dy, dgamma, dbeta, joined, scratch);
-  gradient<C>(g, g->m, x, y, gamma, mean, invstd, joined, dy, dx, dresidual);
+  struct norm_shape shape = shape_of(g);
+  float *lines = gradient_lines(shape, scratch);
+  take_gradient_sums(shape, C::WIDE > 1, x, y, mean, dy, scratch);
+  LAUNCH(join_gradient, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), gamma, mean,
+         invstd, lines, dgamma, dbeta);
+  gradient<C>(shape, x, y, lines, dy, dx, dresidual);
   cuda_launched("norm_backward_train");
 }
 
@@ -253,18 +271,22 @@ static void rank_forward_as(const struct norm *g, int ranks, const double *sums,
 
 template <class T>
 static void rank_gradient_as(const struct norm *g, const T *x, const T *y, const double *mean, const double *invstd, const T *dy,
-                             float *dgamma, float *dbeta, double *sums, void *scratch) {
-  take_gradient_sums(g, in_pieces<T>(g->c, x, y, dy), x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
+                             float *dgamma, float *dbeta, double *sums, double *scratch) {
+  struct norm_shape shape = shape_of(g);
+  take_gradient_sums(shape, in_pieces<T>(g->c, x, y, dy), x, y, mean, dy, scratch);
+  LAUNCH(own_gradient, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), invstd, sums,
+         dgamma, dbeta);
   cuda_launched("norm_rank_gradient");
 }
 
 template <class T>
 static void rank_backward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *y, const float *gamma,
-                             const double *mean, const double *invstd, const T *dy, T *dx, T *dresidual, void *scratch) {
-  double *joined = (double *)scratch;
-  LAUNCH(join_rank_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), g->c, (ptrdiff_t)ranks, sums, joined);
-  BY_PIECES(gradient, T, in_pieces<T>(g->c, x, y, dy, dx, dresidual), g, ranks * g->m, x, y, gamma, mean, invstd, joined, dy, dx,
-            dresidual);
+                             const double *mean, const double *invstd, const T *dy, T *dx, T *dresidual, double *scratch) {
+  struct norm_shape shape = shape_of(g);
+  float *lines = gradient_lines(shape, scratch);
+  LAUNCH(join_rank_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, ranks_of(g, ranks), sums, gamma, mean, invstd,
+         lines);
+  BY_PIECES(gradient, T, in_pieces<T>(g->c, x, y, dy, dx, dresidual), shape, x, y, lines, dy, dx, dresidual);
   cuda_launched("norm_rank_backward");
 }
 
@@ -291,20 +313,21 @@ void cuda_norm_rank_forward_bf16(const struct norm *g, int ranks, const double *
 /* dgamma, dbeta: accumulated. sums: 2 x c, overwritten. */
 void cuda_norm_rank_gradient(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd, const real *dy,
                              real *dgamma, real *dbeta, double *sums, void *scratch) {
-  rank_gradient_as(g, x, y, mean, invstd, dy, dgamma, dbeta, sums, scratch);
+  rank_gradient_as(g, x, y, mean, invstd, dy, dgamma, dbeta, sums, (double *)scratch);
 }
 void cuda_norm_rank_gradient_bf16(const struct norm *g, const real *x, const real *y, const double *mean, const double *invstd,
                                   const real *dy, real *dgamma, real *dbeta, double *sums, void *scratch) {
-  rank_gradient_as(g, activations<bf16>(x), activations<bf16>(y), mean, invstd, activations<bf16>(dy), dgamma, dbeta, sums, scratch);
+  rank_gradient_as(g, activations<bf16>(x), activations<bf16>(y), mean, invstd, activations<bf16>(dy), dgamma, dbeta, sums,
+                   (double *)scratch);
 }
 
 /* sums: of all ranks. dx: overwritten; may be dy. dresidual: null or overwritten. */
 void cuda_norm_rank_backward(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
                              const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch) {
-  rank_backward_as(g, ranks, sums, x, y, gamma, mean, invstd, dy, dx, dresidual, scratch);
+  rank_backward_as(g, ranks, sums, x, y, gamma, mean, invstd, dy, dx, dresidual, (double *)scratch);
 }
 void cuda_norm_rank_backward_bf16(const struct norm *g, int ranks, const double *sums, const real *x, const real *y, const real *gamma,
                                   const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual, void *scratch) {
   rank_backward_as(g, ranks, sums, activations<bf16>(x), activations<bf16>(y), gamma, mean, invstd, activations<bf16>(dy),
-                   activations<bf16>(dx), activations<bf16>(dresidual), scratch);
+                   activations<bf16>(dx), activations<bf16>(dresidual), (double *)scratch);
 }

@@ -21,32 +21,41 @@ enum {
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
-/* What sums are joined of, as in the reference: the chunks of a group, groups, or ranks. */
+/* 1 / rows where rows is a power of two, as a chunk's are if the number of channels is one: a product with it then has the quotient's bits.
+ * Else 0. */
+static double exact_share(ptrdiff_t rows) { return (rows & (rows - 1)) == 0 ? 1.0 / (double)rows : 0.0; }
+
+/* What sums are joined of, as in the reference: the chunks of a group, groups, or ranks. share: exact_share(rows). */
 struct parts {
   ptrdiff_t count, rows, m;
+  double share;
 };
 
 /* The shape, the chunks that the rows are cut into, and the groups that chunks are joined in. */
 struct norm_shape {
   ptrdiff_t m, c, rows, chunks, together, groups;
-  double eps, momentum;
+  double share, eps, momentum; /* share: as of parts, of a chunk's rows */
   bool relu;
 };
 
 static struct norm_shape shape_of(const struct norm *g) {
   ptrdiff_t rows = TILE_ELEMENTS / smaller(g->c, TILE_CHANNELS), chunks = (g->m + rows - 1) / rows, together = 1;
   while (together * together < chunks) together *= 2;
-  return {g->m, g->c, rows, chunks, together, (chunks + together - 1) / together, g->eps, g->momentum, g->relu};
+  return {g->m, g->c, rows, chunks, together, (chunks + together - 1) / together, exact_share(rows), g->eps, g->momentum, g->relu};
 }
 
-__host__ __device__ static inline struct parts groups_of(const struct norm_shape &g) { return {g.groups, g.together * g.rows, g.m}; }
-static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g->m, ranks * g->m}; }
+__host__ __device__ static inline struct parts groups_of(const struct norm_shape &g) {
+  return {g.groups, g.together * g.rows, g.m, g.share / (double)g.together};
+}
+static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g->m, ranks * g->m, exact_share(g->m)}; }
 
-/* Where the sums of a part lie, channel by channel; in the scratch those of the groups stand behind those of the last chunk, and the joined
- * ones behind the last group's. */
+/* Where the sums of a part lie, channel by channel; in the scratch those of the groups stand behind those of the last chunk, and the lines
+ * of the gradient behind the last group's. */
 __host__ __device__ static inline ptrdiff_t part_sums(ptrdiff_t c, ptrdiff_t part, int which) { return (2 * part + which) * c; }
 static double *group_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks, 0); }
-static double *joined_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks + g.groups, 0); }
+static float *gradient_lines(const struct norm_shape &g, double *scratch) {
+  return (float *)(scratch + part_sums(g.c, g.chunks + g.groups, 0));
+}
 
 /* The rows of chunk k are [k rows, ...) and this many. */
 __device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdiff_t chunk) {
@@ -58,7 +67,7 @@ __device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdif
 __device__ static inline struct parts chunks_of(const struct norm_shape &g, ptrdiff_t group) {
   ptrdiff_t first = group * g.together, left = g.chunks - first, count = left < g.together ? left : g.together;
   ptrdiff_t rows = g.m - first * g.rows, most = count * g.rows;
-  return {count, g.rows, rows < most ? rows : most};
+  return {count, g.rows, rows < most ? rows : most, g.share};
 }
 
 /* The channels of a thread that sums. whole: rows come in pieces. */
@@ -142,9 +151,11 @@ template <class C> __global__ static void chunk_moments(struct norm_shape g, con
     m.add(now, rows - row);
     now = next;
   }
+  bool exact = rows == g.rows && g.share > 0;
   UNROLL for (int e = 0; e < N; e++) {
     scratch[part_sums(g.c, chunk, 0) + c + e] = (double)rows * m.first[e] + m.sum[e];
-    scratch[part_sums(g.c, chunk, 1) + c + e] = m.square[e] - m.sum[e] * m.sum[e] / (double)rows;
+    double product = m.sum[e] * m.sum[e];
+    scratch[part_sums(g.c, chunk, 1) + c + e] = m.square[e] - (exact ? product * g.share : product / (double)rows);
   }
 }
 
@@ -155,12 +166,11 @@ __device__ static inline double squares_about(double mean, double squares, doubl
 }
 
 /* The sum and the squared differences from the mean of all parts of a channel, joined in order (Chan, Golub, LeVeque 1979). All parts but
- * the last have the same number of rows. Where that is a power of two, as it is for chunks and groups if the number of channels is one,
- * the product with its reciprocal has the quotient's bits, and no division stands between the loads of one part and the next. */
+ * the last have the same number of rows; where its share is exact, no division stands between the loads of one part and the next. */
 __device__ static inline void join_parts(struct parts parts, ptrdiff_t channels, const double *sums, ptrdiff_t c, double *sum,
                                          double *square) {
   const double *squares = sums + part_sums(channels, 0, 1) + c;
-  double s = 0, q = 0, rows = (double)parts.rows, share = 1 / rows;
+  double s = 0, q = 0, rows = (double)parts.rows;
   sums += c;
   for (ptrdiff_t k = 0; k < parts.count; k += PARTS_AT_ONCE) {
     struct some_parts part;
@@ -168,14 +178,13 @@ __device__ static inline void join_parts(struct parts parts, ptrdiff_t channels,
     s = part.added_to(s);
   }
   double mean = s / (double)parts.m;
-  bool exact = (parts.rows & (parts.rows - 1)) == 0;
-  ptrdiff_t quick = !exact ? 0 : parts.m < parts.count * parts.rows ? parts.count - 1 : parts.count;
+  ptrdiff_t quick = !(parts.share > 0) ? 0 : parts.m < parts.count * parts.rows ? parts.count - 1 : parts.count;
   for (ptrdiff_t k = 0; k < quick; k += PARTS_AT_ONCE) {
     struct some_parts part, about;
     part.load(channels, quick - k, sums + part_sums(channels, k, 0));
     about.load(channels, quick - k, squares + part_sums(channels, k, 0));
     UNROLL for (int i = 0; i < PARTS_AT_ONCE; i++) about.x[i] =
-        i < quick - k ? squares_about(mean, about.x[i], rows, part.x[i] * share) : 0;
+        i < quick - k ? squares_about(mean, about.x[i], rows, part.x[i] * parts.share) : 0;
     q = about.added_to(q);
   }
   for (ptrdiff_t k = quick; k < parts.count; k++) {
@@ -300,27 +309,62 @@ __device__ static inline void sum_parts(ptrdiff_t count, ptrdiff_t channels, con
   *sum = s, *product = p;
 }
 
-/* From the chunks' sums to joined ones: 2 x c. dbeta += sum d, dgamma += sum d (x - mean) invstd. */
-__global__ static void join_gradient(struct norm_shape g, const double *chunks, double *groups, const double *invstd, double *joined,
-                                     float *dgamma, float *dbeta) {
+/* What the elements of dx take of a channel, numbers that are computed in double and rounded once: c floats each. */
+enum gradient_line { MEAN_HI, MEAN_LO, GRADIENT_HI, GRADIENT_LO, SLOPE, PULL, GRADIENT_LINES };
+
+/* Of a channel whose m rows have these sums. */
+__device__ static inline void write_lines(const struct norm_shape &g, ptrdiff_t c, ptrdiff_t m, double sum, double product, float gamma,
+                                          double mean, double invstd, float *lines) {
+  lines += c;
+  split(mean, &lines[MEAN_HI * g.c], &lines[MEAN_LO * g.c]);
+  split(sum / (double)m, &lines[GRADIENT_HI * g.c], &lines[GRADIENT_LO * g.c]);
+  lines[SLOPE * g.c] = (float)((double)gamma * invstd);
+  lines[PULL * g.c] = (float)(product / (double)m * invstd * invstd); /* xhat mean(d xhat) = (x - mean) pull */
+}
+
+/* From the chunks' sums to those of all rows here, in the first row of a block that joins; whether this thread is in it and has a channel.
+ * dbeta += sum d, dgamma += sum d (x - mean) invstd. */
+__device__ static inline bool join_own_gradient(const struct norm_shape &g, const double *chunks, double *groups, const double *invstd,
+                                                double *sum, double *product, float *dgamma, float *dbeta) {
   ptrdiff_t c = item_of_thread();
-  double sum, product;
   if (c < g.c)
     for (ptrdiff_t group = threadIdx.y; group < g.groups; group += blockDim.y)
       sum_parts(chunks_of(g, group).count, g.c, chunks + part_sums(g.c, group * g.together, 0), c, &groups[part_sums(g.c, group, 0) + c],
                 &groups[part_sums(g.c, group, 1) + c]);
   __syncthreads();
-  if (c >= g.c || threadIdx.y != 0) return;
-  sum_parts(g.groups, g.c, groups, c, &sum, &product);
-  joined[part_sums(g.c, 0, 0) + c] = sum, joined[part_sums(g.c, 0, 1) + c] = product;
-  dbeta[c] = (float)((double)dbeta[c] + sum);
-  dgamma[c] = (float)((double)dgamma[c] + product * invstd[c]);
+  if (c >= g.c || threadIdx.y != 0) return false;
+  sum_parts(g.groups, g.c, groups, c, sum, product);
+  dbeta[c] = (float)((double)dbeta[c] + *sum);
+  dgamma[c] = (float)((double)dgamma[c] + *product * invstd[c]);
+  return true;
 }
 
-/* From the sums of all ranks to joined ones. A thread a channel. */
-__global__ static void join_rank_gradient(ptrdiff_t channels, ptrdiff_t ranks, const double *sums, double *joined) {
+/* From the chunks' sums to dgamma, dbeta and the lines. */
+__global__ static void join_gradient(struct norm_shape g, const double *chunks, double *groups, const float *gamma, const double *mean,
+                                     const double *invstd, float *lines, float *dgamma, float *dbeta) {
   ptrdiff_t c = item_of_thread();
-  if (c < channels) sum_parts(ranks, channels, sums, c, &joined[part_sums(channels, 0, 0) + c], &joined[part_sums(channels, 0, 1) + c]);
+  double sum, product;
+  if (join_own_gradient(g, chunks, groups, invstd, &sum, &product, dgamma, dbeta))
+    write_lines(g, c, g.m, sum, product, gamma[c], mean[c], invstd[c], lines);
+}
+
+/* From the chunks' sums to dgamma, dbeta and the sums of all rows here: 2 x c. */
+__global__ static void own_gradient(struct norm_shape g, const double *chunks, double *groups, const double *invstd, double *sums,
+                                    float *dgamma, float *dbeta) {
+  ptrdiff_t c = item_of_thread();
+  double sum, product;
+  if (join_own_gradient(g, chunks, groups, invstd, &sum, &product, dgamma, dbeta))
+    sums[part_sums(g.c, 0, 0) + c] = sum, sums[part_sums(g.c, 0, 1) + c] = product;
+}
+
+/* From the sums of all ranks to the lines. A thread a channel. */
+__global__ static void join_rank_gradient(struct norm_shape g, struct parts ranks, const double *sums, const float *gamma,
+                                          const double *mean, const double *invstd, float *lines) {
+  ptrdiff_t c = item_of_thread();
+  double sum, product;
+  if (c >= g.c) return;
+  sum_parts(ranks.count, g.c, sums, c, &sum, &product);
+  write_lines(g, c, ranks.m, sum, product, gamma[c], mean[c], invstd[c], lines);
 }
 
 template <class K>
@@ -340,14 +384,11 @@ static void chunk_gradients(const struct norm_shape &g, const typename C::type *
     chunk_gradients_by<plain>(g, x, y, mean, dy, scratch);
 }
 
-/* whole: rows come in pieces. */
+/* Sums of the chunks. whole: rows come in pieces. */
 template <class T>
-static void take_gradient_sums(const struct norm *g, bool whole, const T *x, const T *y, const double *mean, const double *invstd,
-                               const T *dy, float *dgamma, float *dbeta, double *joined, double *scratch) {
-  struct norm_shape s = shape_of(g);
-  BY_CHANNELS(chunk_gradients, T, summed_channels(s, whole), s, x, y, mean, dy, scratch);
-  LAUNCH(join_gradient, join_blocks(s), join_threads(s), 0, cuda_stream(), s, scratch, group_sums(s, scratch), invstd, joined, dgamma,
-         dbeta);
+static void take_gradient_sums(const struct norm_shape &g, bool whole, const T *x, const T *y, const double *mean, const T *dy,
+                               double *scratch) {
+  BY_CHANNELS(chunk_gradients, T, summed_channels(g, whole), g, x, y, mean, dy, scratch);
 }
 
 #endif

@@ -15,8 +15,9 @@ static const struct {
               {64, 5, "a power of two rows"},
               {3001, 64, "six chunks of 512 rows in two groups, and a block's rows not full"},
               {19, 1 << 16, "enough channels that a thread that sums has two"},
-              {11, 1 << 17, "and four"}};
-enum { SHAPES = sizeof shapes / sizeof shapes[0] - 2, PIECES = 6 };
+              {11, 1 << 17, "and four"},
+              {65541, 33, "enough rows that a thread that computes elements has sixteen"}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] - 3, PIECES = 6 };
 
 static double *host_doubles(ptrdiff_t n) {
   double *p = malloc((size_t)n * sizeof *p);
@@ -100,9 +101,10 @@ static void training_in_bf16_rounds_the_same_bits(void **state) {
   for (int i = 0; i < 4 * SHAPES; i++) train(CUDA_BF16, i / 4, i % 2, i / 2 % 2, 0);
 }
 
-static void many_channels_have_the_same_bits(void **state) {
+static void large_shapes_have_the_same_bits(void **state) {
   (void)state;
   for (int i = 0; i < 4; i++) train(i % 2 ? CUDA_BF16 : CUDA_FP32, SHAPES + i / 2, i % 3 == 0, false, 0);
+  train(CUDA_FP32, SHAPES + 2, true, true, 0);
 }
 
 /* A mean of 100 and a deviation of 0.01: the mean must be subtracted in two parts. */
@@ -242,7 +244,7 @@ int main(void) {
       cmocka_unit_test(training_has_the_same_bits),          cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
       cmocka_unit_test(a_far_mean_has_the_same_bits),        cmocka_unit_test(evaluation_has_the_same_bits),
       cmocka_unit_test(tensors_may_begin_anywhere),          cmocka_unit_test(parts_of_ranks_have_the_same_bits),
-      cmocka_unit_test(many_parts_have_the_same_bits),       cmocka_unit_test(many_channels_have_the_same_bits),
+      cmocka_unit_test(many_parts_have_the_same_bits),       cmocka_unit_test(large_shapes_have_the_same_bits),
       cmocka_unit_test(means_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }
