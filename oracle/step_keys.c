@@ -11,7 +11,7 @@ static bool in_table(const struct option *table, int keys, const char *argument)
 }
 
 bool step_keys_read(const struct option *table, int keys, void *config, const struct step_keys *step, int count, char *const *arguments,
-                    struct step_source *source, struct error *err) {
+                    bool (*check)(void *config, struct error *err), struct step_source *source, struct error *err) {
   char **others = calloc((size_t)count + 1, sizeof *others);
   int rest = 0;
   bool ok = others != NULL || fail(err, "out of memory");
@@ -24,7 +24,7 @@ bool step_keys_read(const struct option *table, int keys, void *config, const st
     else
       others[rest++] = arguments[i];
   }
-  ok = ok && step_source_open(source, rest, others, (enum step_weights)step->weights, step->first, err);
+  ok = ok && check(config, err) && step_source_open(source, rest, others, (enum step_weights)step->weights, step->first, err);
   free(others);
   return ok;
 }

@@ -19,8 +19,10 @@ struct step_keys {
         "as a run begins, or all of them by formula"                                                                                        \
   }
 
-/* Sets the keys of the table in config from those arguments that the table has, and opens a source with the others. step: inside config. */
+/* Sets the keys of the table in config from those arguments that the table has, has `check` look at them, and opens a source with the other
+ * arguments: what is wrong with a verb's own keys is said before a source is looked for, which may take long. step: inside config. */
 MUST_CHECK bool step_keys_read(const struct option *table, int keys, void *config, const struct step_keys *step, int count,
-                               char *const *arguments, struct step_source *source, struct error *err);
+                               char *const *arguments, bool (*check)(void *config, struct error *err), struct step_source *source,
+                               struct error *err);
 
 #endif

@@ -14,6 +14,7 @@ struct dump_options {
   bool states;
   int64_t drift;
   char out[OPTION_TEXT_SIZE], backend[OPTION_TEXT_SIZE];
+  struct step_backend b; /* what `backend` names */
 };
 
 #define AT(field) offsetof(struct dump_options, field)
@@ -27,16 +28,20 @@ static const struct option keys[] = {
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
 
+static bool check(void *config, struct error *err) {
+  struct dump_options *o = config;
+  if (!o->out[0]) return fail(err, "out= is missing; usage: oracle dump %s", oracle_verb_dump.usage);
+  return step_backend_named(o->backend, &o->b, err);
+}
+
 static bool dump(struct dump_options *o, struct step_source *source, struct error *err) {
-  struct step_backend b;
   struct dump_steps_result r;
-  if (!step_backend_named(o->backend, &b, err)) return false;
   const struct dump_steps_options run = {
       .steps = (int)o->steps.steps, .kind = o->kind == 1 ? DUMP_DIGEST : DUMP_FULL, .no_states = !o->states};
-  if (!dump_steps(source, &b, &run, o->out, &r, err)) return false;
+  if (!dump_steps(source, &o->b, &run, o->out, &r, err)) return false;
   if (o->drift > 0 && !dump_drift(source, o->out, (int)o->drift, err)) return false;
   printf("%s: %s dump of %d tensors, %.1f MB; %d steps on %s in %.2f s; loss %.9g\n", o->out, o->kind == 1 ? "digest" : "full", r.tensors,
-         r.bytes / 1e6, (int)o->steps.steps, b.name, r.seconds, r.last.total);
+         r.bytes / 1e6, (int)o->steps.steps, o->b.name, r.seconds, r.last.total);
   return true;
 }
 
@@ -45,11 +50,11 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   struct step_source *source = calloc(1, sizeof *source);
   enum oracle_exit code = ORACLE_BAD_INPUT;
   bool ok = (o && source) || fail(err, "out of memory");
-  ok = ok && step_keys_read(keys, KEYS, o, &o->steps, count, arguments, source, err);
+  ok = ok && step_keys_read(keys, KEYS, o, &o->steps, count, arguments, check, source, err);
   if (ok) {
     int threads = omp_get_max_threads();
     if (source->config.threads > 0) omp_set_num_threads((int)source->config.threads);
-    ok = o->out[0] ? dump(o, source, err) : fail(err, "out= is missing; usage: oracle dump %s", oracle_verb_dump.usage);
+    ok = dump(o, source, err);
     omp_set_num_threads(threads);
     step_source_close(source);
   }

@@ -16,6 +16,9 @@ enum { MAX_COUNTS = 16 };
 struct lockstep_options {
   struct step_keys steps;
   char a[OPTION_TEXT_SIZE], b[OPTION_TEXT_SIZE], counts[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
+  /* what they name */
+  struct step_backend both[2];
+  int count[MAX_COUNTS], times; /* threads of each run once more; none: as many as there are */
 };
 
 #define AT(field) offsetof(struct lockstep_options, field)
@@ -39,8 +42,13 @@ static bool read_counts(const char *text, int count[MAX_COUNTS], int *counts, st
     count[(*counts)++] = (int)n;
     text = *end ? end + 1 : end;
   }
-  if (*counts == 0) count[(*counts)++] = omp_get_max_threads();
   return true;
+}
+
+static bool check(void *config, struct error *err) {
+  struct lockstep_options *o = config;
+  return step_backend_named(o->a, &o->both[0], err) && step_backend_named(o->b, &o->both[1], err) &&
+         read_counts(o->counts, o->count, &o->times, err) && findings_wanted(o->json, err);
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------------------------------------- */
@@ -92,22 +100,23 @@ static bool run_table(const struct lockstep_options *o, struct lockstep *l, stru
 }
 
 /* Each backend once more with each number of threads. */
-static bool repeat(const struct lockstep_options *o, const struct lockstep *l, struct step_source *source,
-                   const struct step_backend both[2], const int *count, int counts, bool *same, struct error *err) {
-  const int threads = omp_get_max_threads();
+static bool repeat(const struct lockstep_options *o, const struct lockstep *l, struct step_source *source, bool *same, struct error *err) {
+  const int threads = omp_get_max_threads(), times = o->times ? o->times : 1;
   bool ok = true;
   *same = true;
-  for (int i = 0; ok && i < counts; i++)
+  for (int i = 0; ok && i < times; i++)
     for (int side = 0; ok && side < 2; side++) {
+      const struct step_backend *b = &o->both[side];
+      const int count = o->times ? o->count[i] : threads;
       bool again;
       char where[TENSOR_MAX_NAME];
-      omp_set_num_threads(count[i]);
-      ok = lockstep_again(side ? &l->hashes_b : &l->hashes_a, source, &both[side], (int)o->steps.steps, &again, where, err);
+      omp_set_num_threads(count);
+      ok = lockstep_again(side ? &l->hashes_b : &l->hashes_a, source, b, (int)o->steps.steps, &again, where, err);
       if (!ok) break;
       if (again)
-        printf("%s once more with %d threads: the same bits\n", both[side].name, count[i]);
+        printf("%s once more with %d threads: the same bits\n", b->name, count);
       else
-        printf("%s once more with %d threads: other bits, first in %s\n", both[side].name, count[i], where);
+        printf("%s once more with %d threads: other bits, first in %s\n", b->name, count, where);
       *same = *same && again;
     }
   omp_set_num_threads(threads);
@@ -115,14 +124,10 @@ static bool repeat(const struct lockstep_options *o, const struct lockstep *l, s
 }
 
 static bool lockstep(const struct lockstep_options *o, struct step_source *source, bool *same, struct error *err) {
-  struct step_backend both[2];
   struct lockstep l;
-  int count[MAX_COUNTS], counts;
-  if (!read_counts(o->counts, count, &counts, err) || !step_backend_named(o->a, &both[0], err) ||
-      !step_backend_named(o->b, &both[1], err) || !findings_wanted(o->json, err) || !lockstep_begin(&l, source, &both[0], &both[1], err))
-    return false;
+  if (!lockstep_begin(&l, source, &o->both[0], &o->both[1], err)) return false;
   json_t *steps = json_array();
-  bool ok = run_table(o, &l, source, steps, err) && repeat(o, &l, source, both, count, counts, same, err);
+  bool ok = run_table(o, &l, source, steps, err) && repeat(o, &l, source, same, err);
   if (ok && o->json[0]) ok = write_json(o, steps, *same, err);
   json_decref(steps);
   lockstep_end(&l);
@@ -133,7 +138,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   struct lockstep_options *o = calloc(1, sizeof *o);
   struct step_source *source = calloc(1, sizeof *source);
   bool same = false, ok = (o && source) || fail(err, "out of memory");
-  ok = ok && step_keys_read(keys, KEYS, o, &o->steps, count, arguments, source, err);
+  ok = ok && step_keys_read(keys, KEYS, o, &o->steps, count, arguments, check, source, err);
   if (ok) {
     int threads = omp_get_max_threads();
     if (source->config.threads > 0) omp_set_num_threads((int)source->config.threads);

@@ -80,6 +80,12 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"oracle dump out=x preset=sanity first=499 steps=2 " SMALL, "the run has 500 steps"},
       {"oracle dump out=/dev/null/x " SMALL, "/dev/null"},
       {"oracle lockstep a=nix", "there is no backend 'nix'"},
+      {"oracle dump resume=none.safetensors", "out= is missing"}, /* the verb's own keys first */
+      {"oracle dump out=x backend=nix resume=none.safetensors", "there is no backend 'nix'"},
+      {"oracle lockstep a=nix resume=none.safetensors", "there is no backend 'nix'"},
+      {"oracle lockstep b=nix again=x resume=none.safetensors", "there is no backend 'nix'"},
+      {"oracle lockstep again=x resume=none.safetensors", "again = x"},
+      {"oracle lockstep resume=none.safetensors", "none.safetensors: no such file"},
       {"oracle lockstep again=1,x " SMALL, "again = x"},
       {"oracle lockstep again=0 " SMALL, "again = 0"},
       {"oracle check", "two dumps are needed"},
