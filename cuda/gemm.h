@@ -1,4 +1,5 @@
-/* The one matrix product everything here is built on: C = A B, tiled through shared memory, in plain float arithmetic.
+/* The matrix product C = A B, tiled through shared memory, in plain float arithmetic: for every shape, where tensor_gemm.h asks for whole
+ * pieces, and simple enough to be read first.
  *
  * A block computes a TILE x TILE tile of C. It walks along the depth in slabs: all threads load a TILE x SLAB piece of A and a SLAB x TILE
  * piece of B into shared memory, wait, and then each thread adds SLAB products to its own EACH x EACH elements of C, kept in registers.
@@ -7,15 +8,17 @@
  *        B   SLAB x TILE                A thread's elements are EACH neighbouring rows by EACH neighbouring columns, so that
  *     A  C   TILE x SLAB, TILE x TILE   2 EACH reads of shared memory feed EACH * EACH fused multiply-adds.
  *
- * The matrices need not exist: a product type P says what A and B hold at an index and where an element of C goes. A convolution's
+ * The matrices need not exist: a product type P says what A and B hold at an index and where a row of C starts. A convolution's
  * patches are so gathered while they are loaded (implicit GEMM). P, passed by value, has
  *
+ *     number, result     the types of A and B, and of C, in memory
  *     rows, columns      of C
  *     first, last        the depth to sum over
  *     begin(z)           narrows these to the part of the work that blockIdx.z = z stands for
  *     A_ALONG_DEPTH, B_ALONG_DEPTH   whether neighbours in memory are neighbours in depth: then so are the threads that load
- *     at_a(a, i, d), at_b(b, d, j)   the element, inside rows, columns and depth
- *     store(c, i, j, sum)
+ *     at_a(a, i, d), at_b(b, d, j)   the element, inside rows, columns and depth, as a float
+ *     row_at(i)          offset of the start of a row of C, whose columns are contiguous
+ *     accumulate, NORMED, norm       what becomes of a sum (ending.h)
  *
  * Order: an element is one chain of fused multiply-adds in float, from the first depth to the last, by one thread. It does not depend on
  * the tile it lies in, nor on anything that happens at run time.
@@ -25,7 +28,7 @@
 
 #include <math.h>
 
-#include "cuda/runtime.h"
+#include "cuda/ending.h"
 
 enum {
   TILE = 64,   /* rows and columns of C a block */
@@ -35,7 +38,9 @@ enum {
   GEMM_THREADS = ACROSS * ACROSS
 };
 
-template <class P> __global__ static void __launch_bounds__(GEMM_THREADS) gemm(P p, const float *a, const float *b, float *c) {
+template <class P>
+__global__ static void __launch_bounds__(GEMM_THREADS)
+    gemm(P p, const typename P::number *a, const typename P::number *b, const float *bias, typename P::result *c) {
   SHARED(float, slab_a, [SLAB][TILE + 1]); /* one more column: a column of a slab lies in different banks */
   SHARED(float, slab_b, [SLAB][TILE + 1]);
   const int thread = (int)threadIdx.x, top = (int)blockIdx.x * TILE, left = (int)blockIdx.y * TILE;
@@ -61,17 +66,24 @@ template <class P> __global__ static void __launch_bounds__(GEMM_THREADS) gemm(P
     }
     __syncthreads();
   }
-  for (int i = 0; i < EACH; i++)
-    for (int j = 0; j < EACH; j++)
-      if (down + i < p.rows - top && right + j < p.columns - left) p.store(c, top + down + i, left + right + j, sum[i][j]);
+  for (int j = 0; j < EACH && right + j < p.columns - left; j++) {
+    struct ending<P, 1> end;
+    end.begin(p, bias, left + right + j, 1);
+    for (int i = 0; i < EACH && down + i < p.rows - top; i++) {
+      ptrdiff_t at = p.row_at(top + down + i) + left + right + j;
+      c[at] = narrow<typename P::result>(end.of_one(p, 0, sum[i][j], at, c + at));
+    }
+  }
 }
 
 static inline int tiles_of(int size) { return (size + TILE - 1) / TILE; }
 
 /* Launches p over a C of at most this many rows and columns, parts times (begin). */
-template <class P> static void gemm_launch(const P &p, int rows, int columns, int parts, const float *a, const float *b, float *c) {
+template <class P>
+static void gemm_launch(const P &p, int rows, int columns, int parts, const typename P::number *a, const typename P::number *b,
+                        const float *bias, typename P::result *c) {
   LAUNCH(gemm<P>, dim3((unsigned)tiles_of(rows), (unsigned)tiles_of(columns), (unsigned)parts), dim3(GEMM_THREADS), 0, cuda_stream(), p, a,
-         b, c);
+         b, bias, c);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* The matrix product C = A B on tensor cores: for convolution and linear layers in tf32 and bf16, as gemm.h is for float.
+/* The matrix product C = A B in pipelined tiles, on tensor cores or fp32 units: for convolution and linear layers in every class.
  *
  * A block of four warps computes a tile of C, each warp a quarter of it in registers. Slabs of A and B (tensor_tile.h) stand in shared
  * memory in a ring of STAGES stages. While a slab is multiplied, the slab STAGES - 1 ahead is on its way into the stage that was multiplied
@@ -10,36 +10,34 @@
  *
  * What A, B and C are says a product P:
  *
- *     number                float: operands are rounded to tf32; bf16
+ *     arithmetic            what multiplies (tensor_sums.h), and number, its type
  *     result                the type of C in memory
  *     a_place<TILE>, b_place<TILE>   places (tensor_operand.h), and their views a and b
  *     rows, columns, depth  of the product
  *     chunk                 depth that a part sums over (blockIdx.z)
  *     row_at(row, part)     offset of the start of a row of C, whose columns are contiguous
- *     accumulate            whether the sum is added to C
- *     NORMED                whether a norm in evaluation follows, and then
- *     norm                  it (affine.h); there is no bias then, and nothing is added to
+ *     accumulate, NORMED, norm       what becomes of a sum (ending.h)
  *
- * Order: an element is one chain of mma from the first depth to the last, each adding 8 (tf32) or 16 (bf16) products to a float; behind the
- * last depth, zeros. Neither the tile that an element lies in nor the way in which its numbers were brought changes the chain. Then bias is
- * added in float, then what C held, or the norm follows; and the result is rounded to C's type once.
+ * Order: an element is one chain from the first depth to the last (tensor_sums.h); behind the last depth, zeros. The tile that an element
+ * lies in does not change the chain.
  */
 #ifndef EDIY_CUDA_TENSOR_GEMM_H
 #define EDIY_CUDA_TENSOR_GEMM_H
 
-#include "cuda/affine.h"
+#include "cuda/ending.h"
 #include "cuda/runtime.h"
 #include "cuda/tensor_operand.h"
+#include "cuda/tensor_sums.h"
 
 enum { STAGES = 4, STAGED_SKEW = 8 /* floats: neighbouring rows of staged results begin 8 banks apart */ };
 
-/* A product with its tile, and how A and B are brought. */
-template <class P, int ROWS, int COLUMNS, bool A_WHOLE, bool B_WHOLE> struct tiled {
+/* A product with its tile. */
+template <class P, int ROWS, int COLUMNS> struct tiled {
   typedef P product;
   typedef typename P::number number;
   typedef typename P::result result;
-  typedef operand<typename P::template a_place<ROWS>, number, ROWS, A_WHOLE> a_operand;
-  typedef operand<typename P::template b_place<COLUMNS>, number, COLUMNS, B_WHOLE> b_operand;
+  typedef operand<typename P::template a_place<ROWS>, number, ROWS> a_operand;
+  typedef operand<typename P::template b_place<COLUMNS>, number, COLUMNS> b_operand;
   enum {
     TILE_ROWS = ROWS,
     TILE_COLUMNS = COLUMNS,
@@ -47,12 +45,7 @@ template <class P, int ROWS, int COLUMNS, bool A_WHOLE, bool B_WHOLE> struct til
     ACROSS = COLUMNS / 2,
     STAGE_BYTES = (ROWS + COLUMNS) * SLAB_BYTES,
     SHARED_BYTES = STAGES * STAGE_BYTES,
-    PITCH = COLUMNS + STAGED_SKEW,
-    IS_WHOLE = A_WHOLE && B_WHOLE,
-    MANY_REGISTERS = ROWS * COLUMNS == 128 * 128 || !IS_WHOLE,
-    BLOCKS = MANY_REGISTERS ? 2
-             : ROWS == 128  ? 3
-                            : 4 /* on a multiprocessor at a time, for which its 64 Ki registers are enough */
+    PITCH = COLUMNS + STAGED_SKEW
   };
   static_assert(DOWN * PITCH * (int)sizeof(float) <= SHARED_BYTES, "half a tile of results fits where the stages were");
   P p;
@@ -60,73 +53,14 @@ template <class P, int ROWS, int COLUMNS, bool A_WHOLE, bool B_WHOLE> struct til
   bool whole_results; /* columns and address allow 16 bytes at a time */
 };
 
-/* One step of a slab: sum += a b, for this warp's part. */
-template <class K, int M, int N>
-__device__ static inline void multiply_step(float (&sum)[M][N][4], const unsigned char *stage, int step, int down, int right, int lane) {
-  typedef typename K::number number;
-  const unsigned char *tile_b = stage + K::TILE_ROWS * SLAB_BYTES;
-  uint32_t a[M][4], b[N][2];
-  UNROLL for (int i = 0; i < M; i++) fragment<number, K::TILE_ROWS, K::a_operand::ALONG>::of_a(a[i], stage, down, i, step, lane);
-  UNROLL for (int j = 0; j < N; j += 2) {
-    uint32_t two[4];
-    fragment<number, K::TILE_COLUMNS, K::b_operand::ALONG>::of_b(two, tile_b, right, j / 2, step, lane);
-    b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
-  }
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) mma<number>(sum[i][j], a[i], b[j]);
-}
-
-/* Where, in floats, the first two of a lane's results of 16 x 8 stand among staged ones, in rows of this many columns; the other two are
- * eight rows on. */
-__device__ static inline int staged_at(int lane, int row, int column, int columns) {
-  return (row + lane / 4) * (columns + STAGED_SKEW) + column + lane % 4 * 2;
-}
-
-/* What becomes of float sums in PIECE neighbouring columns before they are rounded to C's type. */
-template <class P, int PIECE> struct ending {
-  typedef typename P::result R;
-  struct affine channel[P::NORMED ? PIECE : 1];
-  const float *bias;
-
-  /* columns: of these, that C has. */
-  __device__ void begin(const P &p, const float *biases, int column, int columns) {
-    bias = biases ? biases + column : biases;
-    if constexpr (P::NORMED) UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = p.norm.channel[column + e];
-  }
-
-  /* Of column e; at: where it stands in C, `offset` numbers from its start. */
-  __device__ float of_one(const P &p, int e, float y, ptrdiff_t offset, const R *at) const {
-    if constexpr (P::NORMED)
-      return normalised(channel[e], y, p.norm.residual, p.norm.residual ? widen(p.norm.residual[offset]) : 0.0f, p.norm.relu);
-    if (bias) y += bias[e];
-    return p.accumulate ? y + widen(*at) : y;
-  }
-
-  /* Of all columns, pieces of 16 bytes in memory. */
-  __device__ void of_piece(const P &p, float (&y)[PIECE], ptrdiff_t offset, const R *at) const {
-    struct numbers<R, PIECE> before;
-    const R *from = at;
-    bool added = p.accumulate;
-    if constexpr (P::NORMED) from = p.norm.residual + offset, added = p.norm.residual;
-    if (added) before = load_numbers<PIECE>(from);
-    UNROLL for (int e = 0; e < PIECE; e++) {
-      if constexpr (P::NORMED) {
-        y[e] = normalised(channel[e], y[e], added, added ? widen(before.x[e]) : 0.0f, p.norm.relu);
-        continue;
-      }
-      if (bias) y[e] += bias[e];
-      if (added) y[e] += widen(before.x[e]);
-    }
-  }
-};
-
 /* A piece of a row of C, of 16 bytes, from its float sums. */
 template <class P, int PIECE>
 __device__ static inline void store_whole(const P &p, const ending<P, PIECE> &end, const float *sum, ptrdiff_t offset,
                                           typename P::result *at) {
   float y[PIECE];
-  UNROLL for (int i = 0; i < PIECE / 4; i++) {
-    words<PIECE_BYTES> some = reinterpret_cast<const words<PIECE_BYTES> *>(sum)[i];
-    memcpy(y + 4 * i, some.word, sizeof some.word);
+  UNROLL for (int i = 0; i < PIECE; i += 4) {
+    struct numbers<float, 4> some = load_numbers<4>(sum + i);
+    UNROLL for (int e = 0; e < 4; e++) y[i + e] = some.x[e];
   }
   end.of_piece(p, y, offset, at);
   *reinterpret_cast<words<PIECE_BYTES> *>(at) = packed(y);
@@ -140,16 +74,16 @@ __device__ static inline void store_each(const P &p, const ending<P, PIECE> &end
 }
 
 template <class K>
-__global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
+__global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic::template sums<K>::BLOCKS)
     tensor_gemm(K k, const typename K::number *a, const typename K::number *b, const float *bias, typename K::result *c) {
-  enum { M = K::DOWN / 16, N = K::ACROSS / 8, PIECE = PIECE_BYTES / (int)sizeof(typename K::result), IN_ROW = K::TILE_COLUMNS / PIECE };
+  enum { PIECE = PIECE_BYTES / (int)sizeof(typename K::result), IN_ROW = K::TILE_COLUMNS / PIECE };
   SHARED_OF_LAUNCH(shared);
   const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS, part = (int)blockIdx.z;
   const int top = (int)blockIdx.x / k.column_tiles * K::TILE_ROWS, left = (int)blockIdx.x % k.column_tiles * K::TILE_COLUMNS;
   const int down = warp / 2 * K::DOWN, right = warp % 2 * K::ACROSS;
   const int first = part * k.p.chunk, last = k.p.depth - first > k.p.chunk ? first + k.p.chunk : k.p.depth;
   const int slabs = (last - first + depth_of<typename K::number>::SLAB - 1) / depth_of<typename K::number>::SLAB;
-  float sum[M][N][4] = {};
+  typename K::product::arithmetic::template sums<K> sums;
   typename K::a_operand from_a;
   typename K::b_operand from_b;
   from_a.begin(k.p.a, a, top, first, last, thread);
@@ -158,10 +92,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
   for (int slab = 0; slab < STAGES - 1; slab++) {
     unsigned char *stage = shared + slab * K::STAGE_BYTES;
     UNROLL for (int step = 0; slab < slabs && step < STEPS; step++) {
-      from_a.begin_part(k.p.a, stage, step, thread);
-      from_b.begin_part(k.p.b, stage + K::TILE_ROWS * SLAB_BYTES, step, thread);
-      from_a.finish_part(stage, step, thread);
-      from_b.finish_part(stage + K::TILE_ROWS * SLAB_BYTES, step, thread);
+      from_a.copy_part(k.p.a, stage, step, thread);
+      from_b.copy_part(k.p.b, stage + K::TILE_ROWS * SLAB_BYTES, step, thread);
     }
     commit_copies();
   }
@@ -171,19 +103,10 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
     __syncthreads();
     const unsigned char *stage = shared + at;
     unsigned char *ahead = shared + (at == 0 ? K::SHARED_BYTES : at) - K::STAGE_BYTES;
-    /* Slabs behind the last are zeros, for which nothing is read: no branch keeps the multiplications of a step from hiding what else it
-     * does. What is gathered takes longer than a branch. */
-    const bool more = K::IS_WHOLE || slab + STAGES - 1 < slabs;
-    UNROLL for (int step = 0; step < STEPS; step++) {
-      if (more) {
-        from_a.begin_part(k.p.a, ahead, step, thread);
-        from_b.begin_part(k.p.b, ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
-      }
-      multiply_step<K>(sum, stage, step, down, right, lane);
-      if (more) {
-        from_a.finish_part(ahead, step, thread);
-        from_b.finish_part(ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
-      }
+    UNROLL for (int step = 0; step < STEPS; step++) { /* slabs behind the last are zeros, for which nothing is read and no branch taken */
+      from_a.copy_part(k.p.a, ahead, step, thread);
+      from_b.copy_part(k.p.b, ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
+      sums.step(stage, step, down, right, lane);
     }
     commit_copies();
     at = at + K::STAGE_BYTES == K::SHARED_BYTES ? 0 : at + K::STAGE_BYTES;
@@ -199,20 +122,17 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::BLOCKS)
   end.begin(k.p, bias, left + in_row, columns);
   for (int half = 0; half < 2; half++) {
     __syncthreads();
-    if (warp / 2 == half) {
-      UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < N; j++) UNROLL for (int e = 0; e < 4; e++)
-          staged[staged_at(lane, 16 * i + e / 2 * 8, right + 8 * j, K::TILE_COLUMNS) + e % 2] = sum[i][j][e];
-    }
+    if (warp / 2 == half) sums.put(staged, right, lane);
     __syncthreads();
     for (int in_half = thread / IN_ROW; in_half < K::DOWN && columns > 0; in_half += TENSOR_THREADS / IN_ROW) {
       int row = top + half * K::DOWN + in_half;
       if (row >= k.p.rows) break;
-      const float *sums = staged + in_half * K::PITCH + in_row;
+      const float *row_sums = staged + in_half * K::PITCH + in_row;
       ptrdiff_t offset = k.p.row_at(row, part) + left + in_row;
       if (k.whole_results)
-        store_whole<typename K::product, PIECE>(k.p, end, sums, offset, c + offset);
+        store_whole<typename K::product, PIECE>(k.p, end, row_sums, offset, c + offset);
       else
-        store_each<typename K::product, PIECE>(k.p, end, sums, columns, offset, c + offset);
+        store_each<typename K::product, PIECE>(k.p, end, row_sums, columns, offset, c + offset);
     }
   }
 }
@@ -255,21 +175,13 @@ static void tensor_launch_tiled(const typename K::product &p, int parts, const A
   LAUNCH(tensor_gemm<K>, dim3(tiles, 1, (unsigned)parts), dim3(TENSOR_THREADS), K::SHARED_BYTES, cuda_stream(), k, a, b, bias, c);
 }
 
-/* Launches p. a_whole, b_whole: pieces of A and of B are pieces of memory; where those of B are not, or none are, the way is slow and the
- * tile small. */
 template <class P, class A, class B, class C>
-static void tensor_launch(const P &p, enum tensor_tile tile, int parts, bool a_whole, bool b_whole, const A *a, const B *b,
-                          const float *bias, C *c) {
-  if (!a_whole || (!b_whole && !P::A_WHOLE_ALONE))
-    tensor_launch_tiled<tiled<P, 64, 64, false, false>>(p, parts, a, b, bias, c);
-  else if (!b_whole)
-    tensor_launch_tiled<tiled<P, 64, 64, P::A_WHOLE_ALONE, false>>(p, parts, a, b, bias, c);
-  else if (tile == TILE_128_128)
-    tensor_launch_tiled<tiled<P, 128, 128, true, true>>(p, parts, a, b, bias, c);
-  else if (tile == TILE_128_64)
-    tensor_launch_tiled<tiled<P, 128, 64, true, true>>(p, parts, a, b, bias, c);
-  else
-    tensor_launch_tiled<tiled<P, 64, 64, true, true>>(p, parts, a, b, bias, c);
+static void tensor_launch(const P &p, enum tensor_tile tile, int parts, const A *a, const B *b, const float *bias, C *c) {
+  switch (tile) {
+  case TILE_128_128: return tensor_launch_tiled<tiled<P, 128, 128>>(p, parts, a, b, bias, c);
+  case TILE_128_64: return tensor_launch_tiled<tiled<P, 128, 64>>(p, parts, a, b, bias, c);
+  default: return tensor_launch_tiled<tiled<P, 64, 64>>(p, parts, a, b, bias, c);
+  }
 }
 
 #endif

@@ -39,7 +39,6 @@ __device__ static inline void add(struct digits &x, struct digits y, struct radi
  *     begin(view, memory, first_index, first_depth, last_depth, thread)
  *     slab(view)              what is the same for all pieces of the present slab, after begin and after next
  *     piece(view, j, from)    whether piece j is in the matrix and in the image, else it is zeros; if so, from is where
- *     gather(view, j, x)      the same element by element, where a piece is no piece of memory
  *     next(view)              on to the next slab
  */
 
@@ -85,67 +84,51 @@ template <class T, int TILE> struct rows_along {
     from = of(v, j);
     return index + j * share::APART < v.indices && depth < v.depth;
   }
-  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
-    UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) x[e] =
-        index + j * share::APART < v.indices && depth + e < v.depth ? of(v, j)[e] : T{};
-  }
   __device__ void next(const view &) { row += depth_of<T>::SLAB, depth += depth_of<T>::SLAB; }
 };
 
 /* Patches of images, depth r, s, c: element (position, tap) is at row up + r and column left + s of the position's image, or, with
- * DIRECTION -1, at up - r and left - s (backward data). up and left are linear in the position's row and column. In pieces: at most
- * MOST_TAPS taps, and a patch's offsets are ints. */
-enum { MOST_TAPS = 32 };
+ * DIRECTION -1, at up - r and left - s (backward data). up and left are linear in the position's row and column. Kernels have at
+ * most MOST_SIDE rows and columns, and a patch's offsets are ints. */
+enum { MOST_SIDE = 15, ROW_BITS = 16 /* where the bits of rows begin, above those of columns */, NO_ROW = ROW_BITS + MOST_SIDE };
 struct patches_along_view {
   int height, width, channels; /* of the images */
   int positions, stride, up, left;
   struct radices position, tap; /* rows and columns of positions an image; columns and channels of taps */
   int tap_rows;
-  struct digits slab, one; /* these numbers of depths */
+  struct digits slab; /* so many depths */
 };
 template <class T, int TILE, int DIRECTION> struct patches_along {
   typedef struct patches_along_view view;
   typedef share_along<T, TILE> share;
   static const bool ALONG = true;
   struct digits tap;
-  int up[share::PIECES], left[share::PIECES];
   const T *corner[share::PIECES]; /* of tap 0, perhaps outside of the image */
-  unsigned inside[share::PIECES]; /* a bit a tap */
-  unsigned bit;                   /* of the present tap; none behind the last */
+  unsigned inside[share::PIECES]; /* a bit for each row and each column of the kernel that is in the image */
+  unsigned bits;                  /* of the present tap; behind the last, one that is in no image */
   int offset;                     /* of the present depth from the corner */
 
-  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.tap), v.one = digits_of(1, v.tap); }
+  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.tap); }
   __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int, int thread) {
     tap = digits_of(first_depth + share::depth(thread), v.tap);
     UNROLL for (int j = 0; j < share::PIECES; j++) {
       int position = first_index + share::index(thread) + j * share::APART;
       struct digits at = digits_of(position, v.position);
-      up[j] = at.mid * v.stride + v.up, left[j] = at.low * v.stride + v.left;
-      corner[j] = m + (((ptrdiff_t)at.high * v.height + up[j]) * v.width + left[j]) * v.channels;
-      if (position >= v.positions) up[j] = NOWHERE;
-      unsigned columns = 0;
+      int up = at.mid * v.stride + v.up, left = at.low * v.stride + v.left;
+      corner[j] = m + (((ptrdiff_t)at.high * v.height + up) * v.width + left) * v.channels;
       inside[j] = 0;
-      for (int s = 0; s < v.tap.mid && s < MOST_TAPS; s++) columns |= (unsigned)is_column(v, j, s) << s;
-      for (int r = 0; r < v.tap_rows && r * v.tap.mid < MOST_TAPS; r++) inside[j] |= is_row(v, j, r) ? columns << r * v.tap.mid : 0u;
+      if (position >= v.positions) continue;
+      for (int s = 0; s < v.tap.mid; s++) inside[j] |= (unsigned)((unsigned)(left + DIRECTION * s) < (unsigned)v.width) << s;
+      for (int r = 0; r < v.tap_rows; r++) inside[j] |= (unsigned)((unsigned)(up + DIRECTION * r) < (unsigned)v.height) << (ROW_BITS + r);
     }
   }
-  __device__ bool is_row(const view &v, int j, int r) const { return (unsigned)(up[j] + DIRECTION * r) < (unsigned)v.height; }
-  __device__ bool is_column(const view &v, int j, int s) const { return (unsigned)(left[j] + DIRECTION * s) < (unsigned)v.width; }
   __device__ void slab(const view &v) {
     offset = DIRECTION * (tap.high * v.width + tap.mid) * v.channels + tap.low;
-    bit = tap.high < v.tap_rows ? 1u << (tap.high * v.tap.mid + tap.mid) % MOST_TAPS : 0u;
+    bits = 1u << (tap.high < v.tap_rows ? ROW_BITS + tap.high : NO_ROW) | 1u << tap.mid;
   }
   __device__ bool piece(const view &, int j, const T *&from) const {
     from = corner[j] + offset;
-    return inside[j] & bit;
-  }
-  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
-    struct digits d = tap;
-    UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) {
-      bool present = d.high < v.tap_rows && is_row(v, j, d.high) && is_column(v, j, d.mid);
-      x[e] = present ? corner[j][DIRECTION * ((ptrdiff_t)d.high * v.width + d.mid) * v.channels + d.low] : T{};
-      add(d, v.one, v.tap);
-    }
+    return (inside[j] & bits) == bits;
   }
   __device__ void next(const view &v) { add(tap, v.slab, v.tap); }
 };
@@ -170,10 +153,6 @@ template <class T, int TILE> struct rows_across {
   __device__ bool piece(const view &v, int j, const T *&from) const {
     from = row + j * share::APART;
     return index + j * share::APART < v.indices && depth < last;
-  }
-  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
-    UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) x[e] =
-        index + j * share::APART + e < v.indices && depth < last ? row[j * share::APART + e] : T{};
   }
   __device__ void next(const view &v) { row += (ptrdiff_t)depth_of<T>::SLAB * v.indices, depth += depth_of<T>::SLAB; }
 };
@@ -207,10 +186,6 @@ template <class T, int TILE> struct weights_across {
     from = row + j * share::APART;
     return index + j * share::APART < v.indices && tap.high < v.tap_rows;
   }
-  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
-    UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) x[e] =
-        index + j * share::APART + e < v.indices && tap.high < v.tap_rows ? row[j * share::APART + e] : T{};
-  }
   __device__ void next(const view &v) { add(tap, v.slab, v.tap); }
 };
 
@@ -219,7 +194,7 @@ template <class T, int TILE> struct weights_across {
 struct patches_across_view {
   int height, width, channels, stride, pad;
   struct radices position, tap;
-  struct digits slab, one; /* so many positions; one tap */
+  struct digits slab; /* so many positions */
 };
 template <class T, int TILE> struct patches_across {
   typedef struct patches_across_view view;
@@ -229,7 +204,7 @@ template <class T, int TILE> struct patches_across {
   struct digits position, tap[share::PIECES];
   int up, left, depth, last, offset[share::PIECES];
 
-  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.position), v.one = digits_of(1, v.tap); }
+  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.position); }
   __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int last_depth, int thread) {
     images = m, depth = first_depth + share::depth(thread), last = last_depth;
     position = digits_of(depth, v.position);
@@ -243,19 +218,9 @@ template <class T, int TILE> struct patches_across {
     corner = images + (((ptrdiff_t)position.high * v.height + up) * v.width + left) * v.channels;
     if (depth >= last) up = NOWHERE;
   }
-  __device__ bool is_inside(const view &v, struct digits d) const {
-    return (unsigned)(up + d.high) < (unsigned)v.height && (unsigned)(left + d.mid) < (unsigned)v.width;
-  }
   __device__ bool piece(const view &v, int j, const T *&from) const {
     from = corner + offset[j];
-    return is_inside(v, tap[j]);
-  }
-  __device__ void gather(const view &v, int j, T (&x)[depth_of<T>::PIECE]) const {
-    struct digits d = tap[j];
-    UNROLL for (int e = 0; e < depth_of<T>::PIECE; e++) {
-      x[e] = is_inside(v, d) ? corner[((ptrdiff_t)d.high * v.width + d.mid) * v.channels + d.low] : T{};
-      add(d, v.one, v.tap);
-    }
+    return (unsigned)(up + tap[j].high) < (unsigned)v.height && (unsigned)(left + tap[j].mid) < (unsigned)v.width;
   }
   __device__ void next(const view &v) {
     add(position, v.slab, v.position);
@@ -265,14 +230,12 @@ template <class T, int TILE> struct patches_across {
 
 /* ---- bringing -------------------------------------------------------------------------------------------------------------------------
  *
- * A slab is brought in STEPS parts, each begun before a step is multiplied and finished after it. WHOLE: pieces are 16 bytes of memory,
- * aligned, and are copied behind the kernel's back. What has to be gathered waits in registers while the step is multiplied, and is stored
- * after it. */
-template <class PLACE, class T, int TILE, bool WHOLE> struct operand {
-  enum { PIECE = depth_of<T>::PIECE, PART = PLACE::share::PIECES / STEPS };
+ * A slab is brought in STEPS parts, one before each step is multiplied. Pieces are 16 bytes of memory, aligned, and are copied behind the
+ * kernel's back. */
+template <class PLACE, class T, int TILE> struct operand {
+  enum { PART = PLACE::share::PIECES / STEPS };
   static const bool ALONG = PLACE::ALONG;
   PLACE place;
-  T waiting[PART][PIECE] = {};
 
   static void prepare(typename PLACE::view &v) { PLACE::prepare(v); }
 
@@ -280,22 +243,13 @@ template <class PLACE, class T, int TILE, bool WHOLE> struct operand {
     place.begin(v, m, first_index, first_depth, last_depth, thread), place.slab(v);
   }
 
-  __device__ void begin_part(const typename PLACE::view &v, unsigned char *tile, int part, int thread) {
-    UNROLL for (int i = 0; i < PART; i++) {
+  __device__ void copy_part(const typename PLACE::view &v, unsigned char *tile, int part, int thread) {
+    UNROLL for (int i = part * PART; i < (part + 1) * PART; i++) {
       const T *from;
-      if (!WHOLE)
-        place.gather(v, part * PART + i, waiting[i]);
-      else {
-        bool present = place.piece(v, part * PART + i, from);
-        copy_async(tile + PLACE::share::spot(part * PART + i, thread), from, present);
-      }
+      bool present = place.piece(v, i, from);
+      copy_async(tile + PLACE::share::spot(i, thread), from, present);
     }
     if (part == STEPS - 1) place.next(v), place.slab(v);
-  }
-
-  __device__ void finish_part(unsigned char *tile, int part, int thread) const {
-    UNROLL for (int i = 0; !WHOLE && i < PART; i++) *
-        reinterpret_cast<words<PIECE_BYTES> *>(tile + PLACE::share::spot(part * PART + i, thread)) = packed(waiting[i]);
   }
 };
 

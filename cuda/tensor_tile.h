@@ -99,7 +99,7 @@ template <class T> __device__ inline void mma(float (&c)[4], const uint32_t (&a)
 template <> __device__ inline void mma<float>(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma_tf32(c, a, b); }
 template <> __device__ inline void mma<struct bf16>(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma_bf16(c, a, b); }
 
-/* Four or eight numbers of a piece, as they are kept in a tile of T. */
+/* Four floats, or eight rounded to bf16, as a piece. */
 __device__ static inline words<PIECE_BYTES> packed(const float (&x)[4]) {
   words<PIECE_BYTES> p;
   memcpy(p.word, x, sizeof p.word);
@@ -108,11 +108,6 @@ __device__ static inline words<PIECE_BYTES> packed(const float (&x)[4]) {
 __device__ static inline words<PIECE_BYTES> packed(const float (&x)[8]) {
   words<PIECE_BYTES> p;
   for (int i = 0; i < 4; i++) p.word[i] = bf16_pair(x[2 * i], x[2 * i + 1]);
-  return p;
-}
-__device__ static inline words<PIECE_BYTES> packed(const struct bf16 (&x)[8]) {
-  words<PIECE_BYTES> p;
-  for (int i = 0; i < 4; i++) p.word[i] = (uint32_t)x[2 * i + 1].bits << 16 | x[2 * i].bits;
   return p;
 }
 

@@ -61,8 +61,38 @@ template <int TILE> static int turns_of_tile_words(bool a) {
 
 int turns_of_words(int tile, int a) { return tile == 64 ? turns_of_tile_words<64>(a) : turns_of_tile_words<128>(a); }
 
+template <int COLUMNS> struct rows_of_results {
+  typedef float number;
+  enum { DOWN = 32, ACROSS = COLUMNS / 2, PITCH = COLUMNS + STAGED_SKEW };
+};
+
 int turns_of_results(int columns) {
   int bytes[16];
-  for (int lane = 0; lane < 16; lane++) bytes[lane] = staged_at(lane, 0, 0, columns) * WORD;
+  for (int lane = 0; lane < 16; lane++)
+    bytes[lane] =
+        WORD * (columns == 64 ? mma_sums<rows_of_results<64>>::spot(lane, 0, 0) : mma_sums<rows_of_results<128>>::spot(lane, 0, 0));
   return turns(bytes, 16, 2);
+}
+
+template <int TILE, int LANES_APART, bool ALONG> static int turns_of_lane_pieces() {
+  int most = 0;
+  for (int first = 0; first < TILE; first += TILE / 2)
+    for (int i = 0; i < TILE / 2 / LANES_APART; i += ALONG ? 1 : QUAD)
+      for (int at = 0; at < SLAB_PIECES * QUAD; at++) {
+        int bytes[LANES_APART];
+        for (int group = 0; group < LANES_APART; group++)
+          bytes[group] = lane_share<TILE, LANES_APART, ALONG>::spot(first, group, i, at / QUAD, at % QUAD);
+        int t = turns(bytes, LANES_APART, PIECE_BYTES / WORD);
+        if (t > most) most = t;
+      }
+  return most;
+}
+
+int turns_of_quads(int tile, int along, int a) {
+  if (tile == 64) {
+    if (along) return a ? turns_of_lane_pieces<64, 8, true>() : turns_of_lane_pieces<64, 4, true>();
+    return a ? turns_of_lane_pieces<64, 8, false>() : turns_of_lane_pieces<64, 4, false>();
+  }
+  if (along) return a ? turns_of_lane_pieces<128, 8, true>() : turns_of_lane_pieces<128, 4, true>();
+  return a ? turns_of_lane_pieces<128, 8, false>() : turns_of_lane_pieces<128, 4, false>();
 }

@@ -17,6 +17,9 @@ int turns_of_words(int tile, int a);
 /* The same for 16 lanes that stage two neighbouring results each, in rows of this many columns. */
 int turns_of_results(int columns);
 
+/* The same for the different pieces of floats that a warp of the fp32 kernel reads at once, of the left operand (a) or of the right. */
+int turns_of_quads(int tile, int along, int a);
+
 #ifdef __cplusplus
 }
 #endif

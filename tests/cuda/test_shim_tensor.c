@@ -169,6 +169,7 @@ static void no_turn_of_other_accesses_is_lost(void **state) {
   for (int tile = 64; tile <= 128; tile += 64) {
     for (int i = 0; i < 4; i++) assert_int_equal(turns_of_pieces(i % 2, tile, i / 2), 1);
     for (int a = 0; a < 2; a++) assert_int_equal(turns_of_words(tile, a), 1);
+    for (int i = 0; i < 4; i++) assert_int_equal(turns_of_quads(tile, i % 2, i / 2), 1);
     assert_int_equal(turns_of_results(tile), 1);
   }
 }

@@ -1,5 +1,5 @@
-/* Convolution on tensor cores against the plain forms of rounded operands, in both classes: exact for integers, else within the bound of
- * its sum; whole pieces and gathered ones the same bits; nothing left unwritten. */
+/* Convolution on tensor cores against the plain forms of rounded operands, in every class: exact for integers, else within the bound of
+ * its sum; nothing left unwritten. And, in fp32 too, the same bits again, by the plain kernel, and the scratch of it all. */
 #include <math.h>
 
 #include "cuda/conv_fixture.h"
@@ -18,8 +18,8 @@ static const struct conv_shape shapes[] = {
     {2, 2, 2, 4, 4, 7, 7, 2, 3, "a kernel larger than the map; pieces of float only"},
     {2, 4, 3, 24, 9, 3, 3, 1, 2, "more padding than the kernel needs"},
     {4, 20, 20, 8, 8, 3, 3, 1, 1, "three chunks of positions"},
-    {1, 30, 40, 1, 3, 3, 3, 1, 1, "two chunks, gathered"},
-    {1, 6, 7, 8, 8, 5, 6, 1, 2, "almost as many taps as bits, and the next slabs' are behind the last"},
+    {1, 30, 40, 1, 3, 3, 3, 1, 1, "two chunks, one channel"},
+    {1, 6, 7, 8, 8, 5, 6, 1, 2, "a kernel that is not square, and the next slabs' taps are behind the last"},
     {2, 11, 13, 72, 72, 1, 1, 1, 0, "a large tile of dw over more than a ring of slabs"},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], SEVERAL_CHUNKS = 12 };
@@ -117,20 +117,24 @@ static struct results run(struct fixture *f, ptrdiff_t shift) {
   return (struct results){device_read_activations(f->b, y, f->ys), device_read_activations(f->b, dx, f->xs), device_read(dw, f->ws)};
 }
 
-/* The same call twice, and again with every number at an address that makes it be gathered: the same bits. */
-static void results_are_the_same_bits_however_numbers_are_brought(void **state) {
+static void assert_same_results(const struct fixture *f, struct results a, struct results b) {
+  assert_memory_equal(a.y, b.y, (size_t)f->ys * sizeof(real));
+  assert_memory_equal(a.dx, b.dx, (size_t)f->xs * sizeof(real));
+  assert_memory_equal(a.dw, b.dw, (size_t)f->ws * sizeof(real));
+  free(a.y), free(a.dx), free(a.dw);
+}
+
+/* The same call twice: the same bits. And with every number at an odd address, where the plain kernel computes: the same chains in fp32,
+ * and in the others sums that are exact in any order. */
+static void results_are_the_same_bits_again_and_by_the_plain_kernel(void **state) {
   (void)state;
-  for (int i = 0; i < CLASSES * SHAPES; i++) {
+  for (int i = 0; i < 2 * CUDA_PRECISIONS * SHAPES; i++) {
     struct fixture f;
-    make(&f, class_of(i), i / CLASSES, false);
+    enum cuda_precision precision = (enum cuda_precision)(i / 2 % CUDA_PRECISIONS);
+    bool plain = i % 2;
+    make(&f, device_backend_in(precision), i / 2 / CUDA_PRECISIONS, plain && precision != CUDA_FP32);
     struct results first = run(&f, 0);
-    for (ptrdiff_t shift = 0; shift < 2; shift++) {
-      struct results again = run(&f, shift);
-      assert_memory_equal(again.y, first.y, (size_t)f.ys * sizeof(real));
-      assert_memory_equal(again.dx, first.dx, (size_t)f.xs * sizeof(real));
-      assert_memory_equal(again.dw, first.dw, (size_t)f.ws * sizeof(real));
-      free(again.y), free(again.dx), free(again.dw);
-    }
+    assert_same_results(&f, run(&f, plain), first);
     free(first.y), free(first.dx), free(first.dw);
     fixture_free(&f);
   }
@@ -150,7 +154,7 @@ static real *spread(const real *x, ptrdiff_t first, ptrdiff_t apart) {
 }
 
 /* Each operand of each product in turn holds the numbers and the other one a single 1, so that the results are the numbers as operands. In
- * pieces, and with a channel more, gathered. */
+ * whole pieces, and with a channel more and no scratch, by the plain kernel. */
 static void operands_are_rounded_to_nearest(void **state) {
   (void)state;
   for (int i = 0; i < 2 * CLASSES; i++) {
@@ -251,16 +255,19 @@ static void a_nan_stays_where_it_belongs(void **state) {
   }
 }
 
-/* The cut into chunks is the shape's, and two shapes above have several. The others have room for the channels of a norm behind them: four
- * floats each. */
-static void chunks_need_scratch(void **state) {
+/* The cut into chunks is the shape's, and two shapes above have several. In front: partial dw of chunks, or of channels with zeros beside
+ * them; or the channels of a norm, four floats each. Behind: x and w with those zeros. */
+static void chunks_and_copies_need_scratch(void **state) {
   (void)state;
-  for (int i = 0; i < CLASSES * SHAPES; i++) {
-    struct conv g = conv_of_shape(&shapes[i / CLASSES]);
-    size_t dw = (size_t)(g.k * g.r * g.s * g.c) * sizeof(real), chunks = i / CLASSES == SEVERAL_CHUNKS       ? 3
-                                                                         : i / CLASSES == SEVERAL_CHUNKS + 1 ? 2
-                                                                                                             : 0;
-    assert_int_equal(class_of(i)->conv_scratch(&g), chunks ? chunks * dw : (size_t)g.k * 4 * sizeof(real));
+  for (int i = 0; i < CUDA_PRECISIONS * SHAPES; i++) {
+    int shape = i / CUDA_PRECISIONS;
+    const struct backend *b = device_backend_in((enum cuda_precision)(i % CUDA_PRECISIONS));
+    struct conv g = conv_of_shape(&shapes[shape]);
+    ptrdiff_t size = (ptrdiff_t)b->activation_size, piece = 16 / size, wide = (g.c + piece - 1) / piece * piece;
+    ptrdiff_t chunks = shape == SEVERAL_CHUNKS ? 3 : shape == SEVERAL_CHUNKS + 1 ? 2 : wide > g.c ? 1 : 0;
+    ptrdiff_t partials = chunks * g.k * g.r * g.s * wide * (ptrdiff_t)sizeof(float), channels = 16 * g.k;
+    ptrdiff_t copies = wide > g.c ? (g.n * g.h * g.w + g.k * g.r * g.s) * wide * size : 0;
+    assert_int_equal(b->conv_scratch(&g), ((partials > channels ? partials : channels) + 15) / 16 * 16 + copies);
   }
 }
 
@@ -268,10 +275,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum),
                                      cmocka_unit_test(backward_data_is_the_sum),
                                      cmocka_unit_test(backward_weights_adds_the_sum),
-                                     cmocka_unit_test(results_are_the_same_bits_however_numbers_are_brought),
+                                     cmocka_unit_test(results_are_the_same_bits_again_and_by_the_plain_kernel),
                                      cmocka_unit_test(operands_are_rounded_to_nearest),
                                      cmocka_unit_test(results_are_rounded_once),
                                      cmocka_unit_test(a_nan_stays_where_it_belongs),
-                                     cmocka_unit_test(chunks_need_scratch)};
+                                     cmocka_unit_test(chunks_and_copies_need_scratch)};
   return cmocka_run_group_tests_name("cuda tensor conv", tests, NULL, NULL);
 }
