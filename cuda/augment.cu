@@ -12,8 +12,7 @@
 enum {
   GROUP = 64,
   LANES = 8, /* of a mean, and pixels of which one is taken before it is added, as in colour.c */
-  MEAN_PIXELS = 256,
-  MOST_TAPS = 2 * (CUDA_AUGMENT_SIZE / 20) + 1
+  MEAN_PIXELS = 256
 };
 enum { ARGUMENT_BYTES = 32764 /* of a launch, from compute capability 7.0 and CUDA 12.1 on */ };
 
@@ -37,13 +36,26 @@ struct plan {
   enum jitter_form form;
   unsigned char order[4];
   bool flip, grey, solarise;
+  int radius, first_weight; /* of the blur: taps / 2; in struct blurs */
 };
 
 /* By value: arguments of a launch. */
 struct group {
   struct plan plan[GROUP];
 };
-static_assert(sizeof(struct group) <= ARGUMENT_BYTES / 2, "arguments of a launch, and room for others");
+
+/* Which views of a group are blurred, and their weights from the middle outwards, radius + 1 each: both sides are alike. By value, behind
+ * the group; there is room for the weights of GROUP views of up to 1579 pixels. */
+struct blurs {
+  int views, weights; /* so far */
+  unsigned char view[GROUP];
+  float weight[(ARGUMENT_BYTES - sizeof(struct group) - GROUP - 64) / sizeof(float)];
+};
+enum { MOST_WEIGHTS = sizeof(((struct blurs *)0)->weight) / sizeof(float) };
+static_assert(sizeof(struct group) + sizeof(struct blurs) + 16 <= ARGUMENT_BYTES, "arguments of a launch, and room for others");
+static_assert((int)MOST_WEIGHTS >= CUDA_AUGMENT_SIZE / 20 + 1 && (int)MOST_WEIGHTS >= GROUP * (1579 / 20 + 1), "the weights of a blur");
+
+static dim3 blocks_of(ptrdiff_t items, int rows, int views) { return dim3(blocks_for(items).x, (unsigned)rows, (unsigned)views); }
 
 /* The support is open and 4 s long, so that it holds at most ceil(4 s) pixels. */
 static struct axis axis_of(int n_in, int n_out, bool antialias) {
@@ -266,64 +278,54 @@ __global__ static void finish(struct group g) {
 
 /* ---- blur ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* Images that are blurred together, of one size and as many taps; by value. */
-struct blur {
-  int images, taps, size;
-  float *image[GROUP], *between[GROUP];
-  float weight[(ARGUMENT_BYTES - 2 * GROUP * sizeof(float *) - 64) / sizeof(float)]; /* images x taps */
-};
-enum { MOST_WEIGHTS = sizeof(((struct blur *)0)->weight) / sizeof(float) };
-static_assert(sizeof(struct blur) + 16 <= ARGUMENT_BYTES && (int)MOST_TAPS <= (int)MOST_WEIGHTS, "arguments of a launch");
-
-/* y[i] = sum of weight[k] x[i + (k - radius) step] over the taps inside the image, one way: step is 3 along a row, a row's numbers along a
- * column. What is outside is black. Along rows an image goes to what is between, along columns back. */
-__global__ static void filter(struct blur b, bool along_row) {
-  ptrdiff_t i = item_of_thread(), n = (ptrdiff_t)b.size * 3;
-  if (i >= n * b.size) return;
-  const float *x = along_row ? b.image[blockIdx.z] : b.between[blockIdx.z], *weight = b.weight + (int)blockIdx.z * b.taps;
-  int place = along_row ? (int)(i % n / 3) : (int)(i / n), radius = b.taps / 2;
-  ptrdiff_t step = along_row ? 3 : n;
-  int from = place < radius ? radius - place : 0, after = b.size - place + radius;
-  if (after > b.taps) after = b.taps;
+/* y[i] = sum of weight[|k|] x[i + k step] over the taps inside the image, one way: step is 3 along a row, a row's numbers along a column.
+ * What is outside is black. Along rows an image goes to what is between, along columns back. A thread a number of a blurred view; all take
+ * the same weight at a time, and neighbours read neighbouring numbers. */
+__global__ static void filter(struct group g, struct blurs b, bool along_row) {
+  const struct plan &p = g.plan[b.view[blockIdx.z]];
+  const int size = p.columns.n_out, n = 3 * size, i = (int)item_of_thread(); /* 3 CUDA_AUGMENT_SIZE^2 is an int */
+  if (i >= n * size) return;
+  const int place = along_row ? i % n / 3 : i / n, step = along_row ? 3 : n;
+  const float *x = (along_row ? p.y : p.between) + i, *weight = b.weight + p.first_weight;
   float sum = 0;
-  for (int k = from; k < after; k++) sum += weight[k] * x[i + (k - radius) * step];
-  (along_row ? b.between[blockIdx.z] : b.image[blockIdx.z])[i] = sum;
-}
-
-static void launch_blur(struct blur *b) {
-  if (b->images == 0) return;
-  dim3 blocks(blocks_for((ptrdiff_t)b->size * b->size * 3).x, 1, (unsigned)b->images);
-  LAUNCH(filter, blocks, dim3(BLOCK_THREADS), 0, cuda_stream(), *b, true);
-  LAUNCH(filter, blocks, dim3(BLOCK_THREADS), 0, cuda_stream(), *b, false);
-  b->images = 0;
+  for (int k = -p.radius; k <= p.radius; k++)
+    if (place + k >= 0 && place + k < size) sum += weight[k < 0 ? -k : k] * x[(ptrdiff_t)k * step];
+  (along_row ? p.between : p.y)[i] = sum;
 }
 
 /* The weights of one view, as the reference has them. */
-static void set_weights(const struct view *v, float *weight) {
-  int radius = v->taps / 2;
+static void set_weights(const struct view *v, int radius, float *weight) {
   double sum = 0;
   for (int i = -radius; i <= radius; i++) sum += exp(-(double)i * i / (2 * v->sigma * v->sigma));
-  for (int i = -radius; i <= radius; i++) weight[i + radius] = (float)(exp(-(double)i * i / (2 * v->sigma * v->sigma)) / sum);
+  for (int i = 0; i <= radius; i++) weight[i] = (float)(exp(-(double)i * i / (2 * v->sigma * v->sigma)) / sum);
 }
 
-static void blur_views(int views, const struct augment_item *item, const struct group *g) {
-  struct blur b;
-  b.images = 0;
+static void launch_blurs(const struct group *g, struct blurs *b) {
+  if (b->views == 0) return;
+  const ptrdiff_t size = g->plan[0].columns.n_out;
+  const dim3 blocks = blocks_of(size * size * 3, 1, b->views), threads(BLOCK_THREADS);
+  LAUNCH(filter, blocks, threads, 0, cuda_stream(), *g, *b, true);
+  LAUNCH(filter, blocks, threads, 0, cuda_stream(), *g, *b, false);
+  b->views = b->weights = 0;
+}
+
+/* All that are blurred in one launch a pass, as far as there is room for their weights. */
+static void blur_views(int views, const struct augment_item *item, struct group *g) {
+  struct blurs b;
+  b.views = b.weights = 0;
   for (int i = 0; i < views; i++) {
     const struct view *v = &item[i].view;
+    const int radius = v->taps / 2;
     if (!(v->sigma > 0)) continue;
-    int taps = v->taps / 2 * 2 + 1;
-    if (b.images > 0 && (b.taps != taps || (b.images + 1) * taps > MOST_WEIGHTS)) launch_blur(&b);
-    b.taps = taps, b.size = v->size;
-    set_weights(v, b.weight + b.images * taps);
-    b.image[b.images] = g->plan[i].y, b.between[b.images++] = g->plan[i].between;
+    if (b.weights + radius + 1 > MOST_WEIGHTS) launch_blurs(g, &b);
+    g->plan[i].radius = radius, g->plan[i].first_weight = b.weights;
+    set_weights(v, radius, b.weight + b.weights);
+    b.view[b.views++] = (unsigned char)i, b.weights += radius + 1;
   }
-  launch_blur(&b);
+  launch_blurs(g, &b);
 }
 
 /* ---- a group of views ---------------------------------------------------------------------------------------------------------------- */
-
-static dim3 blocks_of(ptrdiff_t items, int rows, int views) { return dim3(blocks_for(items).x, (unsigned)rows, (unsigned)views); }
 
 static void apply_group(int views, const struct augment_item *item, void *scratch) {
   struct group g = {};

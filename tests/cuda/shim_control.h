@@ -27,9 +27,9 @@ enum shim_order { SHIM_AT_ONCE, SHIM_COPIES_LATE, SHIM_COPIES_EARLY /* and opera
 extern enum shim_order shim_order;
 
 /* Calls so far: for which the host waits for a stream, for an event, for a copy of pageable memory, or may have to for everything
- * (reserving and releasing memory); graphs that were launched. */
+ * (reserving and releasing memory); graphs that were launched; kernels that have run, those of graphs too. */
 struct shim_counts {
-  int64_t stream_waits, event_waits, pageable, allocations, graphs;
+  int64_t stream_waits, event_waits, pageable, allocations, graphs, kernels;
 };
 extern struct shim_counts shim_counts;
 

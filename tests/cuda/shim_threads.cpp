@@ -287,6 +287,7 @@ static void run_launch(const void *context, bool in_graph) {
   memcpy(&l, context, sizeof l);
   if (in_graph) refuse_if_asked(l.kernel);
   if (shim_has_failed()) return;
+  shim_counts.kernels++;
   shim_run_launch(l.kernel, l.grid, l.block, l.shared_bytes, l.body, static_cast<const char *>(context) + LAUNCH_ARGUMENTS);
 }
 
