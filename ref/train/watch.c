@@ -27,10 +27,10 @@ static ptrdiff_t copy_statistics(const struct model *m, real *kept, bool back) {
     for (int i = 0, n = 0; i < net->parameters; i++) {
       const struct parameter *p = &net->parameter[i];
       if (p->role == ROLE_STATISTIC) {
-        part[n++] = (struct ema_part){.from = back ? at : p->offset, .to = back ? p->offset : at, .size = p->size};
+        if (kept) part[n++] = (struct ema_part){.from = back ? at : p->offset, .to = back ? p->offset : at, .size = p->size};
         at += p->size;
       }
-      if (!kept || n == 0 || (n < UPDATE_PARTS && i + 1 < net->parameters)) continue;
+      if (n == 0 || (n < UPDATE_PARTS && i + 1 < net->parameters)) continue;
       const real *from = back ? kept : state;
       real *to = back ? state : kept;
       if (b->ema_update_all)
