@@ -66,8 +66,8 @@ static void means_are_summed_in_the_order_of_the_ranks(void **state) {
 
 /* What a norm forward and back leaves, of the whole batch: rows in the order of the ranks, dgamma and dbeta added over them. */
 struct norm_case {
-  struct norm g; /* m: of the whole batch */
-  const real *x, *residual, *gamma, *beta, *dy;
+  struct norm g;                                                          /* m: of the whole batch */
+  real *x, *residual, *gamma, *beta, *dy;                                 /* residual: null without one */
   real *y, *dx, *dresidual, *running_mean, *running_var, *dgamma, *dbeta; /* the last four: MOST x c */
   double *mean, *invstd;                                                  /* MOST x c */
 };
@@ -129,12 +129,15 @@ static void check_parameters(const struct norm_case *a, const struct norm_case *
 
 static struct norm_case integers(ptrdiff_t m, ptrdiff_t c, bool residual, bool relu) {
   struct norm_case a = {.g = {.m = m, .c = c, .eps = 1e-5, .momentum = 0.1, .relu = relu}};
-  real *x = test_reals(m * c), *r = test_reals(m * c), *dy = test_reals(m * c), *gamma = test_reals(c), *beta = test_reals(c);
-  test_fill_int(x, m * c, 9, 1), test_fill_int(r, m * c, 9, 2), test_fill_int(dy, m * c, 9, 3);
-  test_fill_normal(gamma, c, 4), test_fill_normal(beta, c, 5);
-  a.x = x, a.residual = residual ? r : NULL, a.dy = dy, a.gamma = gamma, a.beta = beta;
+  a.x = test_reals(m * c), a.residual = residual ? test_reals(m * c) : NULL, a.dy = test_reals(m * c);
+  a.gamma = test_reals(c), a.beta = test_reals(c);
+  test_fill_int(a.x, m * c, 9, 1), test_fill_int(a.dy, m * c, 9, 3);
+  if (residual) test_fill_int(a.residual, m * c, 9, 2);
+  test_fill_normal(a.gamma, c, 4), test_fill_normal(a.beta, c, 5);
   return shared_results(a);
 }
+
+static void free_inputs(struct norm_case *a) { free(a->x), free(a->residual), free(a->dy), free(a->gamma), free(a->beta); }
 
 /* With integers, and numbers of rows that are powers of two on every rank and in every chunk, means are fractions of a few bits and every
  * sum is exact: the batch norm of the ranks must be that of the whole batch to the bit, whatever the order of its sums. One rank counted
@@ -152,6 +155,7 @@ static void norms_over_ranks_are_those_of_the_whole_batch(void **state) {
         assert_true(norms_equal(&ranks, &whole, count));
         check_parameters(&ranks, &whole, count);
       }
+      free_inputs(&whole);
     }
 }
 
@@ -161,10 +165,8 @@ static void statistics_are_the_same_on_every_rank(void **state) {
   (void)state;
   ptrdiff_t m = 3 * 333, c = 70;
   struct norm_case whole = integers(m, c, true, true);
-  real *x = test_reals(m * c);
-  test_fill_normal(x, m * c, 7);
-  for (ptrdiff_t i = 0; i < m * c; i++) x[i] = 3 + 2 * x[i];
-  whole.x = x;
+  test_fill_normal(whole.x, m * c, 7);
+  for (ptrdiff_t i = 0; i < m * c; i++) whole.x[i] = 3 + 2 * whole.x[i];
   forked_run(1, norm_here, &whole);
   struct norm_case ranks = shared_results(whole);
   forked_run(3, norm_here, &ranks);
@@ -178,6 +180,7 @@ static void statistics_are_the_same_on_every_rank(void **state) {
     assert_memory_equal(ranks.invstd + k * c, ranks.invstd, (size_t)c * sizeof(double));
     assert_memory_equal(ranks.running_var + k * c, ranks.running_var, (size_t)c * sizeof(real));
   }
+  free_inputs(&whole);
 }
 
 /* The parts that ranks compute, for one rank: the bits of norm_forward_train and norm_backward_train, in place, too. */
@@ -238,6 +241,7 @@ static void spoiled_collectives_are_found(void **state) {
     forked_spoil(FORKED_NONE);
     if (norms_equal(&ranks, &whole, 2)) fail_msg("the norm with fault %d was taken for right", of_norms[i]);
   }
+  free_inputs(&whole);
 }
 
 /* ---- words --------------------------------------------------------------------------------------------------------------------------- */

@@ -100,7 +100,7 @@ static struct job *job_make(const struct model_config *config, int draw) {
   *job = (struct job){.config = *config, .cells = m.cells, .online = m.online.net, .target = m.target.net, .moved = draw};
   job->size[ONLINE] = job->size[MOMENTUM] = job->size[GRADIENT] = m.online.net.state_size;
   job->size[TARGET] = m.target.net.state_size;
-  m.online.net = m.target.net = (struct net){0}; /* kept by the job, for good */
+  m.online.net = m.target.net = (struct net){0}; /* kept by the job */
   model_free(&m);
   for (int k = 0; k < MOST; k++) {
     for (int i = 0; i < BLOCKS; i++) job->result[k].block[i] = forked_shared((size_t)job->size[i] * sizeof(real));
@@ -114,6 +114,9 @@ static struct job *run(const struct model_config *config, int ranks, int draw) {
   forked_run(ranks, steps_here, job);
   return job;
 }
+
+/* What is not shared; results stay. */
+static void job_free(struct job *job) { net_free(&job->online), net_free(&job->target); }
 
 /* ---- comparing ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -191,7 +194,13 @@ static void check(const struct job *job, int ranks, const struct job *one, struc
 static void compare(const struct model_config *config) {
   struct job *one = run(config, 1, -1), *gauge[DRAWS];
   for (int d = 0; d < DRAWS; d++) gauge[d] = run(config, 1, d);
-  for (int ranks = 2; ranks <= MOST; ranks++) check(run(config, ranks, -1), ranks, one, gauge);
+  for (int ranks = 2; ranks <= MOST; ranks++) {
+    struct job *job = run(config, ranks, -1);
+    check(job, ranks, one, gauge);
+    job_free(job);
+  }
+  for (int d = 0; d < DRAWS; d++) job_free(gauge[d]);
+  job_free(one);
 }
 
 static struct model_config other_config(void) {
@@ -221,9 +230,10 @@ static void steps_with_other_options_are_one_process_s(void **state) {
 static void the_same_ranks_give_the_same_bits(void **state) {
   (void)state;
   struct model_config c = other_config();
-  const struct job *first = run(&c, 3, -1), *second = run(&c, 3, -1);
+  struct job *first = run(&c, 3, -1), *second = run(&c, 3, -1);
   for (int k = 0; k < BLOCKS; k++)
     assert_memory_equal(second->result[0].block[k], first->result[0].block[k], (size_t)first->size[k] * sizeof(real));
+  job_free(first), job_free(second);
 }
 
 /* A rank that is left out, pieces of a gradient that are those of the step before, and parts that are taken before they are written must be
@@ -235,10 +245,13 @@ static void steps_over_spoiled_collectives_are_found(void **state) {
   for (int d = 0; d < DRAWS; d++) gauge[d] = run(&c, 1, d);
   for (enum forked_fault fault = FORKED_MISSING; fault <= FORKED_UNWAITED; fault++) {
     forked_spoil(fault);
-    const struct job *spoiled = run(&c, 2, -1);
+    struct job *spoiled = run(&c, 2, -1);
     forked_spoil(FORKED_NONE);
     if (ranks_are_equal(spoiled, 2) && blocks_are_near(spoiled, one, gauge, true)) fail_msg("fault %d was taken for right", fault);
+    job_free(spoiled);
   }
+  for (int d = 0; d < DRAWS; d++) job_free(gauge[d]);
+  job_free(one);
 }
 
 int main(void) {
