@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include "support/cmocka.h"
+#include "support/sanitized.h"
 
 enum {
-  BOX = 1 << 20,    /* bytes a rank that go through shared memory at once */
-  PATIENCE = 120,   /* seconds after which a rank that waits for others is ended */
-  MOST = 8,         /* ranks */
-  HISTORY = 1 << 16 /* bytes of an exchange that a later, stale one gives again */
+  BOX = 1 << 20,                     /* bytes a rank that go through shared memory at once */
+  PATIENCE = SANITIZED ? 1200 : 120, /* seconds after which a rank is ended, lest one that waits for others wait for ever */
+  MOST = 8,                          /* ranks */
+  HISTORY = 1 << 16                  /* bytes of an exchange that a later, stale one gives again */
 };
 
 struct shared {
