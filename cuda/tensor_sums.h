@@ -20,7 +20,7 @@
 
 template <class K> struct mma_sums {
   typedef typename K::number number;
-  enum { M = K::DOWN / 16, N = K::ACROSS / 8, BLOCKS = M * N > 16 ? 2 : M *N > 8 ? 3 : 4 };
+  enum { M = K::DOWN / 16, N = K::ACROSS / 8, TILES = M * N, BLOCKS = TILES > 16 ? 2 : TILES > 8 ? 3 : 4 };
   float sum[M][N][4] = {};
 
   __device__ void step(const unsigned char *stage, int step, int down, int right, int lane) {
