@@ -66,27 +66,30 @@ static bool cuda_reserve(size_t bytes, void **memory, struct error *err) {
                 (double)available / GIB, (double)total / GIB, (double)bytes / GIB);
   }
   if (!keep_status(status, "reserving memory")) return failed(err);
-  return keep_status(cudaMemsetAsync(*memory, 0, bytes, state.stream), "clearing memory") || failed(err);
+  return bytes == 0 || keep_status(cudaMemsetAsync(*memory, 0, bytes, state.stream), "clearing memory") || failed(err);
 }
 
 static void cuda_release(void *memory, size_t) { keep_status(cudaFree(memory), "releasing memory"); }
 
 static void cuda_upload(void *to, const void *from_host, size_t bytes) {
-  if (keep_status(cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, state.stream), "upload"))
+  if (bytes > 0 && keep_status(cudaMemcpyAsync(to, from_host, bytes, cudaMemcpyHostToDevice, state.stream), "upload"))
     keep_status(cudaStreamSynchronize(state.stream), "upload"); /* the caller may reuse from_host */
 }
 
 void cuda_download(void *to_host, const void *from, size_t bytes) {
+  if (bytes == 0) return;
   if (!keep_status(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, state.stream), "download") ||
       !keep_status(cudaStreamSynchronize(state.stream), "download"))
     memset(to_host, POISON, bytes);
 }
 
 static void cuda_copy(void *to, const void *from, size_t bytes) {
-  keep_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state.stream), "copy");
+  if (bytes > 0) keep_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state.stream), "copy");
 }
 
-static void cuda_zero(void *to, size_t bytes) { keep_status(cudaMemsetAsync(to, 0, bytes, state.stream), "zero"); }
+static void cuda_zero(void *to, size_t bytes) {
+  if (bytes > 0) keep_status(cudaMemsetAsync(to, 0, bytes, state.stream), "zero");
+}
 
 static size_t cuda_available(void) {
   size_t available = 0, total = 0;

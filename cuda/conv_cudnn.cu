@@ -10,6 +10,10 @@ static bool is_aligned(const void *a, const void *b, const void *c) { return (((
 
 static ptrdiff_t weights_of(const struct conv *g) { return g->k * g->r * g->s * g->c; }
 
+/* A workspace is as aligned as a block of its own would be: of scratch it is the part from the next such address on. */
+static size_t workspace_room(const struct cudnn_plan *plan) { return cudnn_workspace(plan) + library_aligned(1); }
+static void *workspace_from(void *scratch) { return (void *)library_aligned((uintptr_t)scratch); }
+
 /* In front of the workspace of a plan for dw in bf16: the dw that is then added. */
 static size_t in_front(const struct conv *g, enum conv_direction direction, enum cuda_precision precision) {
   if (precision != CUDA_BF16 || direction != CONV_BACKWARD_WEIGHTS) return 0;
@@ -23,7 +27,7 @@ template <enum cuda_precision P> static size_t scratch_of(const struct conv *g) 
     for (int accumulate = 0; accumulate < 2; accumulate++) {
       bool adds = direction == CONV_BACKWARD_DATA ? accumulate : direction == CONV_BACKWARD_WEIGHTS && P != CUDA_BF16;
       const struct cudnn_plan *plan = cudnn_plan_of(g, (enum conv_direction)direction, P, adds);
-      size_t bytes = plan ? in_front(g, (enum conv_direction)direction, P) + cudnn_workspace(plan) : 0;
+      size_t bytes = plan ? in_front(g, (enum conv_direction)direction, P) + workspace_room(plan) : 0;
       most = bytes > most ? bytes : most;
     }
   return most;
@@ -33,7 +37,7 @@ template <enum cuda_precision P> static size_t scratch_of(const struct conv *g) 
 template <enum cuda_precision P> static void forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch) {
   const struct cudnn_plan *plan = is_aligned(x, w, y) ? cudnn_plan_of(g, CONV_FORWARD, P, false) : nullptr;
   if (!plan) return own[P].conv_forward(g, x, w, y, scratch);
-  cudnn_run(plan, x, w, y, scratch);
+  cudnn_run(plan, x, w, y, workspace_from(scratch));
   cuda_launched("conv_forward");
 }
 
@@ -42,7 +46,7 @@ template <enum cuda_precision P>
 static void backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch) {
   const struct cudnn_plan *plan = is_aligned(dy, w, dx) ? cudnn_plan_of(g, CONV_BACKWARD_DATA, P, accumulate) : nullptr;
   if (!plan) return own[P].conv_backward_data(g, dy, w, dx, accumulate, scratch);
-  cudnn_run(plan, dx, w, dy, scratch);
+  cudnn_run(plan, dx, w, dy, workspace_from(scratch));
   cuda_launched("conv_backward_data");
 }
 
@@ -52,7 +56,7 @@ static void backward_weights(const struct conv *g, const real *x, const real *dy
   const bool apart = P == CUDA_BF16;
   const struct cudnn_plan *plan = is_aligned(x, dy, dw) ? cudnn_plan_of(g, CONV_BACKWARD_WEIGHTS, P, !apart) : nullptr;
   if (!plan) return own[P].conv_backward_weights(g, x, dy, dw, scratch);
-  cudnn_run(plan, x, apart ? scratch : dw, dy, (char *)scratch + in_front(g, CONV_BACKWARD_WEIGHTS, P));
+  cudnn_run(plan, x, apart ? scratch : dw, dy, workspace_from((char *)scratch + in_front(g, CONV_BACKWARD_WEIGHTS, P)));
   if (apart) join_partials_launch(weights_of(g), 1, (const float *)scratch, dw);
   cuda_launched("conv_backward_weights");
 }

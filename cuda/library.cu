@@ -22,6 +22,8 @@ static const char *const PLACES[] = {
     "/usr/local/lib/python3*/*-packages/nvidia/*/lib",
     "/usr/lib/python3/dist-packages/nvidia/*/lib",
     "/opt/*/lib/python3*/site-packages/nvidia/*/lib",
+    "/opt/*/*/lib/python3*/site-packages/nvidia/*/lib",
+    "/opt/*/.venv/lib/python3*/site-packages/nvidia/*/lib", /* a * is for no name that begins with a dot */
     "~/.local/lib/python3*/site-packages/nvidia/*/lib",
     "~/.pyenv/versions/*/lib/python3*/site-packages/nvidia/*/lib",
 };

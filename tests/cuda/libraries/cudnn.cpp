@@ -414,6 +414,7 @@ extern "C" cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendD
   if (status == CUDNN_STATUS_SUCCESS) status = find(v, shapes.y, ALIGNMENT, &c.y);
   if (status != CUDNN_STATUS_SUCCESS) return status;
   if (!shim_is_device(c.workspace, (size_t)WORKSPACE)) return refuse(CUDNN_STATUS_EXECUTION_FAILED, "the workspace");
+  if (reinterpret_cast<uintptr_t>(c.workspace) % 256 != 0) return refuse(CUDNN_STATUS_EXECUTION_FAILED, "a workspace that is not aligned");
   shim_run("cudnn", run_plan, dim3(1), dim3(1), 0, handle->stream, c);
   return CUDNN_STATUS_SUCCESS;
 }
