@@ -35,8 +35,7 @@ static void compute(void *context) {
 }
 
 /* x and y are overwritten by forward and backward data: with numbers of a usual size, of which the speed does not depend. */
-static bool time_shape(const struct bench *o, const struct backend *const table[PATHS], struct row *r, const struct profile_peaks *peaks,
-                       struct error *err) {
+static bool time_shape(const struct bench *o, const struct backend *const table[PATHS], struct row *r, struct error *err) {
   const struct conv *g = &r->g;
   const struct backend *b = table[OWN];
   struct call c = {.g = *g};
@@ -48,13 +47,8 @@ static bool time_shape(const struct bench *o, const struct backend *const table[
   struct backend_options library = bench_backend(o);
   library.conv = 1;
   for (int d = 0; ok && d < DIRECTIONS; d++) {
-    double flops = 2.0 * (double)ys * (double)(g->r * g->s * g->c);
-    size_t weight = d == BACKWARD_WEIGHTS ? sizeof(real) : b->activation_size;
-    double bytes = (double)(xs + ys) * (double)b->activation_size + (double)ws * (double)weight;
-    double arithmetic = flops / peaks->flops, memory = bytes / peaks->bytes;
     if (d == BACKWARD_DATA && g->c == 3) continue; /* nobody asks for the gradient of an image */
     c.direction = d;
-    r->floor[d] = arithmetic > memory ? arithmetic : memory;
     r->by_library[d] = table[LIBRARY] && backend_conv_is_library(&library, g, d);
     for (int path = 0; path < PATHS; path++)
       if ((c.b = table[path])) r->seconds[path][d] = bench_seconds(c.b, compute, &c, TIMES);
@@ -65,6 +59,18 @@ static bool time_shape(const struct bench *o, const struct backend *const table[
   if (c.dw) b->release(c.dw, (size_t)ws * sizeof(real));
   if (c.scratch) b->release(c.scratch, scratch);
   return ok && b->status(err);
+}
+
+/* Each operand once from memory, also where a call finds it in a cache. */
+static void find_floors(struct row *r, const struct backend *b, const struct profile_peaks *peaks) {
+  const struct conv *g = &r->g;
+  double xs = (double)(g->n * g->h * g->w * g->c), ys = (double)(g->n * g->p * g->q * g->k), ws = (double)(g->k * g->r * g->s * g->c);
+  for (int d = 0; d < DIRECTIONS; d++) {
+    double weight = (double)(d == BACKWARD_WEIGHTS ? sizeof(real) : b->activation_size);
+    double arithmetic = 2 * ys * (double)(g->r * g->s * g->c) / peaks->flops;
+    double memory = ((xs + ys) * (double)b->activation_size + ws * weight) / peaks->bytes;
+    if (r->seconds[OWN][d] > 0) r->floor[d] = arithmetic > memory ? arithmetic : memory;
+  }
 }
 
 static bool is_same(const struct conv *a, const struct conv *b) {
@@ -156,14 +162,16 @@ bool bench_convolutions(const struct bench *o, struct error *err) {
   const struct backend *const table[PATHS] = {backend_open(&own, err), o->backend == BACKEND_CUDA ? backend_open(&library, &why) : NULL};
   if (!table[OWN]) return false;
   if (!table[OWN]->mark) return fail(err, "bench: what=convolutions compares ways to compute on a GPU: give backend=cuda");
-  struct profile_peaks peaks;
+  struct profile_peaks peaks = {0};
   struct row *rows = NULL;
   int count = 0;
   bool ok = architecture_named(bench_backbone(o), &arch) || fail(err, "bench: no backbone of that name");
   ok = ok && bench_peaks(o, table[OWN], bench_products(o), &peaks, err) &&
        net_build(&net, &arch, (ptrdiff_t)o->batch, (ptrdiff_t)o->size, (ptrdiff_t)o->size, err);
   ok = ok && ((rows = shapes_of(&net, &count)) || fail(err, "bench: out of memory"));
-  for (int i = 0; ok && i < count; i++) ok = time_shape(o, table, &rows[i], &peaks, err);
+  for (int i = 0; ok && i < count; i++) ok = time_shape(o, table, &rows[i], err);
+  ok = ok && bench_peaks(o, table[OWN], bench_products(o), &peaks, err); /* once more: the better ones count */
+  for (int i = 0; ok && i < count; i++) find_floors(&rows[i], table[OWN], &peaks);
   if (ok) {
     printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 "; this GPU: %.1f TFLOP/s in a product, %.1f GB/s in a copy\n",
            bench_backbone(o), o->size, o->size, o->batch, peaks.flops / 1e12, peaks.bytes / 1e9);

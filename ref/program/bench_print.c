@@ -75,6 +75,7 @@ void bench_print(const struct bench *o, const struct figures *f) {
   printf("%.3f images/s (%.3f to %.3f over %" PRId64 " steps), peak memory %.2f GB%s\n", f->images,
          (double)o->batch / f->step[o->steps - 1], (double)o->batch / f->step[0], o->steps, f->memory / 1e9,
          f->graph ? ", as a graph" : "");
+  if (o->backend != BACKEND_REFERENCE) printf("planned in %.1f s\n", f->planning);
   if (f->input > 0)
     printf("input: %.1f source images/s (read, decode, two views), %.1f a thread\n", f->input, f->input / omp_get_max_threads());
 }
@@ -99,12 +100,12 @@ bool bench_write(const struct bench *o, const struct figures *f, struct error *e
                           precision_names[o->precision], "conv", conv_names[o->conv], "gemm", gemm_names[o->gemm], "backbone",
                           bench_backbone(o), "size", (json_int_t)o->size, "batch", (json_int_t)o->batch, "method",
                           o->regions ? "ediy" : "byol", "threads", omp_get_max_threads());
-  json_t *figures =
-      json_pack("{s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "graph", f->graph, "peak_gflops", f->peaks.flops / 1e9,
-                "peak_gbytes_per_s", f->peaks.bytes / 1e9, "images_per_s", f->images, "images_per_s_min",
-                (double)o->batch / f->step[o->steps - 1], "images_per_s_max", (double)o->batch / f->step[0], "ms_per_step",
-                1e3 * (double)o->batch / f->images, "peak_memory_bytes", f->memory, "input_images_per_s", f->input, "parts",
-                sums_as_json(part_name, f->profile.part, PARTS, o), "stages", sums_as_json(stage_name, f->profile.stage, STAGES, o));
+  json_t *figures = json_pack(
+      "{s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "graph", f->graph, "peak_gflops", f->peaks.flops / 1e9,
+      "peak_gbytes_per_s", f->peaks.bytes / 1e9, "images_per_s", f->images, "images_per_s_min", (double)o->batch / f->step[o->steps - 1],
+      "images_per_s_max", (double)o->batch / f->step[0], "ms_per_step", 1e3 * (double)o->batch / f->images, "peak_memory_bytes", f->memory,
+      "input_images_per_s", f->input, "planning_s", f->planning, "parts", sums_as_json(part_name, f->profile.part, PARTS, o), "stages",
+      sums_as_json(stage_name, f->profile.stage, STAGES, o));
   char *text = all && figures && json_object_update(all, figures) == 0 ? json_dumps(all, JSON_INDENT(2)) : NULL;
   size_t size = text ? strlen(text) + 1 : 0;
   if (text) text[size - 1] = '\n'; /* the zero becomes the end of the last line */
