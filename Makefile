@@ -22,7 +22,11 @@ CFLAGS   += -std=c17 $(OPT) -g -march=$(ARCH) -fopenmp -fPIC -fvisibility=hidden
 CPPFLAGS += -D_POSIX_C_SOURCE=200809L -Iref -I. -Itests $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
 LDFLAGS  += -fopenmp $(EXTRA_LDFLAGS)
+# Programs of the bundle (cuda-bundle, below) find its libraries from where they lie themselves, and so do libraries what they need: no variable has to
+# tell them, which Python and what else runs there would read, too.
+LDFLAGS  += $(if $(BUNDLED),-Wl$(comma)--disable-new-dtags '-Wl$(comma)-rpath$(comma)$$ORIGIN/lib:$$ORIGIN/../lib:$$ORIGIN/../../lib')
 
+comma := ,
 # Quiet, unless V=1.
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@)
@@ -385,7 +389,7 @@ CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[
 CUDA_TWINS   := $(wildcard cuda/*.cu)
 CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
 CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
-NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC
+NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC,-ffp-contract=off
 # What a program that links the library needs; the runtime is in it, so that it runs where only the driver is installed.
 CUDA_LDLIBS   = -L$(dir $(NVCC))../lib64 -lcudart_static -lstdc++ -lrt -ldl
 SHIM_CXXFLAGS = -std=c++17 $(OPT) -g -march=$(ARCH) -fPIC -ffp-contract=off -fno-tree-slp-vectorize -fno-exceptions -fno-rtti -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
@@ -450,7 +454,7 @@ $(BUILD)/shim/oracle: $(ORACLE_MAIN) $(BUILD)/f32/ref/train/backends_cuda.o $(BU
 	$(call say,LD)
 	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ $(LDLIBS) -ldl -o $@
 $(BUILD)/tests/cuda/test_libraries $(BUILD)/tests/cuda/test_shim_libraries $(BUILD)/tests/cuda/test_shim_ranks $(BUILD)/tests/cuda/test_shim_mpi: | $(STANDINS)
-$(BUILD)/tests/cuda/test_shim_program $(BUILD)/tests/cuda/test_shim_libraries: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
+$(BUILD)/tests/cuda/test_shim_program $(BUILD)/tests/cuda/test_shim_libraries $(BUILD)/tests/cuda/test_shim_gpu: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
 SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
 TESTS += $(SHIM_TESTS)
 tests: $(SHIM_TESTS)
@@ -463,19 +467,24 @@ $(BUILD)/cuda/libediy_cuda.a: $(patsubst cuda/%.cu,$(BUILD)/cuda/%.o,$(CUDA_TWIN
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
+# The same for programs of the bundle, once: with what it calls of the reference, which is hidden in it.
+$(BUILD)/cuda/libediy_cuda.so: $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(notdir $@),-z,defs -Wl,--whole-archive $< -Wl,--no-whole-archive $(BUILD)/libediy.a $(LDLIBS) $(CUDA_LDLIBS) -o $@
+GPU_BACKEND := $(BUILD)/cuda/libediy_cuda.$(if $(BUNDLED),so,a)
 GPU_TESTS := $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
 GPU_PROGRAMS := $(BUILD)/gpu/ediy $(BUILD)/gpu/oracle
-$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
+$(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(GPU_BACKEND) $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) $(CUDA_LDLIBS) -o $@
 # The programs as CUDA=1 links them, beside those of the last make all.
 $(BUILD)/gpu/ediy: $(EDIY_OBJECTS)
 $(BUILD)/gpu/oracle: $(ORACLE_MAIN)
-$(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
+$(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(GPU_BACKEND) $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) $(CUDA_LDLIBS) -o $@
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a %.so,$^) $(LDLIBS) $(CUDA_LDLIBS) -o $@
 
 .PHONY: cuda check-cuda bench-cuda cuda-bundle gpu-tests lint-cuda
 lint: lint-cuda
@@ -494,7 +503,8 @@ $(BUILD)/cuda/values.o: tests/cuda/libraries/values.cu
 	$(call say,NVCC)
 	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
 gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy
-ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) PEER="$(wildcard $(PEER))" PYTHON="$(PYTHON)" sh tests/cuda/gpu.sh
+ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
+         sh tests/cuda/gpu.sh
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
@@ -509,13 +519,14 @@ bench-cuda: ## on a GPU: a training step part by part in every class, convolutio
 BUNDLE := build-bundle/bundle
 cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine without packages
 	@sh .ci/deps $(PACKAGES)
-	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 gpu-tests
+	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 BUNDLED=1 gpu-tests
 	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/shim $(BUNDLE)/lib $(BUNDLE)/libc
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
-	  cp build-bundle/shim/ediy $(BUNDLE)/shim && strip $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/tests/cuda/*
+	  cp build-bundle/shim/ediy $(BUNDLE)/shim && cp build-bundle/cuda/libediy_cuda.so $(BUNDLE)/lib && \
+	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/tests/cuda/*
 	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
-	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
-	  case $${l##*/} in ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
+	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* $(BUNDLE)/lib/libediy_cuda.so | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
+	  case $${l##*/} in libediy_cuda.so) ;; ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
 	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's
 	@tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz
 endif

@@ -41,13 +41,13 @@ void bench_describe(const struct bench *o, char *text, size_t size);
 
 /* ---- bench_time.c ---- */
 
-/* Seconds of a call, the median of so many, after some that do not count. The backend's clock, else the host's. By the backend's, a timing is
- * of as many calls as last 2 ms, divided by their number: of the same operands, which a GPU's cache may keep where they are small. */
+/* Seconds of a call, the median of so many, after some that do not count. The backend's clock, else the host's. By the backend's, a
+ * timing is of as many calls as last 2 ms, divided by their number: of the same operands, which a GPU's cache may keep. */
 double bench_seconds(const struct backend *b, void (*call)(void *context), void *context, int times);
 double bench_median(double *values, int count); /* sorts them */
 
-/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, each after half a second of such products;
- * of two tables the larger product counts (other: null for one). */
+/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, after half a second of products; of
+ * two tables the larger product counts (other: null for one). */
 MUST_CHECK bool bench_peaks(const struct bench *o, const struct backend *b, const struct backend *other, struct profile_peaks *peaks,
                             struct error *err);
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # What has to be seen on a machine with a GPU, one part after the other, each into a file of the folder OUT, with a count at the end.
 #
-#     gpu.sh OUT [part...]      all parts: tests oracle libraries steps bits train sanitizer bench
+#     gpu.sh OUT [part...]      all parts: tests oracle libraries steps bits train memcheck racecheck synccheck bench
+#                               sanitizer: its three tools. initcheck is run when it is named (docs/cuda.md says why)
 #
 # BIN      folder of ediy and oracle, linked with CUDA, and of tests/cuda/test_* (.)
 # SHIM     ediy linked with the shim ($BIN/shim/ediy)
@@ -9,25 +10,53 @@
 # BENCH    bench.sh ($BIN/bench.sh); PEER, PYTHON, ROUNDS, KEYS as it says
 # CLASSES  of precision, for the parts oracle, steps, bits and train (fp32 tf32 bf16)
 # SMALL=1  sizes with which the script itself can be tried
+# SECONDS_A_TOOL   for each of the sanitizer's tools (500): what it does not come to is named
+# PACK=1   OUT gets two files, whatever the parts leave: summary.txt, and results.tar.gz with all of it; running.txt is the part that is at work
 #
-# Without a GPU a part is skipped with the reason; the tests skip one by one. Exit status 1 when anything failed.
+# Relative paths are those of the folder in which this is started. Without a GPU a part is skipped with the reason; the tests skip one by one. A part
+# that does not come to its end in its time is no failure, and not passed. Exit status 1 when anything failed or was not finished.
 set -u
-SKIP=77
+SKIP=77 UNFINISHED=75
 BIN=$(cd "${BIN:-.}" && pwd)
 SHIM=${SHIM:-$BIN/shim/ediy}
 RUNNER=${RUNNER:-$BIN/run.sh}
 BENCH=${BENCH:-$BIN/bench.sh}
-case ${PEER:-} in '' | /*) ;; *) PEER=$PWD/$PEER ;; esac
+PYTHON=${PYTHON:-python3}
 SMALL=${SMALL:-}
 CLASSES=${CLASSES:-fp32 tf32 bf16}
-export BIN SHIM RUNNER BENCH SMALL PEER CLASSES
+SECONDS_A_TOOL=${SECONDS_A_TOOL:-500}
+
+# The parts run in folders of their own. What is no file here may be a name that is looked for elsewhere.
+absolute() {
+  case $1 in
+  '' | /*) echo "$1" ;;
+  *) if [ -e "$1" ]; then echo "$PWD/$1"; else echo "$1"; fi ;;
+  esac
+}
+PEER=$(absolute "${PEER:-}")
+[ -z "$PEER" ] || [ -f "$PEER" ] || { echo "gpu.sh: PEER: there is no file $PEER" >&2; exit 2; }
+SHIM=$(absolute "$SHIM") RUNNER=$(absolute "$RUNNER") BENCH=$(absolute "$BENCH") PYTHON=$(absolute "$PYTHON")
+EDIY_CUDNN=$(absolute "${EDIY_CUDNN:-}") EDIY_CUBLAS=$(absolute "${EDIY_CUBLAS:-}") EDIY_NCCL=$(absolute "${EDIY_NCCL:-}")
+export BIN SHIM RUNNER BENCH SMALL PEER PYTHON CLASSES SECONDS_A_TOOL EDIY_CUDNN EDIY_CUBLAS EDIY_NCCL
 
 # cuDNN and cuBLASLt of Python's packages, where they are and nothing else is named: what PyTorch runs on there.
-packages=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
+packages=$("$PYTHON" -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
 if [ -n "$packages" ]; then
-  [ -n "${EDIY_CUDNN:-}" ] || [ ! -d "$packages/cudnn/lib" ] || export EDIY_CUDNN="$packages/cudnn/lib"
-  [ -n "${EDIY_CUBLAS:-}" ] || [ ! -d "$packages/cu13/lib" ] || export EDIY_CUBLAS="$packages/cu13/lib"
+  [ -n "$EDIY_CUDNN" ] || [ ! -d "$packages/cudnn/lib" ] || EDIY_CUDNN="$packages/cudnn/lib"
+  [ -n "$EDIY_CUBLAS" ] || [ ! -d "$packages/cu13/lib" ] || EDIY_CUBLAS="$packages/cu13/lib"
 fi
+
+# within SECONDS COMMAND...: ends it with all that it has started, after so many seconds (124) and when this script is ended: nothing of it is left
+# on the GPU beside the next.
+within() {
+  limit=$1
+  shift
+  [ "$limit" -gt 0 ] || return 124
+  timeout -k 5 "$limit" "$@" &
+  inner=$!
+  trap 'kill "$inner" 2>/dev/null; exit 143' TERM INT
+  wait "$inner"
+}
 
 # Skips the part where there is no GPU to run it on, or no driver for it; whatever else is wrong is left for the part to find.
 needs_gpu() {
@@ -197,28 +226,63 @@ part_train() {
   "$BIN/ediy" train $keys epochs=2 teacher=teacher/backbone.safetensors out=half backend=reference 2>/dev/null
 }
 
-# Each tool over the small shapes of the tests; whole training runs take too long under it.
-part_sanitizer() {
-  sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
-  [ -n "$sanitizer" ] || { echo "there is no compute-sanitizer on the path or in /usr/local/cuda/bin"; exit "$SKIP"; }
-  needs_gpu
-  bad=0
-  for tool in memcheck racecheck initcheck synccheck; do
-    for program in "$BIN"/tests/cuda/test_*; do
-      [ "${program##*/}" != test_train ] || continue
-      echo "== $tool ${program##*/}"
-      timeout 60 "$sanitizer" --tool $tool --error-exitcode 9 "$program" >log 2>&1
-      status=$?
-      if grep -q 'Device not supported' log; then
-        echo "compute-sanitizer does not support this device"
-        exit "$SKIP"
-      fi
-      tail -n 4 log
-      [ $status -eq 0 ] || { bad=1; echo "status $status"; grep -m 20 '=========' log; }
-    done
+# ---- compute-sanitizer: a part a tool ----------------------------------------------------------------------------------------------------
+
+# Whole steps, runs and libraries: last, and by memcheck alone; the others would take longer over them than over all operations.
+WHOLE="test_flow test_step test_features test_libraries test_train"
+
+# Programs of the tests, operations first.
+sanitized() {
+  for program in "$BIN"/tests/cuda/test_*; do
+    case " $WHOLE " in *" ${program##*/} "*) ;; *) echo "${program##*/}" ;; esac
   done
-  return $bad
+  for name in $WHOLE; do
+    if [ "$1" = memcheck ] && [ -e "$BIN/tests/cuda/$name" ]; then echo "$name"; fi
+  done
 }
+
+# What a tool finds, and a test that fails under it, is a failure; what it does not come to in its time is neither that nor passed.
+sanitize() {
+  tool=$1 options='' begun=$(date +%s) clean=0 bad='' unfinished=''
+  sanitizer=$(command -v compute-sanitizer)
+  for path in /usr/local/cuda*/bin/compute-sanitizer "$packages"/*/bin/compute-sanitizer; do
+    [ -n "$sanitizer" ] || [ ! -x "$path" ] || sanitizer=$path
+  done
+  [ -n "$sanitizer" ] || { echo "there is no compute-sanitizer on the path, in /usr/local/cuda*/bin or in Python's packages"; exit "$SKIP"; }
+  needs_gpu
+  # A request for memory that is refused is part of a test; in the zone behind an allocation nothing else lies.
+  [ "$tool" != memcheck ] || options="--report-api-errors no --padding 64"
+  for name in $(sanitized "$tool"); do
+    left=$((begun + SECONDS_A_TOOL - $(date +%s)))
+    [ $left -gt 0 ] || { unfinished="$unfinished $name"; continue; }
+    since=$(date +%s)
+    # shellcheck disable=SC2086  # options are words
+    within "$left" "$sanitizer" --tool "$tool" --target-processes all $options --error-exitcode 9 "$BIN/tests/cuda/$name" >log 2>&1
+    status=$?
+    if grep -q 'Device not supported' log; then
+      echo "compute-sanitizer does not support this device"
+      exit "$SKIP"
+    fi
+    took="$(($(date +%s) - since)) s"
+    case $status in
+    0) clean=$((clean + 1)) && echo "$tool $name: nothing found, $took" ;;
+    124 | 137) unfinished="$unfinished $name" && echo "$tool $name: not finished after $took" ;;
+    *)
+      bad="$bad $name"
+      echo "$tool $name: status $status, $took"
+      grep -m 40 '=========' log
+      tail -n 4 log
+      ;;
+    esac
+  done
+  echo "$tool: $clean programs clean${bad:+; found something in$bad}${unfinished:+; not finished:$unfinished}"
+  [ -z "$bad" ] || return 1
+  [ -z "$unfinished" ] || exit "$UNFINISHED"
+}
+part_memcheck() { sanitize memcheck; }
+part_racecheck() { sanitize racecheck; }
+part_initcheck() { sanitize initcheck; }
+part_synccheck() { sanitize synccheck; }
 
 # What cuDNN and cuBLASLt compute, judged in each class, where they are.
 part_libraries() {
@@ -253,6 +317,7 @@ part_bench() {
 if [ "${1:-}" = --part ]; then
   work=$(mktemp -d) && cd "$work" || exit 2
   trap 'rm -rf "$work"' EXIT
+  trap 'exit 143' TERM INT
   "part_$2"
   exit
 fi
@@ -263,33 +328,60 @@ fi
 out=$1
 shift
 [ $# -gt 0 ] || set -- tests oracle libraries steps bits train sanitizer bench
+parts=''
+for part in "$@"; do
+  case $part in
+  sanitizer) parts="$parts memcheck racecheck synccheck" ;;
+  tests | oracle | libraries | steps | bits | train | memcheck | racecheck | initcheck | synccheck | bench) parts="$parts $part" ;;
+  *) echo "gpu.sh: there is no part $part" >&2; exit 2 ;;
+  esac
+done
 mkdir -p "$out" || exit 2
-RESULTS=$(cd "$out" && pwd) # of a part that leaves more than its text
-export RESULTS
-passed=0 failed=0 skipped=0
+out=$(cd "$out" && pwd)
+RESULTS=$out
+if [ -n "${PACK:-}" ]; then
+  RESULTS=$(mktemp -d) || exit 2
+  trap 'pack; rm -rf "$RESULTS"' EXIT
+  [ ! -e "$out/results.tar.gz" ] || tar xzf "$out/results.tar.gz" -C "$RESULTS" # of another call: this one adds to it
+fi
+export RESULTS # of a part that leaves more than its text
+pack() { [ -z "${PACK:-}" ] || { tar czf "$out/results.new" -C "$RESULTS" . && mv "$out/results.new" "$out/results.tar.gz"; }; }
+say() {
+  echo "$1"
+  [ -z "${PACK:-}" ] || echo "$1" >>"$out/summary.txt"
+}
+
+passed=0 failed=0 skipped=0 unfinished=0
 {
   date -u
   "$BIN/ediy" --version
   if command -v nvidia-smi >/dev/null; then nvidia-smi; else echo "no nvidia-smi"; fi
   grep -m 1 'model name' /proc/cpuinfo
-} >"$out/machine.txt" 2>&1
-for part in "$@"; do
+} >"$RESULTS/machine.txt" 2>&1
+for part in $parts; do
   case $part in
   tests | bits | oracle | libraries) limit=120 ;;
-  bench) limit=590 ;;
+  bench) limit=570 ;;
   steps) limit=360 ;;
+  *check) limit=$((SECONDS_A_TOOL + 30)) ;;
   *) limit=240 ;;
   esac
-  timeout "$limit" sh "$0" --part "$part" >"$out/$part.txt" 2>&1
+  text=$RESULTS/$part.txt
+  [ -z "${PACK:-}" ] || text=$out/running.txt
+  within "$limit" sh "$0" --part "$part" >"$text" 2>&1
   status=$?
+  last=$(tail -n 1 "$text")
   case $status in
   0) passed=$((passed + 1)) result=passed ;;
-  "$SKIP") skipped=$((skipped + 1)) result="skipped: $(tail -n 1 "$out/$part.txt")" ;;
-  124) failed=$((failed + 1)) result="failed: took more than $limit s" ;;
-  *) failed=$((failed + 1)) result="failed with status $status: $(tail -n 1 "$out/$part.txt")" ;;
+  "$SKIP") skipped=$((skipped + 1)) result="skipped: $last" ;;
+  "$UNFINISHED") unfinished=$((unfinished + 1)) result="not finished: $last" ;;
+  124 | 137) unfinished=$((unfinished + 1)) result="not finished: it had $limit s; its last line: $last" ;;
+  *) failed=$((failed + 1)) result="failed with status $status: $last" ;;
   esac
-  [ "$part" != tests ] || result="$result ($(tail -n 1 "$out/$part.txt"))"
-  printf '%-10s %s\n' "$part" "$result"
+  case $part-$status in tests-0 | *check-0) result="$result ($last)" ;; esac
+  [ -z "${PACK:-}" ] || mv "$text" "$RESULTS/$part.txt"
+  pack
+  say "$(printf '%-10s %s' "$part" "$result")"
 done
-echo "parts: $passed passed, $failed failed, $skipped skipped; details in $out"
-[ $failed -eq 0 ]
+say "parts: $passed passed, $failed failed, $skipped skipped, $unfinished not finished; details in $out${PACK:+/results.tar.gz}"
+[ $((failed + unfinished)) -eq 0 ]

@@ -1,0 +1,137 @@
+/* The scripts that run on a machine with a GPU, gpu.sh and bundle.sh: what they make of paths, of what does not end, of a tool's findings
+ * and of an old C library. Programs and compute-sanitizer are scripts here that say what they were given. */
+#define _GNU_SOURCE /* realpath */
+#include <unistd.h>
+
+#include "cuda/shim_programs.h"
+
+static void name_file(const char *variable, const char *file) {
+  char absolute[PATH_MAX];
+  assert_non_null(realpath(file, absolute));
+  setenv(variable, absolute, 1);
+}
+
+/* A bundle whose programs are scripts, and in front of the path a compute-sanitizer: it finds something in test_norm, and does not end with
+ * test_slow. */
+static int enter(void **state) {
+  name_file("GPU", "tests/cuda/gpu.sh"), name_file("BUNDLE", "tests/cuda/bundle.sh"), name_file("BENCH_SCRIPT", "tests/cuda/bench.sh");
+  shim_programs_name("EDIY", "shim/ediy");
+  program_enter(state);
+  static const char *const unset[] = {"PEER", "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK", "FORCE_LIBC"};
+  for (size_t i = 0; i < sizeof unset / sizeof unset[0]; i++) unsetenv(unset[i]);
+  assert_runs("mkdir -p bundle/tests/cuda bundle/shim bundle/lib bundle/libc tools lib\n"
+              "cp $GPU bundle/gpu.sh && cp $BUNDLE bundle/run\n"
+              "for p in ediy oracle shim/ediy tests/cuda/test_norm tests/cuda/test_conv tests/cuda/test_slow tests/cuda/test_train; do\n"
+              "printf '#!/bin/sh\\necho \"$0 restarted=${EDIY_RESTARTED:-no} $*\"\\n' >bundle/$p; chmod +x bundle/$p; done\n"
+              "printf '#!/bin/sh\\n[ \"$1\" = --library-path ] || exit 99\\nshift 2\\nexec \"$@\"\\n' >bundle/libc/ld-linux.so\n"
+              "echo 'echo \"PEER=$PEER EDIY_CUDNN=$EDIY_CUDNN EDIY_NCCL=$EDIY_NCCL PYTHON=$PYTHON ld=${LD_LIBRARY_PATH:-none}\"; \n"
+              "mkdir -p $1; echo 1 >$1/one.json; $BIN/ediy of bench' >bundle/bench.sh\n"
+              "cat >tools/compute-sanitizer <<'end'\n#!/bin/sh\necho \"$*\" >>\"$CALLS\"\nfor program; do :; done\n"
+              "case $program in\n"
+              "*norm) echo '========= Invalid read'; exit 9 ;;\n"
+              "*slow) sh -c 'sleep 2; touch \"$CALLS.went-on\"'; exit 0 ;;\n"
+              "esac\nend\n"
+              "chmod +x tools/* bundle/libc/*");
+  setenv("PYTHON", "true", 1); /* that has no packages */
+  assert_runs("touch peer.py");
+  char path[3 * PATH_MAX], here[PATH_MAX];
+  assert_non_null(getcwd(here, sizeof here));
+  snprintf(path, sizeof path, "%s/tools:%s", here, getenv("PATH"));
+  setenv("PATH", path, 1);
+  snprintf(path, sizeof path, "%s/calls", here);
+  setenv("CALLS", path, 1);
+  return 0;
+}
+
+static void a_peer_that_is_not_there_is_an_error(void **state) {
+  (void)state;
+  static const char *const commands[] = {"PEER=none.py sh bundle/run out bench", "PEER=none.py BIN=bundle sh $GPU out bench",
+                                         "PEER=none.py BIN=bundle sh $BENCH_SCRIPT out"};
+  for (int i = 0; i < 3; i++) {
+    const struct outcome *o = program_run("%s", commands[i]);
+    if (o->status != 2 || program_lines(o->err) != 1 || !strstr(o->err, "PEER: there is no file none.py") || o->out[0])
+      fail_msg("%s: %d, %s%s", commands[i], o->status, o->out, o->err);
+  }
+  assert_runs("test ! -e out");
+  assert_int_equal(program_run("sh bundle/run out tests none")->status, 2); /* nor is there such a part */
+  assert_runs("test ! -e out");
+}
+
+/* What is no file stays as it is: a name to be looked for. Nothing is told to other programs by LD_LIBRARY_PATH. */
+static void paths_are_of_the_folder_where_it_begins(void **state) {
+  (void)state;
+  assert_runs(
+      "PEER=peer.py EDIY_CUDNN=lib EDIY_NCCL=libnccl.so.2 PYTHON=sh sh bundle/run out bench && mkdir x && tar xzf out/results.tar.gz -C x");
+  assert_runs("grep -q \"^PEER=$PWD/peer.py EDIY_CUDNN=$PWD/lib EDIY_NCCL=libnccl.so.2 PYTHON=sh ld=none$\" x/bench.txt");
+  assert_runs("rm -r x out");
+}
+
+/* And a second call with the same folder adds to them. */
+static void all_results_are_in_one_archive(void **state) {
+  (void)state;
+  const struct outcome *o = assert_runs("sh bundle/run out bench");
+  assert_non_null(strstr(o->out, "parts: 1 passed, 0 failed, 0 skipped, 0 not finished"));
+  assert_int_equal(program_run("sh bundle/run out oracle")->status, 1); /* this oracle is none */
+  assert_string_equal(assert_runs("ls out")->out, "results.tar.gz\nsummary.txt\n");
+  assert_runs("mkdir x && tar xzf out/results.tar.gz -C x");
+  assert_string_equal(assert_runs("cd x && find . -type f | sort")->out, "./bench.txt\n./bench/one.json\n./machine.txt\n./oracle.txt\n");
+  assert_int_equal(program_lines(assert_runs("cat out/summary.txt")->out), 4);
+  assert_runs("PACK= sh bundle/run plain bench");
+  assert_runs("test -e plain/bench.txt && test -e plain/bench/one.json && test ! -e plain/results.tar.gz; status=$?; rm -r x out plain; "
+              "exit $status");
+}
+
+/* A finding is a failure; what was not reached or not ended is named, and neither that nor passed; and it does not go on beside what
+ * follows. */
+static void a_tool_s_findings_are_counted_and_what_it_did_not_reach(void **state) {
+  (void)state;
+  const struct outcome *o = program_run("SECONDS_A_TOOL=1 PACK= sh bundle/run out memcheck");
+  program_expect(
+      1, "memcheck   failed with status 1: memcheck: 1 programs clean; found something in test_norm; not finished: test_slow test_train\n",
+      o);
+  assert_runs("grep -q '^memcheck test_norm: status 9' out/memcheck.txt && grep -q '^========= Invalid read' out/memcheck.txt");
+  assert_runs("mv bundle/tests/cuda/test_norm norm");
+  o = program_run("SECONDS_A_TOOL=1 PACK= sh bundle/run out sanitizer");
+  program_expect(1, "\nparts: 0 passed, 0 failed, 0 skipped, 3 not finished", o);
+  program_expect(1, "racecheck  not finished: racecheck: 1 programs clean; not finished: test_slow\n", o);
+  assert_runs("sleep 2; test ! -e $CALLS.went-on");
+  assert_runs("mv bundle/tests/cuda/test_slow slow");
+  o = assert_runs("PACK= sh bundle/run out sanitizer");
+  program_expect(0, "memcheck   passed (memcheck: 2 programs clean)\nracecheck  passed (racecheck: 1 programs clean)\nsynccheck", o);
+  /* a step in memcheck alone, which is not told of memory that was refused */
+  assert_runs("grep -q -- '--tool memcheck .*--report-api-errors no .*test_train' $CALLS");
+  assert_int_equal(program_run("grep -e 'racecheck.*test_train' -e 'racecheck.*api-errors' $CALLS")->status, 1);
+  assert_runs("mv norm bundle/tests/cuda/test_norm && mv slow bundle/tests/cuda/test_slow && rm -r out");
+}
+
+/* A part that is ended takes what it started with it. */
+static void nothing_goes_on_after_a_script_is_ended(void **state) {
+  (void)state;
+  assert_runs("echo >$CALLS; sh bundle/run out racecheck >said 2>&1 & pid=$!; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; ! grep -q slow "
+              "$CALLS || break; done\n"
+              "kill $pid; wait $pid; test $? = 143");
+  assert_runs("sleep 2; test ! -e $CALLS.went-on");
+  assert_runs("test -e out/results.tar.gz && rm -r out");
+}
+
+/* Twice, too: the programs of the second call are those of the first. */
+static void an_old_c_library_is_replaced_once(void **state) {
+  (void)state;
+  const struct outcome *o = assert_runs("FORCE_LIBC=1 PACK= sh bundle/run out bench");
+  program_expect(0, "with the bundle's C library: asked for\nbench      passed\n", o);
+  assert_runs("grep -q \"^$PWD/bundle/real/ediy restarted=1 of bench$\" out/bench.txt");
+  for (int again = 0; again < 2; again++) {
+    assert_string_equal(strtok((char *)(intptr_t)assert_runs("%s PACK= sh bundle/run out bench", again ? "FORCE_LIBC=1" : "")->out, " "),
+                        again ? "with" : "bench");
+    assert_runs("grep -q \"^$PWD/bundle/real/ediy restarted=1 of bench$\" out/bench.txt");
+    assert_runs("bundle/shim/ediy | grep -q '^'$PWD'/bundle/real/shim/ediy restarted=1' && bundle/tests/cuda/test_conv >made.txt");
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_peer_that_is_not_there_is_an_error),    cmocka_unit_test(paths_are_of_the_folder_where_it_begins),
+      cmocka_unit_test(all_results_are_in_one_archive),          cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
+      cmocka_unit_test(nothing_goes_on_after_a_script_is_ended), cmocka_unit_test(an_old_c_library_is_replaced_once)};
+  return cmocka_run_group_tests_name("scripts for a GPU machine", tests, enter, program_leave);
+}
