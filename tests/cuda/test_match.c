@@ -40,6 +40,9 @@ static void match(enum cuda_precision precision, int i, enum fill fill, enum sim
   cpu->match_invariance(&g, view[0], view[1], expected, host_scratch);
   gpu->match_invariance(&g, dev[0], dev[1], index, scratch);
   assert_same_bits(index, expected, rows);
+  cpu->match_invariance(&g, view[0], view[0], expected, host_scratch);
+  gpu->match_invariance(&g, dev[0], dev[0], index, scratch);
+  assert_same_bits(index, expected, rows);
   free(view[0]), free(view[1]), free(expected), free(host_scratch);
   device_end();
 }
