@@ -49,7 +49,8 @@ template <int N> __device__ static inline void load_indices(int32_t (&index)[N],
   }
 }
 
-/* An element of the output visits its window in row-major order, so a later equal value never replaces the first maximum. */
+/* An element of the output visits its window in row-major order, so a later equal value never replaces the first maximum. index: null for
+ * none. */
 template <class C>
 __global__ static void maxpool_forward_kernel(struct pool g, struct pixels out, const typename C::type *x, typename C::type *y,
                                               int32_t *index) {
@@ -73,7 +74,7 @@ __global__ static void maxpool_forward_kernel(struct pool g, struct pixels out, 
     }
   ptrdiff_t to = ((at.n * out.h + at.h) * out.w + at.w) * g.c + at.channel;
   store_numbers(y + to, best);
-  store_indices<N>(index + to, first);
+  if (index) store_indices<N>(index + to, first);
 }
 
 template <class C> static void maxpool_forward_by(const struct pool *g, const typename C::type *x, typename C::type *y, int32_t *index) {
@@ -82,7 +83,7 @@ template <class C> static void maxpool_forward_by(const struct pool *g, const ty
   cuda_launched("maxpool_forward");
 }
 
-/* y, index: overwritten. */
+/* y, index: overwritten; index null for none. */
 void cuda_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index) {
   BY_PIECES(maxpool_forward_by, float, in_pieces<float>(g->c, x, y, index), g, x, y, index);
 }

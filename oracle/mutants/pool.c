@@ -43,7 +43,11 @@ void plain_maxpool_forward(const struct pool *g, const float *x, float *y, int32
   for (ptrdiff_t n = 0; n < g->n; n++)
     for (ptrdiff_t p = 0; p < ph; p++)
       for (ptrdiff_t q = 0; q < pw; q++)
-        for (ptrdiff_t c = 0; c < g->c; c++, at++) y[at] = plain_out(window(g, x + n * g->h * g->w * g->c, p, q, c, &index[at]));
+        for (ptrdiff_t c = 0; c < g->c; c++, at++) {
+          int32_t winner;
+          y[at] = plain_out(window(g, x + n * g->h * g->w * g->c, p, q, c, &winner));
+          if (index) index[at] = winner;
+        }
 }
 
 void plain_maxpool_backward(const struct pool *g, const float *dy, const int32_t *index, float *dx) {

@@ -25,7 +25,10 @@ static const real *weights(const struct net_run *run, const struct layer *l) {
   return (const real *)((const char *)run->weights + (size_t)run->net->parameter[l->weight].offset * run->backend->activation_size);
 }
 
-static void *saved(const struct net_run *run, int layer) { return (char *)run->workspace + run->plan->saved[layer]; }
+static void *saved(const struct net_run *run, int layer) {
+  size_t offset = run->plan->saved[layer];
+  return offset == PLAN_NONE ? NULL : (char *)run->workspace + offset;
+}
 
 static void see_value(const struct net_run *run, enum phase phase, const char *layer, const char *tensor, int value, real *data) {
   if (!run->trace || !data) return;

@@ -33,9 +33,10 @@ static bool is_seed(const struct plan *plan, int value) {
   return false;
 }
 
-static size_t saved_bytes(const struct layer *l) {
+/* A norm leaves its statistics in any case; which cell of a max pool won is asked by its backward only. */
+static size_t saved_bytes(const struct layer *l, bool backward) {
   if (l->kind == LAYER_NORM) return arena_bytes(2 * l->shape.norm.c, sizeof(double));
-  if (l->kind == LAYER_MAXPOOL) {
+  if (l->kind == LAYER_MAXPOOL && backward) {
     const struct pool *g = &l->shape.pool;
     return arena_bytes(g->n * maxpool_out(g->h) * maxpool_out(g->w) * g->c, sizeof(int32_t));
   }
@@ -187,7 +188,8 @@ bool plan_make(struct plan *plan, const struct net *net, const struct backend *b
   for (int i = 0; i < net->layers; i++) {
     const struct layer *l = &net->layer[i];
     if (l->kind == LAYER_NORM && reached[l->y]) norm_reading[l->x] = i;
-    all.saved[i] = (struct lease){.bytes = saved_bytes(l), .from = i, .to = plan->backward && reached[l->y] ? backward_moment(net, i) : i};
+    bool backward = plan->backward && reached[l->y];
+    all.saved[i] = (struct lease){.bytes = saved_bytes(l, backward), .from = i, .to = backward ? backward_moment(net, i) : i};
     plan->scratch = (size_t)size_max((ptrdiff_t)plan->scratch, (ptrdiff_t)layer_scratch(backend, l));
   }
   for (int v = 0; v < net->values; v++) {
@@ -203,7 +205,7 @@ bool plan_make(struct plan *plan, const struct net *net, const struct backend *b
     plan->value[v] = v > 0 ? all.value[v].offset : PLAN_NONE;
     plan->gradient[v] = reached[v] ? all.gradient[gradient_holder(net, plan, norm_reading, v)].offset : PLAN_NONE;
   }
-  for (int i = 0; i < net->layers; i++) plan->saved[i] = all.saved[i].offset;
+  for (int i = 0; i < net->layers; i++) plan->saved[i] = all.saved[i].bytes ? all.saved[i].offset : PLAN_NONE;
 
 done:
   free(lease);

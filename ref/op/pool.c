@@ -9,12 +9,17 @@ enum { WINDOW = 3, STRIDE = 2, PAD = 1 };
 /* A NaN beats every number, and the first of several wins: then "first maximum" holds with NaN as the largest value. */
 static inline int beats(real v, real best) { return (v > best) | ((v != v) & (best == best)); }
 
-/* One window. The taps are visited in row-major order, so a later equal value never replaces the first maximum. */
-static void maxpool_window(const struct pool *g, const real *plane, ptrdiff_t p, ptrdiff_t q, real *y, int32_t *index) {
+/* One window. The taps are visited in row-major order, so a later equal value never replaces the first maximum. indexed: false leaves index
+ * alone; a constant of the two calls below, so that the innermost loop does not ask. */
+static inline void maxpool_window(const struct pool *g, const real *plane, ptrdiff_t p, ptrdiff_t q, bool indexed, real *y,
+                                  int32_t *index) {
   ptrdiff_t top = size_max(0, p * STRIDE - PAD), bottom = size_min(g->h, p * STRIDE - PAD + WINDOW);
   ptrdiff_t left = size_max(0, q * STRIDE - PAD), right = size_min(g->w, q * STRIDE - PAD + WINDOW);
   int32_t first = (int32_t)(top * g->w + left);
-  for (ptrdiff_t k = 0; k < g->c; k++) y[k] = plane[first * g->c + k], index[k] = first;
+  for (ptrdiff_t k = 0; k < g->c; k++) {
+    y[k] = plane[first * g->c + k];
+    if (indexed) index[k] = first;
+  }
   for (ptrdiff_t h = top; h < bottom; h++)
     for (ptrdiff_t w = left; w < right; w++) {
       int32_t here = (int32_t)(h * g->w + w);
@@ -24,7 +29,7 @@ static void maxpool_window(const struct pool *g, const real *plane, ptrdiff_t p,
         real v = x[k], best = y[k];
         int wins = beats(v, best);
         y[k] = wins ? v : best;
-        index[k] = wins ? here : index[k];
+        if (indexed) index[k] = wins ? here : index[k];
       }
     }
 }
@@ -36,7 +41,10 @@ void maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *inde
   for (ptrdiff_t i = 0; i < g->n * ph; i++)
     for (ptrdiff_t q = 0; q < pw; q++) {
       ptrdiff_t at = (i * pw + q) * g->c;
-      maxpool_window(g, x + i / ph * plane, i % ph, q, y + at, index + at);
+      if (index)
+        maxpool_window(g, x + i / ph * plane, i % ph, q, true, y + at, index + at);
+      else
+        maxpool_window(g, x + i / ph * plane, i % ph, q, false, y + at, NULL);
     }
 }
 

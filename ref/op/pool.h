@@ -22,7 +22,8 @@ static inline ptrdiff_t maxpool_out(ptrdiff_t size) { return (size + 2 - 3) / 2 
 #define avgpool_backward REAL_NAME(avgpool_backward)
 
 /* y[n,p,q,c] = max of x over the 3x3 window at (2p - 1, 2q - 1); padding never wins. index: h W + w of the winner in its
- * plane, the first maximum in row-major order (PyTorch's choice). y, index (N P Q C): overwritten. A NaN wins. */
+ * plane, the first maximum in row-major order (PyTorch's choice); null where no backward follows. y, index (N P Q C): overwritten.
+ * A NaN wins. */
 void maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index);
 
 /* dx[index] += dy, overlapping windows add, in the order of the windows. dx: overwritten (zeros where nothing won). */

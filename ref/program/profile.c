@@ -101,6 +101,10 @@ static double linear_maps(const struct linear *g) { return activations((double)g
 static double linear_bytes(const struct linear *g) { return linear_maps(g) + activations((double)g->i * g->o); }
 static double norm_bytes(const struct norm *g) { return activations((double)g->m * g->c); }
 static double pool_bytes(const struct pool *g) { return activations((double)g->n * g->h * g->w * g->c); }
+static double maxpool_bytes(const struct pool *g, bool index) { /* x, y and what won, or their gradients */
+  double y = (double)g->n * maxpool_out(g->h) * maxpool_out(g->w) * g->c;
+  return pool_bytes(g) + activations(y) + (index ? y * sizeof(int32_t) : 0);
+}
 static double loss_bytes(const struct loss *g) { return activations((double)g->b * g->n * g->c); }
 static double match_flops(const struct match *g) { return 2.0 * g->b * g->n * g->n * g->c; }
 static double match_bytes(const struct match *g) { return activations((double)g->b * g->n * g->c); }
@@ -164,12 +168,12 @@ static void timed_norm_backward_train(const struct norm *g, const real *x, const
 static void timed_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index) {
   begin();
   inner->maxpool_forward(g, x, y, index);
-  end(PART_POOL, 0, pool_bytes(g) * 1.5);
+  end(PART_POOL, 0, maxpool_bytes(g, index));
 }
 static void timed_maxpool_backward(const struct pool *g, const real *dy, const int32_t *index, real *dx) {
   begin();
   inner->maxpool_backward(g, dy, index, dx);
-  end(PART_POOL, 0, pool_bytes(g) * 1.5);
+  end(PART_POOL, 0, maxpool_bytes(g, true));
 }
 static void timed_avgpool_forward(const struct pool *g, const real *x, real *y) {
   begin();

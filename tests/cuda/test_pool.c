@@ -21,11 +21,13 @@ static void max(enum cuda_precision precision, struct pool g, enum fill fill) {
   assert_non_null(index);
   test_round_activations(gpu, x, in), test_round_activations(gpu, dy, out);
   real *dev_x = device_activations_from(gpu, x, in), *dev_y = device_activations(gpu, out);
-  real *dev_dy = device_activations_from(gpu, dy, out), *dev_dx = device_activations(gpu, in);
+  real *dev_dy = device_activations_from(gpu, dy, out), *dev_dx = device_activations(gpu, in), *alone = device_activations(gpu, out);
   cpu->maxpool_forward(&g, x, y, index);
   gpu->maxpool_forward(&g, dev_x, dev_y, dev_index);
   assert_same_bits(dev_index, index, out);
   assert_same_activations(gpu, dev_y, y, out);
+  gpu->maxpool_forward(&g, dev_x, alone, NULL);
+  assert_same_activations(gpu, alone, y, out);
   cpu->maxpool_backward(&g, dy, index, dx);
   gpu->maxpool_backward(&g, dev_dy, dev_index, dev_dx);
   assert_same_activations(gpu, dev_dx, dx, in);

@@ -132,6 +132,45 @@ static void a_shared_plan_is_smaller(void **state) {
   net_free(&net);
 }
 
+/* Which cells won is asked by backward only: a plan without it has no place for them, and leaves the same output. Of what shares no bytes
+ * every byte of a value, of a norm's statistics and of an index counts. */
+static void a_max_pool_that_never_goes_backward_keeps_no_index(void **state) {
+  (void)state;
+  struct net net;
+  struct error err = {0};
+  struct architecture arch;
+  const struct backend *b = backend_reference();
+  bool ok = architecture_named("small", &arch) && net_begin(&net, &arch, 2, 18, 14, 3, &err);
+  int norm = net_add_norm(&net, "a", net_add_conv(&net, "b", 0, 4, 3, 1, &ok, &err), -1, true, &ok, &err);
+  net.map = net_add_maxpool(&net, "c", norm, &ok, &err);
+  assert_true(ok);
+  real *x = test_reals(net.value[0].size), *y[2] = {NULL, NULL}, *weights = test_reals(net.state_size);
+  test_fill_normal(x, net.value[0].size, 7);
+  assert_true(init_state(b, &net, 3, 0, weights, &err));
+  size_t workspace[2];
+  ptrdiff_t size = net.value[net.map].size;
+  for (int backward = 0; backward < 2; backward++) {
+    struct plan plan;
+    assert_true(plan_make(&plan, &net, b, backward, &net.map, false, true, &err));
+    assert_true((plan.saved[2] == PLAN_NONE) == !backward);
+    void *memory = NULL, *scratch = NULL;
+    assert_true(b->reserve(plan.workspace, &memory, &err) && b->reserve(plan.scratch, &scratch, &err));
+    struct net_run run = {
+        .net = &net, .plan = &plan, .backend = b, .state = weights, .workspace = memory, .scratch = scratch, .network = ""};
+    net_forward(&run, NET_BATCH, x);
+    y[backward] = test_reals(size);
+    memcpy(y[backward], net_value(&run, net.map), (size_t)size * sizeof(real));
+    workspace[backward] = plan.workspace;
+    for (int v = 1; v < net.values && backward; v++) workspace[1] -= arena_bytes(net.value[v].size, sizeof(real)); /* the gradients */
+    b->release(memory, plan.workspace), b->release(scratch, plan.scratch);
+    plan_free(&plan);
+  }
+  assert_memory_equal(y[0], y[1], (size_t)size * sizeof(real));
+  assert_int_equal(workspace[1] - workspace[0], arena_bytes(size, sizeof(int32_t)));
+  free(x), free(y[0]), free(y[1]), free(weights);
+  net_free(&net);
+}
+
 /* A backend with an operation for a convolution and its norm, as far as a plan sees it. */
 static void conv_norm(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual, const real *gamma,
                       const real *beta, const real *running_mean, const real *running_var, real *y, void *scratch) {
@@ -272,6 +311,7 @@ int main(void) {
                                      cmocka_unit_test(small_images_keep_their_cells),
                                      cmocka_unit_test(sharing_memory_changes_no_bit),
                                      cmocka_unit_test(a_shared_plan_is_smaller),
+                                     cmocka_unit_test(a_max_pool_that_never_goes_backward_keeps_no_index),
                                      cmocka_unit_test(what_is_computed_as_one_overlaps_nothing_it_reads),
                                      cmocka_unit_test(an_output_with_two_readers_is_computed_alone),
                                      cmocka_unit_test(fresh_weights_are_a_truncated_normal),
