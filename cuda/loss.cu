@@ -13,8 +13,8 @@
 
 enum { GROUPS = BLOCK_THREADS / LANES };
 
-/* One image: the inverse lengths and cosines of its rows, and one row; in doubles, as the reference. */
-__device__ __host__ static inline ptrdiff_t image_scratch(ptrdiff_t n, ptrdiff_t c) { return 2 * n + c; }
+/* One image: the inverse lengths and cosines of its rows, and one row, in doubles, as the reference; in place of a row, two indices each. */
+__device__ __host__ static inline ptrdiff_t image_scratch(ptrdiff_t n, ptrdiff_t c) { return 2 * n + (c > n ? c : n); }
 
 size_t cuda_loss_scratch(const struct loss *g) { return (size_t)(g->b * image_scratch(g->n, g->c)) * sizeof(double); }
 
@@ -79,20 +79,30 @@ void cuda_loss_byol_bf16(const struct loss *g, const real *q, const real *z, dou
 
 /* ---- Eq. 5: R-DEM ------------------------------------------------------------------------------------------------------------------- */
 
+/* Which rows are matched to which, as chains in rising order: first[i] is the first j from 0 on with d[j] = i, next[j] the one after j with
+ * the same match; n where there is none. A thread a row, so that nobody looks at all n for every row. */
+__device__ static void chain_matches(ptrdiff_t n, const int32_t *d, int32_t *first, int32_t *next) {
+  for (ptrdiff_t i = threadIdx.x; i < n; i += BLOCK_THREADS) {
+    ptrdiff_t of_i = 0, after_i = i + 1;
+    while (of_i < n && d[of_i] != i) of_i++;
+    while (after_i < n && d[after_i] != d[i]) after_i++;
+    first[i] = (int32_t)of_i, next[i] = (int32_t)after_i;
+  }
+}
+
 /* dr[i] += factor / |r[i]| sum over the partners k of i of (u[k] - cos[k] u[i]): its own term first, then every j matched to it in rising
- * order, unless the match is a constant. All threads of the block walk over the terms; each has its own channels. */
+ * order, unless the match is a constant (first: null). All threads of the block walk over the terms; each has its own channels. */
 template <class T>
-__device__ static void rdem_gradient(struct loss g, const T *r, const int32_t *d, enum rdem_stopgrad stopgrad, double factor,
+__device__ static void rdem_gradient(struct loss g, const T *r, const int32_t *d, const int32_t *first, const int32_t *next, double factor,
                                      const double *inverse, const double *cos, T *dr) {
-  ptrdiff_t terms = stopgrad == RDEM_STOPGRAD_NONE ? g.n : 0;
   for (ptrdiff_t i = 0; i < g.n; i++)
     for (ptrdiff_t k = threadIdx.x; k < g.c; k += BLOCK_THREADS) {
-      double cosines = 0, row = 0;
-      for (ptrdiff_t term = -1; term < terms; term++) {
-        if (term >= 0 && d[term] != i) continue;
-        ptrdiff_t partner = term < 0 ? d[i] : term;
-        row += inverse[partner] * exact(r[partner * g.c + k]);
-        cosines += cos[term < 0 ? i : term];
+      double row = 0, cosines = 0;
+      row += inverse[d[i]] * exact(r[d[i] * g.c + k]);
+      cosines += cos[i];
+      for (ptrdiff_t j = first ? first[i] : g.n; j < g.n; j = next[j]) {
+        row += inverse[j] * exact(r[j * g.c + k]);
+        cosines += cos[j];
       }
       double along = row_is_guarded(inverse[i]) ? 0.0 : cosines * inverse[i];
       T *at = dr + i * g.c + k;
@@ -105,8 +115,10 @@ __global__ static void rdem(struct loss g, const T *r, const int32_t *d, enum rd
                             double *scratch) {
   const ptrdiff_t b = blockIdx.x, n = g.n, c = g.c;
   double *inverse = scratch + b * image_scratch(n, c), *cos = inverse + n;
+  int32_t *first = dr && stopgrad == RDEM_STOPGRAD_NONE ? (int32_t *)(cos + n) : nullptr, *next = first ? first + n : nullptr;
   bool is_row;
   r += b * n * c, d += b * n;
+  if (first) chain_matches(n, d, first, next);
   for (ptrdiff_t from = 0; from < n; from += GROUPS) {
     ptrdiff_t j = row_of_group(from, n, &is_row);
     double square = row_products(c, r + j * c, r + j * c);
@@ -121,7 +133,7 @@ __global__ static void rdem(struct loss g, const T *r, const int32_t *d, enum rd
   }
   __syncthreads();
   if (threadIdx.x == 0) value[b] = sum_in_order(n, cos) / (double)n;
-  if (dr) rdem_gradient(g, r, d, stopgrad, factor, inverse, cos, dr + b * n * c);
+  if (dr) rdem_gradient(g, r, d, first, next, factor, inverse, cos, dr + b * n * c);
 }
 
 template <class T>
