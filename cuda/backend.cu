@@ -24,8 +24,9 @@ static struct {
 
 /* Keeps the first failure. Whether there is none so far. */
 static bool keep_status(cudaError_t status, const char *operation) {
+  const char *more = status == cudaErrorAssert ? ": standard error says which kernel, and what did not hold" : "";
   if (status != cudaSuccess && !state.failure[0])
-    snprintf(state.failure, sizeof state.failure, "%s: %s", operation, cudaGetErrorString(status));
+    snprintf(state.failure, sizeof state.failure, "%s: %s%s", operation, cudaGetErrorString(status), more);
   return !state.failure[0];
 }
 

@@ -18,16 +18,22 @@
  *
  * before a loop whose every turn shall have code of its own, as its arrays are to lie in registers.
  *
+ *     KERNEL_ASSERT(condition)
+ *
+ * is assert in a kernel: what does not hold is a mistake of the program, said on standard error; the launch fails, and so does all after it.
+ *
  * Kernels take shapes by value and pointers to device memory; a pointer to host memory, as a struct conv * is, means nothing there.
  */
 #ifndef EDIY_CUDA_LAUNCH_H
 #define EDIY_CUDA_LAUNCH_H
 
 #ifdef __CUDACC__
+#include <assert.h>
 #include <cuda_runtime.h>
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
 #define SHARED(type, name, dimensions) __shared__ type name dimensions
 #define UNROLL _Pragma("unroll")
+#define KERNEL_ASSERT(condition) assert(condition)
 #define SHARED_OF_LAUNCH(name) extern __shared__ __align__(128) unsigned char name[]
 #endif
 

@@ -5,8 +5,6 @@
  *
  * T is what activations and their gradients are stored as: bf16 ones are widened, a gradient that would be written as float is rounded once
  * more. Values are double. */
-#include <assert.h>
-
 #include "cuda/rows.h"
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
@@ -127,7 +125,7 @@ __global__ static void rdem(struct loss g, const T *r, const int32_t *d, enum rd
   __syncthreads();
   for (ptrdiff_t from = 0; from < n; from += GROUPS) {
     ptrdiff_t j = row_of_group(from, n, &is_row);
-    assert(d[j] >= 0 && d[j] < n);
+    KERNEL_ASSERT(d[j] >= 0 && d[j] < n);
     double product = row_products(c, r + j * c, r + d[j] * c);
     if (is_row && threadIdx.x % LANES == 0) cos[j] = inverse[j] * inverse[d[j]] * product;
   }
@@ -163,7 +161,7 @@ __global__ static void rdem_instance(struct loss g, const T *r, const T *g_targe
                                      double *scratch) {
   const ptrdiff_t b = blockIdx.x, n = g.n, c = g.c;
   double *inverse = scratch + b * image_scratch(n, c), *cos = inverse + n, *u = cos + n;
-  assert(neg[b] >= 0);
+  KERNEL_ASSERT(neg[b] >= 0);
   const T *negative = g_target + neg[b] * n * c;
   for (ptrdiff_t k = threadIdx.x; k < c; k += BLOCK_THREADS) {
     double sum = 0;
@@ -218,7 +216,7 @@ __global__ static void riem(struct loss g, const T *p, const T *g_target, const 
   bool is_row;
   for (ptrdiff_t from = 0; from < n; from += GROUPS) {
     ptrdiff_t j = row_of_group(from, n, &is_row), at = (b * n + j) * c;
-    assert(s[b * n + j] >= 0 && s[b * n + j] < n);
+    KERNEL_ASSERT(s[b * n + j] >= 0 && s[b * n + j] < n);
     const T *matched = g_target + (b * n + s[b * n + j]) * c;
     double inverse = row_inverse(row_products(c, matched, matched));
     double one = cosine(c, p + at, matched, inverse, factor, dp && is_row ? dp + at : nullptr);

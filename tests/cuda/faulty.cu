@@ -73,5 +73,14 @@ void faulty_host_pointer(float *x) {
 
 void faulty_grid(float *x) { LAUNCH(reverse<true>, dim3(1), dim3(1025), 0, stream(), x); }
 
+/* A thread that went on would write outside. */
+__global__ static void assertion(float *x) {
+  int at = threadIdx.x == FAULTY_SIZE / 2 ? 1 << 30 : (int)threadIdx.x;
+  KERNEL_ASSERT(at < FAULTY_SIZE);
+  __syncthreads();
+  x[at] = 0;
+}
+void faulty_assertion(float *x) { LAUNCH(assertion, dim3(1), dim3(FAULTY_SIZE), 0, stream(), x); }
+
 __global__ static void order_of_blocks(float *x) { x[blockIdx.x] = blockIdx.x == 0 ? 1 : x[blockIdx.x - 1] + 1; }
 void faulty_order_of_blocks(float *x) { LAUNCH(order_of_blocks, dim3(FAULTY_SIZE), dim3(1), 0, stream(), x); }

@@ -19,6 +19,7 @@ void faulty_write_past_end(float *x);     /* one element too many */
 void faulty_write_past_shared(float *x);  /* the same in shared memory */
 void faulty_host_pointer(float *x);       /* an argument in host memory */
 void faulty_grid(float *x);               /* more threads than a block can have */
+void faulty_assertion(float *x);          /* a thread asserts what does not hold, while others wait for it */
 void faulty_order_of_blocks(float *x);    /* a block reads what the block before it wrote */
 
 #ifdef __cplusplus

@@ -9,7 +9,8 @@
  *     - not all threads of a block reach a barrier, or they wait at different ones, or not all lanes of a mask reach a shuffle;
  *     - an argument is a pointer that is not into live memory of cudaMalloc (or null);
  *     - the grid or block is empty or larger than a GPU takes, or so is the shared memory, or the kernel was not allowed that much;
- *     - a kernel has written to the guard zones around an allocation or a shared array.
+ *     - a kernel has written to the guard zones around an allocation or a shared array;
+ *     - what a kernel asserts does not hold.
  * A host that reads or writes device memory outside of these functions ends with a segmentation fault. What is put into a stream runs when
  * shim_order (shim_control.h) says: at once, or as late as events and waiting hosts allow, so that a missing event shows. Calls that make
  * the host wait are counted. While a graph is recorded nothing runs, and a call that waits is a failure. Shared memory is filled with bytes
@@ -30,6 +31,7 @@
 #define __host__
 #define __launch_bounds__(...)
 #define UNROLL
+#define KERNEL_ASSERT(condition) ((condition) ? (void)0 : shim_assertion(#condition, __FILE__, __LINE__))
 /* Every SHARED of a kernel is an allocation of its own, found by the address of a variable of its own. */
 #define SHARED(type, name, dimensions)                                                                                                     \
   static char name##_site;                                                                                                                 \
@@ -50,6 +52,8 @@ extern struct dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 #define __syncthreads() shim_barrier(__FILE__, __LINE__)
 void shim_barrier(const char *file, int line);
+/* Ends this thread and the launch. */
+[[noreturn]] void shim_assertion(const char *condition, const char *file, int line);
 
 /* The value that lane `from` (of the warp) gave to the same shuffle. */
 double shim_shuffle(unsigned mask, double value, int from);
@@ -108,6 +112,7 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
+  cudaErrorAssert = 710,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901

@@ -265,6 +265,7 @@ const char *cudaGetErrorString(cudaError_t status) {
   case cudaErrorInvalidResourceHandle: return "invalid resource handle";
   case cudaErrorNotReady: return "device not ready";
   case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+  case cudaErrorAssert: return "device-side assert triggered";
   case cudaErrorLaunchFailure: return "unspecified launch failure";
   case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
   case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";

@@ -23,7 +23,7 @@ struct dim3 threadIdx, blockIdx, blockDim, gridDim;
 enum { MOST_THREADS = 1024, WARP = 32, STACK = 256 << 10, ORDERS = 32 };
 
 /* A fibre that waits does so at a barrier (with the place of it) or where lanes of its warp meet (with what for, and which). */
-enum fibre_state { READY, AT_BARRIER, AT_MEETING, DONE };
+enum fibre_state { READY, AT_BARRIER, AT_MEETING, ASSERTED, DONE };
 
 struct fibre {
   enum fibre_state state;
@@ -119,6 +119,12 @@ static void resume(int t) {
 void shim_barrier(const char *file, int line) {
   fibre[current].file = file, fibre[current].line = line;
   wait_as(AT_BARRIER);
+}
+
+void shim_assertion(const char *condition, const char *file, int line) {
+  shim_fail_launch(cudaErrorAssert, "%s:%d: block: [%u,%u,%u], thread: [%u,%u,%u] Assertion `%s` failed.", file, line, blockIdx.x,
+                   blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, condition);
+  for (;;) wait_as(ASSERTED); /* the block ends, and nobody resumes this fibre in the middle of a kernel */
 }
 
 int shim_lane(void) { return current % WARP; }
@@ -223,6 +229,7 @@ static bool run_warp(const char *kernel, int warp) {
       int t = warp + lanes[i];
       if (t >= threads || fibre[t].state != READY) continue;
       resume(t);
+      if (fibre[t].state == ASSERTED) return false;
       moved = true;
     }
     if (!release_meeting(kernel, warp)) return false;

@@ -78,6 +78,7 @@ static void mistakes_are_reported(void **state) {
   is_reported(faulty_partial_shuffle, "is reached by lanes 0000ffff only");
   is_reported(faulty_host_pointer, "not to device memory");
   is_reported(faulty_grid, "cannot be launched");
+  is_reported(faulty_assertion, "thread: [32,0,0] Assertion `at < FAULTY_SIZE` failed");
 #if !defined __SANITIZE_ADDRESS__ /* which ends the program instead */
   is_reported(faulty_write_past_end, "wrote outside of an allocation of 256 bytes");
   is_reported(faulty_write_past_shared, "wrote outside of a shared array of 256 bytes");
@@ -88,6 +89,7 @@ static void mistakes_are_reported(void **state) {
 static void a_sound_kernel_runs_after_a_failure(void **state) {
   (void)state;
   is_reported(faulty_partial_barrier, "is reached by");
+  is_reported(faulty_assertion, "Assertion");
   real *x = run(sound_reverse);
   assert_true(is_reversed(x));
   free(x);

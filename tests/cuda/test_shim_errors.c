@@ -1,5 +1,8 @@
 /* What can go wrong with a GPU is one line that says what to do. The shim plays the machine; against a real one this program is not built
  * (test_device has what can be asked of any). */
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "cuda/device.h"
 #include "cuda/shim_control.h"
 
@@ -55,6 +58,39 @@ static void too_little_memory_says_how_much(void **state) {
   assert_true(backend_cuda_status(&err));
 }
 
+/* A loss whose match is no region: 0 where the line says so and nothing computed passes for a number, else the place that differs. */
+static int loss_of_index(const struct backend *b, int kind, int32_t index) {
+  struct loss g = {.b = 1, .n = 2, .c = 2};
+  const int32_t indices[] = {0, index}, *dev_index = device_from_bytes(indices, sizeof indices);
+  real rows[] = {1, 2, 3, 4}, *x = device_from(rows, 4);
+  double value = 0, *dev_value = device_doubles(1);
+  void *scratch = device_scratch(b->loss_scratch(&g));
+  struct error err = {0};
+  if (kind == 0) b->loss_rdem(&g, x, dev_index, RDEM_STOPGRAD_NONE, 1, dev_value, x, scratch);
+  if (kind == 1) b->loss_riem(&g, x, x, dev_index, 1, dev_value, NULL, scratch);
+  if (kind == 2) b->loss_rdem_instance(&g, x, x, dev_index + 1, 1, dev_value, NULL, scratch);
+  if (backend_cuda_status(&err)) return 1;
+  if (!strstr(err.text, ": device-side assert triggered: standard error says which kernel, and what did not hold; nothing after it was"))
+    return 2;
+  b->download(&value, dev_value, sizeof value);
+  return isnan(value) ? 0 : 3;
+}
+
+/* Each in a process of its own, as a failure stays until the process ends. */
+static void an_index_out_of_range_ends_in_one_line(void **state) {
+  (void)state;
+  const struct backend *b = device_backend();
+  for (int kind = 0; kind < 3; kind++)
+    for (int32_t index = kind == 2 ? -1 : 2; index >= -1; index -= 3) { /* of how many images there are, rdem_instance knows nothing */
+      int status = 0;
+      pid_t child = fork();
+      if (child == 0) _exit(loss_of_index(b, kind, index));
+      assert_true(child > 0 && waitpid(child, &status, 0) == child);
+      assert_true(WIFEXITED(status));
+      assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
 /* The last test: a failure stays until the process ends. */
 static void a_failed_launch_is_named_and_stays(void **state) {
   (void)state;
@@ -82,6 +118,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_machine_without_a_usable_gpu_is_refused),
 
                                      cmocka_unit_test(one_gpu_a_process), cmocka_unit_test(too_little_memory_says_how_much),
+
+                                     cmocka_unit_test(an_index_out_of_range_ends_in_one_line),
 
                                      cmocka_unit_test(a_failed_launch_is_named_and_stays)};
   return cmocka_run_group_tests_name("cuda errors on the shim", tests, NULL, NULL);
