@@ -20,7 +20,7 @@
  *
  *     KERNEL_ASSERT(condition)
  *
- * is assert in a kernel: what does not hold is a mistake of the program, said on standard error; the launch fails, and so does all after it.
+ * is assert in a kernel: what does not hold is a mistake of the program, said on standard error; the launch fails, and all after it.
  *
  * Kernels take shapes by value and pointers to device memory; a pointer to host memory, as a struct conv * is, means nothing there.
  */

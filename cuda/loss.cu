@@ -11,7 +11,7 @@
 
 enum { GROUPS = BLOCK_THREADS / LANES };
 
-/* One image: the inverse lengths and cosines of its rows, and one row, in doubles, as the reference; in place of a row, two indices each. */
+/* One image: the inverse lengths and cosines of its rows, and one row, in doubles, as the reference; for a row, two indices each. */
 __device__ __host__ static inline ptrdiff_t image_scratch(ptrdiff_t n, ptrdiff_t c) { return 2 * n + (c > n ? c : n); }
 
 size_t cuda_loss_scratch(const struct loss *g) { return (size_t)(g->b * image_scratch(g->n, g->c)) * sizeof(double); }
