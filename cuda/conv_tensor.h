@@ -57,13 +57,13 @@ static struct tensor_cut tensor_cut_of(const struct conv *g) {
   return {tile, (int)chunk, (int)((rows + chunk - 1) / chunk)};
 }
 
-/* In front of the copies: partial dw, or the channels of a norm. */
+/* In front of the copies: partial dw, or the channels of a norm. Whole pieces, as their rows are where copies follow. */
 template <class T> static size_t scratch_in_front(const struct conv *g) {
   struct conv wide = padded<T>(g);
   int chunks = tensor_cut_of(&wide).chunks;
   size_t partials = chunks > 1 || wide.c > g->c ? (size_t)chunks * (size_t)(g->k * g->r * g->s * wide.c) * sizeof(float) : 0;
-  size_t channels = following_norm_scratch(g->k), most = partials > channels ? partials : channels;
-  return (most + PIECE_BYTES - 1) / PIECE_BYTES * PIECE_BYTES;
+  size_t channels = following_norm_scratch(g->k);
+  return partials > channels ? partials : channels;
 }
 
 template <class T> static size_t conv_scratch_tensor(const struct conv *g) {

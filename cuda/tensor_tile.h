@@ -25,7 +25,7 @@ enum {
 
 /* Numbers of type T. */
 template <class T> struct depth_of {
-  enum { PIECE = PIECE_BYTES / (int)sizeof(T), SLAB = SLAB_BYTES / (int)sizeof(T), STEP = SLAB / STEPS };
+  enum { PIECE = PIECE_BYTES / (int)sizeof(T), SLAB = SLAB_BYTES / (int)sizeof(T) };
 };
 
 /* Byte of a piece in an along tile. Two rows fill 128 bytes: four neighbouring pairs of rows are twisted apart. */

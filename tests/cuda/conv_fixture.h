@@ -105,4 +105,14 @@ static inline struct result result_dw(const struct fixture *f, bool ints) {
   return r;
 }
 
+/* The same call twice leaves the same bits. */
+static inline void fixture_dw_repeats(const struct fixture *f) {
+  real *zero = test_reals(f->ws), *first = device_from(zero, f->ws), *second = device_from(zero, f->ws);
+  f->b->conv_backward_weights(&f->g, f->dev_x, f->dev_dy, first, f->scratch);
+  f->b->conv_backward_weights(&f->g, f->dev_x, f->dev_dy, second, f->scratch);
+  real *expected = device_read(first, f->ws);
+  assert_same_bits(second, expected, f->ws);
+  free(expected), free(zero);
+}
+
 #endif

@@ -1,5 +1,5 @@
-/* The convolution's twins against the plain forms: within the bound of a sum in float, exact for integers, nothing left unwritten; and to
- * the bit against chains of fused multiply-adds in the order that their contracts name. */
+/* The convolution's twins in fp32, to the bit, against chains of fused multiply-adds in the order that their contracts in conv.cu name.
+ * What is true in every class is in test_tensor_conv.c. */
 #include <math.h>
 
 #include "cuda/conv_fixture.h"
@@ -23,64 +23,8 @@ static const struct conv_shape shapes[] = {
     {1, 16, 17, 4, 4, 15, 15, 1, 1, "as many rows of a kernel as have bits"},
     {1, 17, 17, 4, 4, 16, 16, 1, 0, "more rows of a kernel than have bits"},
     {2, 11, 13, 72, 72, 1, 1, 1, 0, "a large tile of dw over more than a ring of slabs"},
-    {4, 20, 20, 2, 3, 3, 3, 1, 1, "three chunks of positions"},
-    {4, 20, 20, 3, 8, 3, 3, 1, 1, "three chunks of positions in whole pieces, beside channels with zeros"},
 };
-enum { SHAPES = sizeof shapes / sizeof shapes[0], CHUNKED = 2 /* the last ones */ };
-
-static void make(struct fixture *f, int i, bool ints) { fixture_make(f, device_backend(), &shapes[i], ints, false); }
-
-/* Integers up to 3: sums below 2^24 are exact in any order, so nothing is allowed. */
-static void check(struct result *r, bool ints) {
-  double *bound = test_product_bound(r->magnitude, r->size, r->length);
-  for (ptrdiff_t i = 0; ints && i < r->size; i++) bound[i] = 0;
-  assert_within(r->device, r->expected, bound, r->size);
-  free(bound), result_free(r);
-}
-
-static void forward(int i, bool ints) {
-  struct fixture f;
-  make(&f, i, ints);
-  struct result y = result_y(&f);
-  f.b->conv_forward(&f.g, f.dev_x, f.dev_w, y.device, f.scratch);
-  check(&y, ints);
-  fixture_free(&f);
-}
-
-static void backward_data(int i, bool ints, bool accumulate) {
-  struct fixture f;
-  make(&f, i, ints);
-  struct result dx = result_dx(&f, ints, accumulate);
-  f.b->conv_backward_data(&f.g, f.dev_dy, f.dev_w, dx.device, accumulate, f.scratch);
-  check(&dx, ints);
-  fixture_free(&f);
-}
-
-static void backward_weights(int i, bool ints) {
-  struct fixture f;
-  make(&f, i, ints);
-  struct result dw = result_dw(&f, ints);
-  f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, dw.device, f.scratch);
-  check(&dw, ints);
-  fixture_free(&f);
-}
-
-static void forward_is_the_sum(void **state) {
-  (void)state;
-  for (int i = 0; i < 2 * SHAPES; i++) forward(i / 2, i % 2);
-}
-
-static void backward_data_is_the_sum(void **state) {
-  (void)state;
-  for (int i = 0; i < 4 * SHAPES; i++) backward_data(i / 4, i % 2, i / 2 % 2);
-}
-
-static void backward_weights_adds_the_sum(void **state) {
-  (void)state;
-  for (int i = 0; i < 2 * SHAPES; i++) backward_weights(i / 2, i % 2);
-}
-
-/* ---- to the bit: the chains that the contracts in conv.cu promise -------------------------------------------------------------------- */
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 static ptrdiff_t x_at(const struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c) {
   return h >= 0 && h < g->h && w >= 0 && w < g->w ? ((n * g->h + h) * g->w + w) * g->c + c : -1;
@@ -127,12 +71,11 @@ static void chains_of_dx(const struct conv *g, const real *dy, const real *w, re
   }
 }
 
-/* The last shapes are left out: their dw is joined from chunks. */
 static void sums_are_chains_to_the_bit(void **state) {
   (void)state;
-  for (int i = 0; i < SHAPES - CHUNKED; i++) {
+  for (int i = 0; i < SHAPES; i++) {
     struct fixture f;
-    make(&f, i, false);
+    fixture_make(&f, device_backend(), &shapes[i], false, false);
     real *y = test_reals(f.ys), *dx = test_reals(f.xs), *dw = test_reals(f.ws), *zero = test_reals(f.ws);
     real *dev_y = device_reals(f.ys), *dev_dx = device_reals(f.xs), *dev_dw = device_from(zero, f.ws);
     products_in_order(&f.g, add_to_y, &(struct chain){f.x, f.w, y});
@@ -149,54 +92,7 @@ static void sums_are_chains_to_the_bit(void **state) {
   }
 }
 
-/* A NaN in x reaches the outputs whose windows hold it, one in the weights its output channel, and neither any other: nothing is read and
- * multiplied by zero at the edges of a tile. */
-static void a_nan_stays_where_it_belongs(void **state) {
-  (void)state;
-  for (int i = 0; i < SHAPES; i++) {
-    struct fixture f;
-    make(&f, i, false);
-    f.x[f.xs / 2] = (real)NAN;
-    ptrdiff_t depth = f.ws / f.g.k, channel = f.g.k / 2;
-    real *dev_x = device_from(f.x, f.xs), *y = device_reals(f.ys), *expected = test_reals(f.ys);
-    conv_forward_plain(&f.g, f.x, f.w, expected);
-    f.b->conv_forward(&f.g, dev_x, f.dev_w, y, f.scratch);
-    real *got = device_read(y, f.ys);
-    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), isnan(expected[k]));
-    free(got);
-
-    for (ptrdiff_t k = 0; k < depth; k++) f.w[channel * depth + k] = (real)NAN;
-    real *dev_w = device_from(f.w, f.ws);
-    f.b->conv_forward(&f.g, f.dev_x, dev_w, y, f.scratch);
-    got = device_read(y, f.ys);
-    for (ptrdiff_t k = 0; k < f.ys; k++) assert_int_equal(isnan(got[k]), k % f.g.k == channel);
-    free(got), free(expected);
-    fixture_free(&f);
-  }
-}
-
-/* The same call twice, the same bits. */
-static void results_repeat(void **state) {
-  (void)state;
-  for (int i = SHAPES - CHUNKED; i < SHAPES; i++) {
-    struct fixture f;
-    make(&f, i, false);
-    real *zero = test_reals(f.ws), *first = device_from(zero, f.ws), *second = device_from(zero, f.ws);
-    f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, first, f.scratch);
-    f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, second, f.scratch);
-    real *expected = device_read(first, f.ws);
-    assert_same_bits(second, expected, f.ws);
-    free(expected), free(zero);
-    fixture_free(&f);
-  }
-}
-
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum),
-                                     cmocka_unit_test(backward_data_is_the_sum),
-                                     cmocka_unit_test(backward_weights_adds_the_sum),
-                                     cmocka_unit_test(sums_are_chains_to_the_bit),
-                                     cmocka_unit_test(a_nan_stays_where_it_belongs),
-                                     cmocka_unit_test(results_repeat)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(sums_are_chains_to_the_bit)};
   return cmocka_run_group_tests_name("cuda conv", tests, NULL, NULL);
 }

@@ -206,12 +206,7 @@ static void results_repeat(void **state) {
   for (int p = 0; p < CUDA_PRECISIONS; p++) {
     struct fixture f;
     make(&f, (enum cuda_precision)p, 2, false);
-    real *zero = test_reals(f.ws), *first = device_from(zero, f.ws), *second = device_from(zero, f.ws);
-    f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, first, f.scratch);
-    f.b->conv_backward_weights(&f.g, f.dev_x, f.dev_dy, second, f.scratch);
-    real *expected = device_read(first, f.ws);
-    assert_same_bits(second, expected, f.ws);
-    free(expected), free(zero);
+    fixture_dw_repeats(&f);
     fixture_free(&f);
   }
 }
