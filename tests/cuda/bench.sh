@@ -36,17 +36,8 @@ in_time() { [ "$(left)" -ge "$2" ] || { echo "$1: left out, there was no time"; 
 A_RUN=10 A_LIBRARY_RUN=45 # seconds; with cuDNN's plans
 [ -z "$SMALL" ] || A_RUN=1 A_LIBRARY_RUN=1
 
-# within SECONDS COMMAND...: ends it with all that it has started, after so many seconds and when this script is ended: nothing of it is left on the GPU
-# beside the next.
-within() {
-  limit=$1
-  shift
-  [ "$limit" -gt 0 ] || return 124
-  timeout -k 5 "$limit" "$@" &
-  inner=$!
-  trap 'kill "$inner" 2>/dev/null; exit 143' TERM INT
-  wait "$inner"
-}
+# shellcheck disable=SC1091  # checked by itself
+. "$(dirname "$0")/within.sh"
 
 # number FILE KEY: of a JSON file with a key a line
 number() { sed -n "s/^ *\"$2\": \([-+0-9.e]*\),*\$/\1/p" "$1" | head -n 1; }

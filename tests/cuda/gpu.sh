@@ -46,17 +46,8 @@ if [ -n "$packages" ]; then
   [ -n "$EDIY_CUBLAS" ] || [ ! -d "$packages/cu13/lib" ] || EDIY_CUBLAS="$packages/cu13/lib"
 fi
 
-# within SECONDS COMMAND...: ends it with all that it has started, after so many seconds (124) and when this script is ended: nothing of it is left
-# on the GPU beside the next.
-within() {
-  limit=$1
-  shift
-  [ "$limit" -gt 0 ] || return 124
-  timeout -k 5 "$limit" "$@" &
-  inner=$!
-  trap 'kill "$inner" 2>/dev/null; exit 143' TERM INT
-  wait "$inner"
-}
+# shellcheck disable=SC1091  # checked by itself
+. "$(dirname "$0")/within.sh"
 
 # Skips the part where there is no GPU to run it on, or no driver for it; whatever else is wrong is left for the part to find.
 needs_gpu() {

@@ -15,12 +15,13 @@ static void name_file(const char *variable, const char *file) {
  * test_slow. */
 static int enter(void **state) {
   name_file("GPU", "tests/cuda/gpu.sh"), name_file("BUNDLE", "tests/cuda/bundle.sh"), name_file("BENCH_SCRIPT", "tests/cuda/bench.sh");
+  name_file("WITHIN", "tests/cuda/within.sh");
   shim_programs_name("EDIY", "shim/ediy");
   program_enter(state);
   static const char *const unset[] = {"PEER", "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK", "FORCE_LIBC"};
   for (size_t i = 0; i < sizeof unset / sizeof unset[0]; i++) unsetenv(unset[i]);
   assert_runs("mkdir -p bundle/tests/cuda bundle/shim bundle/lib bundle/libc tools lib\n"
-              "cp $GPU bundle/gpu.sh && cp $BUNDLE bundle/run\n"
+              "cp $GPU bundle/gpu.sh && cp $WITHIN bundle/within.sh && cp $BUNDLE bundle/run\n"
               "for p in ediy oracle shim/ediy tests/cuda/test_norm tests/cuda/test_conv tests/cuda/test_slow tests/cuda/test_train; do\n"
               "printf '#!/bin/sh\\necho \"$0 restarted=${EDIY_RESTARTED:-no} $*\"\\n' >bundle/$p; chmod +x bundle/$p; done\n"
               "printf '#!/bin/sh\\n[ \"$1\" = --library-path ] || exit 99\\nshift 2\\nexec \"$@\"\\n' >bundle/libc/ld-linux.so\n"
