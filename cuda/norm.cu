@@ -47,8 +47,7 @@ __device__ static void normalise_band(const struct norm_shape &g, int rows, cons
   for (int band = 0; band < rows; band += ROWS_AT_ONCE) {
     struct numbers<T, N> in[ROWS_AT_ONCE], add[ROWS_AT_ONCE];
     UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
-      ptrdiff_t row = band_row(rows, band + k), at = row * g.c + c;
-      if (row >= g.m) continue;
+      ptrdiff_t row = band_row(rows, band + k), at = (row < g.m ? row : g.m - 1) * g.c + c; /* no branch keeps loads apart */
       in[k] = load_numbers<N>(x + at);
       if (K::SKIP) add[k] = load_numbers<N>(residual + at);
     }
