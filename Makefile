@@ -213,6 +213,10 @@ check-clang: ## the same tests, compiled by clang
 	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang all tests
 	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang run-tests
 
+check-archs: ## compile for x86-64-v2, v3 and v4: what gcc warns of depends on the processor
+	@[ "$$(uname -m)" = x86_64 ] || { echo "check-archs: skipped, this is no x86-64"; exit 0; }; \
+	for v in 2 3 4; do $(MAKE) --no-print-directory BUILD=build-v$$v ARCH=x86-64-v$$v all build-v$$v/shim/ediy || exit 1; done
+
 check-asan: ## AddressSanitizer and UndefinedBehaviorSanitizer, over every test
 	@$(MAKE) --no-print-directory BUILD=build-asan OPT=-O1 EXTRA_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
 	  EXTRA_LDFLAGS="-fsanitize=address,undefined" all tests
@@ -234,7 +238,7 @@ check-valgrind: ## valgrind, over parsers and operations
 	  JSIMD_FORCENONE=1 OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
 	  build-valgrind/tests/$$t >/dev/null || exit 1; done; echo "valgrind: nothing found"
 
-.PHONY: run-tests check-clang check-asan check-tsan check-valgrind check-torch check-kill fuzz demo bench bench-dump bench-peer install
+.PHONY: run-tests check-clang check-archs check-asan check-tsan check-valgrind check-torch check-kill fuzz demo bench bench-dump bench-peer install
 run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
