@@ -55,6 +55,7 @@ struct backend {
 
   /* Bytes of scratch that an operation of this shape needs. */
   size_t (*conv_scratch)(const struct conv *g);
+  size_t (*conv_scratch_least)(const struct conv *g); /* no more than that, and soon known; null where conv_scratch itself is */
   size_t (*norm_scratch)(const struct norm *g);
   size_t (*linear_scratch)(const struct linear *g);
   size_t (*match_scratch)(const struct match *g);

@@ -65,14 +65,22 @@ bool train_memory(const struct config *config, size_t *bytes, struct error *err)
 /* 0 available: the system does not tell. */
 static bool fits(size_t needed, size_t available) { return available == 0 || needed <= available; }
 
-/* The smallest accumulate above the present one with which the run fits; 0 if there is none. */
+static bool run_fits(const struct config *config, const struct backend *b, const struct ranks *ranks, const struct need *available,
+                     struct need *n) {
+  return run_memory(config, b, ranks, n, NULL) && fits(n->host, available->host) && fits(n->device, available->device);
+}
+
+/* The smallest accumulate above the present one with which the run fits; 0 if there is none. Asking a library what scratch its
+ * convolutions need can take half a minute for each accumulate: only those are asked for that would fit with the least. */
 static int64_t fitting(const struct config *config, const struct backend *b, const struct ranks *ranks, const struct need *available,
                        struct need *less) {
   struct config smaller = *config;
+  struct backend least = *b;
+  if (b->conv_scratch_least) least.conv_scratch = b->conv_scratch_least;
   for (int64_t a = config->accumulate + 1; a <= config->batch / 2; a++) {
     smaller.accumulate = a;
-    if (config->batch % (a * ranks->count) == 0 && run_memory(&smaller, b, ranks, less, NULL) && fits(less->host, available->host) &&
-        fits(less->device, available->device))
+    if (config->batch % (a * ranks->count) == 0 && run_fits(&smaller, &least, ranks, available, less) &&
+        (!b->conv_scratch_least || run_fits(&smaller, b, ranks, available, less)))
       return a;
   }
   return 0;

@@ -59,6 +59,32 @@ static void a_run_goes_through_the_libraries(void **state) {
                          "EDIY_SHIM_REFUSE=cublas EDIY_SHIM_AFTER=3 " CUBLAS " out=no2");
 }
 
+/* The search for micro-batches that fit makes plans for its answer alone, besides those of the run as it was asked for: of 8 images and of
+ * 2, none of 4. So much memory is between what 4 and what 2 images need, by the kernels' own scratch (test_shim_program.c). */
+static void micro_batches_that_fit_are_found_with_few_plans(void **state) {
+  (void)state;
+  shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
+                         "EDIY_STANDIN_PLANS=few EDIY_SHIM_MEMORY=9860000 " CUDNN " out=none batch=8");
+  assert_string_equal(assert_runs("sort -u few")->out, "2\n8\n");
+  assert_runs("test ! -e none && EDIY_SHIM_MEMORY=9860000 " CUDNN " out=fits batch=8 accumulate=4 stop=1");
+  shim_programs_end_with("and no smaller micro-batch helps",
+                         "EDIY_STANDIN_PLANS=first EDIY_SHIM_MEMORY=9500000 " CUDNN " out=none batch=8");
+  assert_string_equal(assert_runs("sort -u first")->out, "8\n");
+}
+
+/* With plans that work in 0.4 MB this much is too little for 4 images, which by the kernels' own scratch would fit: it goes on to 2, which
+ * do. */
+static void micro_batches_that_fit_are_confirmed_with_the_plans(void **state) {
+  (void)state;
+#define LARGE_PLANS "EDIY_STANDIN_WORKSPACE=400000 EDIY_SHIM_MEMORY=10280000 "
+  shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=2 (micro-batches of 4 images",
+                         "EDIY_SHIM_MEMORY=10280000 " CUDNN " out=none batch=8");
+  shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
+                         "EDIY_STANDIN_PLANS=all " LARGE_PLANS CUDNN " out=none batch=8");
+  assert_string_equal(assert_runs("sort -u all")->out, "2\n4\n8\n");
+  assert_runs("test ! -e none && " LARGE_PLANS CUDNN " out=large batch=8 accumulate=4 stop=1");
+}
+
 /* Each in its class, and not in the one above it. */
 static void the_oracle_judges_the_libraries(void **state) {
   (void)state;
@@ -165,6 +191,8 @@ int main(void) {
                                      cmocka_unit_test(a_library_that_fails_ends_the_run_with_its_operation),
                                      cmocka_unit_test(a_run_goes_through_the_libraries),
                                      cmocka_unit_test(a_graph_of_library_calls_has_their_bits),
+                                     cmocka_unit_test(micro_batches_that_fit_are_found_with_few_plans),
+                                     cmocka_unit_test(micro_batches_that_fit_are_confirmed_with_the_plans),
                                      cmocka_unit_test(the_oracle_judges_the_libraries),
                                      cmocka_unit_test(the_benchmark_has_both_ways_and_the_peer),
                                      cmocka_unit_test(the_fastest_of_the_peer_is_beside_ours_and_the_libraries),

@@ -5,7 +5,10 @@
  *     A         ATOMIC, WINOGRAD, UNKNOWN (a note of a later cuDNN), MISSING (has no plan here), HUGE (2 GiB of workspace), TENSOR, FMA
  *     FALLBACK  PLAIN
  * TENSOR reads floats as TF32; with bf16 it wants channels that are multiples of 8. FMA is for float. A result of another type than the
- * operands is not supported but as a second operation, the identity in float, which only TENSOR offers, for dw. */
+ * operands is not supported but as a second operation, the identity in float, which only TENSOR offers, for dw.
+ *
+ * EDIY_STANDIN_PLANS names a file that gets a line for every plan that is made, with its number of images; EDIY_STANDIN_WORKSPACE is the
+ * bytes that a plan works in (131). */
 #include "cudnn.h"
 
 #include <stdio.h>
@@ -14,7 +17,12 @@
 
 enum engine { ATOMIC, WINOGRAD, UNKNOWN, MISSING, HUGE, TENSOR, FMA, PLAIN, ENGINES };
 enum { MOST_ATTRIBUTES = 16, MOST_BYTES = 64, LATER_NOTE = 12 };
-static const int64_t WORKSPACE = 131, HUGE_WORKSPACE = (int64_t)1 << 31;
+static const int64_t HUGE_WORKSPACE = (int64_t)1 << 31;
+
+static int64_t workspace() {
+  const char *bytes = getenv("EDIY_STANDIN_WORKSPACE");
+  return bytes ? atoll(bytes) : 131;
+}
 
 struct standin {
   int type, attributes;
@@ -252,6 +260,14 @@ static cudnnStatus_t check_graph(const struct standin *d) {
   return CUDNN_STATUS_SUCCESS;
 }
 
+static void note_plan(const struct standin *plan) {
+  const char *name = getenv("EDIY_STANDIN_PLANS");
+  FILE *file = name ? fopen(name, "a") : nullptr;
+  if (!file) return;
+  fprintf(file, "%d\n", (int)operation_of(child(plan->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)).x.size[0]);
+  fclose(file);
+}
+
 extern "C" cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
   struct standin *d = static_cast<struct standin *>(descriptor);
   cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
@@ -275,6 +291,7 @@ extern "C" cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descripto
     d->engine = child(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine,
     d->graph = child(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->graph;
     if (d->engine == MISSING) status = refuse(CUDNN_STATUS_NOT_SUPPORTED, "this engine has no plan here");
+    if (status == CUDNN_STATUS_SUCCESS) note_plan(d);
   }
   if (d->type == CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR && !has_all(d, 1000, 1003))
     status = refuse(CUDNN_STATUS_BAD_PARAM, "pack: attributes");
@@ -330,7 +347,7 @@ extern "C" cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descr
   else if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE && type == CUDNN_TYPE_NUMERICAL_NOTE && asked == CUDNN_NUMERICAL_NOTE_TYPE_COUNT)
     *count = notes_of(d->engine, static_cast<int *>(values));
   else if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && type == CUDNN_TYPE_INT64 && asked == 1)
-    *static_cast<int64_t *>(values) = d->engine == HUGE ? HUGE_WORKSPACE : WORKSPACE, *count = 1;
+    *static_cast<int64_t *>(values) = d->engine == HUGE ? HUGE_WORKSPACE : workspace(), *count = 1;
   else
     return refuse(CUDNN_STATUS_BAD_PARAM, "not an attribute to be had");
   return CUDNN_STATUS_SUCCESS;
@@ -358,7 +375,7 @@ static void run_plan(struct call c) {
   const struct shape result = to_x ? o.x : to_y ? o.y : o.w;
   float *sum = static_cast<float *>(calloc((size_t)elements(result), sizeof *sum));
   if (!sum) abort();
-  memset(c.workspace, 0xff, (size_t)WORKSPACE);
+  memset(c.workspace, 0xff, (size_t)workspace());
   for (int64_t n = o.x.size[0]; n-- > 0;)
     for (int64_t p = o.y.size[2]; p-- > 0;)
       for (int64_t q = o.y.size[3]; q-- > 0;)
@@ -413,7 +430,7 @@ extern "C" cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendD
   if (status == CUDNN_STATUS_SUCCESS) status = find(v, shapes.w, ALIGNMENT, &c.w);
   if (status == CUDNN_STATUS_SUCCESS) status = find(v, shapes.y, ALIGNMENT, &c.y);
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  if (!shim_is_device(c.workspace, (size_t)WORKSPACE)) return refuse(CUDNN_STATUS_EXECUTION_FAILED, "the workspace");
+  if (!shim_is_device(c.workspace, (size_t)workspace())) return refuse(CUDNN_STATUS_EXECUTION_FAILED, "the workspace");
   if (reinterpret_cast<uintptr_t>(c.workspace) % 256 != 0) return refuse(CUDNN_STATUS_EXECUTION_FAILED, "a workspace that is not aligned");
   shim_run("cudnn", run_plan, dim3(1), dim3(1), 0, handle->stream, c);
   return CUDNN_STATUS_SUCCESS;
