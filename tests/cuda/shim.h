@@ -124,6 +124,8 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeT
 typedef struct shim_event *cudaEvent_t;
 typedef struct shim_graph *cudaGraph_t, *cudaGraphExec_t;
 
+/* By the names that they have in the library, so that what nvcc compiled can be linked with them, too (ptx/ptx.h). */
+extern "C" {
 cudaError_t cudaGetLastError(void);
 const char *cudaGetErrorString(cudaError_t status);
 cudaError_t cudaDriverGetVersion(int *version);
@@ -151,6 +153,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+}
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t shim_allow_shared(void (*kernel)(void), cudaFuncAttribute attribute, int bytes);

@@ -32,6 +32,7 @@ void shim_check_guards(const char *kernel);
 /* Whether these bytes are within one live allocation; within one shared array of the launch. */
 bool shim_is_device(const void *pointer, size_t bytes);
 bool shim_is_shared(const void *pointer, size_t bytes);
+bool shim_allocation(const void *pointer, size_t bytes, const unsigned char **from, const unsigned char **to); /* and where that one is */
 
 /* The site of the array whose size the launch says. */
 #define SHIM_DYNAMIC (static_cast<const char *>(nullptr) + 1)

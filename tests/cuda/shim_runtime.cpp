@@ -128,6 +128,11 @@ static const struct allocation *within(const struct allocation *list, const void
 
 static const struct allocation *allocation_of(const void *pointer, size_t bytes) { return within(allocations, pointer, bytes); }
 bool shim_is_device(const void *pointer, size_t bytes) { return allocation_of(pointer, bytes); }
+bool shim_allocation(const void *pointer, size_t bytes, const unsigned char **from, const unsigned char **to) {
+  const struct allocation *a = allocation_of(pointer, bytes);
+  if (a) *from = a->start, *to = a->start + a->bytes;
+  return a;
+}
 bool shim_is_shared(const void *pointer, size_t bytes) { return within(shared, pointer, bytes); }
 bool shim_is_pinned(const void *pointer, size_t bytes) { return within(pinned, pointer, bytes); }
 
