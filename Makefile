@@ -57,7 +57,7 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%_f32,$(TEST_TWICE)) $(patsubst tes
 .DELETE_ON_ERROR:
 # Objects of the tests are kept. Named one by one: to be secondary also means that nothing is made again where one is missing, which
 # must not hold for the members of the libraries.
-.SECONDARY: $(call O32,$(TEST_TWICE) $(TEST_ONCE) $(TEST_SUPPORT) $(wildcard tests/cuda/test_*.c tests/bench/*.c)) $(call O64,$(TEST_TWICE)) \
+.SECONDARY: $(call O32,$(TEST_TWICE) $(TEST_ONCE) $(TEST_SUPPORT) $(wildcard tests/cuda/test_*.c tests/cuda/ptx/*.c tests/bench/*.c)) $(call O64,$(TEST_TWICE)) \
             $(patsubst %.c,build-fuzz/%.o,$(wildcard tests/fuzz/*.c))
 
 all: $(if $(EDIY_MAIN),$(BUILD)/ediy) $(if $(wildcard oracle/main.c),$(BUILD)/oracle) ## build the programs
@@ -291,7 +291,7 @@ lint: ## format, compiler warnings of clang, shell scripts
 	@clang-format --dry-run --Werror $(SOURCES)
 	@for bits in 32 64; do for f in $(TWICE) $(ORACLE_TWICE) $(TEST_TWICE); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=$$bits -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done; done
-	@for f in $(ONCE) $(EDIY_MAIN) oracle/main.c $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT) $(wildcard tests/cuda/test_*.c); do \
+	@for f in $(ONCE) $(EDIY_MAIN) oracle/main.c $(ORACLE_ONCE) $(TEST_ONCE) $(TEST_SUPPORT) $(wildcard tests/cuda/test_*.c tests/cuda/ptx/*.c); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
 	@for f in $(PLAIN) $(MUTATION); do \
 	  clang $(CPPFLAGS) -DEDIY_REAL_BITS=32 -DEDIY_MUTATION -std=c17 -fopenmp $(WARN) -fsyntax-only $$f || exit 1; done
@@ -460,6 +460,39 @@ $(BUILD)/shim/oracle: $(ORACLE_MAIN) $(BUILD)/f32/ref/train/backends_cuda.o $(BU
 	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ $(LDLIBS) -ldl -o $@
 $(BUILD)/tests/cuda/test_libraries $(BUILD)/tests/cuda/test_shim_libraries $(BUILD)/tests/cuda/test_shim_ranks $(BUILD)/tests/cuda/test_shim_mpi: | $(STANDINS)
 $(BUILD)/tests/cuda/test_shim_program $(BUILD)/tests/cuda/test_shim_libraries $(BUILD)/tests/cuda/test_shim_gpu: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
+# Without a GPU: what nvcc makes of the kernels, its PTX, run by tests/cuda/ptx behind nvcc's own host code, under the programs of check-cuda.
+# PTX_ARCH: for which compute capability nvcc makes it.
+PTX_ARCH ?= 90
+PTX      := $(BUILD)/ptx$(PTX_ARCH)
+PTX_NVCCFLAGS = $(filter-out $(CUDA_ARCH) -lineinfo,$(NVCCFLAGS)) -gencode arch=compute_$(PTX_ARCH),code=compute_$(PTX_ARCH) --no-compress
+$(PTX)/cuda/%.o: cuda/%.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(PTX_NVCCFLAGS) -MMD -MP -c $< -o $@
+$(PTX)/libediy_cuda.a: $(patsubst cuda/%.cu,$(PTX)/cuda/%.o,$(CUDA_TWINS)) \
+                             $(patsubst %,$(BUILD)/shim/tests/cuda/%.cpp.o,shim_runtime shim_streams shim_launch) \
+                             $(patsubst %,$(BUILD)/shim/%.o,$(wildcard tests/cuda/ptx/*.cpp))
+	@rm -f $@
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
+PTX_TESTS := $(addprefix $(PTX)/tests/,cuda/ptx/test_ptx $(CUDA_TESTS))
+# The machine's own test, with kernels of its own and those of the shim.
+PTX_KERNELS := $(patsubst %,$(PTX)/tests/cuda/%.o,ptx/kernels faulty faulty_tensor)
+$(PTX_KERNELS): $(PTX)/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(PTX_NVCCFLAGS) -MMD -MP -c $< -o $@
+$(PTX)/tests/cuda/ptx/test_ptx: $(PTX_KERNELS)
+$(PTX)/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(PTX)/libediy_cuda.a $(BUILD)/libediy.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) -rdynamic $(LDFLAGS) $^ -lcmocka $(LDLIBS) -lstdc++ -ldl -o $@
+$(PTX)/tests/cuda/test_libraries: | $(STANDINS)
+$(PTX)/ediy: $(EDIY_OBJECTS)
+$(PTX)/oracle: $(ORACLE_MAIN)
+$(PTX)/ediy $(PTX)/oracle: $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(PTX)/libediy_cuda.a $(BUILD)/libediy.a
+	$(call say,LD)
+	$(Q)$(CC) -rdynamic $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lstdc++ -ldl -o $@
 SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
 TESTS += $(SHIM_TESTS)
 tests: $(SHIM_TESTS)
@@ -491,14 +524,14 @@ $(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(G
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a %.so,$^) $(LDLIBS) $(CUDA_LDLIBS) -o $@
 
-.PHONY: cuda check-cuda bench-cuda cuda-bundle gpu-tests lint-cuda
+.PHONY: cuda check-ptx ptx-tests check-cuda bench-cuda cuda-bundle gpu-tests lint-cuda
 lint: lint-cuda
 lint-cuda:
-	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard tests/cuda/*.cu tests/cuda/*.cpp tests/cuda/libraries/*.cu tests/cuda/libraries/*.cpp)
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard $(foreach d,. ptx libraries,tests/cuda/$d/*.cu tests/cuda/$d/*.cpp))
 
 ifeq ($(NVCC),)
 $(if $(WITH_CUDA),$(error CUDA=1 needs nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda))
-cuda check-cuda bench-cuda cuda-bundle:
+cuda check-ptx check-cuda bench-cuda cuda-bundle:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
 else
 cuda: $(BUILD)/cuda/libediy_cuda.a $(BUILD)/cuda/values.o ## the CUDA backend for GPUs, as a library
@@ -507,6 +540,16 @@ $(BUILD)/cuda/values.o: tests/cuda/libraries/values.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC)
 	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+# Operations with a watch over who touches what; whole steps and runs without, which are the same kernels in turn.
+PTX_RUNS  := $(addprefix $(PTX)/tests/cuda/test_,features flow step train)
+PTX_PARTS ?= oracle steps bits
+check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU by the tests of check-cuda (PTX_ARCH=80)
+	@sh .ci/deps $(PACKAGES)
+	@$(MAKE) --no-print-directory ptx-tests
+	@BUILD=$(BUILD) sh tests/run.sh $(filter-out $(PTX_RUNS),$(PTX_TESTS))
+	@EDIY_PTX_RACES=0 BUILD=$(BUILD) sh tests/run.sh $(PTX_RUNS)
+	@EDIY_PTX_RACES=0 SMALL=1 BIN=$(PTX) SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh $(PTX)/check $(PTX_PARTS)
+ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(BUILD)/shim/ediy
 gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy
 ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
          sh tests/cuda/gpu.sh

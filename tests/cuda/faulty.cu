@@ -1,4 +1,4 @@
-/* See faulty.h. Compiled by the C++ compiler only. */
+/* See faulty.h. Compiled by the C++ compiler for the shim, and by nvcc for the machine that runs PTX. */
 #include "cuda/faulty.h"
 
 #include "cuda/launch.h"
@@ -62,6 +62,8 @@ void faulty_write_past_end(float *x) { LAUNCH(write_past_end, dim3(1), dim3(FAUL
 __global__ static void write_past_shared(float *x) {
   SHARED(float, all, [FAULTY_SIZE]);
   all[threadIdx.x + 1] = x[threadIdx.x];
+  __syncthreads();
+  x[threadIdx.x] = all[threadIdx.x];
 }
 void faulty_write_past_shared(float *x) { LAUNCH(write_past_shared, dim3(1), dim3(FAULTY_SIZE), 0, stream(), x); }
 

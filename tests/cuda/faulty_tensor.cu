@@ -1,4 +1,4 @@
-/* See faulty_tensor.h. Compiled by the C++ compiler only. */
+/* See faulty_tensor.h. Compiled by the C++ compiler for the shim, and by nvcc for the machine that runs PTX. */
 #include "cuda/faulty_tensor.h"
 
 #include <string.h>

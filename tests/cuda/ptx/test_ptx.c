@@ -1,0 +1,246 @@
+/* The machine that runs PTX: instructions give the host's bits, ways that part meet again, and kernels that are wrong on purpose are
+ * reported. The launches that fail say so on standard error. */
+#include <math.h>
+
+#include "cuda/device.h"
+#include "cuda/faulty.h"
+#include "cuda/one_product.h"
+#include "cuda/ptx/kernels.h"
+#include "cuda/shim_control.h"
+
+/* ---- operations ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Bits that are awkward as numbers of any type. */
+static uint64_t awkward(int i) {
+  static const double d[] = {0,
+                             -0.0,
+                             1,
+                             -1,
+                             1.5,
+                             -2.75,
+                             3,
+                             0x1p-1074,
+                             0x1p-1022,
+                             -0x1.8p-1060,
+                             0x1.fffffffffffffp1023,
+                             INFINITY,
+                             -INFINITY,
+                             NAN,
+                             0x1.fffffffp10,
+                             1e9,
+                             -7.25,
+                             0x1.000001p0};
+  static const float f[] = {
+      0,   -0.f,           1,    -1,     0.5f,         -2.75f, 3, 0x1p-149f, 0x1p-126f, -0x1.8p-140f, 0x1.fffffep127f, INFINITY, -INFINITY,
+      NAN, 0x1.fffffep23f, 1e9f, -7.25f, 0x1.000002p0f};
+  static const int64_t n[] = {
+      0,  1, -1, 2, 7, -7, 255, 256, 65535, 65536, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, 0x123456789abcdef, -0x123456789abcdef,
+      31, 33};
+  enum { EACH = sizeof d / sizeof d[0] };
+  uint64_t bits = 0;
+  if (i < EACH)
+    memcpy(&bits, &d[i], 8);
+  else if (i < 2 * EACH)
+    memcpy(&bits, &f[i - EACH], 4);
+  else
+    memcpy(&bits, &n[i - 2 * EACH], 8);
+  return bits;
+}
+enum { AWKWARD = 54, PAIRS = (AWKWARD * AWKWARD + PTX_THREADS - 1) / PTX_THREADS * PTX_THREADS };
+
+/* Device memory of n numbers of 8 bytes; what the kernel left there. */
+static uint64_t *device_longs(const uint64_t *x, int n) {
+  real *floats = malloc((size_t)n * 8);
+  if (!floats) abort();
+  memcpy(floats, x, (size_t)n * 8);
+  real *dev = device_from(floats, 2 * n);
+  free(floats);
+  return (uint64_t *)(void *)dev;
+}
+static void read_longs(uint64_t *x, const uint64_t *dev, int n) {
+  real *floats = device_read((const real *)(const void *)dev, 2 * n);
+  memcpy(x, floats, (size_t)n * 8);
+  free(floats);
+}
+
+static void operations_have_the_bits_of_the_host(void **state) {
+  (void)state;
+  static uint64_t a[PAIRS], b[PAIRS], y[PAIRS];
+  for (int i = 0; i < PAIRS; i++) a[i] = awkward(i / AWKWARD % AWKWARD), b[i] = awkward(i % AWKWARD);
+  for (int number = 0; number < ptx_operations; number++) {
+    uint64_t *dev_y = device_longs(y, PAIRS);
+    ptx_on_device(number, PAIRS, device_longs(a, PAIRS), device_longs(b, PAIRS), dev_y);
+    read_longs(y, dev_y, PAIRS);
+    for (int i = 0; i < PAIRS; i++) {
+      uint64_t expected = ptx_on_host(number, a[i], b[i]);
+      if (y[i] != expected)
+        fail_msg("%s of %#jx and %#jx is %#jx, expected %#jx", ptx_name_of(number), (uintmax_t)a[i], (uintmax_t)b[i], (uintmax_t)y[i],
+                 (uintmax_t)expected);
+    }
+    device_end();
+  }
+}
+
+static void what_c_leaves_open_is_as_documented(void **state) {
+  (void)state;
+  static const uint64_t none[PTX_OPEN],
+      expected[PTX_OPEN] = {0, 0, UINT64_MAX, (uint64_t)-16, 0x40400000, 0, INT32_MAX, 0, 0xff1234ff, 0xabcdef12};
+  uint64_t y[PTX_OPEN], *dev = device_longs(none, PTX_OPEN);
+  ptx_open_in_c(dev);
+  read_longs(y, dev, PTX_OPEN);
+  for (int i = 0; i < PTX_OPEN; i++)
+    if (y[i] != expected[i]) fail_msg("[%d] is %#jx, expected %#jx", i, (uintmax_t)y[i], (uintmax_t)expected[i]);
+  device_end();
+}
+
+/* ---- what threads do together -------------------------------------------------------------------------------------------------------- */
+
+static void ways_that_part_meet_again(void **state) {
+  (void)state;
+  int steps[PTX_THREADS];
+  for (int t = 0; t < PTX_THREADS; t++) {
+    steps[t] = 0;
+    for (int n = t + 1; n != 1; n = n % 2 ? 3 * n + 1 : n / 2) steps[t]++;
+  }
+  uint64_t y[PTX_THREADS] = {0}, *dev = device_longs(y, PTX_THREADS);
+  ptx_collatz(dev);
+  read_longs(y, dev, PTX_THREADS);
+  for (int t = 0; t < PTX_THREADS; t++) {
+    int sum = 0;
+    for (int other = t / 32 * 32; other < t / 32 * 32 + 32; other++) sum += steps[other] % 2 == 0 ? steps[other] : 0;
+    assert_int_equal(y[t], steps[t] % 2 ? steps[t] : steps[t] + 1000 * sum);
+  }
+  device_end();
+}
+
+static void shuffles_stay_in_their_part(void **state) {
+  (void)state;
+  for (int width = 4; width <= 32; width *= 2)
+    for (int distance = 0; distance < width; distance += 3)
+      for (int down = 0; down < 2; down++) {
+        uint64_t y[PTX_THREADS] = {0}, *dev = device_longs(y, PTX_THREADS);
+        ptx_shuffle(down, distance, width, dev);
+        read_longs(y, dev, PTX_THREADS);
+        for (int t = 0; t < PTX_THREADS; t++) {
+          int part = t / width * width, from = down ? (t + distance < part + width ? t + distance : t) : part + distance;
+          assert_int_equal(y[t], from);
+        }
+        device_end();
+      }
+}
+
+static void a_barrier_and_copies_order(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 8; seed++) {
+    shim_seed(seed);
+    for (int kernel = 0; kernel < 3; kernel++) {
+      real x[FAULTY_SIZE];
+      for (int i = 0; i < FAULTY_SIZE; i++) x[i] = (real)i;
+      real *dev = device_from(x, FAULTY_SIZE);
+      if (kernel == 0)
+        sound_reverse(dev);
+      else
+        copy_reversed(kernel == 1 ? COPY_SOUND : COPY_SOUND_LARGE, dev);
+      real *y = device_read(dev, FAULTY_SIZE);
+      for (int i = 0; i < FAULTY_SIZE; i++) assert_true(y[i] == (real)(FAULTY_SIZE - 1 - i));
+      free(y);
+    }
+    device_end();
+  }
+}
+
+/* ---- mistakes ------------------------------------------------------------------------------------------------------------------------ */
+
+static void says(const char *words) {
+  const char *line = shim_failure();
+  if (!strstr(line, words)) fail_msg("'%s' does not say '%s'", line, words);
+  shim_clear();
+  device_end();
+}
+
+static void mistakes_are_reported(void **state) {
+  (void)state;
+  static const char *const words[PTX_MISTAKES] = {[PTX_READ_PAST_END] = "8 bytes at an address that is in no allocation",
+                                                  [PTX_READ_PAST_SHARED] = "8 bytes at an address that is in no shared array",
+                                                  [PTX_READ_HOST] = "8 bytes at an address that is in no allocation",
+                                                  [PTX_ODD_ADDRESS] = "8 bytes at an address that is not aligned",
+                                                  [PTX_BLOCK_TOO_LARGE] = "kernel bounded: 64 threads a block, and it was compiled for 32",
+                                                  [PTX_UNKNOWN] = "not known here: ex2.approx"};
+  static const uint64_t none[PTX_THREADS];
+  for (int mistake = 0; mistake < PTX_MISTAKES; mistake++)
+    ptx_mistaken((enum ptx_mistake)mistake, device_longs(none, PTX_THREADS)), says(words[mistake]);
+}
+
+/* The kernels with which the shim is tested, compiled by nvcc. */
+static void mistakes_of_the_shims_kernels_are_reported(void **state) {
+  (void)state;
+  static const struct {
+    void (*kernel)(float *);
+    const char *words;
+  } mistakes[] = {{faulty_partial_barrier, "a thread has ended, and others wait at a barrier"},
+                  {faulty_different_barriers, "others wait at another barrier"},
+                  {faulty_partial_shuffle, "not all lanes of its mask come here: only 0000ffff"},
+                  {faulty_missing_barrier, "in no order: shared memory"},
+                  {faulty_drifting_warps, "in no order: shared memory"},
+                  {faulty_order_of_blocks, "in no order: device memory"},
+                  {faulty_unwritten_shared, "what another one writes, in no order: device memory"}, /* two blocks in one place */
+                  {faulty_host_pointer, "in no allocation"},
+                  {faulty_grid, "cannot be launched"},
+                  {faulty_assertion, "thread: [32] Assertion `at < FAULTY_SIZE` failed"},
+                  {faulty_write_past_end, "4 bytes at an address that is in no allocation"},
+                  {faulty_write_past_shared, "4 bytes at an address that is in no shared array"}};
+  for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) mistakes[i].kernel(device_reals(FAULTY_SIZE)), says(mistakes[i].words);
+}
+
+static void mistakes_of_copies_are_reported(void **state) {
+  (void)state;
+  static const struct {
+    enum copy_mistake mistake;
+    const char *words;
+  } mistakes[] = {{COPY_NO_WAIT, "a thread ends with copies in flight"},
+                  {COPY_WAIT_FOR_ALL_BUT, "a thread ends with copies in flight"},
+                  {COPY_NOT_COMMITTED, "a thread ends with copies in flight"},
+                  {COPY_NO_BARRIER, "in no order: shared memory"},
+                  {COPY_SHARED_MISALIGNED, "16 bytes at an address that is not aligned"},
+                  {COPY_GLOBAL_MISALIGNED, "16 bytes at an address that is not aligned"},
+                  {COPY_PAST_END, "16 bytes at an address that is in no allocation"},
+                  {COPY_FROM_SHARED, "16 bytes at an address that is in no allocation"},
+                  {COPY_TOO_LARGE, "65536 bytes of shared memory are asked for, and 49152 are allowed"},
+                  {COPY_NONE_GIVEN, "in no shared array"}};
+  for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
+    copy_reversed(mistakes[i].mistake, device_reals(COPIED)), says(mistakes[i].words);
+}
+
+/* ---- matrices ------------------------------------------------------------------------------------------------------------------------ */
+
+static void mistakes_of_a_warp_are_reported(void **state) {
+  (void)state;
+  static const struct {
+    bool half;
+    enum product_mistake mistake;
+    const char *words;
+  } mistakes[] = {{false, PRODUCT_NOT_ROUNDED, "an operand of mma was not rounded to tf32"},
+                  {true, PRODUCT_HALF_A_WARP, "not all lanes of its mask come here: only 0000ffff"},
+                  {true, PRODUCT_TWO_THINGS, "not all lanes of its mask come here"},
+                  {true, PRODUCT_MISALIGNED, "16 bytes at an address that is not aligned"}};
+  for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
+    real *a = test_ints(ROWS * MOST_DEPTH, INTS, 1), *b = test_ints(MOST_DEPTH * COLUMNS, INTS, 2);
+    multiplied(mistakes[i].half, mistakes[i].mistake, a, b);
+    says(mistakes[i].words);
+    free(a), free(b);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(operations_have_the_bits_of_the_host),
+                                     cmocka_unit_test(what_c_leaves_open_is_as_documented),
+                                     cmocka_unit_test(ways_that_part_meet_again),
+                                     cmocka_unit_test(shuffles_stay_in_their_part),
+                                     cmocka_unit_test(a_barrier_and_copies_order),
+                                     cmocka_unit_test(mistakes_are_reported),
+                                     cmocka_unit_test(mistakes_of_the_shims_kernels_are_reported),
+                                     cmocka_unit_test(mistakes_of_copies_are_reported),
+                                     cmocka_unit_test(registers_are_where_they_are_documented),
+                                     cmocka_unit_test(mistakes_of_a_warp_are_reported)};
+  return cmocka_run_group_tests_name("cuda ptx", tests, NULL, NULL);
+}
