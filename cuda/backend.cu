@@ -246,6 +246,7 @@ const struct backend *backend_cuda(int device, const struct backend_cuda_options
   const struct backend_cuda_options *o = options ? options : &defaults;
   struct backend *table = &tables[o->precision][o->conv][o->gemm];
   fill(table, o->precision);
+  if (o->conv == CUDA_CONV_PLAIN) cuda_fill_plain(table, o->precision);
   if (o->conv == CUDA_CONV_CUDNN && !cuda_fill_cudnn(table, o->precision, err)) return nullptr;
   if (o->gemm == CUDA_GEMM_CUBLAS && !cuda_fill_cublas(table, o->precision, err)) return nullptr;
   return table;

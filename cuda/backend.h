@@ -26,8 +26,8 @@ enum cuda_precision { CUDA_FP32, CUDA_TF32, CUDA_BF16, CUDA_PRECISIONS };
 
 /* What computes convolutions and linear layers: the kernels of this folder, or a library of NVIDIA, which is loaded when a table asks for
  * it. A library sums in an order of its own, the same in every run on one kind of GPU with one version of it. What it does not offer of a
- * shape, the kernels of this folder compute. */
-enum cuda_conv { CUDA_CONV_OWN, CUDA_CONV_CUDNN, CUDA_CONVS };
+ * shape, the kernels of this folder compute. PLAIN: the tiled kernels that OWN takes for odd shapes, for every shape, to be measured. */
+enum cuda_conv { CUDA_CONV_OWN, CUDA_CONV_CUDNN, CUDA_CONV_PLAIN, CUDA_CONVS };
 enum cuda_gemm { CUDA_GEMM_OWN, CUDA_GEMM_CUBLAS, CUDA_GEMMS };
 
 /* Which of the twins a table is filled with. All zero: the defaults. */

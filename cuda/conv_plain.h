@@ -1,10 +1,11 @@
 /* Convolution as three implicit matrix products of gemm.h, for every shape, in an arithmetic of tensor_sums.h: what conv_tensor.h falls
- * back to where numbers do not come in whole pieces. Nothing is gathered in memory: the loads of a tile find each element of a patch where
- * it is. Sums are chains of fused multiply-adds of the operands of the class. */
+ * back to where numbers do not come in whole pieces, and what cuda.conv=plain takes for every shape. Nothing is gathered in memory: the
+ * loads of a tile find each element of a patch where it is. Sums are chains of fused multiply-adds of the operands of the class. */
 #ifndef EDIY_CUDA_CONV_PLAIN_H
 #define EDIY_CUDA_CONV_PLAIN_H
 
 #include "cuda/gemm.h"
+#include "cuda/shared.h"
 #include "cuda/tensor_sums.h"
 #include "op/conv.h"
 
@@ -127,13 +128,14 @@ template <class A> struct plain_backward_weights : plain_product<A> {
   __device__ ptrdiff_t row_at(int k) const { return ((ptrdiff_t)part * this->rows + k) * this->columns; }
 };
 
-/* dw: partial dw of `chunks` chunks, or dw itself for one. */
+/* partials: room for those of more than one chunk. */
 template <class A, class T>
-static void backward_weights_plain(const struct conv *g, int chunk, int chunks, const T *x, const T *dy, float *dw) {
+static void backward_weights_plain(const struct conv *g, int chunk, int chunks, const T *x, const T *dy, float *partials, float *dw) {
   struct plain_backward_weights<A> p = {};
   p.g = shape_of(g), p.chunk = chunk, p.accumulate = chunks == 1;
   p.rows = p.g.k, p.columns = p.g.r * p.g.s * p.g.c, p.last = p.g.n * p.g.p * p.g.q;
-  gemm_launch(p, p.rows, p.columns, chunks, dy, x, nullptr, dw);
+  gemm_launch(p, p.rows, p.columns, chunks, dy, x, nullptr, chunks > 1 ? partials : dw);
+  if (chunks > 1) join_partials_launch(g->k * g->r * g->s * g->c, chunks, partials, dw);
 }
 
 #endif

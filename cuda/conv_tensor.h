@@ -217,11 +217,7 @@ static void conv_backward_weights_tensor(const struct conv *given, const T *x, c
   bool joined = cut.chunks > 1, fits = is_whole_patch<T>(wide.r, wide.s, wide.c, wide.w) && is_whole_row<T>(wide.k) && is_whole(dy);
   struct whole_operands<T> from = {};
   if (fits) from = whole_operands_of(given, x, (const T *)nullptr, scratch);
-  if (!from.x || !is_whole(from.x)) {
-    backward_weights_plain<A>(given, cut.chunk, cut.chunks, x, dy, joined ? partials : dw);
-    if (joined) join_partials_launch(given->k * given->r * given->s * given->c, cut.chunks, partials, dw);
-    return;
-  }
+  if (!from.x || !is_whole(from.x)) return backward_weights_plain<A>(given, cut.chunk, cut.chunks, x, dy, partials, dw);
   const struct conv *g = &from.g;
   bool apart = g->c > given->c;
   struct tensor_backward_weights<A> p = {};

@@ -18,6 +18,7 @@ extern "C" {
  * the library cannot be used. */
 MUST_CHECK bool cuda_fill_cudnn(struct backend *table, enum cuda_precision precision, struct error *err);
 MUST_CHECK bool cuda_fill_cublas(struct backend *table, enum cuda_precision precision, struct error *err);
+void cuda_fill_plain(struct backend *table, enum cuda_precision precision); /* convolutions by the tiled kernels */
 
 void cuda_mark(int mark); /* without a twin, as seconds_between */
 double cuda_seconds_between(int first, int second);

@@ -4,37 +4,22 @@
 #include <string.h>
 
 #include "oracle/mutants/plain.h"
-#include "train/backends.h"
 
-static const struct backend *open_reference(struct error *err) { return (void)err, backend_reference(); }
-static const struct backend *open_plain(struct error *err) { return (void)err, backend_plain(); }
+#define CUDA(class) .backend = BACKEND_CUDA, .precision = BACKEND_##class
+#define LIBRARIES .conv = BACKEND_CONV_CUDNN, .gemm = 1
+#define PLAIN .conv = BACKEND_CONV_PLAIN
 
-static const struct backend *open_cuda(struct error *err) { return backend_open(&(struct backend_options){.backend = BACKEND_CUDA}, err); }
-static const struct backend *open_cuda_tf32(struct error *err) {
-  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_TF32}, err);
-}
-static const struct backend *open_cuda_bf16(struct error *err) {
-  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_BF16}, err);
-}
-
-static const struct backend *open_libraries(struct error *err) {
-  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .conv = 1, .gemm = 1}, err);
-}
-static const struct backend *open_libraries_tf32(struct error *err) {
-  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_TF32, .conv = 1, .gemm = 1}, err);
-}
-static const struct backend *open_libraries_bf16(struct error *err) {
-  return backend_open(&(struct backend_options){.backend = BACKEND_CUDA, .precision = BACKEND_BF16, .conv = 1, .gemm = 1}, err);
-}
-
-const struct backend_entry backend_entries[] = {{"reference", open_reference, PRECISION_FP32, false},
-                                                {"plain", open_plain, PRECISION_FP32, false},
-                                                {"cuda", open_cuda, PRECISION_FP32, true},
-                                                {"cuda:tf32", open_cuda_tf32, PRECISION_TF32, true},
-                                                {"cuda:bf16", open_cuda_bf16, PRECISION_BF16, true},
-                                                {"cuda:libraries", open_libraries, PRECISION_FP32, true},
-                                                {"cuda:tf32:libraries", open_libraries_tf32, PRECISION_TF32, true},
-                                                {"cuda:bf16:libraries", open_libraries_bf16, PRECISION_BF16, true}};
+const struct backend_entry backend_entries[] = {{"reference", {.backend = BACKEND_REFERENCE}, NULL, PRECISION_FP32, false},
+                                                {"plain", {.backend = BACKEND_REFERENCE}, backend_plain, PRECISION_FP32, false},
+                                                {"cuda", {CUDA(FP32)}, NULL, PRECISION_FP32, true},
+                                                {"cuda:tf32", {CUDA(TF32)}, NULL, PRECISION_TF32, true},
+                                                {"cuda:bf16", {CUDA(BF16)}, NULL, PRECISION_BF16, true},
+                                                {"cuda:libraries", {CUDA(FP32), LIBRARIES}, NULL, PRECISION_FP32, true},
+                                                {"cuda:tf32:libraries", {CUDA(TF32), LIBRARIES}, NULL, PRECISION_TF32, true},
+                                                {"cuda:bf16:libraries", {CUDA(BF16), LIBRARIES}, NULL, PRECISION_BF16, true},
+                                                {"cuda:plain", {CUDA(FP32), PLAIN}, NULL, PRECISION_FP32, true},
+                                                {"cuda:tf32:plain", {CUDA(TF32), PLAIN}, NULL, PRECISION_TF32, true},
+                                                {"cuda:bf16:plain", {CUDA(BF16), PLAIN}, NULL, PRECISION_BF16, true}};
 const int backend_entry_count = sizeof backend_entries / sizeof *backend_entries;
 
 /* "plain:WORDS": the plain backend in one of its right variants. */
@@ -54,7 +39,7 @@ bool backend_named(const char *name, struct named_backend *b, struct error *err)
     const struct backend_entry *e = &backend_entries[i];
     size_t used = strlen(names);
     if (strcmp(e->name, name) == 0) {
-      *b = (struct named_backend){e->open(err), e->precision, e->mixed};
+      *b = (struct named_backend){e->table ? e->table() : backend_open(&e->options, err), e->precision, e->mixed};
       return b->table != NULL;
     }
     snprintf(names + used, sizeof names - used, ", %s", e->name);

@@ -4,13 +4,14 @@
 
 #include "op/backend.h"
 #include "oracle/precision.h"
+#include "train/backends.h"
 
 struct backend_entry {
   const char *name;
-  /* The table, made ready. Null, with what is missing in err: no such device, ... */
-  const struct backend *(*open)(struct error *err);
-  enum precision precision; /* what it declares */
-  bool mixed;               /* of its products; other results have classes of their own (mixed.h) */
+  struct backend_options options;       /* what backend_open is asked for */
+  const struct backend *(*table)(void); /* in its place; or null */
+  enum precision precision;             /* what it declares */
+  bool mixed;                           /* of its products; other results have classes of their own (mixed.h) */
 };
 
 /* Adding a backend: an entry here. "ref32" and "ref64" are no entries: they run a case through the functions of ref/, not a table. */

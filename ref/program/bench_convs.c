@@ -1,5 +1,5 @@
-/* ediy bench what=convolutions: every convolution of a backbone, each shape once, in each direction, by the kernels of the project and by
- * cuDNN. */
+/* ediy bench what=convolutions: every convolution of a backbone, each shape once, in each direction, by the kernels of the project, by its
+ * tiled kernel for every shape, and by cuDNN. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -10,7 +10,8 @@
 #include "model/net.h"
 #include "program/bench.h"
 
-enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, OWN = 0, LIBRARY, PATHS, TIMES = 20 };
+enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, OWN = BACKEND_CONV_OWN, LIBRARY, PLAIN, PATHS };
+enum { TIMES = 20, PLAIN_TIMES = 5 /* it may take ten times as long */ };
 
 struct row {
   struct conv g;
@@ -45,13 +46,13 @@ static bool time_shape(const struct bench *o, const struct backend *const table[
   bool ok = bench_noise(b, xs, true, 1, &c.x, err) && bench_noise(b, ys, true, 2, &c.y, err) && bench_noise(b, ws, true, 3, &c.w, err) &&
             b->reserve((size_t)ws * sizeof(real), &c.dw, err) && b->reserve(scratch, &c.scratch, err);
   struct backend_options library = bench_backend(o);
-  library.conv = 1;
+  library.conv = BACKEND_CONV_CUDNN;
   for (int d = 0; ok && d < DIRECTIONS; d++) {
     if (d == BACKWARD_DATA && g->c == 3) continue; /* nobody asks for the gradient of an image */
     c.direction = d;
     r->by_library[d] = table[LIBRARY] && backend_conv_is_library(&library, g, d);
     for (int path = 0; path < PATHS; path++)
-      if ((c.b = table[path])) r->seconds[path][d] = bench_seconds(c.b, compute, &c, TIMES);
+      if ((c.b = table[path])) r->seconds[path][d] = bench_seconds(c.b, compute, &c, path == PLAIN ? PLAIN_TIMES : TIMES);
   }
   if (c.x) b->release(c.x, (size_t)xs * b->activation_size);
   if (c.y) b->release(c.y, (size_t)ys * b->activation_size);
@@ -96,7 +97,7 @@ static const char *const direction_name[] = {"forward", "backward data", "backwa
 static void print_rows(const struct row *rows, int count, bool library) {
   double total[PATHS][DIRECTIONS] = {{0}};
   printf("%-32s %4s", "convolution", "of");
-  for (int d = 0; d < DIRECTIONS; d++) printf("  | %-16s %9s %9s", direction_name[d], "own ms", library ? "cudnn ms" : "");
+  for (int d = 0; d < DIRECTIONS; d++) printf("  | %-16s %9s %9s %9s", direction_name[d], "plain ms", "own ms", library ? "cudnn ms" : "");
   printf("\n");
   for (int i = 0; i < count; i++) {
     const struct conv *g = &rows[i].g;
@@ -106,10 +107,10 @@ static void print_rows(const struct row *rows, int count, bool library) {
     for (int d = 0; d < DIRECTIONS; d++) {
       const struct row *r = &rows[i];
       if (r->seconds[OWN][d] <= 0) {
-        printf("  | %-16s %9s %9s", "-", "", "");
+        printf("  | %-16s %9s %9s %9s", "-", "", "", "");
         continue;
       }
-      printf("  | floor %10.4f %9.4f", 1e3 * r->floor[d], 1e3 * r->seconds[OWN][d]);
+      printf("  | floor %10.4f %9.4f %9.4f", 1e3 * r->floor[d], 1e3 * r->seconds[PLAIN][d], 1e3 * r->seconds[OWN][d]);
       if (library && r->by_library[d])
         printf(" %9.4f", 1e3 * r->seconds[LIBRARY][d]);
       else
@@ -120,7 +121,7 @@ static void print_rows(const struct row *rows, int count, bool library) {
   }
   printf("%-37s", "all layers");
   for (int d = 0; d < DIRECTIONS; d++) {
-    printf("  | %-16s %9.4f", "", 1e3 * total[OWN][d]);
+    printf("  | %-16s %9.4f %9.4f", "", 1e3 * total[PLAIN][d], 1e3 * total[OWN][d]);
     if (library)
       printf(" %9.4f", 1e3 * total[LIBRARY][d]);
     else
@@ -139,8 +140,9 @@ static bool write_rows(const struct bench *o, const struct row *rows, int count,
                   (json_int_t)r->g.k, "r", (json_int_t)r->g.r, "stride", (json_int_t)r->g.stride, "layers", r->layers);
     for (int d = 0; d < DIRECTIONS; d++)
       json_object_set_new(shape, direction_name[d],
-                          json_pack("{s:f, s:f, s:f, s:b}", "floor_ms", 1e3 * r->floor[d], "own_ms", 1e3 * r->seconds[OWN][d], "cudnn_ms",
-                                    1e3 * r->seconds[LIBRARY][d], "by_cudnn", r->by_library[d]));
+                          json_pack("{s:f, s:f, s:f, s:f, s:b}", "floor_ms", 1e3 * r->floor[d], "plain_ms", 1e3 * r->seconds[PLAIN][d],
+                                    "own_ms", 1e3 * r->seconds[OWN][d], "cudnn_ms", 1e3 * r->seconds[LIBRARY][d], "by_cudnn",
+                                    r->by_library[d]));
     json_array_append_new(list, shape);
   }
   json_t *all = json_pack("{s:s, s:i, s:I, s:I, s:f, s:f, s:o}", "backbone", bench_backbone(o), "activation_bytes", bytes, "size",
@@ -156,12 +158,12 @@ static bool write_rows(const struct bench *o, const struct row *rows, int count,
 bool bench_convolutions(const struct bench *o, struct error *err) {
   struct architecture arch;
   struct net net = {0};
-  struct backend_options own = bench_backend(o), library = own;
-  own.conv = 0, library.conv = 1;
+  struct backend_options own = bench_backend(o), library = own, plain = own;
+  own.conv = BACKEND_CONV_OWN, library.conv = BACKEND_CONV_CUDNN, plain.conv = BACKEND_CONV_PLAIN;
   struct error why = {.text = ""};
-  const struct backend *const table[PATHS] = {backend_open(&own, err), o->backend == BACKEND_CUDA ? backend_open(&library, &why) : NULL};
-  if (!table[OWN]) return false;
-  if (!table[OWN]->mark) return fail(err, "bench: what=convolutions compares ways to compute on a GPU: give backend=cuda");
+  if (o->backend != BACKEND_CUDA) return fail(err, "bench: what=convolutions compares ways to compute on a GPU: give backend=cuda");
+  const struct backend *const table[PATHS] = {backend_open(&own, err), backend_open(&library, &why), backend_open(&plain, err)};
+  if (!table[OWN] || !table[PLAIN]) return false;
   struct profile_peaks peaks = {0};
   struct row *rows = NULL;
   int count = 0;

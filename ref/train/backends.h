@@ -11,8 +11,10 @@ enum backend_choice { BACKEND_REFERENCE, BACKEND_CUDA };
 enum backend_precision { BACKEND_FP32, BACKEND_TF32, BACKEND_BF16 };
 #define PRECISION_CHOICES "fp32 | tf32 | bf16"
 
-/* What computes convolutions and linear layers on a GPU: kernels of the project, or NVIDIA's libraries. */
-#define BACKEND_CONV_CHOICES "own | cudnn"
+/* What computes convolutions and linear layers on a GPU: kernels of the project, or NVIDIA's libraries. plain: a simpler kernel, for every
+ * shape, to measure the others against. */
+enum backend_conv { BACKEND_CONV_OWN, BACKEND_CONV_CUDNN, BACKEND_CONV_PLAIN };
+#define BACKEND_CONV_CHOICES "own | cudnn | plain"
 #define BACKEND_GEMM_CHOICES "own | cublas"
 
 /* All zero: the reference. What is said of the GPU's libraries counts with BACKEND_CUDA only. */

@@ -7,14 +7,16 @@
 
 #include "cuda/device.h"
 
-/* The table of this precision, or the test is skipped. */
-static inline const struct backend *device_backend_in(enum cuda_precision precision) {
+/* The table of this precision, whose convolutions are computed like that, or the test is skipped. */
+static inline const struct backend *device_backend_by(enum cuda_precision precision, enum cuda_conv conv) {
   struct error err = {0};
   device_backend();
-  const struct backend *b = backend_cuda(0, &(struct backend_cuda_options){.precision = precision}, &err);
+  const struct backend *b = backend_cuda(0, &(struct backend_cuda_options){.precision = precision, .conv = conv}, &err);
   if (!b) fail_msg("%s", err.text);
   return b;
 }
+
+static inline const struct backend *device_backend_in(enum cuda_precision precision) { return device_backend_by(precision, CUDA_CONV_OWN); }
 
 static inline bool stores_bf16(const struct backend *b) { return b->activation_size == sizeof(uint16_t); }
 

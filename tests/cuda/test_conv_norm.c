@@ -2,7 +2,6 @@
  * between them. In bf16 something would be: there the convolution is of integers, whose sums are exact in float, and the reference's norm
  * of them, rounded once, is what has to come out, to the bit. */
 #include "cuda/activations.h"
-#include "cuda/twins.h"
 
 static const struct {
   ptrdiff_t n, h, w, c, k, kernel, stride;
@@ -14,12 +13,7 @@ static const struct {
               {1, 1, 1, 1, 1, 1, 1, "one number"}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-/* In each class of precision. */
-static void (*const alone[])(const struct conv *g, const real *x, const real *w, real *y,
-                             void *scratch) = {cuda_conv_forward, cuda_conv_forward_tf32, cuda_conv_forward_bf16};
-
 struct fixture {
-  enum cuda_precision precision;
   const struct backend *gpu;
   struct conv g;
   struct norm n;
@@ -33,9 +27,9 @@ static real *positive(ptrdiff_t n, uint32_t stream) {
   return x;
 }
 
-static void fixture_make(struct fixture *f, enum cuda_precision precision, int i, bool relu, bool residual) {
+static void fixture_make(struct fixture *f, enum cuda_precision precision, enum cuda_conv conv, int i, bool relu, bool residual) {
   struct error err = {0};
-  *f = (struct fixture){.precision = precision, .gpu = device_backend_in(precision)};
+  *f = (struct fixture){.gpu = device_backend_by(precision, conv)};
   if (!conv_make(&f->g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].kernel, shapes[i].kernel,
                  shapes[i].stride, shapes[i].kernel / 2, &err))
     fail_msg("%s", err.text);
@@ -65,20 +59,23 @@ static real *as_two(const struct fixture *f) {
   const struct backend *b = f->gpu;
   real *between = device_activations(b, f->out), *y = device_activations(b, f->out);
   ptrdiff_t k = f->g.k;
-  alone[f->precision](&f->g, device_activations_from(b, f->x, f->in), device_activations_from(b, f->w, f->weights), between,
-                      device_scratch(b->conv_scratch(&f->g)));
+  b->conv_forward(&f->g, device_activations_from(b, f->x, f->in), device_activations_from(b, f->w, f->weights), between,
+                  device_scratch(b->conv_scratch(&f->g)));
   b->norm_forward_eval(&f->n, between, device_activations_from(b, f->residual, f->out), device_from(f->gamma, k), device_from(f->beta, k),
                        device_from(f->mean, k), device_from(f->var, k), y);
   return device_read_activations(b, y, f->out);
 }
 
+/* The kernels that have it, by turns. */
+static enum cuda_conv conv_of(int i) { return i % 2 ? CUDA_CONV_PLAIN : CUDA_CONV_OWN; }
+
 static void one_has_the_bits_of_two(void **state) {
   (void)state;
-  for (int i = 0; i < 8 * SHAPES; i++) {
+  for (int i = 0; i < 16 * SHAPES; i++) {
     struct fixture f;
-    fixture_make(&f, i / 4 % 2 ? CUDA_TF32 : CUDA_FP32, i / 8, i % 2, i / 2 % 2);
+    fixture_make(&f, i / 4 % 2 ? CUDA_TF32 : CUDA_FP32, conv_of(i / 8), i / 16, i % 2, i / 2 % 2);
     real *one = as_one(&f), *two = as_two(&f);
-    if (memcmp(one, two, (size_t)f.out * sizeof *one) != 0) fail_msg("%s, relu %d, residual %d", shapes[i / 8].what, i % 2, i / 2 % 2);
+    if (memcmp(one, two, (size_t)f.out * sizeof *one) != 0) fail_msg("%s, relu %d, residual %d", shapes[i / 16].what, i % 2, i / 2 % 2);
     free(one), free(two);
     fixture_free(&f);
   }
@@ -87,10 +84,10 @@ static void one_has_the_bits_of_two(void **state) {
 static void integers_are_normalised_as_the_reference_does(void **state) {
   (void)state;
   const struct backend *cpu = backend_reference();
-  for (int i = 0; i < 4 * SHAPES * CUDA_PRECISIONS; i++) {
+  for (int i = 0; i < 8 * SHAPES * CUDA_PRECISIONS; i++) {
     struct fixture f;
-    fixture_make(&f, (enum cuda_precision)(i % CUDA_PRECISIONS), i / CUDA_PRECISIONS / 4, i / CUDA_PRECISIONS % 2,
-                 i / CUDA_PRECISIONS / 2 % 2);
+    int turn = i / CUDA_PRECISIONS, shape = turn / 8;
+    fixture_make(&f, (enum cuda_precision)(i % CUDA_PRECISIONS), conv_of(turn / 4), shape, turn % 2, turn / 2 % 2);
     test_fill_int(f.x, f.in, 3, 8), test_fill_int(f.w, f.weights, 3, 9);
     real *between = test_reals(f.out), *y = test_reals(f.out), *one = as_one(&f);
     void *scratch = malloc(cpu->conv_scratch(&f.g) + 1);
@@ -100,8 +97,7 @@ static void integers_are_normalised_as_the_reference_does(void **state) {
     test_round_activations(f.gpu, y, f.out);
     for (ptrdiff_t j = 0; j < f.out; j++)
       if (memcmp(&one[j], &y[j], sizeof y[j]) != 0)
-        fail_msg("%s in %s: [%td] is %.9g, expected %.9g", shapes[i / CUDA_PRECISIONS / 4].what, f.gpu->name, j, (double)one[j],
-                 (double)y[j]);
+        fail_msg("%s in %s: [%td] is %.9g, expected %.9g", shapes[shape].what, f.gpu->name, j, (double)one[j], (double)y[j]);
     free(between), free(y), free(one), free(scratch);
     fixture_free(&f);
   }

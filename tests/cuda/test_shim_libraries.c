@@ -99,6 +99,27 @@ static void the_oracle_judges_the_libraries(void **state) {
   assert_int_equal(o->status, 2);
 }
 
+/* cuda.conv=plain: every convolution by the tiled kernel, which is not the one of cuda.conv=own. Linear layers are a library's here. */
+static void plain_is_the_tiled_kernel_for_every_shape(void **state) {
+  (void)state;
+#define TILED CUBLAS " cuda.conv=plain"
+  assert_runs("for class in fp32 tf32 bf16; do EDIY_SHIM_REFUSE=tensor_gemm " TILED " precision=$class out=tiled.$class || exit 1; done");
+  shim_programs_end_with("cuda: GPU 0: conv_forward: unspecified launch failure", "EDIY_SHIM_REFUSE=gemm " TILED " out=no3");
+  shim_programs_end_with("cuda: GPU 0: conv_forward: unspecified launch failure", "EDIY_SHIM_REFUSE=tensor_gemm " CUBLAS " out=no4");
+}
+
+/* A whole step by it: in fp32 every tensor is the same bits as by the others, and in each class every operation is right. */
+static void a_plain_step_is_of_its_class(void **state) {
+  (void)state;
+#define STEP "backbone=small stem=cifar size=16 batch=4 projector.hidden=8 projector.out=4 sampler=random"
+  assert_runs("$ORACLE dump out=own backend=cuda " STEP " && $ORACLE dump out=plain32 backend=cuda:plain " STEP);
+  assert_non_null(strstr(assert_runs("$ORACLE check own plain32")->out, "0 within what is allowed, 0 vacuous, 0 incomplete, 0 wrong"));
+  assert_runs("for class in tf32 bf16; do $ORACLE dump out=plain.$class backend=cuda:$class:plain " STEP
+              " && $ORACLE replay plain.$class && $ORACLE replay plain.$class backend=cuda:$class:plain || exit 1; done");
+  assert_int_equal(program_run("$ORACLE replay plain.tf32 precision=fp32")->status, 1);
+  assert_int_equal(program_run("$ORACLE replay plain.bf16 precision=tf32")->status, 1);
+}
+
 /* Their calls can be recorded: with the graph of a step and where none can be made, the checkpoints are the same bytes. */
 static void a_graph_of_library_calls_has_their_bits(void **state) {
   (void)state;
@@ -109,16 +130,17 @@ static void a_graph_of_library_calls_has_their_bits(void **state) {
   assert_runs("cmp graph/run/checkpoint-00000003.safetensors plain/run/checkpoint-00000003.safetensors");
 }
 
-/* Each convolution both ways; the run of every class, the table, the peer and the JSON of all of it, by the script, in one class and
+/* Each convolution in every way; the run of every class, the table, the peer and the JSON of all of it, by the script, in one class and
  * small. */
-static void the_benchmark_has_both_ways_and_the_peer(void **state) {
+static void the_benchmark_has_every_way_and_the_peer(void **state) {
   (void)state;
   const struct outcome *o =
       assert_runs("ediy bench backend=cuda what=convolutions backbone=small size=32 batch=2 product=16 copy=1 json=c.json");
   assert_non_null(strstr(o->out, "\n3x3/1 16 -> 16 at 8x8               2 "));
   assert_non_null(strstr(o->out, "\n3x3/2 64 -> 128 at 2x2              1 "));
   assert_null(strstr(o->out, "none"));
-  assert_runs("grep -q '\"by_cudnn\": true' c.json");
+  assert_non_null(strstr(o->out, "plain ms    own ms  cudnn ms"));
+  assert_runs("grep -q '\"by_cudnn\": true' c.json && grep -q '\"plain_ms\": [0-9.]*[1-9]' c.json");
   assert_runs("echo 'case \"$*\" in *--graph*) echo \"50.0 images/s median (1 to 2), 3 ms/image, peak 1.50 GB\" ;; esac' >p.sh");
   o = assert_runs("SMALL=1 BENCH_CLASSES=fp32 BIN=$(dirname $EDIY) PEER=p.sh PYTHON=sh PEER_NEEDS=: sh $BENCH out");
   assert_non_null(strstr(o->out, "PyTorch fp32 --graph 50.0 images/s, ratio "));
@@ -194,7 +216,9 @@ int main(void) {
                                      cmocka_unit_test(micro_batches_that_fit_are_found_with_few_plans),
                                      cmocka_unit_test(micro_batches_that_fit_are_confirmed_with_the_plans),
                                      cmocka_unit_test(the_oracle_judges_the_libraries),
-                                     cmocka_unit_test(the_benchmark_has_both_ways_and_the_peer),
+                                     cmocka_unit_test(plain_is_the_tiled_kernel_for_every_shape),
+                                     cmocka_unit_test(a_plain_step_is_of_its_class),
+                                     cmocka_unit_test(the_benchmark_has_every_way_and_the_peer),
                                      cmocka_unit_test(the_fastest_of_the_peer_is_beside_ours_and_the_libraries),
                                      cmocka_unit_test(a_mode_that_fails_is_left_out)};
   return cmocka_run_group_tests_name("cuda libraries in programs on the shim", tests, enter, program_leave);

@@ -1,5 +1,6 @@
 /* Convolution on tensor cores against the plain forms of rounded operands, in every class: exact for integers, else within the bound of
- * its sum; nothing left unwritten. And, in fp32 too, the same bits again, by the plain kernel, and the scratch of it all. */
+ * its sum; nothing left unwritten. And, in fp32 too, the same bits again, by the plain kernel, and the scratch of it all. cuda.conv=plain,
+ * the plain kernel for every shape, is held to the same. */
 #include <math.h>
 
 #include "cuda/conv_fixture.h"
@@ -85,6 +86,17 @@ static void backward_weights_adds_the_sum(void **state) {
   }
 }
 
+/* cuda.conv=plain in the classes of rounded operands. For integers, and in fp32, it has the bits of the others (below). */
+static void the_plain_kernel_is_within_the_bound_of_its_class(void **state) {
+  (void)state;
+  for (int i = 0; i < 2 * SHAPES; i++) {
+    struct fixture f;
+    make(&f, device_backend_by(i % 2 ? CUDA_BF16 : CUDA_TF32, CUDA_CONV_PLAIN), i / 2, false);
+    forward(&f, false), backward_data(&f, false, true), backward_weights(&f, false);
+    fixture_free(&f);
+  }
+}
+
 /* ---- to the bit ---------------------------------------------------------------------------------------------------------------------- */
 
 /* The three results of a fixture, from pointers that may be moved by elements of their own within larger allocations. */
@@ -127,17 +139,19 @@ static void assert_same_results(const struct fixture *f, struct results a, struc
   free(a.y), free(a.dx), free(a.dw);
 }
 
-/* The same call twice: the same bits. And with every number at an odd address, where the plain kernel computes: the same chains in fp32,
- * and in the others sums that are exact in any order. */
+/* The same call twice: the same bits. And with every number at an odd address, where the plain kernel computes, and by cuda.conv=plain: the
+ * same chains in fp32, and in the others sums that are exact in any order. */
 static void results_are_the_same_bits_again_and_by_the_plain_kernel(void **state) {
   (void)state;
-  for (int i = 0; i < 2 * CUDA_PRECISIONS * SHAPES; i++) {
+  enum { AGAIN, ODD_ADDRESSES, PLAIN, WAYS };
+  for (int i = 0; i < WAYS * CUDA_PRECISIONS * SHAPES; i++) {
     struct fixture f;
-    enum cuda_precision precision = (enum cuda_precision)(i / 2 % CUDA_PRECISIONS);
-    bool plain = i % 2;
-    make(&f, device_backend_in(precision), i / 2 / CUDA_PRECISIONS, plain && precision != CUDA_FP32);
+    enum cuda_precision precision = (enum cuda_precision)(i / WAYS % CUDA_PRECISIONS);
+    int way = i % WAYS;
+    make(&f, device_backend_in(precision), i / WAYS / CUDA_PRECISIONS, way != AGAIN && precision != CUDA_FP32);
     struct results first = run(&f, 0);
-    assert_same_results(&f, run(&f, plain), first);
+    if (way == PLAIN) f.b = device_backend_by(precision, CUDA_CONV_PLAIN);
+    assert_same_results(&f, run(&f, way == ODD_ADDRESSES), first);
     free(first.y), free(first.dx), free(first.dw);
     fixture_free(&f);
   }
@@ -278,6 +292,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum),
                                      cmocka_unit_test(backward_data_is_the_sum),
                                      cmocka_unit_test(backward_weights_adds_the_sum),
+                                     cmocka_unit_test(the_plain_kernel_is_within_the_bound_of_its_class),
                                      cmocka_unit_test(results_are_the_same_bits_again_and_by_the_plain_kernel),
                                      cmocka_unit_test(operands_are_rounded_to_nearest),
                                      cmocka_unit_test(results_are_rounded_once),
