@@ -1,5 +1,5 @@
-/* cuda.conv=plain: convolutions of every shape by the tiled kernels of conv_plain.h, in the place of the twins of conv.cu, which they are to
- * be measured against (docs/cuda.md). Scratch and chunks are the twins', and so are the bits in fp32. */
+/* cuda.conv=plain: convolutions of every shape by the tiled kernels of conv_plain.h, in the place of the twins of conv.cu, which they are
+ * there to be measured beside (docs/cuda.md). Scratch and chunks are the twins', and so are the bits in fp32. */
 #include "cuda/conv_tensor.h"
 
 /* y: overwritten. */
