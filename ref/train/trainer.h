@@ -21,7 +21,7 @@
 #include "train/progress.h"
 
 struct train_callbacks {
-  void (*message)(void *context, const char *line);          /* a line for the user: data found, a bad file, a checkpoint written */
+  void (*message)(void *context, const char *line);          /* a line for the user: data found, a bad file, where it goes on from */
   void (*progress)(void *context, const struct progress *p); /* after every step */
   void *context;
   const volatile sig_atomic_t *stop; /* set by the program's signal handler: end after the step at hand, with a checkpoint; may be null */
