@@ -301,6 +301,8 @@ static void bad_input_is_refused_in_one_line(void **state) {
   static const char *const commands[][2] = {
       {"oracle case", "no case file"},
       {"oracle case nothing.safetensors", "nothing.safetensors: no such file"},
+      {"mkdir -p empty && oracle case conv.safetensors empty", "empty: holds no case"},
+      {"oracle case conv.safetensors candidate=conv.safetensors backend=plain", "backend=plain computes results itself"},
       {"oracle case conv.safetensors backend=ref16", "backend"},
       {"oracle case conv.safetensors precison=fp32", "precision"},
       {"oracle case conv.safetensors candidate=nothing.safetensors", "nothing.safetensors"},
