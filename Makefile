@@ -242,6 +242,7 @@ check-valgrind: ## valgrind, over parsers and operations
 run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
+# Objects of the parsers alone, compiled for libFuzzer by clang; corpora grow in build-fuzz/corpus and begin with what seeds.c writes.
 check-kill: $(BUILD)/tests/train/test_trainer ## kill -9 a training run at 50 random moments and go on from each
 	@EDIY_TEST_KILLS=50 BUILD=$(BUILD) sh tests/run.sh $(BUILD)/tests/train/test_trainer
 
@@ -258,7 +259,6 @@ bench-dump: $(BUILD)/tests/bench/bench_dump ## what dumping a step costs, beside
 bench-peer: all ## the same beside a PyTorch script (PEER), interleaved, with the ratio
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) PEER=$(PEER) ROUNDS=$(ROUNDS) sh tests/bench/peer.sh
 
-# Objects of the parsers alone, compiled for libFuzzer by clang; corpora grow in build-fuzz/corpus and begin with what seeds.c writes.
 FUZZ_SECONDS ?= 600
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -475,6 +475,11 @@ $(PTX)/libediy_cuda.a: $(patsubst cuda/%.cu,$(PTX)/cuda/%.o,$(CUDA_TWINS)) \
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
+# What GPUs were measured to sum to, beside what this machine does: DATA is the folder model_validation of the authors' repository.
+$(PTX)/measured: $(BUILD)/f32/tests/cuda/ptx/measured.o $(BUILD)/shim/tests/cuda/ptx/tensor_core.cpp.o
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ -lstdc++ -lm -o $@
 PTX_TESTS := $(addprefix $(PTX)/tests/,cuda/ptx/test_ptx $(CUDA_TESTS))
 # The machine's own test, with kernels of its own and those of the shim.
 PTX_KERNELS := $(patsubst %,$(PTX)/tests/cuda/%.o,ptx/kernels faulty faulty_tensor)
@@ -543,6 +548,8 @@ $(BUILD)/cuda/values.o: tests/cuda/libraries/values.cu
 # Operations with a watch over who touches what; whole steps and runs without, which are the same kernels in turn.
 PTX_RUNS  := $(addprefix $(PTX)/tests/cuda/test_,features flow step train)
 PTX_PARTS ?= oracle steps bits
+PTX_CORE  := $(if $(filter 80,$(PTX_ARCH)),a100,h100)
+check-ptx: export EDIY_PTX_CORE := $(PTX_CORE)
 check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU by the tests of check-cuda (PTX_ARCH=80)
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory ptx-tests
@@ -550,8 +557,8 @@ check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU
 	@EDIY_PTX_RACES=0 BUILD=$(BUILD) sh tests/run.sh $(PTX_RUNS)
 	@EDIY_PTX_RACES=0 SMALL=1 BIN=$(PTX) SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh $(PTX)/check $(PTX_PARTS)
 ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(BUILD)/shim/ediy
-gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy
-ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
+gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy $(PTX)/ediy
+ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy PTX=$(abspath $(PTX))/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
          sh tests/cuda/gpu.sh
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
 	@sh .ci/deps $(PACKAGES)
@@ -568,10 +575,10 @@ BUNDLE := build-bundle/bundle
 cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine without packages
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 BUNDLED=1 gpu-tests
-	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/shim $(BUNDLE)/lib $(BUNDLE)/libc
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/shim $(BUNDLE)/ptx $(BUNDLE)/lib $(BUNDLE)/libc
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
-	  cp build-bundle/shim/ediy $(BUNDLE)/shim && cp build-bundle/cuda/libediy_cuda.so $(BUNDLE)/lib && \
-	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/tests/cuda/*
+	  cp build-bundle/shim/ediy $(BUNDLE)/shim && cp $(subst $(BUILD),build-bundle,$(PTX))/ediy $(BUNDLE)/ptx && cp build-bundle/cuda/libediy_cuda.so $(BUNDLE)/lib && \
+	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/ptx/ediy $(BUNDLE)/tests/cuda/*
 	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh tests/cuda/within.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
 	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* $(BUNDLE)/lib/libediy_cuda.so | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
 	  case $${l##*/} in libediy_cuda.so) ;; ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done

@@ -6,6 +6,7 @@
 #
 # BIN      folder of ediy and oracle, linked with CUDA, and of tests/cuda/test_* (.)
 # SHIM     ediy linked with the shim ($BIN/shim/ediy)
+# PTX      ediy linked with nvcc's PTX and the machine that runs it on the CPU ($BIN/ptx/ediy): what its bits in tf32 and bf16 should be
 # RUNNER   run.sh of the tests ($BIN/run.sh)
 # BENCH    bench.sh ($BIN/bench.sh); PEER, PYTHON, ROUNDS, KEYS as it says
 # CLASSES  of precision, for the parts oracle, steps, bits and train (fp32 tf32 bf16)
@@ -19,6 +20,7 @@ set -u
 SKIP=77 UNFINISHED=75
 BIN=$(cd "${BIN:-.}" && pwd)
 SHIM=${SHIM:-$BIN/shim/ediy}
+PTX=${PTX:-$BIN/ptx/ediy}
 RUNNER=${RUNNER:-$BIN/run.sh}
 BENCH=${BENCH:-$BIN/bench.sh}
 PYTHON=${PYTHON:-python3}
@@ -35,9 +37,9 @@ absolute() {
 }
 PEER=$(absolute "${PEER:-}")
 [ -z "$PEER" ] || [ -f "$PEER" ] || { echo "gpu.sh: PEER: there is no file $PEER" >&2; exit 2; }
-SHIM=$(absolute "$SHIM") RUNNER=$(absolute "$RUNNER") BENCH=$(absolute "$BENCH") PYTHON=$(absolute "$PYTHON")
+SHIM=$(absolute "$SHIM") PTX=$(absolute "$PTX") RUNNER=$(absolute "$RUNNER") BENCH=$(absolute "$BENCH") PYTHON=$(absolute "$PYTHON")
 EDIY_CUDNN=$(absolute "${EDIY_CUDNN:-}") EDIY_CUBLAS=$(absolute "${EDIY_CUBLAS:-}") EDIY_NCCL=$(absolute "${EDIY_NCCL:-}")
-export BIN SHIM RUNNER BENCH SMALL PEER PYTHON CLASSES SECONDS_A_TOOL EDIY_CUDNN EDIY_CUBLAS EDIY_NCCL
+export BIN SHIM PTX RUNNER BENCH SMALL PEER PYTHON CLASSES SECONDS_A_TOOL EDIY_CUDNN EDIY_CUBLAS EDIY_NCCL
 
 # cuDNN and cuBLASLt of Python's packages, where they are and nothing else is named: what PyTorch runs on there.
 packages=$("$PYTHON" -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
@@ -135,6 +137,7 @@ part_bits() {
     echo "accumulate=$accumulate: the checkpoints after 3 steps are the same bytes"
   done
   repeats || return 1
+  predicted || return 1
   flows || return 1
 }
 
@@ -156,7 +159,31 @@ flows() {
   done
 }
 
-# How tensor cores add is their own: in a class a run is compared with itself.
+# How tensor cores add was measured of some (tests/cuda/ptx/tensor_core.h): by that, the same PTX run on the CPU has the GPU's bits. Others than these do
+# not make the part fail: what a sum may be off by is known, and how it is taken is not promised.
+predicted() {
+  [ -x "$PTX" ] || { echo "tf32 and bf16: no bits to compare with: there is no $PTX"; return 0; }
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>&1 | head -1)
+  case $capability in
+  8.0) core=a100 ;;
+  9.0) core=h100 ;;
+  10.0) core=b200 ;;
+  *) echo "tf32 and bf16: no bits to compare with: how the tensor cores of compute capability $capability add is not known here"; return 0 ;;
+  esac
+  for class in $CLASSES; do
+    mkdir "predicted-$class"
+    # shellcheck disable=SC2086
+    (cd "predicted-$class" && EDIY_PTX_CORE=$core EDIY_PTX_RACES=0 "$PTX" train $FEW backend=cuda precision="$class" teacher=../teach/run/backbone.safetensors out=run) ||
+      return 1
+    if cmp "$class"1/run/checkpoint-00000003.safetensors "predicted-$class"/run/checkpoint-00000003.safetensors; then
+      echo "$class: the checkpoint after 3 steps has the bytes that $core's arithmetic gives by the same PTX on the CPU"
+    else
+      echo "$class: the checkpoint after 3 steps has NOT the bytes that $core's arithmetic gives by the same PTX on the CPU"
+    fi
+  done
+}
+
+# In a class a run is compared with itself, too.
 repeats() {
   # shellcheck disable=SC2086
   for class in $CLASSES; do
@@ -357,6 +384,7 @@ for part in $parts; do
   *check) limit=$((SECONDS_A_TOOL + 30)) ;;
   *) limit=240 ;;
   esac
+  [ -z "$SMALL" ] || limit=$((limit * 4)) # on a CPU
   text=$RESULTS/$part.txt
   [ -z "${PACK:-}" ] || text=$out/running.txt
   within "$limit" sh "$0" --part "$part" >"$text" 2>&1

@@ -191,6 +191,17 @@ void ptx_shuffle(bool down, int distance, int width, uint64_t *y) {
 
 __global__ static void shifted(const uint64_t *x, int by, uint64_t *y) { y[threadIdx.x] = x[(int)threadIdx.x + by]; }
 
+void ptx_shift(int by, const uint64_t *x, uint64_t *y) { LAUNCH(shifted, dim3(1), dim3(PTX_THREADS), 0, stream(), x, by, y); }
+
+/* What it reads was never written: the compiler does not know that. */
+__global__ static void squared(int down, int across, float *y) {
+  SHARED_OF_LAUNCH(shared);
+  y[threadIdx.x] = reinterpret_cast<const float *>(shared)[(int)threadIdx.x * down * WARP_THREADS + (int)threadIdx.x * across];
+}
+void ptx_square(bool along, uint64_t *y) {
+  LAUNCH(squared, dim3(1), dim3(WARP_THREADS), WARP_THREADS * WARP_THREADS * sizeof(float), stream(), !along, (int)along, (float *)y);
+}
+
 __global__ static void shifted_in_shared(int by, uint64_t *y) {
   SHARED(uint64_t, all, [PTX_THREADS]);
   SHARED(uint64_t, more, [PTX_THREADS]);

@@ -29,6 +29,10 @@ void ptx_collatz(uint64_t *y);
 /* As __shfl_down_sync and __shfl_sync of the threads' numbers, by `distance` in parts of `width`. */
 void ptx_shuffle(bool down, int distance, int width, uint64_t *y);
 
+/* y[t] = x[t + by]; and a warp reads a row (along) or a column of a square of 32 x 32 floats in shared memory. */
+void ptx_shift(int by, const uint64_t *x, uint64_t *y);
+void ptx_square(bool along, uint64_t *y);
+
 /* y, PTX_THREADS of 8 bytes, is allocated, and the kernel does what it must not. */
 enum ptx_mistake {
   PTX_READ_PAST_END,

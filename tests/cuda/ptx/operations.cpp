@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <limits>
 #include <type_traits>
 
 #include "cuda/ptx/ptx.h"
+#include "cuda/ptx/tensor_core.h"
 
 void ptx_fail(const struct warp *w, const struct instruction *i, const char *format, ...) {
   char what[256];
@@ -271,6 +273,16 @@ static uint64_t address_in(const struct warp *w, const struct instruction *i, in
   return far ? longs(w, i, operand)[lane] : words(w, i, operand)[lane];
 }
 
+/* Counts an access whose address is operand `at` (+ offset). */
+static void count(const struct warp *w, const struct instruction *i, enum state_space space, int at, bool far, unsigned bytes,
+                  uint32_t lanes) {
+  uint64_t address[LANES];
+  int n = 0;
+  if (!w->block->kernel->counts || space == ARGUMENTS) return;
+  for (uint32_t left = lanes; left; left &= left - 1) address[n++] = address_in(w, i, at, far, __builtin_ctz(left)) + (uint64_t)i->offset;
+  ptx_count_access(w->block->kernel->counts, space == IN_SHARED, address, n, bytes);
+}
+
 static uint64_t widened(const unsigned char *from, int bytes, bool is_signed) {
   uint64_t x = 0;
   memcpy(&x, from, (size_t)bytes);
@@ -282,6 +294,7 @@ template <int BYTES> static inline void load_words(struct warp *w, const struct 
 }
 
 void ptx_load(struct warp *w, const struct instruction *i, uint32_t lanes) {
+  count(w, i, i->space, i->elements, i->far, (unsigned)(i->elements * i->bytes), lanes);
   for (uint32_t left = lanes; left; left &= left - 1) {
     int lane = __builtin_ctz(left);
     uint64_t address = address_in(w, i, i->elements, i->far, lane) + (uint64_t)i->offset;
@@ -301,6 +314,7 @@ void ptx_load(struct warp *w, const struct instruction *i, uint32_t lanes) {
 }
 
 void ptx_store(struct warp *w, const struct instruction *i, uint32_t lanes) {
+  count(w, i, i->space, i->elements, i->far, (unsigned)(i->elements * i->bytes), lanes);
   for (uint32_t left = lanes; left; left &= left - 1) {
     int lane = __builtin_ctz(left);
     uint64_t address = address_in(w, i, i->elements, i->far, lane) + (uint64_t)i->offset;
@@ -343,6 +357,11 @@ void ptx_unpack(struct warp *w, const struct instruction *i, uint32_t lanes) {
 /* cp.async of 16 bytes, of which operand 2 says how many are read; the rest are zeros. Its place is NaN until the copy is waited for. */
 void ptx_copy_async(struct warp *w, const struct instruction *i, uint32_t lanes) {
   enum { PIECE = 16 };
+  uint32_t from_device = 0;
+  for (uint32_t left = lanes; left; left &= left - 1)
+    from_device |= (uint32_t)(words(w, i, 2)[__builtin_ctz(left)] != 0) << __builtin_ctz(left);
+  count(w, i, GLOBAL, 1, true, PIECE, from_device);
+  count(w, i, IN_SHARED, 0, false, PIECE, lanes);
   for (uint32_t left = lanes; left; left &= left - 1) {
     int lane = __builtin_ctz(left);
     uint32_t present = words(w, i, 2)[lane];
@@ -393,45 +412,31 @@ void ptx_assertion(struct warp *w, const struct instruction *i, uint32_t lanes) 
  * PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type" and "... for mma.m16n8k8": which lane and register has an element.
  * The shim's reading of the same pictures goes from registers to elements (shim_tensor.cpp), this one from elements to registers. */
 
-/* The terms c + a[0] b[0] + ... as tensor cores add them (Fasi, Higham, Mikaitis, Pranesh, 2021): groups of products with what was summed
- * so far are aligned to the largest of them, and cut off below its last place; so is their sum. Groups of four and not one bit more than a
- * float has are the coarsest for which the bound in tests/cuda/classes.h is meant. What is not finite is added up. */
-static float cut_sum(float c, const float *a, const float *b, int depth) {
-  enum { GROUP = 4, MOST = GROUP + 1 };
-  for (int k = 0; k < depth; k += GROUP) {
-    double term[MOST] = {(double)c}, largest = fabs((double)c), sum = 0;
-    for (int j = 0; j < GROUP; j++) {
-      term[j + 1] = (double)a[k + j] * (double)b[k + j]; /* exact */
-      if (!(fabs(term[j + 1]) <= largest)) largest = fabs(term[j + 1]);
-      sum += term[j + 1];
-    }
-    if (!isfinite(sum) || !isfinite((double)c) || largest == 0) {
-      c += (float)sum;
-      continue;
-    }
-    int exponent;
-    frexp(largest, &exponent); /* one more than that of its leading bit */
-    double last = ldexp(1, exponent - 24);
-    sum = 0;
-    for (int j = 0; j < MOST; j++) sum += trunc(term[j] / last) * last;
-    float cut = (float)sum; /* nearest: one back where that is away from zero */
-    c = fabs((double)cut) > fabs(sum) ? nextafterf(cut, 0) : cut;
-  }
-  return c;
+/* EDIY_PTX_CORE: whose tensor cores (tensor_core.h). */
+static const struct tensor_core *core(void) {
+  const char *name = getenv("EDIY_PTX_CORE");
+  static const struct tensor_core *of_this_run = tensor_core_named(name ? name : "h100");
+  if (of_this_run) return of_this_run;
+  fprintf(stderr, "EDIY_PTX_CORE=%s: not known: a100, h100, h200, b200\n", name);
+  exit(2);
 }
 
-template <int DEPTH, class A, class B> static void multiply(struct warp *w, const struct instruction *i, A a_element, B b_element) {
-  float a[16][DEPTH], b[8][DEPTH];
+enum { ROWS = 16, COLUMNS = TENSOR_COLUMNS };
+template <int DEPTH, class A, class B>
+static void multiply(struct warp *w, const struct instruction *i, int group, A a_element, B b_element) {
+  if (w->block->kernel->counts) w->block->kernel->counts->mma++;
+  float a[ROWS][DEPTH], b[DEPTH][COLUMNS];
   for (int k = 0; k < DEPTH; k++) {
-    for (int row = 0; row < 16; row++) a[row][k] = a_element(row, k);
-    for (int column = 0; column < 8; column++) b[column][k] = b_element(k, column);
+    for (int row = 0; row < ROWS; row++) a[row][k] = a_element(row, k);
+    for (int column = 0; column < COLUMNS; column++) b[k][column] = b_element(k, column);
   }
-  for (int row = 0; row < 16; row++)
-    for (int column = 0; column < 8; column++) {
-      int lane = row % 8 * 4 + column / 2, part = row / 8 * 2 + column % 2;
-      float c = from_place<float>(words(w, i, 10 + part)[lane]);
-      words(w, i, part)[lane] = to_place(cut_sum(c, a[row], b[column], DEPTH));
-    }
+  for (int row = 0; row < ROWS; row++) {
+    float c[COLUMNS];
+    auto place_of_c = [=](int operand, int column) { return &words(w, i, operand + row / 8 * 2 + column % 2)[row % 8 * 4 + column / 2]; };
+    for (int j = 0; j < COLUMNS; j++) c[j] = from_place<float>(*place_of_c(10, j));
+    tensor_core_add(core(), group, DEPTH, a[row], b, c);
+    for (int j = 0; j < COLUMNS; j++) *place_of_c(0, j) = to_place(c[j]);
+  }
 }
 
 /* Element (row, k) of a is in lane row % 8 * 4 + k % 8 / 2, register row / 8 + k / 8 * 2, half k % 2; (k, column) of b in lane
@@ -439,7 +444,7 @@ template <int DEPTH, class A, class B> static void multiply(struct warp *w, cons
 void ptx_mma_bf16(struct warp *w, const struct instruction *i, uint32_t) {
   auto half = [=](int operand, int lane, int k) { return from_place<float>(words(w, i, operand)[lane] >> 16 * (k % 2) << 16); };
   multiply<16>(
-      w, i, [=](int row, int k) { return half(4 + row / 8 + k / 8 * 2, row % 8 * 4 + k % 8 / 2, k); },
+      w, i, core()->bf16_group, [=](int row, int k) { return half(4 + row / 8 + k / 8 * 2, row % 8 * 4 + k % 8 / 2, k); },
       [=](int k, int column) { return half(8 + k / 8, column * 4 + k % 8 / 2, k); });
 }
 
@@ -453,7 +458,7 @@ void ptx_mma_tf32(struct warp *w, const struct instruction *i, uint32_t) {
     return x;
   };
   multiply<8>(
-      w, i, [=](int row, int k) { return element(4 + row / 8 + k / 4 * 2, row % 8 * 4 + k % 4); },
+      w, i, core()->tf32_group, [=](int row, int k) { return element(4 + row / 8 + k / 4 * 2, row % 8 * 4 + k % 4); },
       [=](int k, int column) { return element(8 + k / 4, column * 4 + k % 4); });
   if (!rounded) ptx_fail(w, i, "an operand of mma was not rounded to tf32");
 }
@@ -462,6 +467,7 @@ void ptx_mma_tf32(struct warp *w, const struct instruction *i, uint32_t) {
  * transposed, of column l / 4. */
 static void load_matrices(struct warp *w, const struct instruction *i, bool transposed) {
   uint16_t element[4][8][8];
+  count(w, i, IN_SHARED, 4, i->far, 16, ALL_LANES);
   for (int lane = 0; lane < LANES; lane++)
     memcpy(element[lane / 8][lane % 8],
            place(w, i, IN_SHARED, (uint32_t)(address_in(w, i, 4, i->far, lane) + (uint64_t)i->offset), 16, lane, READS), 16);

@@ -5,7 +5,7 @@
  *
  * What is kept of PTX is what our kernels have in them; an instruction beyond it fails the launch and is named. Every such instruction but
  * mma has one right result to the bit (PTX ISA), so that results are those of a GPU wherever the order of operations is. mma is computed
- * with cuts as tensor cores make them (operations.cpp).
+ * as tensor cores were measured to add (tensor_core.h; EDIY_PTX_CORE=a100, h100: those of Hopper, or b200).
  *
  * A warp is 32 lanes that go through the code together; where they part, those that are behind in the text go first until all meet again.
  * Blocks and warps take turns in shuffled order, a warp until it waits at a barrier or has used up a random number of instructions. A
@@ -26,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/ptx/counts.h"
 #include "cuda/shim_memory.h"
 
 enum { LANES = SHIM_LANES, MOST_WARPS = 1024 / LANES, MOST_OPERANDS = 16 };
@@ -75,9 +76,9 @@ struct shared_array {
 
 /* A kernel, or not yet read (no code). */
 struct kernel {
-  std::string name, plain; /* mangled; as LAUNCH has it, without the template's arguments */
-  const char *text;        /* from its header on */
-  int line;                /* of the module, of that */
+  std::string name, whole, plain; /* mangled; as LAUNCH has it; that without the template's arguments */
+  const char *text;               /* from its header on */
+  int line;                       /* of the module, of that */
   const struct module *module;
   std::map<std::string, int> argument; /* by name: where it is */
   std::vector<int> argument_bytes, argument_at;
@@ -87,6 +88,7 @@ struct kernel {
   std::vector<struct shared_array> shared; /* one of no bytes: as large as the launch says, and the last */
   int most_threads;                        /* .maxntid, 0: any */
   std::map<std::string, int> special;      /* %tid.x and so on, those that it reads: their registers */
+  struct counts *counts;                   /* null: nobody counts */
 };
 
 /* The text that nvcc puts into one object file. */

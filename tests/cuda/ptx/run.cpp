@@ -58,6 +58,7 @@ static void end(struct warp *w, const struct instruction *i, uint32_t lanes) {
 /* Until all lanes have ended or wait, or `most` instructions are done. */
 static void run_warp(struct warp *w, int64_t most) {
   const struct instruction *code = w->block->kernel->code.data();
+  struct counts *counts = w->block->kernel->counts;
   int pc, beyond, size = (int)w->block->kernel->code.size();
   uint32_t lanes = next_lanes(w, &pc, &beyond);
   for (; lanes && most > 0 && !w->block->failed; most--) {
@@ -68,6 +69,7 @@ static void run_warp(struct warp *w, int64_t most) {
       uint32_t p = *reinterpret_cast<const uint32_t *>(w->registers + i->guard);
       those &= i->unless ? ~p : p;
     }
+    if (counts) counts->instructions++, counts->lanes += __builtin_popcount(those);
     bool regroup = false;
     switch (i->kind) {
     case PLAIN:
@@ -224,6 +226,7 @@ static void run_kernel(struct dim3 grid, struct dim3 block, size_t of_launch, co
   struct touched touched = {std::vector<uint32_t>(shared / 2 + 1), std::vector<uint32_t>(shared / 2 + 1)};
   struct block b = {k, aligned(shared_room, ALIGNMENT), (uint32_t)shared, false, {0, 0, 0}, 0, 0, 0, &touched};
   b.launch = ptx_next_turn(&touched);
+  if (ptx_counts) k->counts = ptx_counts_of(k->whole.c_str()), k->counts->launches++, k->counts->blocks += (long)grid.x * grid.y * grid.z;
   grid_of = grid, block_of = block;
   for (int n = 0; n < count; n++) {
     struct warp *w = &warps[n];

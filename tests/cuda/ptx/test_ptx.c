@@ -5,7 +5,9 @@
 #include "cuda/device.h"
 #include "cuda/faulty.h"
 #include "cuda/one_product.h"
+#include "cuda/ptx/counts.h"
 #include "cuda/ptx/kernels.h"
+#include "cuda/ptx/tensor_core.h"
 #include "cuda/shim_control.h"
 
 /* ---- operations ---------------------------------------------------------------------------------------------------------------------- */
@@ -149,6 +151,32 @@ static void a_barrier_and_copies_order(void **state) {
   }
 }
 
+/* ---- counts -------------------------------------------------------------------------------------------------------------------------- */
+
+/* One row of threads a warp: 256 bytes in 8 sectors asked for and written; 8 bytes further on there is a ninth. Columns of a square array
+ * in shared memory lie in one bank. */
+static void accesses_are_counted(void **state) {
+  (void)state;
+  static const uint64_t none[2 * PTX_THREADS];
+  ptx_counts = true;
+  for (int by = 0; by < 2; by++) {
+    struct counts *c = ptx_counts_of("shifted"), before = *c;
+    ptx_shift(by, device_longs(none, 2 * PTX_THREADS), device_longs(none, 2 * PTX_THREADS));
+    assert_int_equal(c->launches - before.launches, 1);
+    assert_int_equal(c->bytes - before.bytes, 2 * PTX_THREADS * 8);
+    assert_int_equal(c->sectors - before.sectors, 2 * 2 * 8 + 2 * by);
+    device_end();
+  }
+  for (int along = 0; along < 2; along++) {
+    struct counts *c = ptx_counts_of("squared"), before = *c;
+    ptx_square(along, device_longs(none, PTX_THREADS));
+    assert_int_equal(c->accesses - before.accesses, 1);
+    assert_int_equal(c->turns - before.turns, along ? 1 : 32);
+    device_end();
+  }
+  ptx_counts = false;
+}
+
 /* ---- mistakes ------------------------------------------------------------------------------------------------------------------------ */
 
 static void says(const char *words) {
@@ -211,6 +239,37 @@ static void mistakes_of_copies_are_reported(void **state) {
     copy_reversed(mistakes[i].mistake, device_reals(COPIED)), says(mistakes[i].words);
 }
 
+/* ---- how tensor cores add ------------------------------------------------------------------------------------------------------------ */
+
+/* Of one column, the others zero. */
+static float summed(const char *core, int group, int depth, const float *a, const float *b, float c) {
+  float wide[16][TENSOR_COLUMNS] = {{0}}, sums[TENSOR_COLUMNS] = {c};
+  for (int k = 0; k < depth; k++) wide[k][0] = b[k];
+  tensor_core_add(tensor_core_named(core), group, depth, a, (const float(*)[TENSOR_COLUMNS])wide, sums);
+  return sums[0];
+}
+
+/* What GPUs gave; measured.c has the many. */
+static void sums_are_cut_as_measured(void **state) {
+  (void)state;
+  /* Khattak and Mikaitis: 1.5 times 1.5 keeps the exponent of its operands, 2.25 times 1 has one more, and an A100 so loses the rest */
+  const float products[] = {1.5f, 0x1p-23f, 0x1p-24f, 0x1p-24f}, as_they_are[] = {1.5f, 1, 1, 1},
+              normal[] = {2.25f, 0x1p-23f, 0x1p-24f, 0x1p-24f}, ones[] = {1, 1, 1, 1};
+  assert_true(summed("a100", 8, 4, products, as_they_are, 0) == 2.25f + 0x1p-22f);
+  assert_true(summed("a100", 8, 4, normal, ones, 0) == 2.25f);
+  /* the first line of the authors' files for an H200: bf16, 16 products */
+  static const uint32_t a[] = {0x3f7a0000, 0x3f870000, 0xbea60000, 0x3fbf0000, 0xbf3d0000, 0x3ead0000, 0x3f800000, 0x3fe80000,
+                               0x3f620000, 0x3f5d0000, 0xbf8c0000, 0x3eb30000, 0x3cf10000, 0x3e9c0000, 0x3f860000, 0x3f590000},
+                        b[] = {0x3f190000, 0xbf260000, 0x3ed70000, 0x3e9d0000, 0xbff30000, 0x3ef20000, 0xbfc10000, 0xbf900000,
+                               0x3dbf0000, 0xbf310000, 0xbf520000, 0x400e0000, 0xbc710000, 0x401e0000, 0x3e1c0000, 0xbea40000},
+                        c = 0x3da2e4f3, d = 0x3de7e010;
+  float x[16], y[16], start, end;
+  memcpy(x, a, sizeof x), memcpy(y, b, sizeof y), memcpy(&start, &c, sizeof start), memcpy(&end, &d, sizeof end);
+  assert_true(summed("h200", 16, 16, x, y, start) == end);
+  assert_true(isnan(summed("h100", 16, 2, (const float[]){INFINITY, 1}, (const float[]){0, 1}, 0)));
+  assert_null(tensor_core_named("k80"));
+}
+
 /* ---- matrices ------------------------------------------------------------------------------------------------------------------------ */
 
 static void mistakes_of_a_warp_are_reported(void **state) {
@@ -237,9 +296,11 @@ int main(void) {
                                      cmocka_unit_test(ways_that_part_meet_again),
                                      cmocka_unit_test(shuffles_stay_in_their_part),
                                      cmocka_unit_test(a_barrier_and_copies_order),
+                                     cmocka_unit_test(accesses_are_counted),
                                      cmocka_unit_test(mistakes_are_reported),
                                      cmocka_unit_test(mistakes_of_the_shims_kernels_are_reported),
                                      cmocka_unit_test(mistakes_of_copies_are_reported),
+                                     cmocka_unit_test(sums_are_cut_as_measured),
                                      cmocka_unit_test(registers_are_where_they_are_documented),
                                      cmocka_unit_test(mistakes_of_a_warp_are_reported)};
   return cmocka_run_group_tests_name("cuda ptx", tests, NULL, NULL);

@@ -131,15 +131,18 @@ static void read_variable(struct module *m, struct reader *r) {
   m->variables[d.name] = bytes;
 }
 
-/* As LAUNCH names it: of "void join<float>(long)" join. */
-static std::string plain_name(const char *mangled) {
-  int status;
-  char *whole = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
-  std::string name = status == 0 ? whole : mangled;
-  free(whole);
-  name = name.substr(0, name.find_first_of("<("));
-  size_t space = name.rfind(' ');
-  return space == std::string::npos ? name : name.substr(space + 1);
+/* As LAUNCH names it: of "void join<float>(long)" join<float>. */
+static std::string whole_name(const char *mangled) {
+  int status, depth = 0;
+  char *text = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
+  std::string all = status == 0 ? text : mangled;
+  free(text);
+  size_t start = 0, end = 0;
+  for (; end < all.size() && (depth > 0 || all[end] != '('); end++) {
+    depth += all[end] == '<', depth -= all[end] == '>';
+    if (all[end] == ' ' && depth == 0) start = end + 1;
+  }
+  return all.substr(start, end - start);
 }
 
 static void skip_body(struct reader *r) {
@@ -158,7 +161,7 @@ void ptx_read_module(struct module *m, const char *text) {
     if (next == ".entry") {
       struct kernel k = {};
       k.text = r.at, k.line = r.line, k.module = m;
-      k.name = word(&r), k.plain = plain_name(k.name.c_str());
+      k.name = word(&r), k.whole = whole_name(k.name.c_str()), k.plain = k.whole.substr(0, k.whole.find('<'));
       while (peek(r) != "{" && peek(r) != "") word(&r);
       skip_body(&r);
       m->kernels[k.name] = k;
