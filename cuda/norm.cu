@@ -62,27 +62,43 @@ __device__ static void normalise_band(const struct norm_shape &g, int rows, cons
   }
 }
 
+/* A thread's channels, each of which one thread of the block computes for all. False: the thread has none. The whole block calls it. */
+template <class K, class F> __device__ static bool share_channels(ptrdiff_t channels, F affine_of_channel, struct affine (&a)[K::WIDE]) {
+  typedef struct words<(int)sizeof(struct affine)> packed;
+  SHARED(packed, all, [K::WIDE][WARP_THREADS]);
+  ptrdiff_t first = (ptrdiff_t)blockIdx.y * blockDim.x * K::WIDE;
+  for (int i = (int)(threadIdx.y * blockDim.x + threadIdx.x); i < (int)blockDim.x * K::WIDE; i += BLOCK_THREADS) {
+    if (first + i >= channels) break;
+    struct affine one = affine_of_channel(first + i);
+    memcpy(all[i % K::WIDE][i / K::WIDE].word, &one, sizeof one);
+  }
+  __syncthreads();
+  if (first_channel<K::WIDE>() >= channels) return false;
+  UNROLL for (int e = 0; e < K::WIDE; e++) {
+    packed of_thread = all[e][threadIdx.x];
+    memcpy(&a[e], of_thread.word, sizeof a[e]);
+  }
+  return true;
+}
+
 template <class K>
 __global__ static void normalise_batch(struct norm_shape g, int rows, const typename K::type *x, const typename K::type *residual,
                                        const float *gamma, const float *beta, const double *mean, const double *invstd,
                                        typename K::type *y) {
-  ptrdiff_t c = first_channel<K::WIDE>();
-  if (c >= g.c) return;
   struct affine a[K::WIDE];
-  UNROLL for (int e = 0; e < K::WIDE; e++) a[e] = affine_of(mean[c + e], invstd[c + e], gamma[c + e], beta[c + e]);
-  normalise_band<K>(g, rows, a, c, x, residual, y);
+  auto affine_of_channel = [&](ptrdiff_t c) { return affine_of(mean[c], invstd[c], gamma[c], beta[c]); };
+  if (share_channels<K>(g.c, affine_of_channel, a)) normalise_band<K>(g, rows, a, first_channel<K::WIDE>(), x, residual, y);
 }
 
 template <class K>
 __global__ static void normalise_running(struct norm_shape g, int rows, const typename K::type *x, const typename K::type *residual,
                                          const float *gamma, const float *beta, const float *running_mean, const float *running_var,
                                          typename K::type *y) {
-  ptrdiff_t c = first_channel<K::WIDE>();
-  if (c >= g.c) return;
   struct affine a[K::WIDE];
-  UNROLL for (int e = 0; e < K::WIDE; e++) a[e] =
-      affine_of((double)running_mean[c + e], inverse_deviation(g.eps, (double)running_var[c + e]), gamma[c + e], beta[c + e]);
-  normalise_band<K>(g, rows, a, c, x, residual, y);
+  auto affine_of_channel = [&](ptrdiff_t c) {
+    return affine_of((double)running_mean[c], inverse_deviation(g.eps, (double)running_var[c]), gamma[c], beta[c]);
+  };
+  if (share_channels<K>(g.c, affine_of_channel, a)) normalise_band<K>(g, rows, a, first_channel<K::WIDE>(), x, residual, y);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------------------------------------------------ */
