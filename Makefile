@@ -242,7 +242,6 @@ check-valgrind: ## valgrind, over parsers and operations
 run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
-# Objects of the parsers alone, compiled for libFuzzer by clang; corpora grow in build-fuzz/corpus and begin with what seeds.c writes.
 check-kill: $(BUILD)/tests/train/test_trainer ## kill -9 a training run at 50 random moments and go on from each
 	@EDIY_TEST_KILLS=50 BUILD=$(BUILD) sh tests/run.sh $(BUILD)/tests/train/test_trainer
 
@@ -259,6 +258,7 @@ bench-dump: $(BUILD)/tests/bench/bench_dump ## what dumping a step costs, beside
 bench-peer: all ## the same beside a PyTorch script (PEER), interleaved, with the ratio
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) PEER=$(PEER) ROUNDS=$(ROUNDS) sh tests/bench/peer.sh
 
+# Objects of the parsers alone, compiled for libFuzzer by clang; corpora grow in build-fuzz/corpus and begin with what seeds.c writes.
 FUZZ_SECONDS ?= 600
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all

@@ -21,7 +21,7 @@ struct number_format {
   double largest;
 };
 
-#define PRECISION_NAMES "fp64 | fp32 | tf32 | bf16 | fp16 | bf16-out | fp32-rz" /* as option_choices have them, in the order of the enum */
+#define PRECISION_NAMES "fp64 | fp32 | tf32 | bf16 | fp16 | bf16-out | fp32-rz" /* choices of an option, in the order of the enum */
 
 /* Inputs of a case are exact in float. A tf32, bf16 or fp16 kernel rounds them to its input format, multiplies exactly, accumulates in
  * float and rounds its outputs to its output format; a bf16-out kernel reads inputs as they are (of storage in bf16: exactly).

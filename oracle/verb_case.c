@@ -67,7 +67,7 @@ static bool is_case_name(const char *name) {
   return n > strlen(ending) && strcmp(name + n - strlen(ending), ending) == 0;
 }
 
-/* A file, or every *.safetensors below a folder. Links to folders are not followed. */
+/* A file, or every *.safetensors below a folder; one that was named has to hold some. Links to folders are not followed. */
 static bool collect(struct paths *p, const char *path, bool named, struct error *err) {
   struct stat s;
   if ((named ? stat(path, &s) : lstat(path, &s)) != 0) return fail(err, "%s: no such file or folder", path);
@@ -75,6 +75,7 @@ static bool collect(struct paths *p, const char *path, bool named, struct error 
   DIR *d = opendir(path);
   if (!d) return fail(err, "%s: the folder cannot be read", path);
   bool ok = true;
+  int before = p->count;
   for (struct dirent *e; ok && (e = readdir(d));) {
     char below[FILE_PATH_SIZE];
     if (e->d_name[0] == '.') continue;
@@ -85,7 +86,7 @@ static bool collect(struct paths *p, const char *path, bool named, struct error 
     }
   }
   closedir(d);
-  return ok;
+  return ok && (!named || p->count > before || fail(err, "%s: holds no case: there is no *.safetensors file below it", path));
 }
 
 /* ---- reports ------------------------------------------------------------------------------------------------------------------------- */
@@ -296,6 +297,8 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
   if (p->count == 0) return fail(err, "case: no case file; usage: oracle case %s", oracle_verb_case.usage);
   if (s->options.candidate[0] && p->count != 1) { return fail(err, "case: candidate= is judged against one case, not %d", p->count); }
   const char *by = s->options.backend;
+  if (s->options.candidate[0] && strcmp(by, "ref32") != 0)
+    return fail(err, "case: candidate= are results of a kernel, and backend=%s computes results itself; give one of the two", by);
   bool is_table = !s->options.candidate[0] && strcmp(by, "ref32") != 0 && strcmp(by, "ref64") != 0;
   if (is_table && !backend_named(by, &s->by, err)) return fail_within(err, "case");
   s->precision = s->options.precision > 0 ? (enum precision)(s->options.precision - 1) : is_table ? s->by.precision : PRECISION_FP32;

@@ -63,10 +63,10 @@ const struct oracle_verb oracle_verb_report = {
              "pass, the colour of a cell is the error in units of the allowed error. The first wrong tensor is marked,\n"
              "the worst ones have histograms, and every tensor is listed.\n"
              "Exit status: 0 the page was written, whatever it says, 2 usage or input.",
-    .example =
-        "printf '%s' '{\"format\": \"ediy-findings-1\", \"subject\": \"run\", \"precision\": \"fp32\", \"exit\": 0,' >findings.json\n"
-        "printf '%s' '\"rows\": [{\"name\": \"0.0/forward/online/1/conv1/y\", \"verdict\": \"pass\", \"ratio\": 0.3}]}' >>findings.json\n"
-        "oracle report findings.json out=findings.html",
+    .example = "oracle dump out=step preset=sanity batch=4\n"
+               "oracle report step out=step.html\n"
+               "oracle replay step json=findings.json\n"
+               "oracle report findings.json out=findings.html",
     .keys = keys,
     .key_count = KEYS,
     .run = run,

@@ -377,7 +377,10 @@ def arguments(words=None):
     p.add_argument("--channels-last", action="store_true")
     p.add_argument("--no-mkldnn", action="store_true", help="PyTorch's own kernels in place of oneDNN's")
     p.add_argument("--bf16", action="store_true", help="networks under autocast")
-    return p.parse_args(words)
+    a = p.parse_args(words)
+    if os.path.exists(a.dump):
+        p.error(f"{a.dump}: is there already; remove it, or name another folder")
+    return a
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
  *
  * A function that can fail because of the world (a file, a key, memory) returns bool, true for success, and takes a
  * struct error * as its last argument, which it fills on failure with one line for the user: what is wrong, where (file, key,
- * tensor), and what to do. The library never prints and never exits; a program prints the line and exits with error_exit_code.
+ * tensor), and what to do. The library never prints and never exits; a program prints the line and exits with EXIT_BAD_INPUT.
  * A programming error (shapes that cannot fit) is an assertion.
  *
  *     if (!safetensors_open(&file, path, err)) return false;      // err is already filled

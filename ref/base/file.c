@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Temporary names to try: some may be left over from a process that was killed and had our number, or belong to another thread. */
@@ -184,5 +186,23 @@ bool folder_create(const char *path, struct error *err) {
       return fail(err, "%s: no permission to create the folder %s; choose another place or change its permissions", path, part);
     return fail(err, "%s: cannot create the folder %s: %s", path, part, strerror(error_number));
   }
+  return true;
+}
+
+bool folder_space(const char *path, size_t *bytes) {
+  char at[FILE_PATH_SIZE], above[FILE_PATH_SIZE];
+  struct statvfs disk;
+  if (strlen(path) >= sizeof at) return false;
+  strcpy(at, path);
+  while (statvfs(at, &disk) != 0) { /* not there yet: the folder that it will be in */
+    size_t n = strlen(at);
+    while (n > 1 && at[n - 1] == '/') at[--n] = 0;
+    folder_of(at, above);
+    if (errno != ENOENT || strcmp(at, above) == 0) return false;
+    strcpy(at, above);
+  }
+  /* A block or a count of 0: file systems that have no such number. */
+  if (disk.f_frsize == 0 || disk.f_blocks == 0 || disk.f_bavail > SIZE_MAX / disk.f_frsize) return false;
+  *bytes = (size_t)disk.f_bavail * disk.f_frsize;
   return true;
 }

@@ -46,4 +46,8 @@ MUST_CHECK bool file_open(const char *path, int *fd, size_t *size, struct error 
 /* Creates a folder and its parents if missing. */
 MUST_CHECK bool folder_create(const char *path, struct error *err);
 
+/* *bytes that are free on the disk that a folder is on, or will be once it is made. False where the system does not tell. Quotas are not
+ * known to it. */
+bool folder_space(const char *path, size_t *bytes);
+
 #endif

@@ -1,4 +1,5 @@
-/* Diagnostics of collapse (method.md section 5): numbers that show, while training, whether features still tell images and regions apart.
+/* Diagnostics of collapse (docs/method.md, "Evaluation"): numbers that show, while training, whether features still tell images and regions
+ * apart.
  *
  *     std       of feature c: sqrt(mean over rows of (u - mean u)^2), u the normalised rows, biased. 1 / sqrt(d) for features spread evenly
  *               over the sphere, 0 when all rows are the same.

@@ -1,5 +1,6 @@
-/* Dense evaluation (method.md section 5): a linear classifier on every cell of the frozen last feature map, its logits brought up to the
- * label map by bilinear interpolation; the loss is the cross-entropy of the labelled pixels, the score the mean intersection over union.
+/* Dense evaluation (docs/method.md, "Evaluation"): a linear classifier on every cell of the frozen last feature map, its logits brought up
+ * to the label map by bilinear interpolation; the loss is the cross-entropy of the labelled pixels, the score the mean intersection over
+ * union.
  *
  *     logits[y,x,k] = sum_d cells[y,x,d] weight[k,d] + bias[k]                     h x w cells
  *     pixels[Y,X]   = bilinear(logits)                                            H x W pixels

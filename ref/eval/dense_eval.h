@@ -3,7 +3,7 @@
  * by a cosine to 0 over all steps. The learning rate is chosen by mean IoU on the validation images; the classifier of the best one is
  * scored on the test images. It is not trained again with the validation images. Features are used as they are, images are not augmented.
  *
- * method.md fixes what is evaluated, not these numbers: they are this project's own, chosen so that CamVid on a CPU takes minutes.
+ * docs/method.md fixes what is evaluated, not these numbers: they are this project's own, chosen so that CamVid on a CPU takes minutes.
  */
 #ifndef EDIY_EVAL_DENSE_EVAL_H
 #define EDIY_EVAL_DENSE_EVAL_H

@@ -1,5 +1,5 @@
-/* Nearest-neighbour classification of frozen features (method.md section 5), as in Wu, Xiong, Yu, Lin: "Unsupervised feature learning via
- * non-parametric instance discrimination", CVPR 2018, section 3.4.
+/* Nearest-neighbour classification of frozen features (docs/method.md, "Evaluation"), as in Wu, Xiong, Yu, Lin: "Unsupervised feature
+ * learning via non-parametric instance discrimination", CVPR 2018, section 3.4.
  *
  * The bank holds m labelled rows of d features (the training images). A query's neighbours are the k rows of largest cosine; each votes for
  * its class with weight exp(cos / T); the class of most votes is the prediction.

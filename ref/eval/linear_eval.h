@@ -1,5 +1,5 @@
-/* Linear evaluation (method.md section 5; BYOL appendix C.1, and byol/eval_experiment.py of the official code): a softmax regression on the
- * pooled features of a frozen backbone.
+/* Linear evaluation (docs/method.md, "Evaluation"; BYOL appendix C.1, and byol/eval_experiment.py of the official code): a softmax
+ * regression on the pooled features of a frozen backbone.
  *
  * SGD with Nesterov momentum, no weight decay; lr = base batch / 256, from there by a cosine to 0 over all steps, no warm-up; weights
  * start at 0. Features are used as they are: neither standardised nor normalised. The base learning rate is chosen on held-out training

@@ -1,4 +1,4 @@
-/* The views of method.md section 3, step by step. */
+/* The views of docs/method.md, "Views", step by step. */
 #include "image/augment.h"
 
 #include <assert.h>

@@ -1,4 +1,4 @@
-/* Augmentation (method.md section 3; BYOL, appendix B): a photograph becomes a normalised view.
+/* Augmentation (docs/method.md, "Views"; BYOL, appendix B): a photograph becomes a normalised view.
  *
  * Two steps, kept apart so that a GPU can do the second and a test can give the first: augment_draw draws every parameter of one view
  * from its own Philox stream (seed, epoch, image, view); augment_apply computes the view from the image and the parameters.
@@ -66,7 +66,7 @@ enum { AUGMENT_WINDOW = 4 }; /* its window is at most so many times the view's s
 #define augment_clip REAL_NAME(augment_clip)
 #define augment_normalise REAL_NAME(augment_normalise)
 
-/* T (view 0) and T' (view 1) of BYOL for views of this size: the two columns of the table in method.md, jitter in the form of BYOL's own
+/* T (view 0) and T' (view 1) of BYOL for views of this size: the two columns of docs/method.md, jitter in the form of BYOL's own
  * code, antialiased resize. */
 struct augmentation augmentation_byol(int view, int size);
 

@@ -1,4 +1,4 @@
-/* The random numbers of a view (method.md section 3). Compiled once: they do not depend on the precision of the pixels. */
+/* The random numbers of a view (docs/method.md, "Views"). Compiled once: they do not depend on the precision of the pixels. */
 #include <assert.h>
 #include <math.h>
 

@@ -11,9 +11,9 @@
 #define init_parameter REAL_NAME(init_parameter)
 
 /* One parameter (the i-th of its network) into host memory of p->size reals: convolution and linear weights from a normal cut off at 2
- * sigma, sigma = 1 / sqrt(fan_in) (fan_in = R S C or inputs; method.md section 2, the initialiser of the official code), drawn again when
- * outside; gamma and running_var 1; all others 0. Stream: (seed, PHILOX_INIT, network, i, 0). The values are rounded to float first, so
- * that both precisions start alike. */
+ * sigma, sigma = 1 / sqrt(fan_in) (fan_in = R S C or inputs; docs/method.md, "Networks", the initialiser of the official code), drawn again
+ * when outside; gamma and running_var 1; all others 0. Stream: (seed, PHILOX_INIT, network, i, 0). The values are rounded to float first,
+ * so that both precisions start alike. */
 void init_parameter(const struct parameter *p, int i, uint64_t seed, uint32_t network, real *host);
 
 /* The whole state block, in backend memory. */

@@ -1,4 +1,4 @@
-/* The three networks of E-DIY and everything a training step keeps in memory (paper Fig. 2; method.md section 1).
+/* The three networks of E-DIY and everything a training step keeps in memory (paper Fig. 2; docs/method.md, "One step").
  *
  *     online  f   backbone, projector, predictor, local projector        gradient, batch statistics
  *     target  g   backbone, projector, local projector                   moving average of online, batch statistics
@@ -87,9 +87,9 @@ void model_free(struct model *m);
 /* Bytes that model_create would reserve. */
 MUST_CHECK bool model_memory(const struct model_config *config, const struct backend *backend, size_t *bytes, struct error *err);
 
-/* Fresh states (method.md section 2): weights truncated normal at 2 sigma, sigma = 1 / sqrt(fan_in), biases 0, gamma 1, beta 0, running
- * mean 0 and variance 1; each parameter from the Philox stream of its name's place among the layers. The target starts as a copy of online;
- * the teacher (if any) from its own seed, to be overwritten by a loaded one. Momentum is zero. */
+/* Fresh states (docs/method.md, "Networks"): weights truncated normal at 2 sigma, sigma = 1 / sqrt(fan_in), biases 0, gamma 1, beta 0,
+ * running mean 0 and variance 1; each parameter from the Philox stream of its name's place among the layers. The target starts as a copy of
+ * online; the teacher (if any) from its own seed, to be overwritten by a loaded one. Momentum is zero. */
 MUST_CHECK bool model_initialise(struct model *m, uint64_t seed, struct error *err);
 
 /* Copies every parameter and statistic that both have, by name, within the backend's memory. */

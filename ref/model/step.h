@@ -1,4 +1,4 @@
-/* One optimisation step of E-DIY (paper section 3; method.md section 1), in its order:
+/* One optimisation step of E-DIY (paper section 3; docs/method.md, "One step"), in its order:
  *
  *     model_zero_gradient                      once a step
  *     model_accumulate                         once a micro-batch: teacher, match, target, online, losses, backward

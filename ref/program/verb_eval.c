@@ -1,4 +1,4 @@
-/* ediy eval knn | linear | dense, and ediy embed: what frozen features are worth (method.md section 5). */
+/* ediy eval knn | linear | dense, and ediy embed: what frozen features are worth (docs/method.md, "Evaluation"). */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

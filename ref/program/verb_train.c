@@ -61,6 +61,10 @@ static void say_result(const struct config *config, const struct train_result *r
   else if (result->finished)
     printf("%s: %" PRId64 " steps, loss %.4f; backbone in %s/backbone.safetensors\n", config->out, result->step, result->last.total,
            config->out);
+  else if (config->stop > 0 && result->step >= config->stop)
+    printf("%s: stopped after step %" PRId64 " of %" PRId64 ", as stop = %" PRId64
+           " says; the same command with a larger stop, or none, goes on from there\n",
+           config->out, result->step, result->steps, config->stop);
   else
     printf("%s: stopped after step %" PRId64 " of %" PRId64 "; the same command with resume=auto goes on from there\n", config->out,
            result->step, result->steps);

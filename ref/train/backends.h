@@ -5,7 +5,7 @@
 #include "op/backend.h"
 
 enum backend_choice { BACKEND_REFERENCE, BACKEND_CUDA };
-#define BACKEND_CHOICES "reference | cuda" /* as option_choices have it, in the order of the enum */
+#define BACKEND_CHOICES "reference | cuda" /* choices of an option, in the order of the enum */
 
 /* What products are computed in, and activations are stored as (docs/cuda.md). */
 enum backend_precision { BACKEND_FP32, BACKEND_TF32, BACKEND_BF16 };

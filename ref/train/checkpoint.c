@@ -281,6 +281,7 @@ bool checkpoint_latest(const char *folder, struct checkpoint *c, bool *found, vo
   int64_t *steps;
   *found = false;
   ptrdiff_t count = list(folder, &steps);
+  if (count < 0 && errno == ENOTDIR) return fail(err, "%s: is a file; give out=FOLDER, another one", folder);
   if (count < 0) return errno == ENOENT || fail(err, "%s: cannot list this folder: %s", folder, strerror(errno));
   char path[CHECKPOINT_PATH];
   for (ptrdiff_t i = 0; i < count && !*found; i++) {

@@ -69,7 +69,7 @@ MUST_CHECK bool config_from_arguments(struct config *c, int count, char *const *
 /* What single keys cannot say: batch divisible by accumulate, a teacher where one is needed, a file that is there, ... */
 MUST_CHECK bool config_check(const struct config *c, struct error *err);
 
-/* Sets the keys of a preset: one of preset_names, or a file of "key = value" lines (a name with a slash or a dot in it). */
+/* Sets the keys of a preset: the name of one of them, or a file of "key = value" lines (a name with a slash or a dot in it). */
 MUST_CHECK bool config_preset(struct config *c, const char *name, struct error *err);
 
 /* Presets by name, with a line about each and their text; preset_count of them. */

@@ -1,5 +1,5 @@
-/* The evaluations of `ediy eval` and `ediy embed` on folders of images (method.md section 5): features of a frozen backbone (features.h),
- * then k-NN, a linear classifier, or a dense one (eval/). Nothing is printed; results are structs.
+/* The evaluations of `ediy eval` and `ediy embed` on folders of images (docs/method.md, "Evaluation"): features of a frozen backbone
+ * (features.h), then k-NN, a linear classifier, or a dense one (eval/). Nothing is printed; results are structs.
  */
 #ifndef EDIY_TRAIN_EVALUATE_H
 #define EDIY_TRAIN_EVALUATE_H
@@ -44,7 +44,7 @@ struct evaluate_dense_result {
   struct dense_eval_result fit;
 };
 
-/* k = 20, 10, 100, 200 and temperature 0.07 (method.md). */
+/* k = 20, 10, 100, 200 and temperature 0.07 (docs/method.md). */
 struct evaluate_knn_options evaluate_knn_defaults(int size);
 
 /* linear_eval_defaults with 8 views. */

@@ -122,7 +122,7 @@ static void mark_bad(struct loader *l, ptrdiff_t i, const struct error *why) {
   }
   if (l->bad > l->o.max_bad) {
     struct error err;
-    fail(&err, "%td images cannot be read, more than the %td allowed; the last: %.600s", l->bad, l->o.max_bad, why->text);
+    fail(&err, "%td images cannot be read, more than the %td that data.max_bad allows; the last: %.600s", l->bad, l->o.max_bad, why->text);
     stop_with(l, &err);
   }
 }

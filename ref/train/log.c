@@ -68,7 +68,7 @@ bool log_open(struct log *log, const char *path, int64_t keep_steps, struct erro
   /* "a" and not "w": what stays is never rewritten, so that an interruption here loses none of it */
   log->file = fopen(path, "a");
   if (!log->file) {
-    fail(err, "%s: cannot write the log: %s", path, strerror(errno));
+    fail(err, "%s: cannot write the log: %s; choose another out", path, strerror(errno));
     log_close(log);
     return false;
   }

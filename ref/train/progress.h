@@ -14,8 +14,8 @@ struct progress {
   double seconds, seconds_left; /* since this start; at the present speed, negative if unknown */
 };
 
-/* One line without newline, at most `columns` characters (0: no limit), the most important first: step, losses, collapse diagnostics,
- * images/s, time left. */
+/* One line without newline, at most `columns` characters (0: no limit): step, losses, time left, images/s, collapse diagnostics, epoch,
+ * learning rate; what no longer fits is left out, from the end. docs/method.md, "What to expect", explains it. */
 void progress_line(const struct progress *p, int columns, char *text, size_t size);
 
 /* "3 s", "12 min 05 s", "5 h 07 min", "3 d 04 h"; "?" for what is negative or not a number. */

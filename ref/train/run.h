@@ -9,6 +9,8 @@
 #include "train/trainer.h"
 #include "train/watch.h"
 
+enum { CHECKPOINTS_KEPT = 2 }; /* the newest, and one in case it is damaged */
+
 struct run {
   const struct config *config;
   const struct train_callbacks *callbacks;
@@ -45,6 +47,10 @@ struct run {
  * frees. */
 MUST_CHECK bool run_start(struct run *r, struct error *err);
 void run_close(struct run *r);
+
+/* The step after which this start ends, if nobody stops it before; and the steps from one checkpoint to the next. */
+int64_t run_last_step(const struct run *r);
+int64_t run_checkpoint_every(const struct run *r);
 
 /* One line for the user, formatted. */
 void run_say(const struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -52,8 +53,10 @@ static bool open_data(struct run *r, struct error *err) {
     return fail(err, "%s: %td images do not fill one batch of %" PRId64 "; choose a smaller batch or more images", r->data.root,
                 r->data.count, c->batch);
   r->schedule = schedule_make(c->lr, c->batch, c->warmup, c->epochs, r->steps_per_epoch, c->tau0);
-  run_say(r, "data: %td images in %d classes, %" PRId64 " steps an epoch, %" PRId64 " in all", r->data.count, r->data.classes,
-          r->steps_per_epoch, r->schedule.steps);
+  char classes[32] = "";
+  if (r->data.classes) snprintf(classes, sizeof classes, " in %d classes", r->data.classes);
+  run_say(r, "data: %td images%s, %" PRId64 " steps an epoch, %" PRId64 " in all", r->data.count, classes, r->steps_per_epoch,
+          r->schedule.steps);
   return true;
 }
 
@@ -84,6 +87,9 @@ static bool find_checkpoint(struct run *r, struct checkpoint *from, bool *found,
     return newest < 0 ||
            fail(err, "%s: holds checkpoints of an earlier run (step %" PRId64 "); go on from them with resume=auto, or choose another out",
                 c->out, newest);
+  struct stat s;
+  if (stat(c->resume, &s) == 0 && S_ISDIR(s.st_mode))
+    return fail(err, "resume = %s is a folder; name a file in it, or go on in it with out=%s", c->resume, c->resume);
   if (!checkpoint_open(from, c->resume, err)) return fail_within(err, "resume");
   *found = true;
   return newest <= from->step ||
@@ -132,11 +138,33 @@ static bool set_weights(struct run *r, struct error *err) {
 
 /* ---- start and end ------------------------------------------------------------------------------------------------------------------- */
 
+int64_t run_last_step(const struct run *r) {
+  int64_t stop = r->config->stop;
+  return stop > 0 && stop < r->schedule.steps ? stop : r->schedule.steps;
+}
+
+int64_t run_checkpoint_every(const struct run *r) {
+  return r->config->checkpoint_every > 0 ? r->config->checkpoint_every : r->steps_per_epoch;
+}
+
+/* A full disk is found out now, not at the first checkpoint, an epoch of work later. A new one is written beside those that are kept; a run
+ * that goes on is taken to have these already. */
+static bool check_disk(const struct run *r, struct error *err) {
+  const char *out = r->config->out;
+  int64_t steps = run_last_step(r) - r->step, every = run_checkpoint_every(r);
+  int64_t writes = steps > 0 ? 1 + (steps - 1) / every : 0, most = r->saved < 0 ? CHECKPOINTS_KEPT + 1 : 1;
+  double count = (double)(writes < most ? writes : most), one = (double)checkpoint_bytes(&r->m);
+  size_t space;
+  if (!folder_space(out, &space) || count * one <= (double)space) return true;
+  return fail(err, "%s: %.0f checkpoint%s of %.1f MB must fit there, and the disk has %.1f MB left; free space or choose another out", out,
+              count, count > 1 ? "s" : "", one / 1e6, (double)space / 1e6);
+}
+
 /* Of rank 0, which alone writes. */
 static bool open_output(struct run *r, struct error *err) {
   const char *out = r->config->out;
   char path[CHECKPOINT_PATH];
-  if (!folder_create(out, err)) return false;
+  if (!check_disk(r, err) || !folder_create(out, err)) return false;
   snprintf(path, sizeof path, "%s/log.jsonl", out);
   if (!log_open(&r->log, path, r->step, err)) return false;
   snprintf(path, sizeof path, "%s/config.txt", out);

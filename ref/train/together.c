@@ -99,5 +99,5 @@ bool run_share_bad(struct run *r, struct error *err) {
     }
   run_forget_found(r);
   return r->bad <= r->config->max_bad ||
-         fail(err, "%" PRId64 " images cannot be read, more than the %" PRId64 " allowed", r->bad, r->config->max_bad);
+         fail(err, "%" PRId64 " images cannot be read, more than the %" PRId64 " that data.max_bad allows", r->bad, r->config->max_bad);
 }

@@ -13,8 +13,6 @@
 #include "op/backend_ranks.h"
 #include "train/run.h"
 
-enum { CHECKPOINTS_KEPT = 2 }; /* the newest, and one in case it is damaged */
-
 static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -189,7 +187,7 @@ static bool give_up(struct run *r, struct error *err) {
 /* Steps until end, or until the program asks to stop. */
 static bool loop(struct run *r, int64_t end, struct record *last, struct error *err) {
   const struct config *c = r->config;
-  int64_t every = c->checkpoint_every > 0 ? c->checkpoint_every : r->steps_per_epoch, first = r->step;
+  int64_t every = run_checkpoint_every(r), first = r->step;
   double start = now(), pace = 0; /* pace: seconds a step, lately */
   struct tally tally = {.since = start};
   while (r->step < end && !stop_asked(r)) {
@@ -244,8 +242,7 @@ static bool export_backbone(struct run *r, struct error *err) {
 static bool train_all(struct run *r, struct train_result *result, struct error *err) {
   const struct config *c = r->config;
   if (!run_start(r, err)) return false;
-  int64_t end = c->stop > 0 && c->stop < r->schedule.steps ? c->stop : r->schedule.steps;
-  if (!loop(r, end, &result->last, err)) return false;
+  if (!loop(r, run_last_step(r), &result->last, err)) return false;
   result->finished = r->step == r->schedule.steps;
   result->step = r->step, result->steps = r->schedule.steps;
   checkpoint_path(c->out, r->step, result->checkpoint);

@@ -21,7 +21,7 @@
 #include "train/progress.h"
 
 struct train_callbacks {
-  void (*message)(void *context, const char *line);          /* a line for the user: data found, a bad file, a checkpoint written */
+  void (*message)(void *context, const char *line);          /* a line for the user: data found, a bad file, where it goes on from */
   void (*progress)(void *context, const struct progress *p); /* after every step */
   void *context;
   const volatile sig_atomic_t *stop; /* set by the program's signal handler: end after the step at hand, with a checkpoint; may be null */
@@ -38,9 +38,9 @@ struct train_result {
 /* Over several ranks (docs/ranks.md) every rank takes its share of each batch, and rank 0 alone speaks, logs and writes; the configuration
  * must be the same on all. They fail together, with the same line.
  *
- * Any callback may be null. Fails before anything is written where the configuration, the data or the memory do not allow the run (the
- * message says how much memory is needed and which micro-batch would fit). A loss that is not finite stops the run: the message names the
- * step and the first layer and tensor that was not, and the checkpoint of the step before is kept. */
+ * Any callback may be null. Fails before anything is written where the configuration, the data, the memory or the disk do not allow the run
+ * (the message says how much is needed, and of memory which micro-batch would fit). A loss that is not finite stops the run: the message
+ * names the step and the first layer and tensor that was not, and the checkpoint of the step before is kept. */
 MUST_CHECK bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err);
 
 /* Bytes of memory the run needs besides the program, on the reference backend: networks, loader. */

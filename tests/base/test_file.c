@@ -143,6 +143,20 @@ static void a_full_disk_says_how_much_is_needed(void **state) {
   assert_int_equal(f.fd, -1);
 }
 
+/* A folder that is not there yet will be on the disk of the first that is, above it. Others write to the disk meanwhile. */
+static void the_space_is_that_of_the_disk_above(void **state) {
+  (void)state;
+  size_t here, below;
+  char path[512];
+  snprintf(path, sizeof path, "%s/a/b//c/", folder);
+  if (!folder_space(folder, &here)) skip();
+  assert_true(folder_space(path, &below));
+  assert_in_range(below, here / 2, here + here / 2);
+  assert_true(folder_space("no/such/folder", &here));
+  assert_true(folder_space(".", &below));
+  assert_in_range(below, here / 2, here + here / 2);
+}
+
 static void interrupted(int number) { (void)number; }
 
 /* write may take a part, or nothing, when a signal arrives: a pipe with a slow reader and a timer that fires all the while. */
@@ -370,6 +384,7 @@ int main(void) {
                                      cmocka_unit_test(two_writers_of_one_file_do_not_meet),
                                      cmocka_unit_test(a_write_that_fails_leaves_the_target),
                                      cmocka_unit_test(a_full_disk_says_how_much_is_needed),
+                                     cmocka_unit_test(the_space_is_that_of_the_disk_above),
                                      cmocka_unit_test(interrupted_writes_go_on),
                                      cmocka_unit_test(no_permission_is_said),
                                      cmocka_unit_test(a_target_that_cannot_be_is_refused),

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "oracle/operations.h"
 #include "oracle/variant.h"
 #include "support/cmocka.h"
@@ -301,6 +302,8 @@ static void bad_input_is_refused_in_one_line(void **state) {
   static const char *const commands[][2] = {
       {"oracle case", "no case file"},
       {"oracle case nothing.safetensors", "nothing.safetensors: no such file"},
+      {"mkdir -p empty && oracle case conv.safetensors empty", "empty: holds no case"},
+      {"oracle case conv.safetensors candidate=conv.safetensors backend=plain", "backend=plain computes results itself"},
       {"oracle case conv.safetensors backend=ref16", "backend"},
       {"oracle case conv.safetensors precison=fp32", "precision"},
       {"oracle case conv.safetensors candidate=nothing.safetensors", "nothing.safetensors"},
@@ -357,6 +360,41 @@ static void the_python_of_the_document_works(void **state) {
           python));
 }
 
+/* Of a document, whether a word stands in it between backticks. */
+static bool is_named(const char *text, const char *word) {
+  char quoted[CASE_MAX_NAME + 2];
+  snprintf(quoted, sizeof quoted, "`%s`", word);
+  return strstr(text, quoted) != NULL;
+}
+
+/* "What a case holds" in docs/verify-your-kernel.md: every tensor and attribute that `oracle case make` writes. */
+static void every_tensor_of_a_case_is_documented(void **state) {
+  (void)state;
+  static const char *const made[] = {
+      "op=conv",  "op=linear", "op=norm relu=yes residual=yes", "op=norm train=no", "op=relu", "op=maxpool", "op=avgpool",
+      "op=match", "op=loss",   "op=loss instance=yes",          "op=lars",          "op=ema",  "op=schedule"};
+  struct error err;
+  char *text;
+  size_t size;
+  assert_true(document[0] != 0);
+  if (!file_read(document, 1 << 20, &text, &size, &err)) fail_msg("%s", err.text);
+  char *section = strstr(text, "## What a case holds\n"), *end = section ? strstr(section + 1, "\n## ") : NULL;
+  assert_non_null(end);
+  *end = 0;
+  for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+    struct case_file c;
+    const char *key;
+    json_t *value;
+    program_expect(0, "written", program_run("oracle case make %s out=held.safetensors", made[i]));
+    if (!case_open(&c, "held.safetensors", &err)) fail_msg("%s", err.text);
+    for (int t = 0; t < c.file.count; t++)
+      if (!is_named(section, c.file.tensor[t].name)) fail_msg("%s: %s", made[i], c.file.tensor[t].name);
+    json_object_foreach(c.attributes, key, value) if (!is_named(section, key)) fail_msg("%s: %s", made[i], key);
+    case_close(&c);
+  }
+  free(text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(right_results_pass),
@@ -375,6 +413,7 @@ int main(void) {
       cmocka_unit_test(bad_input_is_refused_in_one_line),
       cmocka_unit_test(the_examples_of_the_help_work_as_printed),
       cmocka_unit_test(the_python_of_the_document_works),
+      cmocka_unit_test(every_tensor_of_a_case_is_documented),
   };
   return cmocka_run_group_tests(tests, enter, program_leave);
 }

@@ -145,6 +145,39 @@ static void a_lost_terminal_or_pipe_leaves_a_checkpoint(void **state) {
                    "ls pipe/checkpoint-*.safetensors");
 }
 
+/* A run says before its first step that its checkpoints will not fit, and leaves nothing; with fewer of them it fits. The disk is one of
+ * memory, seen by this command alone. */
+static void a_disk_too_small_for_checkpoints_is_told_first(void **state) {
+  (void)state;
+  const char *disk = "mkdir -p disk && unshare -m sh -c 'mount -t tmpfs -o size=6m none disk";
+  if (program_run("%s'", disk)->status != 0) skip(); /* not root */
+  const struct outcome *o = program_run("%s && " BYOL "epochs=3 data=s/train out=disk/run; status=$?; ls disk; exit $status'", disk);
+  assert_int_equal(o->status, 2);
+  assert_string_equal(o->out, "");
+  if (!strstr(o->err, "disk/run: 3 checkpoints of ") || strstr(o->err, "step 1")) fail_msg("%s", o->err);
+  o = program_run("%s && " BYOL "epochs=3 checkpoint.every=100 data=s/train out=disk/run && ls disk/run/backbone.safetensors'", disk);
+  if (o->status != 0) fail_msg("%s", o->err);
+}
+
+/* The same command with the same stop would do nothing more. */
+static void a_run_that_was_to_stop_says_what_goes_on(void **state) {
+  (void)state;
+  assert_non_null(strstr(assert_runs(BYOL "epochs=1 data=s/train out=stopped stop=2")->out,
+                         "stopped after step 2 of 4, as stop = 2 says; the same command with a larger stop, or none, goes on"));
+  assert_non_null(strstr(assert_runs(BYOL "epochs=1 data=s/train out=stopped")->out, "stopped: 4 steps"));
+}
+
+static void outputs_of_a_run_are_looked_at_first(void **state) {
+  (void)state;
+  assert_runs("printf x >plain && mkdir -p flat && cp s/val/*/*.png flat");
+  assert_int_equal(program_run(BYOL "data=s/train out=plain")->status, 2);
+  assert_non_null(strstr(program_run(BYOL "data=s/train out=plain")->err, "plain: is a file; give out=FOLDER, another one"));
+  const struct outcome *o = program_run(BYOL "data=s/train out=fresh resume=stopped");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "resume = stopped is a folder; name a file in it, or go on in it with out=stopped"));
+  assert_non_null(strstr(program_run(BYOL "batch=4 data=flat out=flatrun stop=1")->err, "data: 8 images, 2 steps an epoch"));
+}
+
 static void full_outputs_are_named(void **state) {
   (void)state;
   assert_refused("standard output", "ediy --version >/dev/full");
@@ -170,6 +203,9 @@ int main(void) {
                                      cmocka_unit_test(info_says_what_is_wrong_with_a_file),
                                      cmocka_unit_test(results_without_checkpoints_are_kept),
                                      cmocka_unit_test(a_lost_terminal_or_pipe_leaves_a_checkpoint),
+                                     cmocka_unit_test(a_disk_too_small_for_checkpoints_is_told_first),
+                                     cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
+                                     cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
                                      cmocka_unit_test(full_outputs_are_named)};
   return cmocka_run_group_tests_name("hostile users", tests, enter, program_leave);
 }

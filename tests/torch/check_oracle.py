@@ -142,16 +142,18 @@ def loss(a, t, fault):
     pick = lambda r, i: torch.gather(r, 1, ((t["in." + i] + off) % r.shape[1])[..., None].expand(-1, -1, r.shape[2]))
     n = (lambda x: x) if fault == "no normalisation" else unit
     cos = lambda p, q: (n(p) * (n(q).detach() if fault == "no projection" else n(q))).sum(-1)
-    rdem = cos(v["r1"], pick(v["r1"], "d1")).mean(1) + cos(v["r2"], pick(v["r2"], "d2")).mean(1)
-    riem = 2 - cos(v["r1"], pick(v["g2"], "s12")).mean(1) - cos(v["r2"], pick(v["g1"], "s21")).mean(1)
-    byol = 4 - 2 * cos(v["q1"], v["z2"]) - 2 * cos(v["q2"], v["z1"])
+    # One direction each: view 1 is online, then view 2.
+    rdem1, rdem2 = cos(v["r1"], pick(v["r1"], "d1")).mean(1), cos(v["r2"], pick(v["r2"], "d2")).mean(1)
+    riem1, riem2 = 1 - cos(v["r1"], pick(v["g2"], "s12")).mean(1), 1 - cos(v["r2"], pick(v["g1"], "s21")).mean(1)
+    byol1, byol2 = 2 - 2 * cos(v["q1"], v["z2"]), 2 - 2 * cos(v["q2"], v["z1"])
     if fault == "factor 1/2":
-        byol = byol / 2
-    if fault == "one direction":
-        riem = 1 - cos(v["r1"], pick(v["g2"], "s12")).mean(1)
+        byol1, byol2 = byol1 / 2, byol2 / 2
+    rdem, riem, byol = rdem1 + rdem2, riem1 if fault == "one direction" else riem1 + riem2, byol1 + byol2
     total = a["lambda1"] * rdem + a["lambda2"] * riem + a["lambda3"] * byol
     (total.sum() if fault == "sum for mean" else total.mean()).backward()
     r = {f"grad_in.{k}": v[k].grad for k in ("q1", "q2", "r1", "r2")}
+    for k, views in (("rdem", (rdem1, rdem2)), ("riem", (riem1, riem2)), ("byol", (byol1, byol2))):
+        r |= {f"out.{k}{i + 1}": x.detach() for i, x in enumerate(views)}
     for k, x in (("rdem", rdem), ("riem", riem), ("byol", byol), ("total", total)):
         r |= {f"out.{k}_image": x.detach(), f"out.{k}": x.detach().mean()}
     return r

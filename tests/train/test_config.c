@@ -1,4 +1,4 @@
-/* The configuration: presets are method.md's, arguments override them, and a resumed run must be the same run. */
+/* The configuration: presets are docs/method.md's, arguments override them, and a resumed run must be the same run. */
 #include "train/config.h"
 
 #include <math.h>
@@ -34,7 +34,7 @@ static void refuse(int count, const char *const *arguments, const char *reason) 
 }
 #define REFUSE(reason, ...) refuse(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), (const char *[]){__VA_ARGS__}, reason)
 
-/* The table of method.md section 4. */
+/* The table of docs/method.md, "Optimisation". */
 static void presets_are_the_published_ones(void **state) {
   (void)state;
   static const struct {
@@ -65,7 +65,7 @@ static void presets_are_the_published_ones(void **state) {
   }
 }
 
-/* Every option of method.md has the default that stands first there. */
+/* Every option of docs/method.md has the default that stands first there. */
 static void defaults_are_the_first_of_the_options(void **state) {
   (void)state;
   SET("data=d", "out=o", "teacher=t");

@@ -3,7 +3,9 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <string.h>
 
+#include "base/file.h"
 #include "support/cmocka.h"
 #include "train/folder.h"
 
@@ -54,6 +56,28 @@ static char *contents(void) {
   text[n] = 0;
   fclose(f);
   return text;
+}
+
+/* In the table of docs/method.md, "What to expect". Runs in the root of the source tree. */
+static void every_key_is_documented(void **state) {
+  (void)state;
+  char line[1000], *document, quoted[64];
+  size_t size;
+  struct error err;
+  const struct record r = sample(1);
+  record_format(&r, line, sizeof line);
+  json_t *object = json_loads(line, 0, NULL), *value;
+  const char *key;
+  assert_non_null(object);
+  if (!file_read("docs/method.md", 1 << 20, &document, &size, &err)) fail_msg("%s", err.text);
+  const char *section = strstr(document, "## What to expect\n");
+  assert_non_null(section);
+  json_object_foreach(object, key, value) {
+    snprintf(quoted, sizeof quoted, "`%s`", key);
+    if (!strstr(section, quoted)) fail_msg("docs/method.md says nothing of %s", key);
+  }
+  free(document);
+  json_decref(object);
 }
 
 static void a_line_is_json_that_reads_back_exactly(void **state) {
@@ -183,7 +207,8 @@ static void a_folder_in_the_way_is_named(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {TEST(a_line_is_json_that_reads_back_exactly),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_key_is_documented),
+                                     TEST(a_line_is_json_that_reads_back_exactly),
                                      TEST(each_line_is_on_disk_at_once),
                                      TEST(a_resumed_log_is_that_of_one_piece),
                                      TEST(nothing_behind_a_damaged_line_is_kept),

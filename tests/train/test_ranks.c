@@ -286,7 +286,8 @@ static void a_bad_file_is_counted_once(void **state) {
 
   /* of two bad files, which two ranks may meet, one is allowed: every rank ends, and the step before is kept */
   shell("printf x >data/04.png && printf x >data/05.png");
-  refused(2, (struct job){.out = "worse", .extra = "sampler=random data.max_bad=1", .stopping = -1}, "more than the 1 allowed");
+  refused(2, (struct job){.out = "worse", .extra = "sampler=random data.max_bad=1", .stopping = -1},
+          "more than the 1 that data.max_bad allows");
   shell("ls worse/checkpoint-*.safetensors >/dev/null && cp 03.png 04.png 05.png data");
 }
 

@@ -1,4 +1,4 @@
-/* The schedules of method.md section 4, at points where their values are known without a cosine, and their shape in between. */
+/* The schedules of docs/method.md, "Optimisation", at points where their values are known without a cosine, and their shape in between. */
 #include "support/cmocka.h"
 #include "support/support.h"
 #include "train/schedule.h"
