@@ -104,7 +104,8 @@ struct session {
 static void record(struct session *s, const char *path, const struct finding *f, enum judgement j, const char *judged_by,
                    const char *accepted) {
   if (s->findings == NULL) return;
-  json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "file", path, "tensor", f->tensor, "verdict", judgement_names[j], "rule", f->rule,
+  const char *file = safetensors_is_text(path) ? path : "a file whose name is not UTF-8"; /* as JSON is */
+  json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s}", "file", file, "tensor", f->tensor, "verdict", judgement_names[j], "rule", f->rule,
                         "at", f->where, "judged_by", judged_by);
   json_object_set_new(o, "value", findings_number(f->candidate));
   json_object_set_new(o, "expected", findings_number(f->expected));

@@ -296,6 +296,12 @@ bool safetensors_load(const struct safetensors *f, const char *name, enum dtype 
 /* Adds key: value, which is then the header's. False if the key is not UTF-8 or memory is short. */
 static bool add(json_t *object, const char *key, json_t *value) { return value && json_object_set_new(object, key, value) == 0; }
 
+bool safetensors_is_text(const char *text) {
+  json_t *string = json_string(text); /* which checks it */
+  json_decref(string);
+  return string != NULL;
+}
+
 static bool add_metadata(json_t *header, const char *const *metadata, const char *path, struct error *err) {
   json_t *object = json_object();
   if (!add(header, "__metadata__", object)) return fail_memory(path, err);

@@ -48,6 +48,9 @@ const char *safetensors_metadata(const struct safetensors *f, const char *key);
 MUST_CHECK bool safetensors_load(const struct safetensors *f, const char *name, enum dtype dtype, int ndim, const ptrdiff_t *shape,
                                  void *data, struct error *err);
 
+/* Whether a text may be metadata or a name: UTF-8. */
+bool safetensors_is_text(const char *text);
+
 /* Writes count tensors, one after the other in the given order, and pairs of metadata (key, value, key, value, ..., null; or null)
  * to path, whole or not at all (file.h). The header is padded with spaces to a multiple of 8, names are escaped as JSON. Fails for
  * what safetensors_open would refuse: a name twice or "__metadata__", text that is not UTF-8. Tensors are aligned in the file if the

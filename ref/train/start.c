@@ -181,10 +181,22 @@ bool run_open_loader(struct run *r, struct error *err) {
 
 /* The parts that every rank does for itself. */
 
+/* Checkpoints keep the configuration as text: a path that is none is found out now, not when the first is written. */
+static bool check_text(const struct config *c, struct error *err) {
+  for (int i = 0; i < config_option_count; i++) {
+    char value[OPTION_TEXT_SIZE];
+    options_value(&config_options[i], c, value, sizeof value);
+    if (!safetensors_is_text(value))
+      return fail(err, "%s = '%s' is not UTF-8, in which checkpoints keep it; rename it, or give another path to it", config_options[i].key,
+                  value);
+  }
+  return true;
+}
+
 static bool read_config(struct run *r, struct error *err) {
   const struct config *c = r->config;
   int64_t ranks = r->ranks->count;
-  if (!config_check(c, err)) return false;
+  if (!config_check(c, err) || !check_text(c, err)) return false;
   if (c->batch % (c->accumulate * ranks) != 0)
     return fail(err,
                 "batch = %" PRId64 " cannot be cut into %" PRId64 " equal parts, accumulate = %" PRId64 " micro-batches for %" PRId64

@@ -271,6 +271,16 @@ static void findings_are_written_as_json(void **state) {
   json_decref(j);
 }
 
+/* JSON is UTF-8, file names need not be. */
+static void findings_of_a_file_of_any_name_are_written(void **state) {
+  (void)state;
+  make_conv("");
+  program_expect(0, "pass", program_run("mv conv.safetensors 'conv\xe9.safetensors' && oracle case 'conv\xe9.safetensors' json=any.json"));
+  json_t *root = json_load_file("any.json", 0, NULL);
+  assert_int_equal(json_array_size(json_object_get(root, "findings")), 3);
+  json_decref(root);
+}
+
 static void a_case_that_is_wrong_is_no_case(void **state) {
   (void)state;
   make_conv("");
@@ -409,6 +419,7 @@ int main(void) {
       cmocka_unit_test(indices_may_differ_only_within_rounding),
       cmocka_unit_test(every_operation_is_made_and_passes),
       cmocka_unit_test(findings_are_written_as_json),
+      cmocka_unit_test(findings_of_a_file_of_any_name_are_written),
       cmocka_unit_test(a_case_that_is_wrong_is_no_case),
       cmocka_unit_test(bad_input_is_refused_in_one_line),
       cmocka_unit_test(the_examples_of_the_help_work_as_printed),

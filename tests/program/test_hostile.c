@@ -91,6 +91,15 @@ static void names_of_any_kind_are_trained_on(void **state) {
   assert_refused("a line break in its name", "ediy embed weights=w.safetensors 'data=any thing' out=f");
 }
 
+/* Checkpoints keep the configuration as text: a path that is none would be found out when the first is written, after an epoch of work. */
+static void paths_that_checkpoints_cannot_keep_are_refused_first(void **state) {
+  (void)state;
+  assert_runs("cp -r s/train 'latin-\xe9'");
+  assert_refused("data = 'latin-\xe9' is not UTF-8", BYOL "epochs=1 'data=latin-\xe9' out=latin");
+  assert_refused("out = 'lat\xe9' is not UTF-8", BYOL "epochs=1 data=s/train 'out=lat\xe9'");
+  assert_runs("test ! -e latin -a ! -e 'lat\xe9' && ediy embed weights=w.safetensors 'data=latin-\xe9' out=f && rm f");
+}
+
 static void one_class_is_no_classification(void **state) {
   (void)state;
   assert_runs("mkdir -p one/c && cp s/val/00*/*.png one/c");
@@ -198,6 +207,7 @@ int main(void) {
                                      cmocka_unit_test(too_little_memory_names_a_batch),
                                      cmocka_unit_test(an_endless_strip_is_named),
                                      cmocka_unit_test(names_of_any_kind_are_trained_on),
+                                     cmocka_unit_test(paths_that_checkpoints_cannot_keep_are_refused_first),
                                      cmocka_unit_test(one_class_is_no_classification),
                                      cmocka_unit_test(a_label_out_of_range_names_its_map),
                                      cmocka_unit_test(info_says_what_is_wrong_with_a_file),
