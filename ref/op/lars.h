@@ -37,10 +37,12 @@ enum { UPDATE_PARTS = 64 };
 #define lars_update REAL_NAME(lars_update)
 #define ema_update REAL_NAME(ema_update)
 
-/* One parameter tensor of this size. w (parameter) and m (momentum buffer): updated. adapt: decay and trust ratio apply. */
+/* One parameter tensor of this size. w (parameter) and m (momentum buffer): updated. adapt: decay and trust ratio apply. An element is
+ * computed in double; m is rounded to real once, and w moves by the m that is stored. g, w and m may not overlap. */
 void lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
 
-/* xi += (1 - tau) (theta - xi) (the target network, BYOL). xi: updated. Exact at both ends: tau = 1 leaves xi, tau = 0 copies theta. */
+/* xi += (1 - tau) (theta - xi) (the target network, BYOL), in double, rounded once. xi: updated; may not overlap theta. Exact at both ends:
+ * tau = 1 leaves xi, tau = 0 copies theta. */
 void ema_update(ptrdiff_t size, double tau, const real *theta, real *xi);
 
 #endif

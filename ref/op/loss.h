@@ -8,7 +8,8 @@
  *
  * cos divides both by sqrt(max(sum x^2, 1e-12)). Values: one an image, b of them, overwritten, as doubles. Gradients are of
  * scale * mean over b of the value, ADDED to dq, dr, dp (the three losses share r); scale = 0 adds exact zeros or nothing.
- * All sums in double. A gradient may be null: then only the value is computed.
+ * All sums in double; an element of a gradient is rounded once, when it is added. A gradient may be null: then only the value is computed.
+ * What is written may not overlap what is read.
  *
  * loss_collect makes the losses of a micro-batch and of a step of those values, in the memory of the backend: a step can then be followed
  * without waiting for it.

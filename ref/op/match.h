@@ -4,8 +4,9 @@
  *     invariance:  s[j] = argmax over z of sim(to[z], from[j])   from one view into the other          (Eq. 6)
  *
  * sim is the cosine, of rows divided by sqrt(max(sum x^2, 1e-12)) first and multiplied then, or the plain dot product. A zero row has
- * cosine 0 with everything. Ties take the lowest index. NaN never wins unless all are NaN (then index 0). What is
- * compared is the similarity as match_similarity returns it, rounded to real.
+ * cosine 0 with everything. Ties take the lowest index. NaN never wins unless all are NaN (then index 0). What is compared is the
+ * similarity as match_similarity returns it, rounded to real. Nothing is saved: indices have no gradient. from and to may be the same
+ * array; results may not overlap what is read.
  */
 #ifndef EDIY_OP_MATCH_H
 #define EDIY_OP_MATCH_H
