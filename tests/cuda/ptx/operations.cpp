@@ -1,4 +1,4 @@
-/* What the instructions of PTX do, by the PTX ISA. See ptx.h.
+/* What the instructions of PTX do that work on registers, by the PTX ISA, and the names of these. See ptx.h.
  *
  * Compiled with -ffp-contract=off, as all of the shim: the host's additions, products, quotients, square roots and conversions round once,
  * to nearest, as those of PTX with .rn do. Kernels are compiled without .ftz and without approximations, which therefore are not known
@@ -6,15 +6,10 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <algorithm>
 #include <limits>
-#include <type_traits>
 
-#include "cuda/ptx/ptx.h"
-#include "cuda/ptx/tensor_core.h"
+#include "cuda/ptx/operands.h"
 
 void ptx_fail(const struct warp *w, const struct instruction *i, const char *format, ...) {
   char what[256];
@@ -29,39 +24,17 @@ void ptx_fail(const struct warp *w, const struct instruction *i, const char *for
   w->block->failed = true;
 }
 
-/* ---- registers ----------------------------------------------------------------------------------------------------------------------- */
-
-static uint32_t *words(const struct warp *w, const struct instruction *i, int operand) {
-  return reinterpret_cast<uint32_t *>(w->registers + i->operand[operand]);
-}
-static uint64_t *longs(const struct warp *w, const struct instruction *i, int operand) {
-  return reinterpret_cast<uint64_t *>(w->registers + i->operand[operand]);
-}
-
-/* The place of a T, and a T there: in its lower bytes, the rest zero. */
-template <class T> using place_of = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
-template <class T> static inline T from_place(place_of<T> p) {
-  T x;
-  memcpy(&x, &p, sizeof x);
-  return x;
-}
-template <class T> static inline place_of<T> to_place(T x) {
-  place_of<T> p = 0;
-  memcpy(&p, &x, sizeof x);
-  return p;
-}
-template <class T> static place_of<T> *places(const struct warp *w, const struct instruction *i, int operand) {
-  return reinterpret_cast<place_of<T> *>(w->registers + i->operand[operand]);
+/* Arguments of __assertfail: what, file, line, function. */
+void ptx_assertion(struct warp *w, const struct instruction *i, uint32_t lanes) {
+  int lane = __builtin_ctz(lanes), thread = w->number * LANES + lane;
+  const struct block *b = w->block;
+  shim_fail_launch(cudaErrorAssert, "%s:%u: block: [%u,%u,%u], thread: [%d] Assertion `%s` failed.",
+                   reinterpret_cast<const char *>((uintptr_t)longs(w, i, 1)[lane]), words(w, i, 2)[lane], b->index[0], b->index[1],
+                   b->index[2], thread, reinterpret_cast<const char *>((uintptr_t)longs(w, i, 0)[lane]));
+  w->block->failed = true;
 }
 
-/* f(lane) for the lanes of a set; all of them in a loop that a compiler makes vectors of. */
-template <class F> static inline void for_lanes(uint32_t lanes, F f) {
-  if (lanes == ALL_LANES) {
-#pragma GCC ivdep
-    for (int l = 0; l < LANES; l++) f(l);
-  } else
-    for (uint32_t left = lanes; left; left &= left - 1) f(__builtin_ctz(left));
-}
+/* ---- going over lanes ---------------------------------------------------------------------------------------------------------------- */
 
 template <class R, class A, class F> static inline void each(struct warp *w, const struct instruction *i, uint32_t lanes, F f) {
   place_of<R> *r = places<R>(w, i, 0);
@@ -102,6 +75,32 @@ template <class T> static void select(struct warp *w, const struct instruction *
 template <class F> static inline void logic(struct warp *w, const struct instruction *i, uint32_t lanes, F f) {
   uint32_t *p = words(w, i, 0), value = f(*words(w, i, 1), *words(w, i, i->operands - 1));
   *p = (*p & ~lanes) | (value & lanes);
+}
+
+/* Two halves of a register, the lower first. */
+void ptx_pack(struct warp *w, const struct instruction *i, uint32_t lanes) {
+  const uint32_t *low = words(w, i, 1), *high = words(w, i, 2);
+  if (i->wide)
+    for_lanes(lanes, [=](int l) { longs(w, i, 0)[l] = (uint64_t)high[l] << 32 | low[l]; });
+  else
+    for_lanes(lanes, [=](int l) { words(w, i, 0)[l] = high[l] << 16 | (low[l] & 0xffff); });
+}
+
+void ptx_unpack(struct warp *w, const struct instruction *i, uint32_t lanes) {
+  uint32_t *low = words(w, i, 1), *high = words(w, i, 2);
+  for (uint32_t left = lanes; left; left &= left - 1) {
+    int l = __builtin_ctz(left);
+    uint64_t x = i->wide ? longs(w, i, 0)[l] : words(w, i, 0)[l];
+    low[l] = (uint32_t)(i->wide ? x : x & 0xffff), high[l] = (uint32_t)(x >> (i->wide ? 32 : 16));
+  }
+}
+
+/* Shared memory is in the generic space where the host has it. */
+static void shared_to_generic(struct warp *w, const struct instruction *i, uint32_t lanes) {
+  each<uint64_t, uint64_t>(w, i, lanes, [w](uint64_t a) { return (uint64_t)(uintptr_t)w->block->shared + a; });
+}
+static void generic_to_shared(struct warp *w, const struct instruction *i, uint32_t lanes) {
+  each<uint64_t, uint64_t>(w, i, lanes, [w](uint64_t a) { return a - (uint64_t)(uintptr_t)w->block->shared; });
 }
 
 /* ---- arithmetic that C leaves open --------------------------------------------------------------------------------------------------- */
@@ -170,316 +169,6 @@ template <bool DOWN> static void shuffle(struct warp *w, const struct instructio
   }
   *p = (*p & ~lanes) | in_range;
 }
-
-/* ---- memory -------------------------------------------------------------------------------------------------------------------------- */
-
-static unsigned char nowhere[64];
-
-/* Who has touched what. A thread has another number after every barrier, and numbers only grow: so those since the launch began, since the
- * block began (blocks run one after the other) and since the barrier are ranges. A number at the start of a range is no thread's, and
- * stands for several. */
-static const bool watches = !getenv("EDIY_PTX_RACES") || atoi(getenv("EDIY_PTX_RACES")) != 0;
-enum { GRAIN = 2 /* bytes */ };
-enum touch { READS, WRITES };
-
-static std::map<const unsigned char *, struct touched> &touched_memory(void) {
-  static std::map<const unsigned char *, struct touched> all;
-  return all;
-}
-
-static void forget(struct touched *t, size_t bytes) { t->writer.assign(bytes / GRAIN + 1, 0), t->reader.assign(bytes / GRAIN + 1, 0); }
-
-uint32_t ptx_next_turn(struct touched *touched_shared) {
-  enum { NUMBERS = MOST_WARPS * LANES + 1 };
-  static uint32_t next = 1;
-  if (next > UINT32_MAX - NUMBERS) {
-    for (auto &t : touched_memory()) forget(&t.second, t.second.writer.size() * GRAIN);
-    forget(touched_shared, touched_shared->writer.size() * GRAIN);
-    next = 1;
-  }
-  next += NUMBERS;
-  return next - NUMBERS;
-}
-
-/* Whether a thread that touched something, and me, are in no order: other blocks, or the same block since the same barrier. */
-static bool is_unordered(const struct block *b, uint32_t other, uint32_t me, uint32_t floor) {
-  return other >= floor && (other < b->begun || other >= b->turn) && other != me;
-}
-
-static void touch(const struct warp *w, const struct instruction *i, const struct range *r, const unsigned char *p, unsigned bytes,
-                  int lane, enum touch how) {
-  const struct block *b = w->block;
-  if (!watches || !r->touched || b->failed) return;
-  bool shared = r->touched == b->touched_shared;
-  uint32_t floor = shared ? b->begun : b->launch, thread = (uint32_t)(w->number * LANES + lane), me = b->turn + 1 + thread;
-  size_t at = (size_t)(p - (shared ? b->shared : r->from)) / GRAIN;
-  uint32_t *writer = &r->touched->writer[at], *reader = &r->touched->reader[at];
-  for (unsigned g = 0; g < bytes; g += GRAIN, writer++, reader++) {
-    bool written = is_unordered(b, *writer, me, floor);
-    if (written || (how == WRITES && is_unordered(b, *reader, me, floor)))
-      return ptx_fail(w, i, "thread %u %s what another one %s, in no order: %s memory, %#llx", thread, how == WRITES ? "writes" : "reads",
-                      written ? "writes" : "reads", shared ? "shared" : "device", (unsigned long long)(uintptr_t)p);
-    if (how == WRITES)
-      *writer = me;
-    else if (*reader < floor || (*reader >= b->begun && *reader < b->turn))
-      *reader = me;
-    else if (*reader != me)
-      *reader = *reader < b->begun ? floor : b->turn; /* several, of other blocks or of this one */
-  }
-}
-
-/* Finds what an address is in; the answer is what is wrong with it, null: nothing. */
-static const char *find(const struct warp *w, struct range *r, enum state_space space, const unsigned char *p, unsigned bytes) {
-  const struct block *b = w->block;
-  const std::vector<unsigned char> &arguments = b->kernel->arguments;
-  if (space == GENERIC) space = p >= b->shared && p < b->shared + b->shared_bytes ? IN_SHARED : GLOBAL;
-  switch (space) {
-  case IN_SHARED:
-    for (const struct shared_array &a : b->kernel->shared) {
-      r->touched = b->touched_shared;
-      r->from = b->shared + a.start, r->to = a.bytes ? r->from + a.bytes : b->shared + b->shared_bytes;
-      if (p >= r->from && p + bytes <= r->to) return nullptr;
-    }
-    r->from = r->to = nullptr;
-    return "in no shared array";
-  case ARGUMENTS:
-    r->touched = nullptr;
-    r->from = arguments.data(), r->to = r->from + arguments.size();
-    return p >= r->from && p + bytes <= r->to ? nullptr : "in no argument";
-  default:
-    if (!shim_allocation(p, bytes, &r->from, &r->to)) return "in no allocation";
-    r->touched = &touched_memory()[r->from];
-    if (r->touched->writer.size() != (size_t)(r->to - r->from) / GRAIN + 1) forget(r->touched, (size_t)(r->to - r->from));
-    return nullptr;
-  }
-}
-
-/* The host's address of what a lane reads or writes. Where it must not, fails and gives other memory. */
-static inline unsigned char *place(const struct warp *w, const struct instruction *i, enum state_space space, uint64_t address,
-                                   unsigned bytes, int lane, enum touch how, int n = 0) {
-  unsigned char *p = space == IN_SHARED ? w->block->shared + address : reinterpret_cast<unsigned char *>((uintptr_t)address);
-  struct range *r = &i->seen[n];
-  bool aligned = (address & (bytes - 1)) == 0;
-  const char *wrong = !aligned ? "not aligned" : p >= r->from && p + bytes <= r->to ? nullptr : find(w, r, space, p, bytes);
-  if (!wrong) {
-    touch(w, i, r, p, bytes, lane, how);
-    return p;
-  }
-  ptx_fail(w, i, "%u bytes at an address that is %s: %#llx", bytes, wrong, (unsigned long long)address);
-  return nowhere;
-}
-
-static uint64_t address_in(const struct warp *w, const struct instruction *i, int operand, bool far, int lane) {
-  return far ? longs(w, i, operand)[lane] : words(w, i, operand)[lane];
-}
-
-/* Counts an access whose address is operand `at` (+ offset). */
-static void count(const struct warp *w, const struct instruction *i, enum state_space space, int at, bool far, unsigned bytes,
-                  uint32_t lanes) {
-  uint64_t address[LANES];
-  int n = 0;
-  if (!w->block->kernel->counts || space == ARGUMENTS) return;
-  for (uint32_t left = lanes; left; left &= left - 1) address[n++] = address_in(w, i, at, far, __builtin_ctz(left)) + (uint64_t)i->offset;
-  ptx_count_access(w->block->kernel->counts, space == IN_SHARED, address, n, bytes);
-}
-
-static uint64_t widened(const unsigned char *from, int bytes, bool is_signed) {
-  uint64_t x = 0;
-  memcpy(&x, from, (size_t)bytes);
-  return is_signed && bytes < 8 && x >> (8 * bytes - 1) ? x | ~(uint64_t)0 << (8 * bytes) : x;
-}
-
-template <int BYTES> static inline void load_words(struct warp *w, const struct instruction *i, int lane, const unsigned char *from) {
-  for (int e = 0; e < i->elements; e++) memcpy(&words(w, i, e)[lane], from + e * BYTES, BYTES);
-}
-
-void ptx_load(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  count(w, i, i->space, i->elements, i->far, (unsigned)(i->elements * i->bytes), lanes);
-  for (uint32_t left = lanes; left; left &= left - 1) {
-    int lane = __builtin_ctz(left);
-    uint64_t address = address_in(w, i, i->elements, i->far, lane) + (uint64_t)i->offset;
-    if (!i->far) address = (uint32_t)address;
-    const unsigned char *from = place(w, i, i->space, address, (unsigned)(i->elements * i->bytes), lane, READS);
-    if (i->bytes == 4 && !i->wide)
-      load_words<4>(w, i, lane, from);
-    else
-      for (int e = 0; e < i->elements; e++) {
-        uint64_t x = widened(from + e * i->bytes, i->bytes, i->is_signed);
-        if (i->wide)
-          longs(w, i, e)[lane] = x;
-        else
-          words(w, i, e)[lane] = (uint32_t)x;
-      }
-  }
-}
-
-void ptx_store(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  count(w, i, i->space, i->elements, i->far, (unsigned)(i->elements * i->bytes), lanes);
-  for (uint32_t left = lanes; left; left &= left - 1) {
-    int lane = __builtin_ctz(left);
-    uint64_t address = address_in(w, i, i->elements, i->far, lane) + (uint64_t)i->offset;
-    if (!i->far) address = (uint32_t)address;
-    unsigned char *to = place(w, i, i->space, address, (unsigned)(i->elements * i->bytes), lane, WRITES);
-    for (int e = 0; e < i->elements; e++)
-      if (i->wide)
-        memcpy(to + e * i->bytes, &longs(w, i, e)[lane], (size_t)i->bytes);
-      else
-        memcpy(to + e * i->bytes, &words(w, i, e)[lane], (size_t)i->bytes);
-  }
-}
-
-/* Shared memory is in the generic space where the host has it. */
-static void shared_to_generic(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  each<uint64_t, uint64_t>(w, i, lanes, [w](uint64_t a) { return (uint64_t)(uintptr_t)w->block->shared + a; });
-}
-static void generic_to_shared(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  each<uint64_t, uint64_t>(w, i, lanes, [w](uint64_t a) { return a - (uint64_t)(uintptr_t)w->block->shared; });
-}
-
-/* Two halves of a register, the lower first. */
-void ptx_pack(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  const uint32_t *low = words(w, i, 1), *high = words(w, i, 2);
-  if (i->wide)
-    for_lanes(lanes, [=](int l) { longs(w, i, 0)[l] = (uint64_t)high[l] << 32 | low[l]; });
-  else
-    for_lanes(lanes, [=](int l) { words(w, i, 0)[l] = high[l] << 16 | (low[l] & 0xffff); });
-}
-
-void ptx_unpack(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  uint32_t *low = words(w, i, 1), *high = words(w, i, 2);
-  for (uint32_t left = lanes; left; left &= left - 1) {
-    int l = __builtin_ctz(left);
-    uint64_t x = i->wide ? longs(w, i, 0)[l] : words(w, i, 0)[l];
-    low[l] = (uint32_t)(i->wide ? x : x & 0xffff), high[l] = (uint32_t)(x >> (i->wide ? 32 : 16));
-  }
-}
-
-/* cp.async of 16 bytes, of which operand 2 says how many are read; the rest are zeros. Its place is NaN until the copy is waited for. */
-void ptx_copy_async(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  enum { PIECE = 16 };
-  uint32_t from_device = 0;
-  for (uint32_t left = lanes; left; left &= left - 1)
-    from_device |= (uint32_t)(words(w, i, 2)[__builtin_ctz(left)] != 0) << __builtin_ctz(left);
-  count(w, i, GLOBAL, 1, true, PIECE, from_device);
-  count(w, i, IN_SHARED, 0, false, PIECE, lanes);
-  for (uint32_t left = lanes; left; left &= left - 1) {
-    int lane = __builtin_ctz(left);
-    uint32_t present = words(w, i, 2)[lane];
-    if (present != 0 && present != PIECE) ptx_fail(w, i, "cp.async reads %u of %d bytes: not known here", present, PIECE);
-    unsigned char *to = place(w, i, IN_SHARED, words(w, i, 0)[lane], PIECE, lane, WRITES);
-    const unsigned char *from = present ? place(w, i, GLOBAL, longs(w, i, 1)[lane] + (uint64_t)i->offset, PIECE, lane, READS, 1) : nullptr;
-    if (w->block->failed) return;
-    memset(to, 0xff, PIECE);
-    w->copies[lane].push_back({to, from, w->group[lane]});
-  }
-}
-
-void ptx_commit_group(struct warp *w, const struct instruction *, uint32_t lanes) {
-  for (uint32_t left = lanes; left; left &= left - 1) w->group[__builtin_ctz(left)]++;
-}
-
-void ptx_wait_group(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  for (uint32_t left = lanes; left; left &= left - 1) {
-    int lane = __builtin_ctz(left);
-    std::vector<struct copy> &all = w->copies[lane];
-    size_t kept = 0;
-    for (const struct copy &c : all)
-      if (c.group >= w->group[lane] - (int)i->offset)
-        all[kept++] = c;
-      else {
-        place(w, i, IN_SHARED, (uint64_t)(c.to - w->block->shared), 16, lane, WRITES);
-        if (c.from)
-          memcpy(c.to, c.from, 16);
-        else
-          memset(c.to, 0, 16);
-      }
-    all.resize(kept);
-  }
-}
-
-/* Arguments of __assertfail: what, file, line, function. */
-void ptx_assertion(struct warp *w, const struct instruction *i, uint32_t lanes) {
-  int lane = __builtin_ctz(lanes), thread = w->number * LANES + lane;
-  const struct block *b = w->block;
-  shim_fail_launch(cudaErrorAssert, "%s:%u: block: [%u,%u,%u], thread: [%d] Assertion `%s` failed.",
-                   reinterpret_cast<const char *>((uintptr_t)longs(w, i, 1)[lane]), words(w, i, 2)[lane], b->index[0], b->index[1],
-                   b->index[2], thread, reinterpret_cast<const char *>((uintptr_t)longs(w, i, 0)[lane]));
-  w->block->failed = true;
-}
-
-/* ---- matrices -------------------------------------------------------------------------------------------------------------------------
- *
- * PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type" and "... for mma.m16n8k8": which lane and register has an element.
- * The shim's reading of the same pictures goes from registers to elements (shim_tensor.cpp), this one from elements to registers. */
-
-/* EDIY_PTX_CORE: whose tensor cores (tensor_core.h). */
-static const struct tensor_core *core(void) {
-  const char *name = getenv("EDIY_PTX_CORE");
-  static const struct tensor_core *of_this_run = tensor_core_named(name ? name : "h100");
-  if (of_this_run) return of_this_run;
-  fprintf(stderr, "EDIY_PTX_CORE=%s: not known: a100, h100, h200, b200\n", name);
-  exit(2);
-}
-
-enum { ROWS = 16, COLUMNS = TENSOR_COLUMNS };
-template <int DEPTH, class A, class B>
-static void multiply(struct warp *w, const struct instruction *i, int group, A a_element, B b_element) {
-  if (w->block->kernel->counts) w->block->kernel->counts->mma++;
-  float a[ROWS][DEPTH], b[DEPTH][COLUMNS];
-  for (int k = 0; k < DEPTH; k++) {
-    for (int row = 0; row < ROWS; row++) a[row][k] = a_element(row, k);
-    for (int column = 0; column < COLUMNS; column++) b[k][column] = b_element(k, column);
-  }
-  for (int row = 0; row < ROWS; row++) {
-    float c[COLUMNS];
-    auto place_of_c = [=](int operand, int column) { return &words(w, i, operand + row / 8 * 2 + column % 2)[row % 8 * 4 + column / 2]; };
-    for (int j = 0; j < COLUMNS; j++) c[j] = from_place<float>(*place_of_c(10, j));
-    tensor_core_add(core(), group, DEPTH, a[row], b, c);
-    for (int j = 0; j < COLUMNS; j++) *place_of_c(0, j) = to_place(c[j]);
-  }
-}
-
-/* Element (row, k) of a is in lane row % 8 * 4 + k % 8 / 2, register row / 8 + k / 8 * 2, half k % 2; (k, column) of b in lane
- * column * 4 + k % 8 / 2, register k / 8, half k % 2. */
-void ptx_mma_bf16(struct warp *w, const struct instruction *i, uint32_t) {
-  auto half = [=](int operand, int lane, int k) { return from_place<float>(words(w, i, operand)[lane] >> 16 * (k % 2) << 16); };
-  multiply<16>(
-      w, i, core()->bf16_group, [=](int row, int k) { return half(4 + row / 8 + k / 8 * 2, row % 8 * 4 + k % 8 / 2, k); },
-      [=](int k, int column) { return half(8 + k / 8, column * 4 + k % 8 / 2, k); });
-}
-
-/* Element (row, k) of a is in lane row % 8 * 4 + k % 4, register row / 8 + k / 4 * 2; (k, column) of b in lane column * 4 + k % 4, register
- * k / 4. */
-void ptx_mma_tf32(struct warp *w, const struct instruction *i, uint32_t) {
-  bool rounded = true;
-  auto element = [w, i, &rounded](int operand, int lane) {
-    float x = from_place<float>(words(w, i, operand)[lane]);
-    rounded &= x != x || !(words(w, i, operand)[lane] & 0x1fff);
-    return x;
-  };
-  multiply<8>(
-      w, i, core()->tf32_group, [=](int row, int k) { return element(4 + row / 8 + k / 4 * 2, row % 8 * 4 + k % 4); },
-      [=](int k, int column) { return element(8 + k / 4, column * 4 + k % 4); });
-  if (!rounded) ptx_fail(w, i, "an operand of mma was not rounded to tf32");
-}
-
-/* Row r of matrix m starts where lane 8 m + r says. Register m gets in lane l the elements 2 (l % 4) and the next of row l / 4;
- * transposed, of column l / 4. */
-static void load_matrices(struct warp *w, const struct instruction *i, bool transposed) {
-  uint16_t element[4][8][8];
-  count(w, i, IN_SHARED, 4, i->far, 16, ALL_LANES);
-  for (int lane = 0; lane < LANES; lane++)
-    memcpy(element[lane / 8][lane % 8],
-           place(w, i, IN_SHARED, (uint32_t)(address_in(w, i, 4, i->far, lane) + (uint64_t)i->offset), 16, lane, READS), 16);
-  for (int m = 0; m < 4; m++)
-    for (int lane = 0; lane < LANES; lane++) {
-      int row = lane / 4, at = lane % 4 * 2;
-      words(w, i, m)[lane] = transposed ? (uint32_t)element[m][at + 1][row] << 16 | element[m][at][row]
-                                        : (uint32_t)element[m][row][at + 1] << 16 | element[m][row][at];
-    }
-}
-void ptx_ldmatrix(struct warp *w, const struct instruction *i, uint32_t) { load_matrices(w, i, false); }
-void ptx_ldmatrix_trans(struct warp *w, const struct instruction *i, uint32_t) { load_matrices(w, i, true); }
 
 /* ---- the names ----------------------------------------------------------------------------------------------------------------------- */
 

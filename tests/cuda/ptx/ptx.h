@@ -99,7 +99,7 @@ struct module {
   std::map<std::string, struct shared_array> shared;           /* declared outside of kernels */
 };
 
-/* Who has touched what, a pair for every two bytes of an allocation or of shared memory; see operations.cpp. */
+/* Who has touched what, a pair for every two bytes of an allocation or of shared memory; see memory.cpp. */
 struct touched {
   std::vector<uint32_t> writer, reader;
 };
@@ -130,7 +130,8 @@ struct block {
   struct touched *touched_shared;
 };
 
-/* The order: text.cpp reads, operations.cpp is what an instruction does, run.cpp runs a launch, host.cpp is called by the host.
+/* Where it is: reader.cpp and code.cpp read PTX; operations.cpp, memory.cpp and matrices.cpp are what instructions do; run.cpp runs a
+ * launch; host.cpp is called by the host.
  *
  * Reads a module: finds its kernels and variables. */
 void ptx_read_module(struct module *m, const char *text);
