@@ -107,9 +107,9 @@ static void generic_to_shared(struct warp *w, const struct instruction *i, uint3
 
 /* Division by zero is left open by PTX: bits of ones. The one quotient that overflows wraps. */
 template <class T> static T quotient(T a, T b) {
-  return b == 0 ? (T)-1 : (T)(b + 1) == 0 && std::is_signed<T>::value ? (T)(0 - (uint64_t)a) : (T)(a / b);
+  return b == 0 ? (T)-1 : std::is_signed<T>::value && b == (T)-1 ? (T)(0 - (uint64_t)a) : (T)(a / b);
 }
-template <class T> static T remainder_of(T a, T b) { return b == 0 ? (T)-1 : (T)(b + 1) == 0 && std::is_signed<T>::value ? 0 : (T)(a % b); }
+template <class T> static T remainder_of(T a, T b) { return b == 0 ? (T)-1 : std::is_signed<T>::value && b == (T)-1 ? 0 : (T)(a % b); }
 
 /* Distances beyond the width are the width. */
 template <class T> static T shift_left(T a, uint32_t by) { return by >= sizeof(T) * 8 ? 0 : (T)(a << by); }
@@ -213,17 +213,17 @@ template <class... T> struct kinds {
 /* S and U of one width. Sums and lower halves of products are the same for both, and wrap. */
 #define WHOLE(bits, S, U)                                                                                                                  \
   TWO("add.s" bits, U, U, U, a + b), TWO("add.u" bits, U, U, U, a + b), TWO("sub.s" bits, U, U, U, a - b),                                 \
-      TWO("sub.u" bits, U, U, U, a - b), TWO("mul.lo.s" bits, U, U, U, a *b), TWO("mul.lo.u" bits, U, U, U, a *b),                         \
-      THREE("mad.lo.s" bits, U, U, U, U, a *b + c), THREE("mad.lo.u" bits, U, U, U, U, a *b + c),                                          \
-      TWO("div.s" bits, S, S, S, quotient(a, b)), TWO("div.u" bits, U, U, U, quotient(a, b)),                                              \
-      TWO("rem.s" bits, S, S, S, remainder_of(a, b)), TWO("rem.u" bits, U, U, U, remainder_of(a, b)),                                      \
-      TWO("min.s" bits, S, S, S, a < b ? a : b), TWO("min.u" bits, U, U, U, a < b ? a : b), TWO("max.s" bits, S, S, S, a > b ? a : b),     \
-      TWO("max.u" bits, U, U, U, a > b ? a : b), ONE("neg.s" bits, U, U, 0 - a), TWO("and.b" bits, U, U, U, a &b),                         \
-      TWO("or.b" bits, U, U, U, a | b), TWO("xor.b" bits, U, U, U, a ^ b), ONE("not.b" bits, U, U, ~a),                                    \
-      TWO("shl.b" bits, U, U, uint32_t, shift_left(a, b)), TWO("shr.u" bits, U, U, uint32_t, shift_right(a, b)),                           \
-      TWO("shr.s" bits, S, S, uint32_t, shift_right(a, b)), ORDERED("s" bits, S), ORDERED("u" bits, U),                                    \
-      COMPARE("eq", "b" bits, U, a == b), COMPARE("ne", "b" bits, U, a != b), MOVE("u" bits, U), MOVE("s" bits, U), MOVE("b" bits, U),     \
-      SELECT("u" bits, U), SELECT("s" bits, U), SELECT("b" bits, U)
+      TWO("sub.u" bits, U, U, U, a - b), TWO("mul.lo.s" bits, U, U, U, (U)((uint64_t)a * b)),                                              \
+      TWO("mul.lo.u" bits, U, U, U, (U)((uint64_t)a * b)), THREE("mad.lo.s" bits, U, U, U, U, (U)((uint64_t)a * b + c)),                   \
+      THREE("mad.lo.u" bits, U, U, U, U, (U)((uint64_t)a * b + c)), TWO("div.s" bits, S, S, S, quotient(a, b)),                            \
+      TWO("div.u" bits, U, U, U, quotient(a, b)), TWO("rem.s" bits, S, S, S, remainder_of(a, b)),                                          \
+      TWO("rem.u" bits, U, U, U, remainder_of(a, b)), TWO("min.s" bits, S, S, S, a < b ? a : b),                                           \
+      TWO("min.u" bits, U, U, U, a < b ? a : b), TWO("max.s" bits, S, S, S, a > b ? a : b), TWO("max.u" bits, U, U, U, a > b ? a : b),     \
+      ONE("neg.s" bits, U, U, 0 - a), TWO("and.b" bits, U, U, U, a &b), TWO("or.b" bits, U, U, U, a | b),                                  \
+      TWO("xor.b" bits, U, U, U, a ^ b), ONE("not.b" bits, U, U, ~a), TWO("shl.b" bits, U, U, uint32_t, shift_left(a, b)),                 \
+      TWO("shr.u" bits, U, U, uint32_t, shift_right(a, b)), TWO("shr.s" bits, S, S, uint32_t, shift_right(a, b)), ORDERED("s" bits, S),    \
+      ORDERED("u" bits, U), COMPARE("eq", "b" bits, U, a == b), COMPARE("ne", "b" bits, U, a != b), MOVE("u" bits, U), MOVE("s" bits, U),  \
+      MOVE("b" bits, U), SELECT("u" bits, U), SELECT("s" bits, U), SELECT("b" bits, U)
 #define CONVERT(name, R, A) ONE("cvt." name, R, A, (R)a)
 #define LOGIC(name, places, expression)                                                                                                    \
   {                                                                                                                                        \
