@@ -475,7 +475,7 @@ $(PTX)/libediy_cuda.a: $(patsubst cuda/%.cu,$(PTX)/cuda/%.o,$(CUDA_TWINS)) \
 	@rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
-# What GPUs were measured to sum to, beside what this machine does: DATA is the folder model_validation of the authors' repository.
+# What GPUs were measured to sum to, beside what this machine gives (tests/cuda/ptx/measured.c).
 $(PTX)/measured: $(BUILD)/f32/tests/cuda/ptx/measured.o $(BUILD)/shim/tests/cuda/ptx/tensor_core.cpp.o
 	@mkdir -p $(@D)
 	$(call say,LD)

@@ -14,6 +14,12 @@ static inline real *multiplied(bool half, enum product_mistake mistake, const re
   return c;
 }
 
+static inline void multiply_mistaken(bool half, enum product_mistake mistake) {
+  real *a = test_ints(ROWS * MOST_DEPTH, INTS, 1), *b = test_ints(MOST_DEPTH * COLUMNS, INTS, 2);
+  multiplied(half, mistake, a, b);
+  free(a), free(b);
+}
+
 /* Whether the kernel's c is a b. Integers: exact in either class. */
 static inline bool is_product(bool half, enum product_mistake mistake) {
   int depth = half ? MOST_DEPTH : MOST_DEPTH / 2;

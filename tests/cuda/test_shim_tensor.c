@@ -3,7 +3,7 @@
 #include "cuda/banks.h"
 #include "cuda/classes.h"
 #include "cuda/one_product.h"
-#include "cuda/shim_control.h"
+#include "cuda/reported.h"
 
 /* ---- copies -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -46,14 +46,6 @@ static void a_missing_barrier_shows(void **state) {
   assert_int_equal(wrong, 8);
 }
 
-/* The launch fails with these words. */
-static void is_reported(const char *words) {
-  const char *line = shim_failure();
-  if (!strstr(line, words)) fail_msg("'%s' does not say '%s'", line, words);
-  shim_clear();
-  device_end();
-}
-
 /* What was not waited for is NaN, in every thread, and the thread ends with it. */
 static void a_missing_wait_shows(void **state) {
   (void)state;
@@ -70,12 +62,12 @@ static void a_missing_wait_shows(void **state) {
 
 static void wrong_addresses_and_sizes_are_reported(void **state) {
   (void)state;
-  copied(COPY_SHARED_MISALIGNED), is_reported("copy_async: an address is not aligned to 16 bytes");
-  copied(COPY_GLOBAL_MISALIGNED), is_reported("copy_async: an address is not aligned to 16 bytes");
-  copied(COPY_PAST_END), is_reported("copy_async: an address is not 16 bytes of device memory");
-  copied(COPY_FROM_SHARED), is_reported("copy_async: an address is not 16 bytes of device memory");
-  copied(COPY_TOO_LARGE), is_reported("65536 bytes of shared memory are asked for, and 49152 are allowed");
-  copied(COPY_NONE_GIVEN), is_reported("and the launch gives none");
+  copied(COPY_SHARED_MISALIGNED), was_reported("copy_async: an address is not aligned to 16 bytes");
+  copied(COPY_GLOBAL_MISALIGNED), was_reported("copy_async: an address is not aligned to 16 bytes");
+  copied(COPY_PAST_END), was_reported("copy_async: an address is not 16 bytes of device memory");
+  copied(COPY_FROM_SHARED), was_reported("copy_async: an address is not 16 bytes of device memory");
+  copied(COPY_TOO_LARGE), was_reported("65536 bytes of shared memory are asked for, and 49152 are allowed");
+  copied(COPY_NONE_GIVEN), was_reported("and the launch gives none");
 }
 
 /* ---- products ------------------------------------------------------------------------------------------------------------------------ */
@@ -90,12 +82,8 @@ static void mistakes_of_a_warp_are_reported(void **state) {
                   {true, PRODUCT_HALF_A_WARP, "mma_bf16 with mask ffffffff is reached by lanes 0000ffff only"},
                   {true, PRODUCT_TWO_THINGS, "with mask ffffffff is reached by lanes"},
                   {true, PRODUCT_MISALIGNED, "load_matrices: an address is not aligned to 16 bytes"}};
-  for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
-    real *a = test_ints(ROWS * MOST_DEPTH, INTS, 1), *b = test_ints(MOST_DEPTH * COLUMNS, INTS, 2);
-    multiplied(mistakes[i].half, mistakes[i].mistake, a, b);
-    is_reported(mistakes[i].words);
-    free(a), free(b);
-  }
+  for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
+    multiply_mistaken(mistakes[i].half, mistakes[i].mistake), was_reported(mistakes[i].words);
 }
 
 /* ---- banks --------------------------------------------------------------------------------------------------------------------------- */

@@ -210,6 +210,15 @@ __global__ static void shifted_in_shared(int by, uint64_t *y) {
   y[threadIdx.x] = all[(int)threadIdx.x + by] + more[threadIdx.x];
 }
 
+__global__ static void read_and_written(bool by_one, uint64_t *y) {
+  int t = (int)(blockIdx.x * blockDim.x + threadIdx.x), half = PTX_THREADS / 2;
+  if (t < half && (t == 0 || !by_one)) y[t] = y[half];
+  if (t == half) y[half] += 1; /* has read it, too, and last */
+}
+void ptx_read_and_written(bool by_one, bool in_blocks, uint64_t *y) {
+  LAUNCH(read_and_written, dim3(in_blocks ? 2 : 1), dim3(in_blocks ? PTX_THREADS / 2 : PTX_THREADS), 0, stream(), by_one, y);
+}
+
 __global__ static void __launch_bounds__(PTX_THREADS / 2) bounded(uint64_t *y) { y[threadIdx.x] = 0; }
 
 __global__ static void exponential(uint64_t *y) { y[threadIdx.x] = (uint64_t)__expf((float)threadIdx.x); }

@@ -45,6 +45,10 @@ enum ptx_mistake {
 };
 void ptx_mistaken(enum ptx_mistake mistake, uint64_t *y);
 
+/* The first warp reads y[PTX_THREADS / 2], all of it or one lane, and the second writes there; or, in two blocks, the first block reads
+ * and the second writes. */
+void ptx_read_and_written(bool by_one, bool in_blocks, uint64_t *y);
+
 #ifdef __cplusplus
 }
 #endif
