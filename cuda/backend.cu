@@ -157,6 +157,7 @@ static void fill_bf16(struct backend &b) {
   b.linear_backward_data = cuda_linear_backward_data_bf16;
   b.linear_backward_weights = cuda_linear_backward_weights_bf16;
   b.store_activations = cuda_store_activations_bf16;
+  b.norm_signs = cuda_norm_signs_bf16;
   b.norm_forward_train = cuda_norm_forward_train_bf16;
   b.norm_forward_eval = cuda_norm_forward_eval_bf16;
   b.norm_backward_train = cuda_norm_backward_train_bf16;
@@ -191,6 +192,7 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.conv_forward = cuda_conv_forward;
   b.conv_backward_data = cuda_conv_backward_data;
   b.conv_backward_weights = cuda_conv_backward_weights;
+  b.norm_signs = cuda_norm_signs;
   b.norm_forward_train = cuda_norm_forward_train;
   b.norm_forward_eval = cuda_norm_forward_eval;
   b.norm_backward_train = cuda_norm_backward_train;

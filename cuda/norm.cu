@@ -16,10 +16,37 @@ enum {
   ROWS_AT_ONCE = 2           /* that it asks for before it uses the first */
 };
 
-/* As the reference's, two sums a chunk and channel and as many a group and channel; and the lines of the gradient. */
+/* As the reference's, two sums a chunk and channel and as many a group and channel; the lines of the gradient; and signs for a backward
+ * that is given none. */
 size_t cuda_norm_scratch(const struct norm *g) {
   struct norm_shape shape = shape_of(g);
-  return (size_t)part_sums(g->c, shape.chunks + shape.groups, 0) * sizeof(double) + (size_t)(GRADIENT_LINES * g->c) * sizeof(float);
+  return (size_t)part_sums(g->c, shape.chunks + shape.groups, 0) * sizeof(double) + (size_t)(GRADIENT_LINES * g->c) * sizeof(float) +
+         (g->relu && !g->signs ? cuda_norm_signs(g) : 0);
+}
+
+size_t cuda_norm_signs(const struct norm *g) { return (size_t)sign_bytes<float>(g->m * g->c); }
+size_t cuda_norm_signs_bf16(const struct norm *g) { return (size_t)sign_bytes<bf16>(g->m * g->c); }
+
+/* A thread a byte of signs. */
+template <class T> __global__ static void find_signs(ptrdiff_t count, const T *y, unsigned char *signs) {
+  enum { PIECE = pieces_of<T>::NUMBERS };
+  ptrdiff_t i = item_of_thread();
+  if (i * PIECE >= count) return;
+  struct numbers<T, PIECE> some = {};
+  UNROLL for (int e = 0; e < PIECE; e++) if (i * PIECE + e < count) some.x[e] = y[i * PIECE + e];
+  signs[i] = signs_of(some);
+}
+template <class T> static void launch_find_signs(const struct norm_shape &g, const T *y) {
+  LAUNCH(find_signs<T>, blocks_for(sign_bytes<T>(g.m * g.c)), dim3(BLOCK_THREADS), 0, cuda_stream(), g.m * g.c, y, g.signs);
+}
+
+/* The shape with the signs of y, which are found in the scratch where a forward has left none. */
+template <class T> static struct norm_shape shape_with_signs(const struct norm *g, const T *y, double *scratch) {
+  struct norm_shape shape = shape_of(g);
+  if (!g->relu || g->signs) return shape;
+  shape.signs = (unsigned char *)(gradient_lines(shape, scratch) + GRADIENT_LINES * g->c);
+  launch_find_signs(shape, y);
+  return shape;
 }
 
 /* ---- Elements ----------------------------------------------------------------------------------------------------------------------- */
@@ -41,7 +68,8 @@ __device__ static inline ptrdiff_t band_row(int rows, int k) { return ((ptrdiff_
 /* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in the channels from c on of the rows of a band. */
 template <class K>
 __device__ static void normalise_band(const struct norm_shape &g, int rows, const struct affine (&a)[K::WIDE], ptrdiff_t c,
-                                      const typename K::type *x, const typename K::type *residual, typename K::type *y) {
+                                      const typename K::type *x, const typename K::type *residual, typename K::type *y,
+                                      unsigned char *signs) {
   enum { N = K::WIDE };
   typedef typename K::type T;
   for (int band = 0; band < rows; band += ROWS_AT_ONCE) {
@@ -58,6 +86,7 @@ __device__ static void normalise_band(const struct norm_shape &g, int rows, cons
       UNROLL for (int e = 0; e < N; e++) out.x[e] =
           narrow<T>(normalised(a[e], widen(in[k].x[e]), K::SKIP, K::SKIP ? widen(add[k].x[e]) : 0.0f, K::RELU));
       store_numbers(y + row * g.c + c, out);
+      if (K::RELU && N > 1 && signs) signs[(row * g.c + c) / N] = signs_of(out);
     }
   }
 }
@@ -87,7 +116,7 @@ __global__ static void normalise_batch(struct norm_shape g, int rows, const type
                                        typename K::type *y) {
   struct affine a[K::WIDE];
   auto affine_of_channel = [&](ptrdiff_t c) { return affine_of(mean[c], invstd[c], gamma[c], beta[c]); };
-  if (share_channels<K>(g.c, affine_of_channel, a)) normalise_band<K>(g, rows, a, first_channel<K::WIDE>(), x, residual, y);
+  if (share_channels<K>(g.c, affine_of_channel, a)) normalise_band<K>(g, rows, a, first_channel<K::WIDE>(), x, residual, y, g.signs);
 }
 
 template <class K>
@@ -98,7 +127,7 @@ __global__ static void normalise_running(struct norm_shape g, int rows, const ty
   auto affine_of_channel = [&](ptrdiff_t c) {
     return affine_of((double)running_mean[c], inverse_deviation(g.eps, (double)running_var[c]), gamma[c], beta[c]);
   };
-  if (share_channels<K>(g.c, affine_of_channel, a)) normalise_band<K>(g, rows, a, first_channel<K::WIDE>(), x, residual, y);
+  if (share_channels<K>(g.c, affine_of_channel, a)) normalise_band<K>(g, rows, a, first_channel<K::WIDE>(), x, residual, y, nullptr);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------------------------------------------------ */
@@ -114,6 +143,7 @@ template <class C>
 static void normalise(const struct norm_shape &g, const typename C::type *x, const typename C::type *residual, const float *gamma,
                       const float *beta, const double *mean, const double *invstd, typename C::type *y) {
   BY_KIND(normalise_by, C, g.relu, residual, g, x, residual, gamma, beta, mean, invstd, y);
+  if (C::WIDE == 1 && g.relu && g.signs) launch_find_signs(g, y);
 }
 
 template <class C>
@@ -180,9 +210,8 @@ void cuda_norm_forward_eval_bf16(const struct norm *g, const real *x, const real
 
 /* dx through the statistics; dresidual = d. dx may be dy: an element is read before it is written, by the same thread. */
 template <class K>
-__global__ static void gradient_elements(struct norm_shape g, int rows, const typename K::type *x, const typename K::type *y,
-                                         const float *lines, const typename K::type *dy, typename K::type *dx,
-                                         typename K::type *dresidual) {
+__global__ static void gradient_elements(struct norm_shape g, int rows, const typename K::type *x, const float *lines,
+                                         const typename K::type *dy, typename K::type *dx, typename K::type *dresidual) {
   enum { N = K::WIDE };
   typedef typename K::type T;
   ptrdiff_t c = first_channel<N>();
@@ -190,10 +219,10 @@ __global__ static void gradient_elements(struct norm_shape g, int rows, const ty
   struct numbers<float, N> line[GRADIENT_LINES];
   UNROLL for (int k = 0; k < GRADIENT_LINES; k++) line[k] = load_numbers<N>(lines + k * g.c + c);
   for (int band = 0; band < rows; band += ROWS_AT_ONCE) {
-    struct row_of_gradient<K> in[ROWS_AT_ONCE];
+    struct row_of_gradient<K> in[ROWS_AT_ONCE] = {};
     UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
       ptrdiff_t row = band_row(rows, band + k);
-      if (row < g.m) in[k].load(x, y, dy, row * g.c + c);
+      if (row < g.m) in[k].load(x, g.signs, dy, row * g.c + c);
     }
     UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
       ptrdiff_t row = band_row(rows, band + k), at = row * g.c + c;
@@ -211,37 +240,37 @@ __global__ static void gradient_elements(struct norm_shape g, int rows, const ty
 }
 
 template <class K>
-static void gradient_by(const struct norm_shape &g, const typename K::type *x, const typename K::type *y, const float *lines,
-                        const typename K::type *dy, typename K::type *dx, typename K::type *dresidual) {
+static void gradient_by(const struct norm_shape &g, const typename K::type *x, const float *lines, const typename K::type *dy,
+                        typename K::type *dx, typename K::type *dresidual) {
   ptrdiff_t across = g.c / K::WIDE;
-  LAUNCH(gradient_elements<K>, band_blocks(g.m, across), band_threads(across), 0, cuda_stream(), g, band_rows(g.m, across), x, y, lines, dy,
+  LAUNCH(gradient_elements<K>, band_blocks(g.m, across), band_threads(across), 0, cuda_stream(), g, band_rows(g.m, across), x, lines, dy,
          dx, dresidual);
 }
 template <class C>
-static void gradient(const struct norm_shape &g, const typename C::type *x, const typename C::type *y, const float *lines,
-                     const typename C::type *dy, typename C::type *dx, typename C::type *dresidual) {
+static void gradient(const struct norm_shape &g, const typename C::type *x, const float *lines, const typename C::type *dy,
+                     typename C::type *dx, typename C::type *dresidual) {
   typedef channels_of < typename C::type, (int)C::WIDE<(int)GRADIENT_CHANNELS ? (int)C::WIDE : (int)GRADIENT_CHANNELS> few;
-  BY_KIND(gradient_by, few, g.relu, dresidual, g, x, y, lines, dy, dx, dresidual);
+  BY_KIND(gradient_by, few, g.relu, dresidual, g, x, lines, dy, dx, dresidual);
 }
 
 template <class C>
 static void backward_train_by(const struct norm *g, const typename C::type *x, const typename C::type *y, const float *gamma,
                               const double *mean, const double *invstd, const typename C::type *dy, typename C::type *dx,
                               typename C::type *dresidual, float *dgamma, float *dbeta, double *scratch) {
-  struct norm_shape shape = shape_of(g);
+  struct norm_shape shape = shape_with_signs(g, y, scratch);
   float *lines = gradient_lines(shape, scratch);
-  take_gradient_sums(shape, C::WIDE > 1, x, y, mean, dy, scratch);
+  take_gradient_sums(shape, C::WIDE > 1, x, mean, dy, scratch);
   LAUNCH(join_gradient, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), gamma, mean,
          invstd, lines, dgamma, dbeta);
-  gradient<C>(shape, x, y, lines, dy, dx, dresidual);
+  gradient<C>(shape, x, lines, dy, dx, dresidual);
   cuda_launched("norm_backward_train");
 }
 
 template <class T>
 static void backward_train_as(const struct norm *g, const T *x, const T *y, const float *gamma, const double *mean, const double *invstd,
                               const T *dy, T *dx, T *dresidual, float *dgamma, float *dbeta, void *scratch) {
-  BY_PIECES(backward_train_by, T, in_pieces<T>(g->c, x, y, dy, dx, dresidual), g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma,
-            dbeta, (double *)scratch);
+  BY_PIECES(backward_train_by, T, in_pieces<T>(g->c, x, dy, dx, dresidual), g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta,
+            (double *)scratch);
 }
 
 /* dx: overwritten; may be dy. dresidual: null or overwritten. dgamma, dbeta: accumulated. y may be null without relu. */
@@ -287,8 +316,8 @@ static void rank_forward_as(const struct norm *g, int ranks, const double *sums,
 template <class T>
 static void rank_gradient_as(const struct norm *g, const T *x, const T *y, const double *mean, const double *invstd, const T *dy,
                              float *dgamma, float *dbeta, double *sums, double *scratch) {
-  struct norm_shape shape = shape_of(g);
-  take_gradient_sums(shape, in_pieces<T>(g->c, x, y, dy), x, y, mean, dy, scratch);
+  struct norm_shape shape = shape_with_signs(g, y, scratch);
+  take_gradient_sums(shape, in_pieces<T>(g->c, x, dy), x, mean, dy, scratch);
   LAUNCH(own_gradient, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), invstd, sums,
          dgamma, dbeta);
   cuda_launched("norm_rank_gradient");
@@ -297,11 +326,11 @@ static void rank_gradient_as(const struct norm *g, const T *x, const T *y, const
 template <class T>
 static void rank_backward_as(const struct norm *g, int ranks, const double *sums, const T *x, const T *y, const float *gamma,
                              const double *mean, const double *invstd, const T *dy, T *dx, T *dresidual, double *scratch) {
-  struct norm_shape shape = shape_of(g);
+  struct norm_shape shape = shape_with_signs(g, y, scratch);
   float *lines = gradient_lines(shape, scratch);
   LAUNCH(join_rank_gradient, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), shape, ranks_of(g, ranks), sums, gamma, mean, invstd,
          lines);
-  BY_PIECES(gradient, T, in_pieces<T>(g->c, x, y, dy, dx, dresidual), shape, x, y, lines, dy, dx, dresidual);
+  BY_PIECES(gradient, T, in_pieces<T>(g->c, x, dy, dx, dresidual), shape, x, lines, dy, dx, dresidual);
   cuda_launched("norm_rank_backward");
 }
 

@@ -72,30 +72,40 @@ template <class C> struct some_rows {
   }
 };
 
-/* What a row's gradients are computed from: x, dy, and y where there is a ReLU. */
+/* Which numbers of y are positive: a byte for each 16 bytes of y, the first number's bit the lowest. */
+template <class T> static ptrdiff_t sign_bytes(ptrdiff_t count) { return (count + pieces_of<T>::NUMBERS - 1) / pieces_of<T>::NUMBERS; }
+template <class T, int N> __device__ static inline unsigned char signs_of(const struct numbers<T, N> &y) {
+  unsigned bits = 0;
+  UNROLL for (int e = 0; e < N; e++) bits |= (unsigned)(widen(y.x[e]) > 0) << e;
+  return (unsigned char)bits;
+}
+
+/* What a row's gradients are computed from: x, dy, and signs where there is a ReLU. */
 template <class K> struct row_of_gradient {
   typedef typename K::type T;
-  struct numbers<T, K::WIDE> x, y, dy;
+  enum { PIECE = pieces_of<T>::NUMBERS };
+  struct numbers<T, K::WIDE> x, dy;
+  unsigned open; /* a bit a number */
 
-  __device__ void load(const T *x_, const T *y_, const T *dy_, ptrdiff_t at) {
+  __device__ void load(const T *x_, const unsigned char *signs, const T *dy_, ptrdiff_t at) {
     x = load_numbers<K::WIDE>(x_ + at), dy = load_numbers<K::WIDE>(dy_ + at);
-    if (K::RELU) y = load_numbers<K::WIDE>(y_ + at);
+    if (K::RELU) open = (unsigned)signs[at / PIECE] >> (at % PIECE);
   }
   /* The gradient behind the ReLU. */
-  __device__ float behind(int e) const { return K::RELU && !(widen(y.x[e]) > 0) ? 0.0f : widen(dy.x[e]); }
+  __device__ float behind(int e) const { return K::RELU && !(open >> e & 1) ? 0.0f : widen(dy.x[e]); }
 };
 
-/* Some rows, of two or three tensors, and half as many therefore. */
+/* Some rows, of two tensors, and half as many therefore. */
 template <class K> struct some_gradient_rows {
   typedef typename K::type T;
   enum { ROWS = asked_for<K::WIDE>::NUMBERS / 2 / K::WIDE };
   struct row_of_gradient<K> row[ROWS];
 
-  __device__ void load(const T *x, const T *y, const T *dy, ptrdiff_t from, ptrdiff_t channels, ptrdiff_t left) {
+  __device__ void load(const T *x, const unsigned char *signs, const T *dy, ptrdiff_t from, ptrdiff_t channels, ptrdiff_t left) {
     if (left >= ROWS) {
-      UNROLL for (int k = 0; k < ROWS; k++) row[k].load(x, y, dy, from + k * channels);
+      UNROLL for (int k = 0; k < ROWS; k++) row[k].load(x, signs, dy, from + k * channels);
     } else {
-      UNROLL for (int k = 0; k < ROWS; k++) if (k < left) row[k].load(x, y, dy, from + k * channels);
+      UNROLL for (int k = 0; k < ROWS; k++) if (k < left) row[k].load(x, signs, dy, from + k * channels);
     }
   }
 };

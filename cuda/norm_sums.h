@@ -36,12 +36,14 @@ struct norm_shape {
   ptrdiff_t m, c, rows, chunks, together, groups;
   double share, eps, momentum; /* share: as of parts, of a chunk's rows */
   bool relu;
+  unsigned char *signs;
 };
 
 static struct norm_shape shape_of(const struct norm *g) {
   ptrdiff_t rows = TILE_ELEMENTS / smaller(g->c, TILE_CHANNELS), chunks = (g->m + rows - 1) / rows, together = 1;
   while (together * together < chunks) together *= 2;
-  return {g->m, g->c, rows, chunks, together, (chunks + together - 1) / together, exact_share(rows), g->eps, g->momentum, g->relu};
+  return {g->m,   g->c,        rows,    chunks,  together, (chunks + together - 1) / together, exact_share(rows),
+          g->eps, g->momentum, g->relu, g->signs};
 }
 
 __host__ __device__ static inline struct parts groups_of(const struct norm_shape &g) {
@@ -273,18 +275,18 @@ template <class K> struct gradient_sums {
 };
 
 template <class K>
-__global__ static void chunk_gradient_sums(struct norm_shape g, const typename K::type *x, const typename K::type *y, const double *mean,
-                                           const typename K::type *dy, double *scratch) {
+__global__ static void chunk_gradient_sums(struct norm_shape g, const typename K::type *x, const double *mean, const typename K::type *dy,
+                                           double *scratch) {
   enum { N = K::WIDE, ROWS = some_gradient_rows<K>::ROWS };
   ptrdiff_t chunk = chunk_of_thread(), c = first_channel<N>();
   if (chunk >= g.chunks || c >= g.c) return;
   ptrdiff_t rows = chunk_rows(g, chunk), from = chunk * g.rows * g.c + c;
   struct some_gradient_rows<K> now = {}, next = {};
   struct gradient_sums<K> s = {};
-  now.load(x, y, dy, from, g.c, rows);
+  now.load(x, g.signs, dy, from, g.c, rows);
   UNROLL for (int e = 0; e < N; e++) s.mean[e] = mean[c + e];
   for (ptrdiff_t row = 0; row < rows; row += ROWS) {
-    next.load(x, y, dy, from + (row + ROWS) * g.c, g.c, rows - row - ROWS);
+    next.load(x, g.signs, dy, from + (row + ROWS) * g.c, g.c, rows - row - ROWS);
     s.add(now, rows - row);
     now = next;
   }
@@ -368,27 +370,26 @@ __global__ static void join_rank_gradient(struct norm_shape g, struct parts rank
 }
 
 template <class K>
-static void chunk_gradients_by(const struct norm_shape &g, const typename K::type *x, const typename K::type *y, const double *mean,
-                               const typename K::type *dy, double *scratch) {
+static void chunk_gradients_by(const struct norm_shape &g, const typename K::type *x, const double *mean, const typename K::type *dy,
+                               double *scratch) {
   ptrdiff_t across = g.c / K::WIDE;
-  LAUNCH(chunk_gradient_sums<K>, sum_blocks(g.chunks, across), sum_threads(across), 0, cuda_stream(), g, x, y, mean, dy, scratch);
+  LAUNCH(chunk_gradient_sums<K>, sum_blocks(g.chunks, across), sum_threads(across), 0, cuda_stream(), g, x, mean, dy, scratch);
 }
 template <class C>
-static void chunk_gradients(const struct norm_shape &g, const typename C::type *x, const typename C::type *y, const double *mean,
-                            const typename C::type *dy, double *scratch) {
+static void chunk_gradients(const struct norm_shape &g, const typename C::type *x, const double *mean, const typename C::type *dy,
+                            double *scratch) {
   typedef kind_of_norm<C, false, false> plain;
   typedef kind_of_norm<C, true, false> with_relu;
   if (g.relu)
-    chunk_gradients_by<with_relu>(g, x, y, mean, dy, scratch);
+    chunk_gradients_by<with_relu>(g, x, mean, dy, scratch);
   else
-    chunk_gradients_by<plain>(g, x, y, mean, dy, scratch);
+    chunk_gradients_by<plain>(g, x, mean, dy, scratch);
 }
 
 /* Sums of the chunks. whole: rows come in pieces. */
 template <class T>
-static void take_gradient_sums(const struct norm_shape &g, bool whole, const T *x, const T *y, const double *mean, const T *dy,
-                               double *scratch) {
-  BY_CHANNELS(chunk_gradients, T, summed_channels(g, whole), g, x, y, mean, dy, scratch);
+static void take_gradient_sums(const struct norm_shape &g, bool whole, const T *x, const double *mean, const T *dy, double *scratch) {
+  BY_CHANNELS(chunk_gradients, T, summed_channels(g, whole), g, x, mean, dy, scratch);
 }
 
 #endif

@@ -49,6 +49,8 @@ void cuda_conv_backward_data_bf16(const struct conv *g, const real *dy, const re
 void cuda_conv_backward_weights_bf16(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
 size_t cuda_norm_scratch(const struct norm *g);
+size_t cuda_norm_signs(const struct norm *g);
+size_t cuda_norm_signs_bf16(const struct norm *g);
 void cuda_norm_forward_train(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                              real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch);
 void cuda_norm_forward_train_bf16(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,

@@ -30,6 +30,11 @@ static void *saved(const struct net_run *run, int layer) {
   return offset == PLAN_NONE ? NULL : (char *)run->workspace + offset;
 }
 
+static unsigned char *signs(const struct net_run *run, int layer) {
+  size_t offset = run->plan->signs[layer];
+  return offset == PLAN_NONE ? NULL : (unsigned char *)run->workspace + offset;
+}
+
 static void see_value(const struct net_run *run, enum phase phase, const char *layer, const char *tensor, int value, real *data) {
   if (!run->trace || !data) return;
   const struct value *v = &run->net->value[value];
@@ -62,6 +67,7 @@ static void norm_forward(const struct net_run *run, enum net_mode mode, int laye
     return;
   }
   if (mode == NET_BATCH) g.momentum = 0; /* running + 0 * (batch - running): unchanged, to the bit */
+  g.signs = signs(run, layer);
   b->norm_forward_train(&g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd, run->scratch);
   if (mode == NET_TRAIN) {
     see_parameter(run, PHASE_FORWARD, l->name, "running_mean", run->state, l->mean);
@@ -118,9 +124,11 @@ void net_backward(const struct net_run *run, const real *input) {
       if (dx) b->conv_backward_data(&l->shape.conv, dy, w, dx, accumulate, run->scratch);
       break;
     case LAYER_NORM: {
-      const double *mean = saved(run, i), *invstd = mean + l->shape.norm.c;
+      struct norm g = l->shape.norm;
+      const double *mean = saved(run, i), *invstd = mean + g.c;
       real *dresidual = l->residual >= 0 ? net_gradient(run, l->residual) : NULL;
-      b->norm_backward_train(&l->shape.norm, x, net_value(run, l->y), w, mean, invstd, dy, dx, dresidual, dw, db, run->scratch);
+      g.signs = signs(run, i);
+      b->norm_backward_train(&g, x, net_value(run, l->y), w, mean, invstd, dy, dx, dresidual, dw, db, run->scratch);
       break;
     }
     case LAYER_MAXPOOL: b->maxpool_backward(&l->shape.pool, dy, saved(run, i), dx); break;

@@ -33,9 +33,16 @@ static bool is_seed(const struct plan *plan, int value) {
   return false;
 }
 
-/* A norm leaves its statistics in any case; which cell of a max pool won is asked by its backward only. */
-static size_t saved_bytes(const struct layer *l, bool backward) {
-  if (l->kind == LAYER_NORM) return arena_bytes(2 * l->shape.norm.c, sizeof(double));
+static size_t statistics_bytes(const struct norm *g) { return arena_bytes(2 * g->c, sizeof(double)); }
+
+static bool has_signs(const struct backend *b, const struct layer *l, bool backward) {
+  return backward && l->kind == LAYER_NORM && l->shape.norm.relu && b->norm_signs;
+}
+
+/* A norm leaves its statistics in any case; signs behind them, and which cell of a max pool won, are asked by a backward only. */
+static size_t saved_bytes(const struct backend *b, const struct layer *l, bool backward) {
+  const struct norm *n = &l->shape.norm;
+  if (l->kind == LAYER_NORM) return statistics_bytes(n) + (has_signs(b, l, backward) ? arena_bytes((ptrdiff_t)b->norm_signs(n), 1) : 0);
   if (l->kind == LAYER_MAXPOOL && backward) {
     const struct pool *g = &l->shape.pool;
     return arena_bytes(g->n * maxpool_out(g->h) * maxpool_out(g->w) * g->c, sizeof(int32_t));
@@ -168,13 +175,15 @@ bool plan_make(struct plan *plan, const struct net *net, const struct backend *b
   plan->value = calloc(values, sizeof(size_t));
   plan->gradient = calloc(values, sizeof(size_t));
   plan->saved = calloc(layers + 1, sizeof(size_t));
+  plan->signs = calloc(layers + 1, sizeof(size_t));
   plan->accumulate = calloc(layers + 1, sizeof(bool));
   plan->joined = calloc(layers + 1, sizeof(bool));
   struct lease *lease = calloc(count, sizeof *lease);
   struct lease **order = calloc(2 * count, sizeof *order);
   bool *reached = calloc(values, sizeof(bool));
   int *norm_reading = calloc(values, sizeof(int));
-  bool ok = plan->value && plan->gradient && plan->saved && plan->accumulate && plan->joined && lease && order && reached && norm_reading;
+  bool ok = plan->value && plan->gradient && plan->saved && plan->signs && plan->accumulate && plan->joined && lease && order && reached &&
+            norm_reading;
   if (!ok) {
     fail(err, "out of memory while planning the network's memory");
     goto done;
@@ -189,7 +198,7 @@ bool plan_make(struct plan *plan, const struct net *net, const struct backend *b
     const struct layer *l = &net->layer[i];
     if (l->kind == LAYER_NORM && reached[l->y]) norm_reading[l->x] = i;
     bool backward = plan->backward && reached[l->y];
-    all.saved[i] = (struct lease){.bytes = saved_bytes(l, backward), .from = i, .to = backward ? backward_moment(net, i) : i};
+    all.saved[i] = (struct lease){.bytes = saved_bytes(backend, l, backward), .from = i, .to = backward ? backward_moment(net, i) : i};
     plan->scratch = (size_t)size_max((ptrdiff_t)plan->scratch, (ptrdiff_t)layer_scratch(backend, l));
   }
   for (int v = 0; v < net->values; v++) {
@@ -205,7 +214,12 @@ bool plan_make(struct plan *plan, const struct net *net, const struct backend *b
     plan->value[v] = v > 0 ? all.value[v].offset : PLAN_NONE;
     plan->gradient[v] = reached[v] ? all.gradient[gradient_holder(net, plan, norm_reading, v)].offset : PLAN_NONE;
   }
-  for (int i = 0; i < net->layers; i++) plan->saved[i] = all.saved[i].bytes ? all.saved[i].offset : PLAN_NONE;
+  for (int i = 0; i < net->layers; i++) {
+    const struct layer *l = &net->layer[i];
+    plan->saved[i] = all.saved[i].bytes ? all.saved[i].offset : PLAN_NONE;
+    bool signs = has_signs(backend, l, plan->backward && reached[l->y]);
+    plan->signs[i] = signs ? plan->saved[i] + statistics_bytes(&l->shape.norm) : PLAN_NONE;
+  }
 
 done:
   free(lease);
@@ -220,6 +234,7 @@ void plan_free(struct plan *plan) {
   free(plan->value);
   free(plan->gradient);
   free(plan->saved);
+  free(plan->signs);
   free(plan->accumulate);
   free(plan->joined);
   *plan = (struct plan){0};

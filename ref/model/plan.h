@@ -26,6 +26,7 @@ struct plan {
   size_t *gradient; /* [values]: of its gradient; PLAN_NONE where none is computed */
   size_t *saved;    /* [layers]: of what forward leaves for backward: mean and invstd (2 c doubles) of a norm, index of a max pool;
                      * PLAN_NONE for nothing, and where a max pool never goes backward */
+  size_t *signs;    /* [layers]: of the signs of a norm with a ReLU (backend.h); PLAN_NONE where nothing reads them */
   bool *accumulate; /* [layers]: the gradient of x already holds another consumer's part and is added to */
   bool *joined;     /* [layers]: a convolution that the backend can compute together with the norm behind it, its only reader */
   size_t workspace; /* bytes in all */

@@ -65,6 +65,10 @@ struct backend {
   void (*conv_backward_data)(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
   void (*conv_backward_weights)(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
+  /* Bytes that norm_forward_train of a norm with a ReLU leaves in g->signs: which numbers of y are positive, as norm_backward_train reads
+   * them there in place of y. With g->signs null the one leaves none, and the other reads y. Null in the reference, which always reads
+   * y. */
+  size_t (*norm_signs)(const struct norm *g);
   void (*norm_forward_train)(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                              real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch);
   void (*norm_forward_eval)(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,

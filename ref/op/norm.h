@@ -23,6 +23,7 @@ struct norm {
   ptrdiff_t m, c; /* rows, channels */
   double eps, momentum;
   bool relu;
+  unsigned char *signs; /* null, or norm_signs bytes of backend.h, where relu */
 };
 #endif
 

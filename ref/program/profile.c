@@ -100,6 +100,8 @@ static double linear_flops(const struct linear *g) { return 2.0 * g->m * g->i * 
 static double linear_maps(const struct linear *g) { return activations((double)g->m * g->i + (double)g->m * g->o); }
 static double linear_bytes(const struct linear *g) { return linear_maps(g) + activations((double)g->i * g->o); }
 static double norm_bytes(const struct norm *g) { return activations((double)g->m * g->c); }
+/* What tells a norm's backward where its ReLU is open: signs, or y. */
+static double signs_bytes(const struct norm *g) { return !g->relu ? 0 : g->signs ? (double)inner->norm_signs(g) : norm_bytes(g); }
 static double pool_bytes(const struct pool *g) { return activations((double)g->n * g->h * g->w * g->c); }
 static double maxpool_bytes(const struct pool *g, bool index) { /* x, y and what won, or their gradients */
   double y = (double)g->n * maxpool_out(g->h) * maxpool_out(g->w) * g->c;
@@ -149,7 +151,7 @@ static void timed_norm_forward_train(const struct norm *g, const real *x, const 
                                      real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch) {
   begin();
   inner->norm_forward_train(g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd, scratch);
-  end(PART_NORM_FORWARD, 0, norm_bytes(g) * (residual ? 3 : 2));
+  end(PART_NORM_FORWARD, 0, norm_bytes(g) * (residual ? 3 : 2) + (g->signs ? signs_bytes(g) : 0));
 }
 static void timed_norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                                     const real *running_mean, const real *running_var, real *y) {
@@ -162,7 +164,7 @@ static void timed_norm_backward_train(const struct norm *g, const real *x, const
                                       void *scratch) {
   begin();
   inner->norm_backward_train(g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta, scratch);
-  end(PART_NORM_BACKWARD, 0, norm_bytes(g) * (3 + g->relu + (dresidual != NULL)));
+  end(PART_NORM_BACKWARD, 0, norm_bytes(g) * (3 + (dresidual != NULL)) + signs_bytes(g));
 }
 
 static void timed_maxpool_forward(const struct pool *g, const real *x, real *y, int32_t *index) {

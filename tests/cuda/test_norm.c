@@ -49,6 +49,14 @@ static void fixture_make(struct fixture *f, enum cuda_precision precision, int i
   f->dev_mean = device_from(f->mean, c), f->dev_var = device_from(f->var, c);
   f->scratch = device_scratch(f->gpu->norm_scratch(&f->g));
   f->host_scratch = malloc(f->cpu->norm_scratch(&f->g));
+  if (relu) f->g.signs = device_poisoned(f->gpu->norm_signs(&f->g)); /* which the reference has no use for */
+}
+
+/* For a backward that has to find the signs in y. */
+static struct norm without_signs(const struct norm *g) {
+  struct norm other = *g;
+  other.signs = NULL;
+  return other;
 }
 
 static void fixture_free(struct fixture *f) {
@@ -76,15 +84,16 @@ static void train(enum cuda_precision precision, int i, bool relu, bool residual
   test_round_activations(f.gpu, y, f.size); /* as the device has it */
   real *dgamma = test_normal(c, 8), *dev_dgamma = device_from(dgamma, c), *dbeta = test_normal(c, 9), *dev_dbeta = device_from(dbeta, c);
   f.cpu->norm_backward_train(&f.g, f.x, y, f.gamma, mean, invstd, f.dy, dx, residual ? dr : NULL, dgamma, dbeta, f.host_scratch);
-  f.gpu->norm_backward_train(&f.g, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, dev_dx,
-                             residual ? dev_dr : NULL, dev_dgamma, dev_dbeta, f.scratch);
+  f.gpu->norm_backward_train(&f.g, f.dev_x, NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, dev_dx, residual ? dev_dr : NULL, dev_dgamma,
+                             dev_dbeta, f.scratch);
   assert_same_activations(f.gpu, dev_dx, dx, f.size);
   if (residual) assert_same_activations(f.gpu, dev_dr, dr, f.size);
   assert_same_bits(dev_dgamma, dgamma, c);
   assert_same_bits(dev_dbeta, dbeta, c);
 
-  /* dx in the place of dy */
-  f.gpu->norm_backward_train(&f.g, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, f.dev_dy, NULL, dev_dgamma,
+  /* dx in the place of dy, and y in that of its signs */
+  struct norm g = without_signs(&f.g);
+  f.gpu->norm_backward_train(&g, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, f.dev_dy, NULL, dev_dgamma,
                              dev_dbeta, f.scratch);
   assert_same_activations(f.gpu, f.dev_dy, dx, f.size);
   free(y), free(dx), free(dr), free(dgamma), free(dbeta), free(mean), free(invstd);
@@ -132,6 +141,7 @@ static void over_ranks(enum cuda_precision precision, int shape, bool relu, bool
   enum { OWN = 1 };
   struct fixture f;
   fixture_make(&f, precision, shape, relu, residual, 0);
+  struct norm bare = without_signs(&f.g);
   ptrdiff_t c = f.g.c, part = 2 * c;
   double *sums = host_doubles(ranks * part), *dev_sums = device_doubles(ranks * part);
   double *mean = host_doubles(c), *invstd = host_doubles(c);
@@ -155,14 +165,14 @@ static void over_ranks(enum cuda_precision precision, int shape, bool relu, bool
 
   for (int k = 0; k < ranks; k++) {
     f.cpu->norm_rank_gradient(&f.g, f.x, y, mean, invstd, k == 0 ? f.x : f.dy, dgamma, dbeta, sums + k * part, f.host_scratch);
-    f.gpu->norm_rank_gradient(&f.g, f.dev_x, relu ? dev_y : NULL, dev_mu, dev_invstd, k == 0 ? f.dev_x : f.dev_dy, dev_dgamma, dev_dbeta,
-                              dev_sums + k * part, f.scratch);
+    f.gpu->norm_rank_gradient(k == OWN ? &f.g : &bare, f.dev_x, relu && k != OWN ? dev_y : NULL, dev_mu, dev_invstd,
+                              k == 0 ? f.dev_x : f.dev_dy, dev_dgamma, dev_dbeta, dev_sums + k * part, f.scratch);
   }
   assert_same_bits(dev_sums, sums, ranks * part);
   assert_same_bits(dev_dgamma, dgamma, c), assert_same_bits(dev_dbeta, dbeta, c);
   f.cpu->norm_rank_backward(&f.g, ranks, sums, f.x, y, f.gamma, mean, invstd, f.dy, dx, NULL, f.host_scratch);
-  f.gpu->norm_rank_backward(&f.g, ranks, dev_sums, f.dev_x, relu ? dev_y : NULL, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, f.dev_dy, NULL,
-                            f.scratch);
+  f.gpu->norm_rank_backward(residual ? &f.g : &bare, ranks, dev_sums, f.dev_x, relu && !residual ? dev_y : NULL, f.dev_gamma, dev_mu,
+                            dev_invstd, f.dev_dy, f.dev_dy, NULL, f.scratch);
   assert_same_activations(f.gpu, f.dev_dy, dx, f.size);
   free(sums), free(mean), free(invstd), free(y), free(dx), free(dgamma), free(dbeta);
   fixture_free(&f);
@@ -177,7 +187,7 @@ static void tensors_may_begin_anywhere(void **state) {
     ptrdiff_t n = f.size, c = f.g.c;
     size_t one = f.gpu->activation_size, bytes = (size_t)n * one;
     real *y = test_reals(n), *dx = test_reals(n), *dr = test_reals(n), *dgamma = test_normal(c, 8), *dbeta = test_normal(c, 9);
-    real *dev_dgamma = device_from(dgamma, c), *dev_dbeta = device_from(dbeta, c);
+    real *before = test_normal(c, 8), *dev_dgamma = device_from(dgamma, c), *dev_dbeta = device_from(dbeta, c);
     double *mean = host_doubles(c), *invstd = host_doubles(c), *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
     void *moved[6];
     for (int k = 0; k < 6; k++) moved[k] = (char *)device_activations(f.gpu, n + 1) + one; /* x residual y dy dx dresidual */
@@ -188,12 +198,16 @@ static void tensors_may_begin_anywhere(void **state) {
     assert_same_activations(f.gpu, moved[2], y, n);
     test_round_activations(f.gpu, y, n);
     f.cpu->norm_backward_train(&f.g, f.x, y, f.gamma, mean, invstd, f.dy, dx, dr, dgamma, dbeta, f.host_scratch);
-    f.gpu->norm_backward_train(&f.g, moved[0], moved[2], f.dev_gamma, dev_mu, dev_invstd, moved[3], moved[4], moved[5], dev_dgamma,
-                               dev_dbeta, f.scratch);
-    assert_same_activations(f.gpu, moved[4], dx, n);
-    assert_same_activations(f.gpu, moved[5], dr, n);
-    assert_same_bits(dev_dgamma, dgamma, c);
-    free(y), free(dx), free(dr), free(dgamma), free(dbeta), free(mean), free(invstd);
+    struct norm by_output = without_signs(&f.g);
+    for (int k = 0; k < 2; k++) {
+      f.gpu->upload(dev_dgamma, before, (size_t)c * sizeof *before);
+      f.gpu->norm_backward_train(k ? &f.g : &by_output, moved[0], k ? NULL : moved[2], f.dev_gamma, dev_mu, dev_invstd, moved[3], moved[4],
+                                 moved[5], dev_dgamma, dev_dbeta, f.scratch);
+      assert_same_activations(f.gpu, moved[4], dx, n);
+      assert_same_activations(f.gpu, moved[5], dr, n);
+      assert_same_bits(dev_dgamma, dgamma, c);
+    }
+    free(y), free(dx), free(dr), free(dgamma), free(before), free(dbeta), free(mean), free(invstd);
     fixture_free(&f);
   }
 }
@@ -239,12 +253,38 @@ static void a_nan_stays_one_in_bf16(void **state) {
   fixture_free(&f);
 }
 
+/* y that is no number is not positive, whoever asks. */
+static void a_nan_lets_no_gradient_through(void **state) {
+  (void)state;
+  for (int i = 0; i < 4; i++) {
+    struct fixture f;
+    fixture_make(&f, i % 2 ? CUDA_BF16 : CUDA_FP32, PIECES, true, true, 0);
+    ptrdiff_t n = f.size, c = f.g.c;
+    for (ptrdiff_t k = 0; k < n; k += 5) f.residual[k] = NAN;
+    real *dev_residual = device_activations_from(f.gpu, f.residual, n), *dev_y = device_activations(f.gpu, n);
+    real *y = test_reals(n), *dx = test_reals(n), *dev_dx = device_activations(f.gpu, n), *sums = test_normal(c, 8);
+    real *dev_sums = device_from(sums, c);
+    double *mean = host_doubles(c), *invstd = host_doubles(c), *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
+    struct norm bare = without_signs(&f.g);
+    f.cpu->norm_forward_train(&f.g, f.x, f.residual, f.gamma, f.beta, f.mean, f.var, y, mean, invstd, f.host_scratch);
+    f.gpu->norm_forward_train(&f.g, f.dev_x, dev_residual, f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, dev_y, dev_mu, dev_invstd,
+                              f.scratch);
+    f.cpu->norm_backward_train(&f.g, f.x, y, f.gamma, mean, invstd, f.dy, dx, NULL, sums, sums, f.host_scratch);
+    f.gpu->norm_backward_train(i < 2 ? &f.g : &bare, f.dev_x, dev_y, f.dev_gamma, dev_mu, dev_invstd, f.dev_dy, dev_dx, NULL, dev_sums,
+                               dev_sums, f.scratch);
+    assert_same_activations(f.gpu, dev_dx, dx, n);
+    free(y), free(dx), free(sums), free(mean), free(invstd);
+    fixture_free(&f);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(training_has_the_same_bits),          cmocka_unit_test(training_in_bf16_rounds_the_same_bits),
       cmocka_unit_test(a_far_mean_has_the_same_bits),        cmocka_unit_test(evaluation_has_the_same_bits),
       cmocka_unit_test(tensors_may_begin_anywhere),          cmocka_unit_test(parts_of_ranks_have_the_same_bits),
       cmocka_unit_test(many_parts_have_the_same_bits),       cmocka_unit_test(large_shapes_have_the_same_bits),
-      cmocka_unit_test(means_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16)};
+      cmocka_unit_test(means_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16),
+      cmocka_unit_test(a_nan_lets_no_gradient_through)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }

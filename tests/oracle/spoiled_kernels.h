@@ -146,7 +146,9 @@ static int linear_d(void *context, const ediy_oracle_linear *g, const float *x, 
   return 0;
 }
 
-static struct norm norm_of(const ediy_oracle_norm *g) { return (struct norm){g->m, g->c, g->eps, g->momentum, g->relu}; }
+static struct norm norm_of(const ediy_oracle_norm *g) {
+  return (struct norm){.m = g->m, .c = g->c, .eps = g->eps, .momentum = g->momentum, .relu = g->relu};
+}
 
 static int norm_y(void *context, const ediy_oracle_norm *g, const float *x, const float *residual, const float *gamma, const float *beta,
                   float *running_mean, float *running_var, float *y, float *saved) {

@@ -63,7 +63,7 @@ static bool norm_begin(const char *what, const ediy_norm *o, bool arrays, struct
   if (o->m < 1 || o->c < 1 || !size_product(o->m, o->c, 8 * (ptrdiff_t)sizeof(double), 1, &bytes))
     return fail(err, "%s: %td rows of %td channels; both must be at least 1, and fit into memory", what, o->m, o->c);
   if (!(o->eps >= 0)) return fail(err, "%s: eps is %g; it must be 0 or more", what, o->eps);
-  *g = (struct norm){o->m, o->c, o->eps, o->momentum, o->relu};
+  *g = (struct norm){.m = o->m, .c = o->c, .eps = o->eps, .momentum = o->momentum, .relu = o->relu};
   ptrdiff_t size = norm_scratch(g);
   *scratch = malloc((size_t)(size + 1) * sizeof **scratch);
   return *scratch || fail(err, "%s: out of memory for %.3f GB of scratch", what, (double)size * sizeof **scratch / 1e9);

@@ -9,21 +9,20 @@ static unsigned char nowhere[64];
  * block began (blocks run one after the other) and since the barrier are ranges. A number at the start of a range is no thread's, and
  * stands for several. */
 static const bool watches = !getenv("EDIY_PTX_RACES") || atoi(getenv("EDIY_PTX_RACES")) != 0;
-enum { GRAIN = 2 /* bytes */ };
 
 static std::map<const unsigned char *, struct touched> &touched_memory(void) {
   static std::map<const unsigned char *, struct touched> all;
   return all;
 }
 
-static void forget(struct touched *t, size_t bytes) { t->writer.assign(bytes / GRAIN + 1, 0), t->reader.assign(bytes / GRAIN + 1, 0); }
+static void forget(struct touched *t, size_t bytes) { t->writer.assign(bytes, 0), t->reader.assign(bytes, 0); }
 
 uint32_t ptx_next_turn(struct touched *touched_shared) {
   enum { NUMBERS = MOST_WARPS * LANES + 1 };
   static uint32_t next = 1;
   if (next > UINT32_MAX - NUMBERS) {
-    for (auto &t : touched_memory()) forget(&t.second, t.second.writer.size() * GRAIN);
-    forget(touched_shared, touched_shared->writer.size() * GRAIN);
+    for (auto &t : touched_memory()) forget(&t.second, t.second.writer.size());
+    forget(touched_shared, touched_shared->writer.size());
     next = 1;
   }
   next += NUMBERS;
@@ -41,9 +40,9 @@ static void touch(const struct warp *w, const struct instruction *i, const struc
   if (!watches || !r->touched || b->failed) return;
   bool shared = r->touched == b->touched_shared;
   uint32_t floor = shared ? b->begun : b->launch, thread = (uint32_t)(w->number * LANES + lane), me = b->turn + 1 + thread;
-  size_t at = (size_t)(p - (shared ? b->shared : r->from)) / GRAIN;
+  size_t at = (size_t)(p - (shared ? b->shared : r->from));
   uint32_t *writer = &r->touched->writer[at], *reader = &r->touched->reader[at];
-  for (unsigned g = 0; g < bytes; g += GRAIN, writer++, reader++) {
+  for (unsigned g = 0; g < bytes; g++, writer++, reader++) {
     bool written = is_unordered(b, *writer, me, floor);
     if (written || (how == WRITES && is_unordered(b, *reader, me, floor)))
       return ptx_fail(w, i, "thread %u %s what another one %s, in no order: %s memory, %#llx", thread, how == WRITES ? "writes" : "reads",
@@ -78,7 +77,7 @@ static const char *find(const struct warp *w, struct range *r, enum state_space 
   default:
     if (!shim_allocation(p, bytes, &r->from, &r->to)) return "in no allocation";
     r->touched = &touched_memory()[r->from];
-    if (r->touched->writer.size() != (size_t)(r->to - r->from) / GRAIN + 1) forget(r->touched, (size_t)(r->to - r->from));
+    if (r->touched->writer.size() != (size_t)(r->to - r->from)) forget(r->touched, (size_t)(r->to - r->from));
     return nullptr;
   }
 }

@@ -99,7 +99,7 @@ struct module {
   std::map<std::string, struct shared_array> shared;           /* declared outside of kernels */
 };
 
-/* Who has touched what, a pair for every two bytes of an allocation or of shared memory; see memory.cpp. */
+/* Who has touched what, a pair for every byte of an allocation or of shared memory; see memory.cpp. */
 struct touched {
   std::vector<uint32_t> writer, reader;
 };

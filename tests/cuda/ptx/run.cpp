@@ -223,7 +223,7 @@ static void run_kernel(struct dim3 grid, struct dim3 block, size_t of_launch, co
   int threads = (int)(block.x * block.y * block.z), count = (threads + LANES - 1) / LANES;
   size_t registers = (k->registers.size() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, shared = end_of_shared(k, (uint32_t)of_launch);
   std::vector<unsigned char> registers_room(registers * (size_t)count + ALIGNMENT), shared_room(shared + ALIGNMENT);
-  struct touched touched = {std::vector<uint32_t>(shared / 2 + 1), std::vector<uint32_t>(shared / 2 + 1)};
+  struct touched touched = {std::vector<uint32_t>(shared), std::vector<uint32_t>(shared)};
   struct block b = {k, aligned(shared_room, ALIGNMENT), (uint32_t)shared, false, {0, 0, 0}, 0, 0, 0, &touched};
   b.launch = ptx_next_turn(&touched);
   if (ptx_counts) k->counts = ptx_counts_of(k->whole.c_str()), k->counts->launches++, k->counts->blocks += (long)grid.x * grid.y * grid.z;
