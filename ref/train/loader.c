@@ -1,66 +1,12 @@
 #include "train/loader.h"
 
 #include <assert.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/arena.h"
 #include "base/philox.h"
-#include "image/image.h"
-#include "image/window.h"
-
-/* One batch in the making. Workers claim its images one by one; whoever finishes the last makes it ready. */
-struct slot {
-  float *view[2];
-  char *packed; /* in the place of view[0] and view[1]: windows */
-  size_t packed_bytes;
-  struct batch_view *part; /* batch x 2 */
-  int32_t *wanted;         /* batch: the image the shuffle asks for */
-  int32_t *sample;         /* batch: the image that was read */
-  int32_t *label;
-  uint64_t number;
-  int32_t epoch;
-  ptrdiff_t claimed, done;
-};
-
-struct line { /* a report waiting for the trainer's thread */
-  struct line *next;
-  ptrdiff_t image;
-  struct error text;
-};
-
-struct loader {
-  const struct dataset *d;
-  struct loader_options o;
-  void (*report)(void *context, ptrdiff_t image, const char *line);
-  void *context;
-
-  struct slot *slot; /* slots: batch k lives in slot k % slots; `held` are the trainer's, the others are ahead */
-  int slots;
-  struct arena arena;
-  void *memory; /* of the arena, where o.reserve gave it */
-  size_t view_reals;
-
-  pthread_t *thread;
-  int threads;
-
-  pthread_mutex_t lock; /* guards all that follows, and claimed and done of the slots */
-  pthread_cond_t work, ready;
-  bool stop, failed;
-  uint64_t next, opened; /* batch the trainer gets next; first batch that no slot works on yet */
-  uint64_t claiming;     /* first batch with unclaimed images */
-  int32_t *order;        /* count: the shuffle of order_epoch */
-  int64_t order_epoch;   /* -1: none yet */
-  struct image *cached;  /* count; rgb is null where nothing is cached; what is there never changes */
-  size_t cached_bytes;
-  unsigned char *is_bad; /* count */
-  ptrdiff_t bad;
-  struct line *first_line, **last_line;
-  struct error error;
-};
+#include "train/loader_work.h"
 
 uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_t group) {
   return (uint64_t)(d->count / batch / group * group);
@@ -98,171 +44,6 @@ static void open_slot(struct loader *l) {
   if (l->order_epoch != s->epoch) shuffle(l, s->epoch);
   const int32_t *first = l->order + s->number % batches * (uint64_t)whole + l->o.before;
   memcpy(s->wanted, first, (size_t)l->o.batch * sizeof *s->wanted);
-}
-
-/* ---- images ------------------------------------------------------------------------------------------------------------------------ */
-
-/* The first failure stops everything. Under the lock. */
-static void stop_with(struct loader *l, const struct error *err) {
-  if (!l->failed) l->error = *err;
-  l->failed = true;
-  pthread_cond_broadcast(&l->work);
-  pthread_cond_broadcast(&l->ready);
-}
-
-/* Under the lock. */
-static void mark_bad(struct loader *l, ptrdiff_t i, const struct error *why) {
-  if (l->is_bad[i]) return;
-  l->is_bad[i] = 1;
-  l->bad++;
-  struct line *line = malloc(sizeof *line);
-  if (line) { /* without memory the file is counted and not reported */
-    line->next = NULL, line->image = i, line->text = *why;
-    *l->last_line = line, l->last_line = &line->next;
-  }
-  if (l->bad > l->o.max_bad) {
-    struct error err;
-    fail(&err, "%td images cannot be read, more than the %td that data.max_bad allows; the last: %.600s", l->bad, l->o.max_bad, why->text);
-    stop_with(l, &err);
-  }
-}
-
-enum found { FOUND, FOUND_BAD, FOUND_STOP };
-
-/* Image i, from the cache or from its file; *owned tells whether the caller must free it. */
-static enum found get_image(struct loader *l, ptrdiff_t i, struct image *image, bool *owned) {
-  pthread_mutex_lock(&l->lock);
-  bool stop = l->stop || l->failed, bad = l->is_bad[i];
-  *image = l->cached[i];
-  pthread_mutex_unlock(&l->lock);
-  *owned = false;
-  if (stop) return FOUND_STOP;
-  if (bad) return FOUND_BAD;
-  if (image->rgb) return FOUND;
-
-  struct error err;
-  bool ok = image_read(l->d->path[i], image, &err);
-  size_t bytes = ok ? (size_t)image->height * (size_t)image->width * 3 : 0;
-  pthread_mutex_lock(&l->lock);
-  if (!ok)
-    mark_bad(l, i, &err);
-  else if (!l->cached[i].rgb && bytes <= l->o.cache_bytes - l->cached_bytes) {
-    l->cached[i] = *image;
-    l->cached_bytes += bytes;
-  } else
-    *owned = true; /* does not fit, or another worker, busy with another epoch, was faster */
-  pthread_mutex_unlock(&l->lock);
-  return ok ? FOUND : FOUND_BAD;
-}
-
-struct scratch { /* one worker's */
-  float *data;
-  ptrdiff_t size;
-};
-
-/* Grows to size reals; grows only, so that a steady state allocates nothing. */
-static bool scratch_reserve(struct scratch *s, ptrdiff_t size) {
-  if (size <= s->size) return true;
-  free(s->data);
-  s->data = malloc((size_t)size * sizeof *s->data);
-  s->size = s->data ? size : 0;
-  return s->data != NULL;
-}
-
-static void stop_unlocked(struct loader *l, const struct error *err) {
-  pthread_mutex_lock(&l->lock);
-  stop_with(l, err);
-  pthread_mutex_unlock(&l->lock);
-}
-
-/* Room among the windows of the slot: as much as is left suffices, since a window has no more bytes than its view. */
-static char *take_room(struct loader *l, struct slot *s, size_t bytes, struct batch_view *part) {
-  pthread_mutex_lock(&l->lock);
-  part->at = s->packed_bytes;
-  s->packed_bytes += arena_bytes((ptrdiff_t)bytes, 1);
-  pthread_mutex_unlock(&l->lock);
-  return s->packed + part->at;
-}
-
-static void pack_window(struct loader *l, struct slot *s, struct batch_view *part, const struct view *view, const struct image *image) {
-  part->finished = false;
-  part->view = window_take(view, image->rgb, image->width, (uint8_t *)take_room(l, s, window_bytes(view), part));
-}
-
-static float *room_for_view(struct loader *l, struct slot *s, struct batch_view *part) {
-  part->finished = true;
-  return (float *)(void *)take_room(l, s, l->view_reals * sizeof(float), part);
-}
-
-/* Both views of image number k of the slot; nothing when the loader stops meanwhile. */
-static void make_views(struct loader *l, struct slot *s, ptrdiff_t k, struct scratch *scratch) {
-  struct error err;
-  struct image image;
-  bool owned = false;
-  enum found found = FOUND_BAD;
-  ptrdiff_t count = l->d->count, wanted = s->wanted[k], i = wanted;
-  for (ptrdiff_t tried = 0; tried < count; tried++, i = i + 1 < count ? i + 1 : 0)
-    if ((found = get_image(l, i, &image, &owned)) != FOUND_BAD) break;
-  if (found == FOUND_STOP) return;
-  if (found == FOUND_BAD) {
-    fail(&err, "%s: none of its %td images can be read", l->d->root, count);
-    stop_unlocked(l, &err);
-    return;
-  }
-  s->sample[k] = (int32_t)i;
-  s->label[k] = l->d->label[i];
-  for (int v = 0; v < 2; v++) {
-    const struct augmentation *a = &l->o.view[v];
-    struct view view = augment_draw(a, image.height, image.width, l->o.seed, (uint32_t)s->epoch, (uint32_t)wanted, v);
-    if (l->o.windows && window_is_small(&view)) {
-      pack_window(l, s, &s->part[2 * k + v], &view, &image);
-      continue;
-    }
-    float *y = l->o.windows ? room_for_view(l, s, &s->part[2 * k + v]) : s->view[v] + (size_t)k * l->view_reals;
-    if (!scratch_reserve(scratch, augment_scratch_f32(image.height, image.width, a->size))) {
-      fail(&err, "%s: out of memory augmenting this image of %d x %d pixels", l->d->path[i], image.width, image.height);
-      stop_unlocked(l, &err);
-      break;
-    }
-    augment_apply_f32(&view, image.rgb, image.height, image.width, y, scratch->data);
-  }
-  if (owned) image_free(&image);
-}
-
-/* ---- workers ----------------------------------------------------------------------------------------------------------------------- */
-
-static void *work(void *argument) {
-  struct loader *l = argument;
-  struct scratch scratch = {0};
-  pthread_mutex_lock(&l->lock);
-  for (;;) {
-    while (!l->stop && !l->failed && l->claiming == l->opened) pthread_cond_wait(&l->work, &l->lock);
-    if (l->stop || l->failed) break;
-    struct slot *s = &l->slot[l->claiming % (uint64_t)l->slots];
-    ptrdiff_t k = s->claimed++;
-    if (s->claimed == l->o.batch) l->claiming++;
-    pthread_mutex_unlock(&l->lock);
-    make_views(l, s, k, &scratch);
-    pthread_mutex_lock(&l->lock);
-    if (++s->done == l->o.batch) pthread_cond_signal(&l->ready);
-  }
-  pthread_mutex_unlock(&l->lock);
-  free(scratch.data);
-  return NULL;
-}
-
-static bool start_workers(struct loader *l, struct error *err) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by the workers */
-  int status = 0;
-  while (status == 0 && l->threads < l->o.workers) {
-    status = pthread_create(&l->thread[l->threads], NULL, work, l);
-    if (status == 0) l->threads++;
-  }
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return status == 0 ||
-         fail(err, "cannot start loader thread %d of %d: %s; ask for fewer workers", l->threads + 1, l->o.workers, strerror(status));
 }
 
 /* ---- public ------------------------------------------------------------------------------------------------------------------------ */
@@ -345,7 +126,7 @@ bool loader_open(struct loader **loader, const struct dataset *d, const struct l
   bool ok = take_memory(l, err);
   if (ok)
     for (int i = 0; i < o->ahead; i++) open_slot(l);
-  if (!ok || !start_workers(l, err)) {
+  if (!ok || !loader_start_workers(l, err)) {
     loader_close(l);
     return false;
   }
