@@ -284,13 +284,23 @@ static void run_file(struct session *s, const char *path) {
 
 /* ---- the verb ------------------------------------------------------------------------------------------------------------------------ */
 
+/* A key that says how a kernel computes, by which its results are judged. */
+static bool is_declaration(const char *argument) {
+  static const char *const declarations[] = {"precision=", "chain=", "winograd="};
+  for (size_t i = 0; i < sizeof declarations / sizeof *declarations; i++)
+    if (strncmp(argument, declarations[i], strlen(declarations[i])) == 0) return true;
+  return false;
+}
+
 /* Files and folders into p, key=value into the options. */
 static bool read_arguments(int count, char *const *arguments, struct session *s, struct paths *p, struct error *err) {
+  const char *declaration = NULL;
   options_default(keys, KEYS, &s->options);
   for (int i = 0; i < count; i++) {
     const char *equals = strchr(arguments[i], '='), *slash = strchr(arguments[i], '/');
     if (equals && (!slash || equals < slash)) { /* ./a=b is a file */
       if (!options_argument(keys, KEYS, &s->options, arguments[i], err)) return fail_within(err, "case");
+      if (is_declaration(arguments[i])) declaration = arguments[i];
     } else if (!collect(p, arguments[i], true, err)) {
       return false;
     }
@@ -301,6 +311,9 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
   if (s->options.candidate[0] && strcmp(by, "ref32") != 0)
     return fail(err, "case: candidate= are results of a kernel, and backend=%s computes results itself; give one of the two", by);
   bool is_table = !s->options.candidate[0] && strcmp(by, "ref32") != 0 && strcmp(by, "ref64") != 0;
+  if (declaration && !is_table && !s->options.candidate[0])
+    return fail(err, "case: %s is what a kernel declares, and %s is held to the case as it is; give candidate=FILE, or backend=reference",
+                declaration, by);
   if (is_table && !backend_named(by, &s->by, err)) return fail_within(err, "case");
   s->precision = s->options.precision > 0 ? (enum precision)(s->options.precision - 1) : is_table ? s->by.precision : PRECISION_FP32;
   return true;

@@ -73,19 +73,31 @@ static bool write_json(const struct fuzz_keys *k, const struct fuzz_options *o, 
                        err);
 }
 
+/* Of variants=yes, where each variant of the plain backend is judged at its own precision. */
+static bool is_of_one_backend(const char *argument) {
+  return strncmp(argument, "precision=", 10) == 0 || strncmp(argument, "backend=", 8) == 0;
+}
+
+static bool read_arguments(struct fuzz_keys *k, int count, char *const *arguments, struct error *err) {
+  const char *of_one = NULL;
+  options_default(keys, KEYS, k);
+  for (int i = 0; i < count; i++) {
+    if (!strchr(arguments[i], '='))
+      return fail(err, "'%s' is not of the form key=value; usage: oracle fuzz %s", arguments[i], oracle_verb_fuzz.usage);
+    if (!options_argument(keys, KEYS, k, arguments[i], err)) return false;
+    if (is_of_one_backend(arguments[i])) of_one = arguments[i];
+  }
+  return !k->variants || !of_one ||
+         fail(err, "variants=yes runs the plain backend, every variant at its own precision; leave it or %s out", of_one);
+}
+
 static enum oracle_exit run(int count, char *const *arguments, struct error *err) {
   struct fuzz_keys *k = calloc(1, sizeof *k);
   struct fuzz_tally tally = {0};
   struct fuzz_failure *failure = calloc(1, sizeof *failure);
   enum oracle_exit code = ORACLE_BAD_INPUT;
   bool ok = (k && failure) || fail(err, "fuzz: out of memory");
-  if (ok) options_default(keys, KEYS, k);
-  for (int i = 0; ok && i < count; i++) {
-    ok = strchr(arguments[i], '=')
-             ? options_argument(keys, KEYS, k, arguments[i], err)
-             : fail(err, "'%s' is not of the form key=value; usage: oracle fuzz %s", arguments[i], oracle_verb_fuzz.usage);
-    if (!ok) fail_within(err, "fuzz");
-  }
+  ok = ok && (read_arguments(k, count, arguments, err) || fail_within(err, "fuzz"));
   ok = ok && findings_wanted(k->json, err);
   if (ok) {
     struct fuzz_options o = {.op = k->op[0] ? k->op : NULL,

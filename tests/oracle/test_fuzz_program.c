@@ -65,12 +65,25 @@ static void what_cannot_be_written_is_an_error(void **state) {
   program_expect(BAD_INPUT, "backend: there is no such option", program_run("oracle-mutants mutate op=relu backend=plain"));
 }
 
+static void what_variants_would_not_heed_is_refused(void **state) {
+  (void)state;
+  static const char *const given[] = {"precision=tf32", "backend=reference"};
+  for (int i = 0; i < 2; i++) {
+    const struct outcome *o = program_run("oracle fuzz variants=yes runs=1 %s", given[i]);
+    program_expect(BAD_INPUT, "fuzz: variants=yes runs the plain backend", o);
+    program_expect(BAD_INPUT, given[i], o);
+    assert_int_equal(program_lines(o->err), 1);
+  }
+  program_expect(PASS, "1 runs, ", program_run("oracle fuzz variants=yes runs=1 chain=2048 repeat=no"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(right_runs_are_counted),
       cmocka_unit_test(the_smallest_rejected_case_can_be_made_again),
       cmocka_unit_test(every_fault_has_its_score),
       cmocka_unit_test(what_cannot_be_written_is_an_error),
+      cmocka_unit_test(what_variants_would_not_heed_is_refused),
   };
   return cmocka_run_group_tests(tests, program_enter, program_leave);
 }
