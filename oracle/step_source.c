@@ -31,8 +31,13 @@ static bool read_config(struct config *c, const struct checkpoint *from, int cou
   if (preset && !config_preset(c, preset, err)) return false;
   for (int i = 0; i < count; i++)
     if (!options_argument(config_options, config_option_count, c, arguments[i], err)) return false;
-  if (argument(count, arguments, "precision"))
-    return fail(err, "precision: steps are computed in what the name of the backend says: backend=cuda:tf32, backend=cuda:bf16");
+  static const char *const of_the_name[] = {"backend", "precision", "cuda.conv", "cuda.gemm"};
+  for (size_t i = 0; i < sizeof of_the_name / sizeof *of_the_name; i++)
+    if (argument(count, arguments, of_the_name[i]))
+      return fail(err,
+                  "%s: steps are computed by what the name of the backend says: oracle dump backend=cuda:bf16, oracle lockstep a=ref32 "
+                  "b=cuda:tf32:libraries",
+                  of_the_name[i]);
   struct config complete = *c;
   if (!*complete.data) strcpy(complete.data, "formula");
   if (!*complete.teacher) strcpy(complete.teacher, "seed");
