@@ -41,13 +41,15 @@ struct backbone_choice {
        0,                                                                                                                                  \
        "auto | imagenet | cifar",                                                                                                          \
        "first layers: 7x7/2 and max pool, or 3x3/1; auto: as the file says"},                                                              \
-      {"size", OPTION_INT, offsetof(type, choice.size), "0", 0, 4096, NULL, "side of the network's input, pixels; 0: as the file says"}, { \
-    "batch", OPTION_INT, offsetof(type, choice.batch), "64", 1, 65536, NULL, "images that go through the network together"                 \
+  {                                                                                                                                        \
+    "size", OPTION_INT, offsetof(type, choice.size), "0", 0, 4096, NULL, "side of the network's input, pixels; 0: as the file says"        \
   }
 
-/* A row more, for verbs that run many images through the backbone. */
-#define BACKEND_OPTION(type, choice)                                                                                                       \
-  { "backend", OPTION_CHOICE, offsetof(type, choice.backend), "reference", 0, 0, BACKEND_CHOICES, "what computes the features" }
+/* Rows more, for verbs that run many images through the backbone. */
+#define BATCH_OPTIONS(type, choice)                                                                                                        \
+  {"batch", OPTION_INT, offsetof(type, choice.batch), "64", 1, 65536, NULL, "images that go through the network together"}, {              \
+    "backend", OPTION_CHOICE, offsetof(type, choice.backend), "reference", 0, 0, BACKEND_CHOICES, "what computes the features"             \
+  }
 
 struct backbone {
   struct architecture arch;

@@ -37,7 +37,7 @@ struct eval {
 };
 
 #define EVAL_OPTIONS                                                                                                                       \
-  BACKBONE_OPTIONS(struct eval, choice), BACKEND_OPTION(struct eval, choice),                                                              \
+  BACKBONE_OPTIONS(struct eval, choice), BATCH_OPTIONS(struct eval, choice),                                                               \
       {"train", OPTION_TEXT, offsetof(struct eval, train), "", 0, 0, NULL, "folder of training images, a sub-folder a class"},             \
       {"test", OPTION_TEXT, offsetof(struct eval, test), "", 0, 0, NULL, "folder of test images of these classes"}, {                      \
     "resize", OPTION_INT, offsetof(struct eval, resize), "0", 0, 8192, NULL,                                                               \
@@ -173,7 +173,7 @@ struct dense {
 
 static const struct option dense_keys[] = {
     BACKBONE_OPTIONS(struct dense, choice),
-    BACKEND_OPTION(struct dense, choice),
+    BATCH_OPTIONS(struct dense, choice),
     {"train", OPTION_TEXT, offsetof(struct dense, train), "", 0, 0, NULL, "folder with images/NAME.jpg or .png and labels/NAME.png"},
     {"val", OPTION_TEXT, offsetof(struct dense, val), "", 0, 0, NULL, "the same, to choose the learning rate on"},
     {"test", OPTION_TEXT, offsetof(struct dense, test), "", 0, 0, NULL, "the same, to be scored"},
@@ -229,7 +229,7 @@ struct embed {
 
 static const struct option embed_keys[] = {
     BACKBONE_OPTIONS(struct embed, choice),
-    BACKEND_OPTION(struct embed, choice),
+    BATCH_OPTIONS(struct embed, choice),
     {"data", OPTION_TEXT, offsetof(struct embed, data), "", 0, 0, NULL, "folder of images"},
     {"out", OPTION_TEXT, offsetof(struct embed, out), "features.safetensors", 0, 0, NULL, "file to write"},
     {"resize", OPTION_INT, offsetof(struct embed, resize), "0", 0, 8192, NULL,

@@ -44,6 +44,9 @@ static void weights_survive_export_and_import(void **state) {
   /* features say nothing of an architecture, and a.safetensors is not a ResNet-50 */
   assert_refused("architecture; give backbone=", "ediy import weights=fa out=c.safetensors");
   assert_refused("a.safetensors", "ediy import weights=a.safetensors backbone=resnet50 out=c.safetensors");
+  /* no image goes through the network */
+  assert_refused("batch: there is no such option", "ediy import weights=a.safetensors out=c.safetensors batch=8");
+  assert_refused("batch: there is no such option", "ediy export weights=a.safetensors out=c.safetensors batch=8");
   assert_runs("test ! -e c.safetensors");
 }
 
