@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "ediy.h"
 #include "oracle/candidate.h"
 #include "oracle/kernel.h"
@@ -284,7 +285,8 @@ static void conclude(struct session *s, const char *names) {
     snprintf(v->text, sizeof v->text, "%s", s->vacuous);
     return;
   }
-  int used = snprintf(v->text, sizeof v->text, "%s: pass, %ld tensors of %d cases as %s", names, v->tensors, v->cases, s->p->name);
+  int used = snprintf(v->text, sizeof v->text, "%s: pass, %ld tensor%s of %d case%s as %s", names, v->tensors, plural(v->tensors), v->cases,
+                      plural(v->cases), s->p->name);
   if (v->declined) used += snprintf(v->text + used, sizeof v->text - (size_t)used, ", %d declined", v->declined);
   if (v->tensor[0])
     snprintf(v->text + used, sizeof v->text - (size_t)used, "; closest to its limit: %s %s (%s), at %.2g of it", v->operation, v->tensor,

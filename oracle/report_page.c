@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "oracle/report.h"
 
 /* The page is well-formed XML, so that anything can read it and a test can check it. */
@@ -192,8 +193,8 @@ static void head(const struct page *p, int first) {
   if (r->against[0]) fputs("against ", f), text(f, r->against), fputs("; ", f);
   fputs("as ", f), text(f, r->precision[0] ? r->precision : "unknown precision");
   if (r->command[0]) fputs("; <code>", f), text(f, r->command), fputs("</code>", f);
-  fprintf(f, "</p>\n<p>%d tensors: %d pass, %d mismatch, %d vacuous, %d incomplete.</p>\n", r->count, of[REPORT_PASS], of[REPORT_MISMATCH],
-          of[REPORT_VACUOUS], of[REPORT_INCOMPLETE]);
+  fprintf(f, "</p>\n<p>%d tensor%s: %d pass, %d mismatch, %d vacuous, %d incomplete.</p>\n", r->count, plural(r->count), of[REPORT_PASS],
+          of[REPORT_MISMATCH], of[REPORT_VACUOUS], of[REPORT_INCOMPLETE]);
   if (first < 0) {
     fputs("<div class=\"card good\">No tensor is wrong.</div>\n", f);
     return;
@@ -350,7 +351,7 @@ static void list(const struct page *p) {
     bool clean = group->verdicts[REPORT_PASS] == group->rows;
     group_label(p, g, label);
     fprintf(f, "<details%s><summary>", clean ? "" : " open=\"open\"");
-    text(f, label), fprintf(f, ": %d tensors", group->rows);
+    text(f, label), fprintf(f, ": %d tensor%s", group->rows, plural(group->rows));
     for (int v = REPORT_MISMATCH; v > REPORT_PASS; v--) {
       if (group->verdicts[v]) fprintf(f, ", <b>%d %s</b>", group->verdicts[v], verdict_words[v]);
     }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/plural.h"
 #include "oracle/backend_case.h"
 #include "oracle/backends.h"
 #include "oracle/candidate.h"
@@ -147,7 +148,7 @@ static bool run_reference(struct session *s, const struct case_file *c, const ch
     printf("%s: %s", c->name, text);
     again(s, path);
   }
-  if (v.failures == 0) printf("%s: pass, %d tensors (%s)\n", c->name, v.count, by);
+  if (v.failures == 0) printf("%s: pass, %d tensor%s (%s)\n", c->name, v.count, plural(v.count), by);
   s->tensors += v.count;
   worsen(s, v.failures ? JUDGED_MISMATCH : JUDGED_PASS);
   verdict_free(&v);
@@ -174,7 +175,7 @@ static void report_judged(struct session *s, const struct case_file *c, const ch
     again(s, path);
   }
   if (j->worst == JUDGED_PASS) {
-    printf("%s: pass, %d tensors as %s", c->name, j->count, precision_classes[s->precision].name);
+    printf("%s: pass, %d tensor%s as %s", c->name, j->count, plural(j->count), precision_classes[s->precision].name);
     if (closest)
       printf("; closest to its limit: %s (%s), at %.2g of it", closest->tensor, closest->rule, closest->error / closest->allowed);
     printf("\n");

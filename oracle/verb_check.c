@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/plural.h"
 #include "oracle/compare.h"
 #include "oracle/dump_check.h"
 #include "oracle/findings.h"
@@ -54,9 +55,9 @@ static void print(const struct check_options *o, const struct dump_check *c, con
   if (c->reordered) printf("%s has its tensors in another order; they were compared by name\n", b);
   if (c->flips > 0) printf("%td ReLUs fell the other way, within rounding\n", c->flips);
   if (c->first) printf("first in the order of execution: %s\n", check_row_name(c->first));
-  printf("%s against %s: %s; %d rows: %d identical, %d within what is allowed, %d vacuous, %d incomplete, %d wrong; %.1f MB in %.2f s\n", b,
-         a, verdicts[c->worst], c->count, c->identical, c->rows_with[CHECK_PASS] - c->identical, c->rows_with[CHECK_VACUOUS],
-         c->rows_with[CHECK_INCOMPLETE], c->rows_with[CHECK_MISMATCH], c->bytes / 1e6, seconds);
+  printf("%s against %s: %s; %d row%s: %d identical, %d within what is allowed, %d vacuous, %d incomplete, %d wrong; %.1f MB in %.2f s\n",
+         b, a, verdicts[c->worst], c->count, plural(c->count), c->identical, c->rows_with[CHECK_PASS] - c->identical,
+         c->rows_with[CHECK_VACUOUS], c->rows_with[CHECK_INCOMPLETE], c->rows_with[CHECK_MISMATCH], c->bytes / 1e6, seconds);
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "oracle/dump_steps.h"
 #include "oracle/step_keys.h"
 #include "oracle/verb.h"
@@ -40,8 +41,8 @@ static bool dump(struct dump_options *o, struct step_source *source, struct erro
       .steps = (int)o->steps.steps, .kind = o->kind == 1 ? DUMP_DIGEST : DUMP_FULL, .no_states = !o->states};
   if (!dump_steps(source, &o->b, &run, o->out, &r, err)) return false;
   if (o->drift > 0 && !dump_drift(source, o->out, (int)o->drift, err)) return false;
-  printf("%s: %s dump of %d tensors, %.1f MB; %d steps on %s in %.2f s; loss %.9g\n", o->out, o->kind == 1 ? "digest" : "full", r.tensors,
-         r.bytes / 1e6, (int)o->steps.steps, o->b.name, r.seconds, r.last.total);
+  printf("%s: %s dump of %d tensor%s, %.1f MB; %d step%s on %s in %.2f s; loss %.9g\n", o->out, o->kind == 1 ? "digest" : "full", r.tensors,
+         plural(r.tensors), r.bytes / 1e6, (int)o->steps.steps, plural(o->steps.steps), o->b.name, r.seconds, r.last.total);
   return true;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/plural.h"
 #include "oracle/findings.h"
 #include "oracle/fuzz.h"
 #include "oracle/verb.h"
@@ -47,8 +48,8 @@ static enum oracle_exit report(const struct fuzz_tally *tally, const struct fuzz
            (long long)r->vacuous, (long long)r->rejected);
     runs += r->runs, rejected += r->rejected, vacuous += r->vacuous, tensors += r->tensors;
   }
-  printf("%lld runs, %lld tensors: %lld rejected, %lld tensors vacuous\n", (long long)runs, (long long)tensors, (long long)rejected,
-         (long long)vacuous);
+  printf("%lld run%s, %lld tensor%s: %lld rejected, %lld tensor%s vacuous\n", (long long)runs, plural(runs), (long long)tensors,
+         plural(tensors), (long long)rejected, (long long)vacuous, plural(vacuous));
   if (failure->found) printf("smallest: %s\n  %s\n", failure->text, failure->command);
   return failure->found ? (failure->unsteady ? ORACLE_NONDETERMINISTIC : ORACLE_MISMATCH) : ORACLE_PASS;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "oracle/findings.h"
 #include "oracle/lockstep.h"
 #include "oracle/step_keys.h"
@@ -114,9 +115,9 @@ static bool repeat(const struct lockstep_options *o, const struct lockstep *l, s
       ok = lockstep_again(side ? &l->hashes_b : &l->hashes_a, source, b, (int)o->steps.steps, &again, where, err);
       if (!ok) break;
       if (again)
-        printf("%s once more with %d threads: the same bits\n", b->name, count);
+        printf("%s once more with %d thread%s: the same bits\n", b->name, count, plural(count));
       else
-        printf("%s once more with %d threads: other bits, first in %s\n", b->name, count, where);
+        printf("%s once more with %d thread%s: other bits, first in %s\n", b->name, count, plural(count), where);
       *same = *same && again;
     }
   omp_set_num_threads(threads);

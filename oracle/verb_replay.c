@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "oracle/backends.h"
 #include "oracle/findings.h"
 #include "oracle/replay.h"
@@ -139,7 +140,7 @@ static const char *precision_name(const struct session *s) {
 }
 
 static void print_summary(const struct session *s) {
-  printf("%s: %d tensors judged as %s, %d given: ", s->folder, s->judged, precision_name(s), s->given);
+  printf("%s: %d tensor%s judged as %s, %d given: ", s->folder, s->judged, plural(s->judged), precision_name(s), s->given);
   if (s->worst == JUDGED_PASS) {
     printf("pass");
   } else {
@@ -241,7 +242,7 @@ static bool bisect(struct session *s, struct error *err) {
     if (!replay_unit(&s->replay, at, err)) return false;
     if (!s->replay.ended) continue;
     if (!print_inputs(s, at, err)) return false;
-    printf("  %d of %d units before it are right: %d tensors\n", i, s->units.count, before);
+    printf("  %d of %d units before it are right: %d tensor%s\n", i, s->units.count, before, plural(before));
     return true;
   }
   replay_extra(&s->replay);

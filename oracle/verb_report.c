@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/plural.h"
 #include "oracle/report.h"
 #include "oracle/verb.h"
 
@@ -48,7 +49,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   int first = report_first(&r);
   bool ok = write_page(&r, o.out, err);
   if (ok)
-    printf("%s: %d tensors%s%s\n", o.out, r.count,
+    printf("%s: %d tensor%s%s%s\n", o.out, r.count, plural(r.count),
            first < 0 ? ", none is wrong" : ", first divergence: ", first < 0 ? "" : r.row[first].name);
   report_free(&r);
   return ok ? ORACLE_PASS : ORACLE_BAD_INPUT;

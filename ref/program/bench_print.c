@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/plural.h"
 #include "program/bench.h"
 
 static const char *const backbones[] = {"resnet18", "resnet34", "resnet50", "small"};
@@ -26,7 +27,7 @@ void bench_describe(const struct bench *o, char *text, size_t size) {
     snprintf(text, size, "backend cuda, %s, cuda.conv=%s, cuda.gemm=%s", precision_names[o->precision], conv_names[o->conv],
              gemm_names[o->gemm]);
   else
-    snprintf(text, size, "%d threads", omp_get_max_threads());
+    snprintf(text, size, "%d thread%s", omp_get_max_threads(), plural(omp_get_max_threads()));
 }
 
 /* ---- tables -------------------------------------------------------------------------------------------------------------------------- */
@@ -72,8 +73,8 @@ void bench_print(const struct bench *o, const struct figures *f) {
   print_sums("part", part_name, f->profile.part, PARTS, o, f);
   print_sums("stage", stage_name, f->profile.stage, STAGES, o, f);
   printf("%-24s %10.3f %10.3f\n\n", "step, median", 1e3 * (double)o->batch / f->images, 1e3 / f->images);
-  printf("%.3f images/s (%.3f to %.3f over %" PRId64 " steps), peak memory %.2f GB%s\n", f->images,
-         (double)o->batch / f->step[o->steps - 1], (double)o->batch / f->step[0], o->steps, f->memory / 1e9,
+  printf("%.3f images/s (%.3f to %.3f over %" PRId64 " step%s), peak memory %.2f GB%s\n", f->images,
+         (double)o->batch / f->step[o->steps - 1], (double)o->batch / f->step[0], o->steps, plural(o->steps), f->memory / 1e9,
          f->graph ? ", as a graph" : "");
   if (o->backend != BACKEND_REFERENCE) printf("planned in %.1f s\n", f->planning);
   if (f->input > 0)

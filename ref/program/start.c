@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/plural.h"
 #include "ediy.h"
 
 /* What the SkylakeX kernels need; on a processor without it they would end in an illegal instruction. */
@@ -43,11 +44,11 @@ void start_up(char *const *arguments) {
 }
 
 void start_version(char *text, int size) {
-  snprintf(text, (size_t)size, "ediy %s, compiled by %s; OpenBLAS with %s kernels; %d threads", EDIY_VERSION,
+  snprintf(text, (size_t)size, "ediy %s, compiled by %s; OpenBLAS with %s kernels; %d thread%s", EDIY_VERSION,
 #if defined(__clang__)
            "clang " __clang_version__,
 #else
            "gcc " __VERSION__,
 #endif
-           openblas_get_corename(), omp_get_max_threads());
+           openblas_get_corename(), omp_get_max_threads(), plural(omp_get_max_threads()));
 }

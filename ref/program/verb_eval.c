@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "program/backbone.h"
 #include "program/terminal.h"
 #include "program/verb.h"
@@ -129,8 +130,8 @@ bool eval_knn(int count, char *const *arguments, struct share *accuracy, struct 
 static bool run_knn(int count, char *const *arguments, struct error *err) { return eval_knn(count, arguments, NULL, err); }
 
 static void print_linear(const struct linear_eval_result *r, const struct evaluate_linear_options *o) {
-  printf("linear classifier, %d epochs, base learning rate %g (best of %d on held-out training images):\n", o->fit.epochs, r->base_lr,
-         o->fit.rates);
+  printf("linear classifier, %d epoch%s, base learning rate %g (best of %d on held-out training images):\n", o->fit.epochs,
+         plural(o->fit.epochs), r->base_lr, o->fit.rates);
   print_share("test top-1", r->test);
   print_share("test top-5", r->test5);
   print_share("train top-1", r->train);
@@ -251,7 +252,7 @@ static bool run_embed(int count, char *const *arguments, struct error *err) {
       int resize = v->resize ? (int)v->resize : features_resize(backbone.size);
       good = evaluate_embed(&extractor, &data, resize, v->out, show_progress, &terminal, err);
       terminal_end(&terminal);
-      if (good) printf("%s: features of %td images, %td each\n", v->out, data.count, extractor.channels);
+      if (good) printf("%s: features of %td image%s, %td each\n", v->out, data.count, plural(data.count), extractor.channels);
       extractor_free(&extractor);
     }
     dataset_close(&data);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/plural.h"
 #include "base/safetensors.h"
 #include "image/image.h"
 #include "program/verb.h"
@@ -56,7 +57,8 @@ static bool info_safetensors(const char *path, struct error *err) {
     elements += tensor_count(&f.tensor[i]);
     bytes += (double)tensor_count(&f.tensor[i]) * (double)dtype_size(f.tensor[i].dtype);
   }
-  printf("%s: safetensors%s%s, %d tensors, %td elements, ", path, kind ? ", " : "", kind ? kind : "", f.count, elements);
+  printf("%s: safetensors%s%s, %d tensor%s, %td element%s, ", path, kind ? ", " : "", kind ? kind : "", f.count, plural(f.count), elements,
+         plural(elements));
   print_size(bytes);
   printf("\n");
   for (int i = 0; i < f.metadata_count; i++) print_metadata(f.metadata[i].key, f.metadata[i].value);
@@ -81,8 +83,8 @@ static bool info_image(const char *path, struct error *err) {
 static bool info_folder(const char *path, struct error *err) {
   struct dataset d;
   if (!dataset_open(&d, path, err)) return false;
-  printf("%s: data set, %td images", path, d.count);
-  if (d.classes) printf(" of %d classes", d.classes);
+  printf("%s: data set, %td image%s", path, d.count, plural(d.count));
+  if (d.classes) printf(" of %d class%s", d.classes, d.classes == 1 ? "" : "es");
   printf("\n");
   for (int c = 0; c < d.classes; c++) {
     ptrdiff_t n = 0;

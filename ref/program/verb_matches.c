@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "op/match.h"
 #include "program/backbone.h"
 #include "program/picture.h"
@@ -101,7 +102,7 @@ static bool show(const struct matches *m, const struct dataset *data, const stru
   char title[160];
   snprintf(title, sizeof title, "Regions matched by the teacher %.100s", config->teacher);
   good = good && picture_matches(m->out, title, p.row, p.rows, (int)m->regions, err);
-  if (good) printf("%s: %d images of %s, %d x %d regions\n", m->out, p.rows, data->root, p.row[0].across, p.row[0].down);
+  if (good) printf("%s: %d image%s of %s, %d x %d regions\n", m->out, p.rows, plural(p.rows), data->root, p.row[0].across, p.row[0].down);
   page_free(&p);
   extractor_free(&teacher);
   return good;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/plural.h"
 #include "image/image.h"
 #include "program/folder.h"
 #include "program/png_grey.h"
@@ -110,8 +111,8 @@ static bool run(int count, char *const *arguments, struct error *err) {
     return false;
   }
   if (!folder_commit(&folder, err)) return false;
-  printf("%s: %" PRId64 " training and %" PRId64 " validation images of %" PRId64 " classes, %" PRId64 " x %" PRId64 "\n", folder.path,
-         s.images, s.val, s.classes, s.size, s.size);
+  printf("%s: %" PRId64 " training and %" PRId64 " validation image%s of %" PRId64 " classes, %" PRId64 " x %" PRId64 "\n", folder.path,
+         s.images, s.val, plural(s.val), s.classes, s.size, s.size);
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/plural.h"
 #include "program/terminal.h"
 #include "program/verb.h"
 #include "train/config.h"
@@ -56,11 +57,11 @@ static void show_progress(void *context, const struct progress *p) {
 
 static void say_result(const struct config *config, const struct train_result *result) {
   if (result->finished && result->last.step == 0)
-    printf("%s: all of its %" PRId64 " steps were done before; backbone in %s/backbone.safetensors\n", config->out, result->step,
+    printf("%s: done before, %" PRId64 " step%s; backbone in %s/backbone.safetensors\n", config->out, result->step, plural(result->step),
            config->out);
   else if (result->finished)
-    printf("%s: %" PRId64 " steps, loss %.4f; backbone in %s/backbone.safetensors\n", config->out, result->step, result->last.total,
-           config->out);
+    printf("%s: %" PRId64 " step%s, loss %.4f; backbone in %s/backbone.safetensors\n", config->out, result->step, plural(result->step),
+           result->last.total, config->out);
   else if (config->stop > 0 && result->step >= config->stop)
     printf("%s: stopped after step %" PRId64 " of %" PRId64 ", as stop = %" PRId64
            " says; the same command with a larger stop, or none, goes on from there\n",

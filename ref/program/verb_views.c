@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "program/picture.h"
 #include "program/run_folder.h"
 #include "program/sample.h"
@@ -43,7 +44,7 @@ static bool show(const struct views *v, const struct dataset *data, const struct
   for (int i = 0; samples && i < rows; i++) sample_free(&samples[i]);
   free(samples);
   free(row);
-  if (good) printf("%s: %d images of %s\n", v->out, rows, data->root);
+  if (good) printf("%s: %d image%s of %s\n", v->out, rows, plural(rows), data->root);
   return good;
 }
 

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/plural.h"
 #include "base/sha256.h"
 
 /* Deeper nesting than any data set has; reached through a link into a parent. */
@@ -105,8 +106,8 @@ static bool label_all(struct dataset *d, struct error *err) {
     ptrdiff_t first_top = 0, first_below = 0;
     while (class_length(dataset_name(d, first_top)) > 0) first_top++;
     while (class_length(dataset_name(d, first_below)) == 0) first_below++;
-    return fail(err, "%s: %td images at the top (%s) and %td in sub-folders (%s); expected class sub-folders only, or a flat folder",
-                d->root, top, dataset_name(d, first_top), d->count - top, dataset_name(d, first_below));
+    return fail(err, "%s: %td image%s at the top (%s) and %td in sub-folders (%s); expected class sub-folders only, or a flat folder",
+                d->root, top, plural(top), dataset_name(d, first_top), d->count - top, dataset_name(d, first_below));
   }
   ptrdiff_t runs = 0, capacity = 0;
   for (ptrdiff_t i = 0; i < d->count; i++) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "image/window.h"
 
 /* ---- images ------------------------------------------------------------------------------------------------------------------------ */
@@ -28,7 +29,8 @@ static void mark_bad(struct loader *l, ptrdiff_t i, const struct error *why) {
   }
   if (l->bad > l->o.max_bad) {
     struct error err;
-    fail(&err, "%td images cannot be read, more than the %td that data.max_bad allows; the last: %.600s", l->bad, l->o.max_bad, why->text);
+    fail(&err, "%td image%s cannot be read, more than the %td that data.max_bad allows; the last: %.600s", l->bad, plural(l->bad),
+         l->o.max_bad, why->text);
     stop_with(l, &err);
   }
 }

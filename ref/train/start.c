@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/plural.h"
 #include "base/size.h"
 #include "op/backend_ranks.h"
 #include "train/backends.h"
@@ -54,9 +55,9 @@ static bool open_data(struct run *r, struct error *err) {
                 r->data.count, c->batch);
   r->schedule = schedule_make(c->lr, c->batch, c->warmup, c->epochs, r->steps_per_epoch, c->tau0);
   char classes[32] = "";
-  if (r->data.classes) snprintf(classes, sizeof classes, " in %d classes", r->data.classes);
-  run_say(r, "data: %td images%s, %" PRId64 " steps an epoch, %" PRId64 " in all", r->data.count, classes, r->steps_per_epoch,
-          r->schedule.steps);
+  if (r->data.classes) snprintf(classes, sizeof classes, " in %d class%s", r->data.classes, r->data.classes == 1 ? "" : "es");
+  run_say(r, "data: %td image%s%s, %" PRId64 " step%s an epoch, %" PRId64 " in all", r->data.count, plural(r->data.count), classes,
+          r->steps_per_epoch, plural(r->steps_per_epoch), r->schedule.steps);
   return true;
 }
 
@@ -157,7 +158,7 @@ static bool check_disk(const struct run *r, struct error *err) {
   size_t space;
   if (!folder_space(out, &space) || count * one <= (double)space) return true;
   return fail(err, "%s: %.0f checkpoint%s of %.1f MB must fit there, and the disk has %.1f MB left; free space or choose another out", out,
-              count, count > 1 ? "s" : "", one / 1e6, (double)space / 1e6);
+              count, plural((int64_t)count), one / 1e6, (double)space / 1e6);
 }
 
 /* Of rank 0, which alone writes. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "base/size.h"
 #include "train/run.h"
 
@@ -98,6 +99,6 @@ bool run_share_bad(struct run *r, struct error *err) {
       know(r, &one);
     }
   run_forget_found(r);
-  return r->bad <= r->config->max_bad ||
-         fail(err, "%" PRId64 " images cannot be read, more than the %" PRId64 " that data.max_bad allows", r->bad, r->config->max_bad);
+  return r->bad <= r->config->max_bad || fail(err, "%" PRId64 " image%s cannot be read, more than the %" PRId64 " that data.max_bad allows",
+                                              r->bad, plural(r->bad), r->config->max_bad);
 }

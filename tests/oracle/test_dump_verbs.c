@@ -24,7 +24,7 @@ static const struct outcome *expect(int status, const char *part, const struct o
 static void two_precisions_agree_by_drift(void **state) {
   (void)state;
   expect(0, "full dump of 955 tensors", program_run("oracle dump out=t backend=ref64 drift=4 " SMALL));
-  expect(0, "1 steps on ref32", program_run("oracle dump out=c " SMALL));
+  expect(0, "1 step on ref32", program_run("oracle dump out=c " SMALL));
   expect(0, "c against t: pass", program_run("oracle check t c json=f.json verify=yes"));
   json_t *f = json_load_file("f.json", 0, NULL);
   assert_non_null(f);

@@ -74,7 +74,7 @@ static void what_variants_would_not_heed_is_refused(void **state) {
     program_expect(BAD_INPUT, given[i], o);
     assert_int_equal(program_lines(o->err), 1);
   }
-  program_expect(PASS, "1 runs, ", program_run("oracle fuzz variants=yes runs=1 chain=2048 repeat=no"));
+  program_expect(PASS, "1 run, ", program_run("oracle fuzz variants=yes runs=1 chain=2048 repeat=no"));
 }
 
 int main(void) {

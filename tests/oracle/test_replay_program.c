@@ -53,7 +53,7 @@ static void a_wrong_element_is_named_with_its_index_and_a_command(void **state) 
   program_expect(MISMATCH, "(element): off by ", o);
   program_expect(MISMATCH, "; again: oracle replay wrong only='0.0/forward/target/1/layer2.0.conv1/y'", o);
   o = program_run("oracle replay wrong only='0.0/forward/target/1/layer2.0.conv1/y'");
-  program_expect(MISMATCH, "wrong: 1 tensors judged as fp32, 0 given: 1 wrong, 0 missing or too many, 0 vacuous", o);
+  program_expect(MISMATCH, "wrong: 1 tensor judged as fp32, 0 given: 1 wrong, 0 missing or too many, 0 vacuous", o);
   program_expect(MISMATCH, "[0, 0, 1, 1]", o);
   program_expect(0, "pass", program_run("oracle replay wrong only='*/target/1/layer1.0.conv*/y'"));
 

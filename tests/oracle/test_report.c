@@ -183,7 +183,7 @@ static void passes_are_columns(void **state) {
   has("<span>step 0.0, online forward, view 1</span>");
   has("<span>step 0.0, loss, view 1</span>");
   has("<span>step 1.0, online forward, view 1</span>");
-  has("other tensors: 1 tensors");
+  has("other tensors: 1 tensor<");
 }
 
 /* A dump is replayed for its page: the same as by way of the findings. */

@@ -90,6 +90,8 @@ static void another_run_lies_over_the_first(void **state) {
   assert_runs("ediy show curves run=run out=alone.png && ediy show curves run=run beside=run out=same.png");
   const struct outcome *o = assert_runs("ediy show curves run=run beside=far out=two.png");
   assert_non_null(strstr(o->out, "20 records of far/log.jsonl, in dashes"));
+  assert_runs("mkdir -p one && head -n 1 run/log.jsonl >one/log.jsonl");
+  assert_non_null(strstr(assert_runs("ediy show curves run=run beside=one out=one.png")->out, "1 record of one/log.jsonl, in dashes"));
   assert_true(differing("alone.png", "same.png") > 0);
   assert_true(differing("same.png", "two.png") > 0);
   assert_refused("nothere/log.jsonl", "ediy show curves run=run beside=nothere out=none.png && test ! -e none.png");

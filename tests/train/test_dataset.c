@@ -99,7 +99,7 @@ static void what_is_no_data_set_is_named(void **state) {
   snprintf(path, sizeof path, "%s/x.jpg", folder);
   refuse(path, "a file", "expected a folder");
   touch("a/1.png"), touch("a/2.png");
-  refuse(folder, "1 images at the top (x.jpg) and 2 in sub-folders (a/1.png)", "flat folder");
+  refuse(folder, "1 image at the top (x.jpg) and 2 in sub-folders (a/1.png)", "flat folder");
 }
 
 static void a_link_to_a_parent_ends(void **state) {

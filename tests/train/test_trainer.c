@@ -371,7 +371,7 @@ static void bad_images_are_told_and_too_many_stop_the_run(void **state) {
 
   extra[strlen(extra) - 1] = '0';
   assert_false(start("b2", extra, NULL, &r, &err));
-  if (!strstr(err.text, "1 images cannot be read, more than the 0 that data.max_bad allows") ||
+  if (!strstr(err.text, "1 image cannot be read, more than the 0 that data.max_bad allows") ||
       !strstr(err.text, "the state before this step is in "))
     fail_msg("message: %s", err.text);
   snprintf(command, sizeof command, "cp '%s/data/03.png' '%s/data2/03.png'", folder, folder);
