@@ -27,6 +27,19 @@ bool image_allocate(struct image *image, uint32_t height, uint32_t width, const 
   return true;
 }
 
+const char *image_foreign(const uint8_t *start, size_t size) {
+  static const struct {
+    size_t at, length;
+    const char *bytes, *name;
+  } known[] = {{8, 4, "WEBP", "a WebP image"},     {0, 4, "GIF8", "a GIF image"},       {0, 4, "II*\0", "a TIFF image"},
+               {0, 4, "MM\0*", "a TIFF image"},    {4, 8, "ftypavif", "an AVIF image"}, {4, 8, "ftypheic", "a HEIC image"},
+               {4, 8, "ftypheix", "a HEIC image"}, {4, 8, "ftypmif1", "a HEIF image"}};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (size >= known[i].at + known[i].length && !memcmp(start + known[i].at, known[i].bytes, known[i].length)) return known[i].name;
+  /* two letters alone may begin a text; behind the length of the file there are four zeros */
+  return size >= 10 && !memcmp(start, "BM", 2) && !memcmp(start + 6, "\0\0\0\0", 4) ? "a BMP image" : NULL;
+}
+
 bool image_decode(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err) {
   static const uint8_t jpeg[] = {0xff, 0xd8, 0xff}, png[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
   *image = (struct image){0};
@@ -38,7 +51,9 @@ bool image_decode(const uint8_t *data, size_t size, const char *name, struct ima
     static const char digit[] = "0123456789abcdef";
     memcpy(start + 3 * i, (char[]){' ', digit[data[i] >> 4], digit[data[i] & 15], 0}, 4);
   }
-  return fail(err, "%s: neither JPEG nor PNG (starts with%s); convert it to one of them or remove it", name, start);
+  const char *foreign = image_foreign(data, size);
+  return fail(err, "%s: %s%sneither JPEG nor PNG (starts with%s); convert it to one of them or remove it", name, foreign ? foreign : "",
+              foreign ? ", " : "", start);
 }
 
 bool image_read(const char *path, struct image *image, struct error *err) {

@@ -27,6 +27,9 @@ MUST_CHECK bool image_read(const char *path, struct image *image, struct error *
 /* The same from memory; name is for messages. */
 MUST_CHECK bool image_decode(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err);
 
+/* "a WebP image": what a file that begins with these bytes is, 12 of them or more, where it is an image and not read here; else null. */
+const char *image_foreign(const uint8_t *start, size_t size);
+
 /* Writes an RGB PNG, whole or not at all. */
 MUST_CHECK bool image_write_png(const char *path, const struct image *image, struct error *err);
 

@@ -1,9 +1,13 @@
 /* ediy info: what a file or folder is. */
+#include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/plural.h"
 #include "base/safetensors.h"
 #include "image/image.h"
@@ -11,15 +15,31 @@
 #include "train/checkpoint.h"
 #include "train/dataset.h"
 
-static bool is_image(const char *path) {
+enum { START = 16, MANIFEST_LIMIT = 1 << 30 }; /* bytes */
+
+/* The first bytes of a file; *size of them, START unless it is shorter. */
+static bool read_start(const char *path, unsigned char start[START], size_t *size, struct error *err) {
+  int fd;
+  if (!file_open(path, &fd, size, err)) return false;
+  ssize_t got = read(fd, start, START);
+  close(fd);
+  *size = got > 0 ? (size_t)got : 0;
+  return got >= 0 || fail(err, "%s: cannot be read: %s", path, strerror(errno));
+}
+
+/* By content, or in name only: the image reader says what is wrong with it. */
+static bool is_image(const char *path, const unsigned char *start, size_t size) {
   static const unsigned char png[4] = {0x89, 'P', 'N', 'G'}, jpeg[3] = {0xff, 0xd8, 0xff};
-  unsigned char start[4] = {0};
-  FILE *f = fopen(path, "rb");
-  if (!f) return false;
-  size_t n = fread(start, 1, sizeof start, f);
-  fclose(f);
-  if (n == sizeof start && (!memcmp(start, png, sizeof png) || !memcmp(start, jpeg, sizeof jpeg))) return true;
-  return dataset_is_image(path); /* one in name only: the image reader says what is wrong with it */
+  if (size >= sizeof png && (!memcmp(start, png, sizeof png) || !memcmp(start, jpeg, sizeof jpeg))) return true;
+  return image_foreign(start, size) || dataset_is_image(path);
+}
+
+/* Eight bytes of length, then JSON; or what torch.save writes, of which the reader says so; or in name only. */
+static bool is_safetensors(const char *path, const unsigned char *start, size_t size) {
+  static const char ending[] = ".safetensors";
+  const size_t length = strlen(path), end = strlen(ending);
+  if (size > 8 && (start[8] == '{' || !memcmp(start, "PK\3\4", 4))) return true;
+  return length > end && !strcmp(path + length - end, ending);
 }
 
 static void print_size(double bytes) {
@@ -114,13 +134,56 @@ static bool info_run(const char *path, struct error *err) {
   return true;
 }
 
+/* A dump (docs/golden-format.md) says that it is one in its manifest; null for anything else. The caller's to json_decref. */
+static json_t *dump_manifest(const char *folder) {
+  char path[CHECKPOINT_PATH], *text;
+  size_t size;
+  if (snprintf(path, sizeof path, "%s/manifest.json", folder) >= (int)sizeof path || !file_read(path, MANIFEST_LIMIT, &text, &size, NULL))
+    return NULL;
+  json_t *manifest = json_loadb(text, size, 0, NULL);
+  const char *format = json_string_value(json_object_get(manifest, "format"));
+  free(text);
+  if (format && !strncmp(format, "ediy-dump-", 10)) return manifest;
+  json_decref(manifest);
+  return NULL;
+}
+
+/* The oracle is who reads it. */
+static void info_dump(const char *path, const json_t *manifest) {
+  const char *kind = json_string_value(json_object_get(manifest, "kind"));
+  const size_t tensors = json_array_size(json_object_get(manifest, "tensors")), steps = json_array_size(json_object_get(manifest, "steps"));
+  bool full = kind && !strcmp(kind, "full");
+  printf("%s: %s dump of training steps, %zu step%s, %zu tensor%s; ", path, full ? "full" : "digest", steps, plural((int64_t)steps),
+         tensors, plural((int64_t)tensors));
+  if (full) printf("oracle replay %s judges it, ", path);
+  printf("oracle check compares it with another\n");
+}
+
+static bool run_on_folder(const char *path, struct error *err) {
+  if (holds(path, "config.txt") && holds(path, "log.jsonl")) return info_run(path, err);
+  json_t *manifest = dump_manifest(path);
+  if (!manifest) return info_folder(path, err);
+  info_dump(path, manifest);
+  json_decref(manifest);
+  return true;
+}
+
+static bool run_on_file(const char *path, struct error *err) {
+  unsigned char start[START] = {0};
+  size_t size;
+  if (!read_start(path, start, &size, err)) return false;
+  if (is_image(path, start, size)) return info_image(path, err);
+  if (is_safetensors(path, start, size)) return info_safetensors(path, err);
+  if (size == 0) return fail(err, "%s: the file is empty", path);
+  return fail(err, "%s: neither a safetensors file nor an image, which is what info reads; of a run, a dump or a data set give the folder",
+              path);
+}
+
 static bool run(int count, char *const *arguments, struct error *err) {
   struct stat s;
   if (count != 1) return fail(err, "info: takes one file or folder; usage: ediy info %s", verb_info.usage);
   const char *path = arguments[0];
-  if (stat(path, &s) == 0 && S_ISDIR(s.st_mode))
-    return holds(path, "config.txt") && holds(path, "log.jsonl") ? info_run(path, err) : info_folder(path, err);
-  return is_image(path) ? info_image(path, err) : info_safetensors(path, err);
+  return stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? run_on_folder(path, err) : run_on_file(path, err);
 }
 
 const struct verb verb_info = {
@@ -128,7 +191,7 @@ const struct verb verb_info = {
     .summary = "say what a checkpoint, weights file, image or data set holds",
     .usage = "FILE | FOLDER",
     .about = "For safetensors files: metadata (kind, step, configuration) and every tensor with type and shape.\n"
-             "For images: their size. For folders: images a class, or where a training run stands.",
+             "For images: their size. For folders: images a class, where a training run stands, or what `oracle dump` wrote.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
                "ediy info scenes/train",
     .run = run,

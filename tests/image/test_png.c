@@ -195,8 +195,14 @@ static void other_files_are_refused_by_their_first_bytes(void **state) {
   (void)state;
   static const struct {
     const char *data, *says;
-  } other[] = {
-      {"", "empty"}, {"GIF89a", "47 49 46 38 39 61"}, {"x", "starts with 78"}, {"\x89PN", "neither JPEG nor PNG"}, {"\xff\xd8", "neither"}};
+  } other[] = {{"", "empty"},
+               {"GIF89a", "sample.png: a GIF image, neither JPEG nor PNG (starts with 47 49 46 38 39 61)"},
+               {"RIFFxxxxWEBPVP8 ", "sample.png: a WebP image, neither"},
+               {"xxxxftypavifxxxx", "sample.png: an AVIF image, neither"},
+               {"x", "sample.png: neither JPEG nor PNG (starts with 78)"},
+               {"BMW is a name", "sample.png: neither JPEG nor PNG"},
+               {"\x89PN", "neither JPEG nor PNG"},
+               {"\xff\xd8", "neither"}};
   for (size_t k = 0; k < sizeof other / sizeof other[0]; k++) {
     struct image image;
     struct error err = {0};

@@ -128,6 +128,24 @@ static void info_says_what_is_wrong_with_a_file(void **state) {
   assert_refused("text.JPG: neither JPEG nor PNG", "ediy info text.JPG");
   assert_refused("none.png: the file is empty", "ediy info none.png");
   assert_refused("safetensors.torch.save_file", "ediy info state.pth");
+  assert_runs("printf 'RIFF\\044\\0\\0\\0WEBPVP8 ' >w.webp && printf '{\"loss\": 1}' >text.json && : >nothing && mkfifo fifo");
+  assert_refused("w.webp: a WebP image, neither JPEG nor PNG", "ediy info w.webp");
+  assert_refused("text.json: neither a safetensors file nor an image, which is what info reads", "ediy info text.json");
+  assert_refused("seen/config.txt: neither a safetensors file nor an image", "ediy info seen/config.txt");
+  assert_refused("nothing: the file is empty", "ediy info nothing");
+  assert_refused("fifo: is a device or pipe", "timeout 5 ediy info fifo");
+}
+
+static void info_says_what_a_dump_is_and_who_reads_it(void **state) {
+  (void)state;
+  const char *keys = "preset=sanity batch=4 size=16 projector.hidden=16 projector.out=8";
+  assert_runs("oracle dump out=full steps=2 %s && oracle dump out=digests kind=digest %s", keys, keys);
+  assert_non_null(strstr(assert_runs("ediy info full")->out, "full: full dump of training steps, 2 steps, "));
+  assert_non_null(strstr(assert_runs("ediy info full")->out, " tensors; oracle replay full judges it, oracle check"));
+  const struct outcome *o = assert_runs("ediy info digests");
+  assert_non_null(strstr(o->out, "digests: digest dump of training steps, 1 step, 955 tensors; oracle check"));
+  assert_runs("mkdir -p other && echo '{\"format\": \"x\"}' >other/manifest.json");
+  assert_refused("other: no image found", "ediy info other");
 }
 
 static void results_without_checkpoints_are_kept(void **state) {
@@ -211,6 +229,7 @@ int main(void) {
                                      cmocka_unit_test(one_class_is_no_classification),
                                      cmocka_unit_test(a_label_out_of_range_names_its_map),
                                      cmocka_unit_test(info_says_what_is_wrong_with_a_file),
+                                     cmocka_unit_test(info_says_what_a_dump_is_and_who_reads_it),
                                      cmocka_unit_test(results_without_checkpoints_are_kept),
                                      cmocka_unit_test(a_lost_terminal_or_pipe_leaves_a_checkpoint),
                                      cmocka_unit_test(a_disk_too_small_for_checkpoints_is_told_first),
