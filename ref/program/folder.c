@@ -22,13 +22,18 @@ static int look(const char *path) {
 
 bool folder_free(const char *path) { return look(path) != 0; }
 
-bool folder_begin(struct folder *f, const char *path, struct error *err) {
+static bool name(struct folder *f, const char *path, struct error *err) {
   size_t n = strlen(path);
   while (n > 1 && path[n - 1] == '/') n--;
   if (n == 0 || n >= sizeof f->path) return fail(err, "the name of the folder to create is empty or too long");
   memcpy(f->path, path, n);
   f->path[n] = 0;
   snprintf(f->partial, sizeof f->partial, "%s.partial", f->path);
+  return true;
+}
+
+bool folder_begin(struct folder *f, const char *path, struct error *err) {
+  if (!name(f, path, err)) return false;
   if (look(f->path) == 0) return fail(err, "%s: exists and is not an empty folder; choose another out= or remove it", f->path);
   if (look(f->partial) >= 0) return fail(err, "%s: left by an interrupted run, or one is running; remove it to start again", f->partial);
   return folder_create(f->partial, err);
@@ -47,3 +52,10 @@ static int remove_one(const char *path, const struct stat *s, int type, struct F
 }
 
 void folder_abandon(struct folder *f) { nftw(f->partial, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+
+bool folder_forget(const char *path, struct error *err) {
+  struct folder f;
+  if (!name(&f, path, err)) return false;
+  folder_abandon(&f);
+  return true;
+}

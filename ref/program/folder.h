@@ -19,4 +19,7 @@ MUST_CHECK bool folder_commit(struct folder *f, struct error *err);
 /* Removes path.partial with everything in it. */
 void folder_abandon(struct folder *f);
 
+/* Removes the path.partial of an interrupted run, if there is one: for a caller who knows that it is its own and that nobody fills it. */
+MUST_CHECK bool folder_forget(const char *path, struct error *err);
+
 #endif

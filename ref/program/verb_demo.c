@@ -1,8 +1,15 @@
-/* ediy demo: everything once, in a few minutes. Each step is a command that is shown before it is run. */
+/* ediy demo: everything once, in a few minutes. Each step is a command that is shown before it is run.
+ *
+ * DIR/demo.txt says that the folder is a demo's, and with which keys it was begun: an interrupted demo goes on in it by the same command.
+ * Scenes are there whole or not at all, training goes on from its checkpoints, and what takes seconds is done again. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "program/bars.h"
@@ -16,10 +23,55 @@ struct demo {
 };
 
 static const struct option keys[] = {
-    {"out", OPTION_TEXT, offsetof(struct demo, out), "", 0, 0, NULL, "folder to create"},
+    {"out", OPTION_TEXT, offsetof(struct demo, out), "", 0, 0, NULL, "folder to create, or to go on in"},
     {"epochs", OPTION_INT, offsetof(struct demo, epochs), "16", 1, 1e6, NULL, "of each of the two trainings"},
     {"images", OPTION_INT, offsetof(struct demo, images), "1000", 64, 1e6, NULL, "training images to draw"},
 };
+
+enum { KEYS = sizeof keys / sizeof keys[0], SETTINGS = 1 /* the first of them that says what is done, not where */, SETTINGS_SIZE = 256 };
+
+/* ---- the folder --------------------------------------------------------------------------------------------------------------------- */
+
+/* Says what demo.txt does, on one line. */
+static bool fail_other(const struct demo *d, const char *begun, struct error *err) {
+  char line[2 * SETTINGS_SIZE] = "";
+  for (size_t used = 0; *begun;) {
+    const size_t length = strcspn(begun, "\n");
+    used += (size_t)snprintf(line + used, sizeof line - used, "%s%.*s", used ? ", " : "", (int)length, begun);
+    begun += length + (begun[length] == '\n');
+  }
+  return fail(err, "%s: holds a demo with other keys (%s); give these, or choose another out=", d->out, line);
+}
+
+/* The file is open and locked; a new one is empty. */
+static bool agree(const struct demo *d, int file, bool is_new, struct error *err) {
+  char begun[SETTINGS_SIZE] = "", *settings = options_format(keys + SETTINGS, KEYS - SETTINGS, d);
+  bool good = settings || fail(err, "demo: no memory");
+  if (good && is_new) {
+    ssize_t length = (ssize_t)strlen(settings);
+    good = write(file, settings, (size_t)length) == length || fail(err, "%s/demo.txt: cannot be written: %s", d->out, strerror(errno));
+  } else if (good) {
+    good = read(file, begun, sizeof begun - 1) >= 0 || fail(err, "%s/demo.txt: cannot be read: %s", d->out, strerror(errno));
+    if (good && strcmp(begun, settings) != 0) good = fail_other(d, begun, err);
+  }
+  free(settings);
+  return good;
+}
+
+/* A new folder, or that of a demo with these keys at which nobody is at work. *lock: to be closed at the end. */
+static bool enter(const struct demo *d, int *lock, struct error *err) {
+  char path[OPTION_TEXT_SIZE + 32];
+  const bool is_new = folder_free(d->out);
+  if (is_new && !folder_create(d->out, err)) return false;
+  snprintf(path, sizeof path, "%s/demo.txt", d->out);
+  *lock = open(path, is_new ? O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC : O_RDWR | O_CLOEXEC, 0666);
+  if (*lock < 0 && is_new) return fail(err, "%s: cannot be created: %s", path, strerror(errno));
+  if (*lock < 0) return fail(err, "%s: exists and is not an empty folder; choose another out= or remove it", d->out);
+  bool good = flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK || fail(err, "%s: another demo is at work in it", d->out);
+  if (good && agree(d, *lock, is_new, err)) return true;
+  close(*lock);
+  return false;
+}
 
 /* ---- commands ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -67,6 +119,20 @@ static bool run_command(struct command *c, struct error *err) {
 }
 
 /* ---- the steps ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool scenes(const struct demo *d, struct error *err) {
+  char path[OPTION_TEXT_SIZE + 32];
+  struct command c = {.verb = &verb_scenes};
+  snprintf(path, sizeof path, "%s/scenes", d->out);
+  add(&c, "out=%s", path);
+  add(&c, "images=%lld", (long long)d->images);
+  add(&c, "val=%lld", (long long)(d->images / 2)); /* 500: intervals of 4 % either way */
+  if (folder_free(path)) return folder_forget(path, err) && run_command(&c, err);
+  bool good = show(&c, err);
+  if (good) printf("%s: drawn before\n", path);
+  command_free(&c);
+  return good;
+}
 
 static bool train(const struct demo *d, const char *run, const char *teacher, struct error *err) {
   struct command c = {.verb = &verb_train};
@@ -160,21 +226,23 @@ static bool report(const struct demo *d, const struct share *knn, const struct s
   return true;
 }
 
-static bool run(int count, char *const *arguments, struct error *err) {
-  struct demo d;
+static bool do_everything(const struct demo *d, struct error *err) {
   struct share knn[CANDIDATES], linear[CANDIDATES];
   time_t start = time(NULL);
-  if (!verb_options(&verb_demo, count, arguments, &d, err) || !verb_require(&verb_demo, "out", d.out, err)) return false;
-  if (!folder_free(d.out)) return fail(err, "%s: exists and is not an empty folder; choose another out= or remove it", d.out);
-  struct command c = {.verb = &verb_scenes};
-  if (!folder_create(d.out, err)) return false;
-  add(&c, "out=%s/scenes", d.out);
-  add(&c, "images=%lld", (long long)d.images);
-  add(&c, "val=%lld", (long long)(d.images / 2)); /* 500: intervals of 4 % either way */
-  if (!run_command(&c, err) || !train(&d, "teacher", NULL, err) || !train(&d, "ediy", "teacher", err)) return false;
+  if (!scenes(d, err) || !train(d, "teacher", NULL, err) || !train(d, "ediy", "teacher", err)) return false;
   for (int i = 0; i < CANDIDATES; i++)
-    if (!evaluate(&d, i, &knn[i], &linear[i], err)) return false;
-  return draw(&d, err) && report(&d, knn, linear, difftime(time(NULL), start) / 60, err);
+    if (!evaluate(d, i, &knn[i], &linear[i], err)) return false;
+  return draw(d, err) && report(d, knn, linear, difftime(time(NULL), start) / 60, err);
+}
+
+static bool run(int count, char *const *arguments, struct error *err) {
+  struct demo d;
+  int lock;
+  if (!verb_options(&verb_demo, count, arguments, &d, err) || !verb_require(&verb_demo, "out", d.out, err)) return false;
+  if (!enter(&d, &lock, err)) return false;
+  bool good = do_everything(&d, err);
+  close(lock);
+  return good;
 }
 
 const struct verb verb_demo = {
@@ -182,9 +250,10 @@ const struct verb verb_demo = {
     .summary = "everything once in a few minutes: begin here",
     .usage = "out=DIR [key=value...]",
     .about = "Draws a data set, trains a teacher by BYOL and then E-DIY with it, compares both with random weights,\n"
-             "and draws pictures. Every command is shown before it is run.",
+             "and draws pictures. Every command is shown before it is run. Interrupted, by Ctrl-C say, the same\n"
+             "command goes on where it was.",
     .example = "ediy demo out=demo images=64 epochs=1",
     .keys = keys,
-    .key_count = sizeof keys / sizeof keys[0],
+    .key_count = KEYS,
     .run = run,
 };
