@@ -33,7 +33,7 @@ static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcm
 /* The list of verbs; of one group if `group` is not null. */
 static void print_verbs(const char *group) {
   size_t n = group ? strlen(group) : 0;
-  printf("ediy: self-supervised image features by E-DIY (BYOL with region losses), on the CPU\n\n"
+  printf("ediy: self-supervised image features by E-DIY (BYOL with region losses)\n\n"
          "usage: ediy VERB [key=value...]     ediy VERB --help     ediy --version\n\n");
   for (int i = 0; i < VERBS; i++)
     if (!group || (!strncmp(verbs[i]->name, group, n) && verbs[i]->name[n] == ' '))

@@ -37,6 +37,7 @@ static void has_help(const char *verb) {
 static void every_verb_has_help(void **state) {
   (void)state;
   assert_true(for_each_verb(has_help) >= 6);
+  assert_null(strstr(assert_runs("ediy help")->out, "on the CPU")); /* with CUDA=1 it is not the CPU alone */
 }
 
 /* The lines after "example:" in a folder of their own, as someone would type them. */
