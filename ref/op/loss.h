@@ -4,12 +4,12 @@
  *
  *     byol[b] = 2 - 2 cos(q[b], z[b])                                        q: online prediction, z: target projection of the other view
  *     rdem[b] = 1/n sum over j of cos(r[b,j], r[b,d[b,j]])                    r: online regions (projections)
- *     riem[b] = 1 - 1/n sum over j of cos(p[b,j], g[b,s[b,j]])                p: online regions, g: target regions of the other view
+ *     riem[b] = 1 - 1/n sum over j of cos(p[b,j], g_target[b,s[b,j]])         p: online regions, g_target: the target's of the other view
  *
  * cos divides both by sqrt(max(sum x^2, 1e-12)). Values: one an image, b of them, overwritten, as doubles. Gradients are of
  * scale * mean over b of the value, ADDED to dq, dr, dp (the three losses share r); scale = 0 adds exact zeros or nothing.
  * All sums in double; an element of a gradient is rounded once, when it is added. A gradient may be null: then only the value is computed.
- * What is written may not overlap what is read.
+ * What is written may not overlap what is read. The paper's g is g_target here: g alone is the shape, as in every operation.
  *
  * loss_collect makes the losses of a micro-batch and of a step of those values, in the memory of the backend: a step can then be followed
  * without waiting for it.
@@ -63,8 +63,8 @@ void loss_byol(const struct loss *g, const real *q, const real *z, double scale,
 void loss_rdem(const struct loss *g, const real *r, const int32_t *d, enum rdem_stopgrad stopgrad, double scale, double *value, real *dr,
                double *scratch);
 
-/* Eq. 5 with rdem.negative = instance: every region of image i against the mean over regions of g[neg[i]] (raw features, no gradient).
- * r, dr: b x n x c; neg: b, images of g_target, which holds at least b (more with those of other ranks, op/backend_ranks.h). */
+/* Eq. 5 with rdem.negative = instance: every region of image i against the mean over regions of g_target[neg[i]] (raw features, no
+ * gradient). r, dr: b x n x c; neg: b, images of g_target, which holds at least b (more with those of other ranks, op/backend_ranks.h). */
 void loss_rdem_instance(const struct loss *g, const real *r, const real *g_target, const int32_t *neg, double scale, double *value,
                         real *dr, double *scratch);
 
