@@ -89,7 +89,7 @@ template <class K> struct row_of_gradient {
 
   __device__ void load(const T *x_, const unsigned char *signs, const T *dy_, ptrdiff_t at) {
     x = load_numbers<K::WIDE>(x_ + at), dy = load_numbers<K::WIDE>(dy_ + at);
-    if (K::RELU) open = (unsigned)signs[at / PIECE] >> (at % PIECE);
+    if (K::RELU) open = (unsigned)signs[(size_t)at / PIECE] >> ((size_t)at % PIECE);
   }
   /* The gradient behind the ReLU. */
   __device__ float behind(int e) const { return K::RELU && !(open >> e & 1) ? 0.0f : widen(dy.x[e]); }

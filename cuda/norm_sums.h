@@ -11,19 +11,18 @@
 #include "cuda/twins.h"
 
 enum {
-  TILE_CHANNELS = 1024,     /* the reference's cut ... */
-  TILE_ELEMENTS = 1 << 15,  /* ... of the rows into chunks, which fixes the order of the sums */
+  CHUNK_ROWS = 128,         /* the reference's cut, which fixes the order of the sums */
   SUM_THREADS = 64,         /* of a block that sums: small, to share out few threads evenly */
   ENOUGH_SUMMING = 1 << 15, /* threads: where there would be fewer, each has fewer channels */
-  JOIN_THREADS = 128,       /* of a block that joins */
+  JOIN_CHANNELS = 4,        /* of a block that joins, at least: 32 bytes of sums */
+  JOIN_GROUPS = 64,         /* that it has a row of threads for, at most ... */
+  JOIN_THREADS = 128,       /* ... and threads, at least */
   PARTS_AT_ONCE = 16        /* whose sums a thread that joins asks for at once */
 };
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
-/* 1 / rows where rows is a power of two, as a chunk's are if the number of channels is one: a product with it then has the quotient's bits.
- * Else 0. */
+/* 1 / rows where rows is a power of two, as a chunk's are: a product with it then has the quotient's bits. Else 0. */
 static double exact_share(ptrdiff_t rows) { return (rows & (rows - 1)) == 0 ? 1.0 / (double)rows : 0.0; }
+#define CHUNK_SHARE (1.0 / CHUNK_ROWS)
 
 /* What sums are joined of, as in the reference: the chunks of a group, groups, or ranks. share: exact_share(rows). */
 struct parts {
@@ -33,21 +32,20 @@ struct parts {
 
 /* The shape, the chunks that the rows are cut into, and the groups that chunks are joined in. */
 struct norm_shape {
-  ptrdiff_t m, c, rows, chunks, together, groups;
-  double share, eps, momentum; /* share: as of parts, of a chunk's rows */
+  ptrdiff_t m, c, chunks, together, groups;
+  double eps, momentum;
   bool relu;
   unsigned char *signs;
 };
 
 static struct norm_shape shape_of(const struct norm *g) {
-  ptrdiff_t rows = TILE_ELEMENTS / smaller(g->c, TILE_CHANNELS), chunks = (g->m + rows - 1) / rows, together = 1;
+  ptrdiff_t chunks = (g->m + CHUNK_ROWS - 1) / CHUNK_ROWS, together = 1;
   while (together * together < chunks) together *= 2;
-  return {g->m,   g->c,        rows,    chunks,  together, (chunks + together - 1) / together, exact_share(rows),
-          g->eps, g->momentum, g->relu, g->signs};
+  return {g->m, g->c, chunks, together, (chunks + together - 1) / together, g->eps, g->momentum, g->relu, g->signs};
 }
 
 __host__ __device__ static inline struct parts groups_of(const struct norm_shape &g) {
-  return {g.groups, g.together * g.rows, g.m, g.share / (double)g.together};
+  return {g.groups, g.together * CHUNK_ROWS, g.m, CHUNK_SHARE / (double)g.together};
 }
 static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g->m, ranks * g->m, exact_share(g->m)}; }
 
@@ -61,15 +59,15 @@ static float *gradient_lines(const struct norm_shape &g, double *scratch) {
 
 /* The rows of chunk k are [k rows, ...) and this many. */
 __device__ static inline ptrdiff_t chunk_rows(const struct norm_shape &g, ptrdiff_t chunk) {
-  ptrdiff_t left = g.m - chunk * g.rows;
-  return left < g.rows ? left : g.rows;
+  ptrdiff_t left = g.m - chunk * CHUNK_ROWS;
+  return left < CHUNK_ROWS ? left : (ptrdiff_t)CHUNK_ROWS;
 }
 
 /* The chunks of a group. */
 __device__ static inline struct parts chunks_of(const struct norm_shape &g, ptrdiff_t group) {
   ptrdiff_t first = group * g.together, left = g.chunks - first, count = left < g.together ? left : g.together;
-  ptrdiff_t rows = g.m - first * g.rows, most = count * g.rows;
-  return {count, g.rows, rows < most ? rows : most, g.share};
+  ptrdiff_t rows = g.m - first * CHUNK_ROWS, most = count * CHUNK_ROWS;
+  return {count, CHUNK_ROWS, rows < most ? rows : most, CHUNK_SHARE};
 }
 
 /* The channels of a thread that sums. whole: rows come in pieces. */
@@ -87,12 +85,12 @@ static dim3 sum_blocks(ptrdiff_t chunks, ptrdiff_t across) {
 }
 __device__ static inline ptrdiff_t chunk_of_thread() { return (ptrdiff_t)blockIdx.x * blockDim.y + threadIdx.y; }
 
-/* A block that joins has some channels across, a warp's at least of 32 bytes, and down to as many groups of chunks as a warp has lanes: a
- * thread joins the chunks of its group, or of every so many-th, and the first row of threads the groups. */
+/* A block that joins has some channels across, and down a row of threads a group of chunks, or every so many-th: a thread joins the chunks
+ * of its groups, and those of the first row join the groups. */
 static dim3 join_threads(const struct norm_shape &g) {
   unsigned high = 1;
-  while (high < WARP_THREADS && high < g.groups) high *= 2;
-  return dim3(JOIN_THREADS / high, high);
+  while (high < JOIN_GROUPS && high < g.groups) high *= 2;
+  return dim3(high * JOIN_CHANNELS < JOIN_THREADS ? JOIN_THREADS / high : (unsigned)JOIN_CHANNELS, high);
 }
 static dim3 join_blocks(const struct norm_shape &g) {
   unsigned wide = join_threads(g).x;
@@ -143,7 +141,7 @@ template <class C> __global__ static void chunk_moments(struct norm_shape g, con
   ptrdiff_t chunk = chunk_of_thread(), c = first_channel<N>();
   if (chunk >= g.chunks || c >= g.c) return;
   ptrdiff_t rows = chunk_rows(g, chunk);
-  const typename C::type *from = x + chunk * g.rows * g.c + c;
+  const typename C::type *from = x + chunk * CHUNK_ROWS * g.c + c;
   struct some_rows<C> now = {}, next = {};
   struct moments<N> m = {};
   now.load(from, g.c, rows);
@@ -153,11 +151,11 @@ template <class C> __global__ static void chunk_moments(struct norm_shape g, con
     m.add(now, rows - row);
     now = next;
   }
-  bool exact = rows == g.rows && g.share > 0;
+  bool whole = rows == CHUNK_ROWS;
   UNROLL for (int e = 0; e < N; e++) {
     scratch[part_sums(g.c, chunk, 0) + c + e] = (double)rows * m.first[e] + m.sum[e];
     double product = m.sum[e] * m.sum[e];
-    scratch[part_sums(g.c, chunk, 1) + c + e] = m.square[e] - (exact ? product * g.share : product / (double)rows);
+    scratch[part_sums(g.c, chunk, 1) + c + e] = m.square[e] - (whole ? product * CHUNK_SHARE : product / (double)rows);
   }
 }
 
@@ -280,7 +278,7 @@ __global__ static void chunk_gradient_sums(struct norm_shape g, const typename K
   enum { N = K::WIDE, ROWS = some_gradient_rows<K>::ROWS };
   ptrdiff_t chunk = chunk_of_thread(), c = first_channel<N>();
   if (chunk >= g.chunks || c >= g.c) return;
-  ptrdiff_t rows = chunk_rows(g, chunk), from = chunk * g.rows * g.c + c;
+  ptrdiff_t rows = chunk_rows(g, chunk), from = chunk * CHUNK_ROWS * g.c + c;
   struct some_gradient_rows<K> now = {}, next = {};
   struct gradient_sums<K> s = {};
   now.load(x, g.signs, dy, from, g.c, rows);

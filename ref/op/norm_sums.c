@@ -2,17 +2,16 @@
 
 #include "base/size.h"
 
-enum { TILE_ELEMENTS = 1 << 15, JOIN_CHANNELS = 32 };
+enum { CHUNK_ROWS = 128, JOIN_CHANNELS = 32 };
 
-static ptrdiff_t chunk_rows(const struct norm *g) { return TILE_ELEMENTS / size_min(g->c, TILE_CHANNELS); }
-static ptrdiff_t chunk_count(const struct norm *g) { return size_ceil_div(g->m, chunk_rows(g)); }
+static ptrdiff_t chunk_count(const struct norm *g) { return size_ceil_div(g->m, CHUNK_ROWS); }
 ptrdiff_t tile_count(const struct norm *g) { return chunk_count(g) * size_ceil_div(g->c, TILE_CHANNELS); }
 
 struct tile tile_at(const struct norm *g, ptrdiff_t t) {
-  ptrdiff_t blocks = size_ceil_div(g->c, TILE_CHANNELS), rows = chunk_rows(g);
+  ptrdiff_t blocks = size_ceil_div(g->c, TILE_CHANNELS);
   struct tile a = {.chunk = t / blocks, .channel = t % blocks * TILE_CHANNELS};
-  a.row = a.chunk * rows;
-  a.rows = size_min(rows, g->m - a.row);
+  a.row = a.chunk * CHUNK_ROWS;
+  a.rows = size_min(CHUNK_ROWS, g->m - a.row);
   a.channels = size_min(TILE_CHANNELS, g->c - a.channel);
   return a;
 }
@@ -35,11 +34,11 @@ double *group_sums(const struct norm *g, double *scratch) { return scratch + par
 double *joined_sums(const struct norm *g, double *scratch) { return scratch + part_sums(g, chunk_count(g) + group_count(g), 0); }
 
 static struct parts chunks_of(const struct norm *g, ptrdiff_t group) {
-  ptrdiff_t first = group * group_chunks(g), count = size_min(group_chunks(g), chunk_count(g) - first), rows = chunk_rows(g);
-  return (struct parts){count, rows, size_min(count * rows, g->m - first * rows)};
+  ptrdiff_t first = group * group_chunks(g), count = size_min(group_chunks(g), chunk_count(g) - first);
+  return (struct parts){count, CHUNK_ROWS, size_min(count * CHUNK_ROWS, g->m - first * CHUNK_ROWS)};
 }
 struct parts groups_of(const struct norm *g) {
-  return (struct parts){group_count(g), group_chunks(g) * chunk_rows(g), g->m};
+  return (struct parts){group_count(g), group_chunks(g) * CHUNK_ROWS, g->m};
 }
 struct parts ranks_of(const struct norm *g, int ranks) {
   return (struct parts){ranks, g->m, ranks * g->m};

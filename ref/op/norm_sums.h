@@ -1,8 +1,9 @@
 /* What norm.c sums over rows: the m x c matrix cut into tiles, and the way from elements to the sums of tiles, of groups of them, and of
  * all rows or all ranks. For norm.c only.
  *
- * A tile is a chunk of rows by a block of channels. 1024 channels keep the coefficients of a tile in the first-level cache (24 KiB as
- * floats); 2^15 elements are worth a task. With many channels and few rows (a projector's 16 x 4096) the blocks of channels are what is
+ * A tile is a chunk of 128 rows by a block of channels. 1024 channels keep the coefficients of a tile in the first-level cache (24 KiB as
+ * floats). A chunk is short so that a device, where it is what a thread sums, has threads enough, and finds the whole of one in the tile of
+ * a matrix product. With many channels and few rows (a projector's 16 x 4096) the blocks of channels are what is
  * shared out.
  *
  * Sums come in twos, c of each: of x and of its squared differences from the mean, or of d and d (x - mean). In the scratch are those of

@@ -150,10 +150,10 @@ static void hand_computed(void **state) {
 
 static void equals_the_definition(void **state) {
   (void)state;
-  /* Around the cuts: one row, one channel, more than one chunk of rows (c = 2: 16384 rows), more than one block of channels (1024), seven
-   * chunks in two groups (c >= 1024: 32 rows). */
-  static const ptrdiff_t shapes[][2] = {{1, 1},     {1, 600},   {2, 3},     {7, 5},    {33, 64},
-                                        {16385, 2}, {33000, 1}, {34, 1030}, {5, 1030}, {200, 1030}};
+  /* Around the cuts: one row, one channel, a whole chunk of rows (128) and a row more, more than one block of channels (1024), chunks in one
+   * group and in several, the last of both not full. */
+  static const ptrdiff_t shapes[][2] = {{1, 1},   {1, 600},   {2, 3},      {7, 5},    {128, 64},
+                                        {129, 2}, {33000, 1}, {130, 1030}, {5, 1030}, {800, 103}};
   for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
     for (int flags = 0; flags < 8; flags++) {
       ptrdiff_t m = shapes[s][0], c = shapes[s][1], n = m * c;
@@ -254,7 +254,7 @@ static void large_mean_is_subtracted_exactly(void **state) {
  * quotients. */
 static void a_first_row_far_off_costs_nothing(void **state) {
   (void)state;
-  ptrdiff_t m = 512, c = 64; /* one chunk */
+  ptrdiff_t m = 128, c = 64; /* one chunk */
   struct arrays a = make(m, c, 1, 0, 0, 0, 1);
   for (ptrdiff_t k = 0; k < c; k++) a.x[k] = (real)(float)(1e6 * (double)(k - 30));
   forward(&a);
