@@ -221,6 +221,10 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.ema_update = cuda_ema_update;
   b.lars_update_all = cuda_lars_update_all;
   b.ema_update_all = cuda_ema_update_all;
+  b.conv_moments = cuda_conv_moments;
+  b.conv_forward_moments = precision == CUDA_TF32   ? cuda_conv_forward_moments_tf32
+                           : precision == CUDA_BF16 ? cuda_conv_forward_moments_bf16
+                                                    : cuda_conv_forward_moments;
   b.conv_norm_forward_eval = precision == CUDA_TF32   ? cuda_conv_norm_forward_eval_tf32
                              : precision == CUDA_BF16 ? cuda_conv_norm_forward_eval_bf16
                                                       : cuda_conv_norm_forward_eval;

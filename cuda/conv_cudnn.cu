@@ -76,6 +76,7 @@ bool backend_cuda_conv_is_library(const struct conv *g, int direction, enum cuda
 bool cuda_fill_cudnn(struct backend *table, enum cuda_precision precision, struct error *err) {
   if (!cudnn_open(err)) return false;
   table->conv_norm_forward_eval = nullptr; /* one after the other */
+  table->conv_moments = nullptr, table->conv_forward_moments = nullptr;
   switch (precision) {
   case CUDA_TF32: fill<CUDA_TF32>(table); break;
   case CUDA_BF16: fill<CUDA_BF16>(table); break;

@@ -38,6 +38,7 @@ template <class A> static void backward_weights(const struct conv *g, const real
 }
 
 template <class A> static void fill(struct backend *table) {
+  table->conv_moments = nullptr, table->conv_forward_moments = nullptr;
   table->conv_forward = forward<A>, table->conv_norm_forward_eval = norm_forward_eval<A>;
   table->conv_backward_data = backward_data<A>, table->conv_backward_weights = backward_weights<A>;
 }

@@ -96,7 +96,7 @@ struct tensor_forward {
   typedef typename A::number number, result;
   template <int TILE> using a_place = patches_along<number, TILE, 1>;
   template <int TILE> using b_place = rows_along<number, TILE>;
-  static const bool NORMED = false;
+  static const bool NORMED = false, SUMMED = false;
   struct patches_along_view a;
   struct rows_along_view b;
   int rows, columns, depth, chunk;
@@ -111,13 +111,18 @@ template <class A> struct tensor_forward_norm : tensor_forward<A> {
   struct following_norm<typename A::number> norm;
 };
 
-/* P: one of these, and Q: its plain form, of which everything but the norm is set here. */
-template <class P, class Q, class T>
-static void forward_tensor(P p, Q plain, const struct conv *given, const T *x, const T *w, const float *bias, T *y, void *scratch) {
-  bool fits = is_whole_patch<T>(given->r, given->s, padded_channels<T>(given->c), given->w);
-  struct whole_operands<T> from = {};
-  if (fits) from = whole_operands_of(given, x, w, scratch);
-  if (!from.x || !is_whole(from.x) || !is_whole(from.w)) return forward_plain(plain, given, x, w, bias, y);
+/* The same, and sums of y's channels besides. */
+template <class A> struct tensor_forward_moments : tensor_forward<A> {
+  static const bool SUMMED = true;
+  double *moments;
+};
+
+/* P: one of these, of which everything but what it adds is set here. False, with nothing done: it has to be computed the slow way. */
+template <class P, class T>
+static bool forward_in_tiles(P p, const struct conv *given, const T *x, const T *w, const float *bias, T *y, void *scratch) {
+  if (!is_whole_patch<T>(given->r, given->s, padded_channels<T>(given->c), given->w)) return false;
+  struct whole_operands<T> from = whole_operands_of(given, x, w, scratch);
+  if (!from.x || !is_whole(from.x) || !is_whole(from.w)) return false;
   const struct conv *g = &from.g;
   p.rows = (int)(g->n * g->p * g->q), p.columns = (int)g->k, p.depth = p.chunk = (int)(g->r * g->s * g->c);
   p.a.height = (int)g->h, p.a.width = (int)g->w, p.a.channels = (int)g->c;
@@ -125,11 +130,12 @@ static void forward_tensor(P p, Q plain, const struct conv *given, const T *x, c
   p.a.position = {(int)g->p, (int)g->q}, p.a.tap = {(int)g->s, (int)g->c}, p.a.tap_rows = (int)g->r;
   p.b = {p.columns, p.depth};
   tensor_launch(p, tensor_tile_for(p.rows, p.columns, 1), 1, from.x, from.w, bias, y);
+  return true;
 }
 
 template <class A, class T>
 static void conv_forward_tensor(const struct conv *g, const T *x, const T *w, const float *bias, T *y, void *scratch) {
-  forward_tensor(tensor_forward<A>(), plain_forward<A>(), g, x, w, bias, y, scratch);
+  if (!forward_in_tiles(tensor_forward<A>(), g, x, w, bias, y, scratch)) forward_plain(plain_forward<A>(), g, x, w, bias, y);
 }
 
 /* y: overwritten; may not be the residual. Between the two nothing is rounded to T. */
@@ -140,7 +146,19 @@ static void conv_norm_forward_tensor(const struct conv *g, const struct norm *n,
   struct tensor_forward_norm<A> p = {};
   struct plain_forward_norm<A> plain = {};
   p.norm = plain.norm = following_norm_of(n, residual, gamma, beta, running_mean, running_var, scratch);
-  forward_tensor(p, plain, g, x, w, nullptr, y, scratch);
+  if (!forward_in_tiles(p, g, x, w, nullptr, y, scratch)) forward_plain(plain, g, x, w, nullptr, y);
+}
+
+/* moments: cuda_conv_moments bytes. */
+template <class A, class T>
+static void conv_forward_moments_tensor(const struct conv *g, const T *x, const T *w, T *y, double *moments, void *scratch) {
+  struct tensor_forward_moments<A> p = {};
+  p.moments = moments;
+  if (forward_in_tiles(p, g, x, w, nullptr, y, scratch)) return;
+  struct norm n = {};
+  n.m = g->n * g->p * g->q, n.c = g->k;
+  forward_plain(plain_forward<A>(), g, x, w, nullptr, y);
+  norm_moments_launch(&n, y, moments);
 }
 
 /* ---- backward data ------------------------------------------------------------------------------------------------------------------- */
@@ -154,7 +172,7 @@ template <class A> struct tensor_backward_data {
   typedef typename A::number number, result;
   template <int TILE> using a_place = patches_along<number, TILE, -1>;
   template <int TILE> using b_place = weights_across<number, TILE>;
-  static const bool NORMED = false;
+  static const bool NORMED = false, SUMMED = false;
   struct patches_along_view a;
   struct weights_across_view b;
   int rows, columns, depth, chunk;
@@ -200,7 +218,7 @@ template <class A> struct tensor_backward_weights {
   typedef float result;
   template <int TILE> using a_place = rows_across<number, TILE>;
   template <int TILE> using b_place = patches_across<number, TILE>;
-  static const bool NORMED = false;
+  static const bool NORMED = false, SUMMED = false;
   struct rows_across_view a;
   struct patches_across_view b;
   int rows, columns, depth, chunk;

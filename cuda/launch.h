@@ -4,7 +4,8 @@
  *
  * Under nvcc it is kernel<<<...>>>(...). The tests compile the same sources with the C++ compiler and define LAUNCH themselves
  * (tests/cuda/shim.h, included ahead of everything), as they do the words of the language that are used here. A kernel with
- * template arguments takes one only: a comma would end the macro's argument.
+ * template arguments takes one only: a comma would end the macro's argument. No argument may itself launch: nvcc has noted grid and
+ * block by the time when it computes arguments, and the first launch takes them.
  *
  *     SHARED(type, name, dimensions)            as in SHARED(float, slab, [16][64]);
  *

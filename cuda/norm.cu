@@ -146,13 +146,28 @@ static void normalise(const struct norm_shape &g, const typename C::type *x, con
   if (C::WIDE == 1 && g.relu && g.signs) launch_find_signs(g, y);
 }
 
+/* Sums of the chunks: what a convolution has left of them, or in the scratch. whole: rows come in pieces. */
+template <class T>
+static const double *moments_of(const struct norm *g, const struct norm_shape &shape, bool whole, const T *x, double *scratch) {
+  if (g->moments) return g->moments;
+  take_moments(shape, whole, x, scratch);
+  return scratch;
+}
+
+void norm_moments_launch(const struct norm *g, const float *x, double *moments) {
+  take_moments(shape_of(g), in_pieces<float>(g->c, x), x, moments);
+}
+void norm_moments_launch(const struct norm *g, const struct bf16 *x, double *moments) {
+  take_moments(shape_of(g), in_pieces<bf16>(g->c, x), x, moments);
+}
+
 template <class C>
 static void forward_train_by(const struct norm *g, const typename C::type *x, const typename C::type *residual, const float *gamma,
                              const float *beta, float *running_mean, float *running_var, typename C::type *y, double *mean, double *invstd,
                              double *scratch) {
   struct norm_shape shape = shape_of(g);
-  take_moments(shape, C::WIDE > 1, x, scratch);
-  LAUNCH(join_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), running_mean,
+  const double *chunks = moments_of(g, shape, C::WIDE > 1, x, scratch);
+  LAUNCH(join_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, chunks, group_sums(shape, scratch), running_mean,
          running_var, mean, invstd);
   normalise<C>(shape, x, residual, gamma, beta, mean, invstd, y);
   cuda_launched("norm_forward_train");
@@ -291,8 +306,8 @@ void cuda_norm_backward_train_bf16(const struct norm *g, const real *x, const re
 
 template <class T> static void rank_moments_as(const struct norm *g, const T *x, double *sums, double *scratch) {
   struct norm_shape shape = shape_of(g);
-  take_moments(shape, in_pieces<T>(g->c, x), x, scratch);
-  LAUNCH(own_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, scratch, group_sums(shape, scratch), sums);
+  const double *chunks = moments_of(g, shape, in_pieces<T>(g->c, x), x, scratch);
+  LAUNCH(own_moments, join_blocks(shape), join_threads(shape), 0, cuda_stream(), shape, chunks, group_sums(shape, scratch), sums);
   cuda_launched("norm_rank_moments");
 }
 

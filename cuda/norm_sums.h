@@ -6,12 +6,12 @@
 #include <math.h>
 
 #include "cuda/affine.h"
+#include "cuda/norm_moments.h"
 #include "cuda/norm_rows.h"
 #include "cuda/runtime.h"
 #include "cuda/twins.h"
 
 enum {
-  CHUNK_ROWS = 128,         /* the reference's cut, which fixes the order of the sums */
   SUM_THREADS = 64,         /* of a block that sums: small, to share out few threads evenly */
   ENOUGH_SUMMING = 1 << 15, /* threads: where there would be fewer, each has fewer channels */
   JOIN_CHANNELS = 4,        /* of a block that joins, at least: 32 bytes of sums */
@@ -22,7 +22,6 @@ enum {
 
 /* 1 / rows where rows is a power of two, as a chunk's are: a product with it then has the quotient's bits. Else 0. */
 static double exact_share(ptrdiff_t rows) { return (rows & (rows - 1)) == 0 ? 1.0 / (double)rows : 0.0; }
-#define CHUNK_SHARE (1.0 / CHUNK_ROWS)
 
 /* What sums are joined of, as in the reference: the chunks of a group, groups, or ranks. share: exact_share(rows). */
 struct parts {
@@ -39,7 +38,7 @@ struct norm_shape {
 };
 
 static struct norm_shape shape_of(const struct norm *g) {
-  ptrdiff_t chunks = (g->m + CHUNK_ROWS - 1) / CHUNK_ROWS, together = 1;
+  ptrdiff_t chunks = chunk_count(g->m), together = 1;
   while (together * together < chunks) together *= 2;
   return {g->m, g->c, chunks, together, (chunks + together - 1) / together, g->eps, g->momentum, g->relu, g->signs};
 }
@@ -49,9 +48,7 @@ __host__ __device__ static inline struct parts groups_of(const struct norm_shape
 }
 static struct parts ranks_of(const struct norm *g, int ranks) { return {ranks, g->m, ranks * g->m, exact_share(g->m)}; }
 
-/* Where the sums of a part lie, channel by channel; in the scratch those of the groups stand behind those of the last chunk, and the lines
- * of the gradient behind the last group's. */
-__host__ __device__ static inline ptrdiff_t part_sums(ptrdiff_t c, ptrdiff_t part, int which) { return (2 * part + which) * c; }
+/* In the scratch the sums of the groups stand behind those of the last chunk, and the lines of the gradient behind the last group's. */
 static double *group_sums(const struct norm_shape &g, double *scratch) { return scratch + part_sums(g.c, g.chunks, 0); }
 static float *gradient_lines(const struct norm_shape &g, double *scratch) {
   return (float *)(scratch + part_sums(g.c, g.chunks + g.groups, 0));
@@ -114,25 +111,14 @@ struct some_parts {
 
 /* ---- Statistics --------------------------------------------------------------------------------------------------------------------- */
 
-/* What a thread knows of its channels of a chunk: sums of x - first and of its square. */
-template <int N> struct moments {
-  double first[N], sum[N], square[N];
-
-  template <class T> __device__ void add(const struct numbers<T, N> &x) {
-    UNROLL for (int e = 0; e < N; e++) {
-      double d = (double)widen(x.x[e]) - first[e];
-      sum[e] += d;
-      square[e] += d * d;
-    }
+/* Adds the first `left` of some rows. */
+template <class C> __device__ static inline void add_rows(struct moments<C::WIDE> &m, const struct some_rows<C> &rows, ptrdiff_t left) {
+  if (left >= rows.ROWS) {
+    UNROLL for (int k = 0; k < rows.ROWS; k++) m.add(rows.x[k]);
+  } else {
+    UNROLL for (int k = 0; k < rows.ROWS; k++) if (k < left) m.add(rows.x[k]);
   }
-  template <class C> __device__ void add(const struct some_rows<C> &rows, ptrdiff_t left) {
-    if (left >= rows.ROWS) {
-      UNROLL for (int k = 0; k < rows.ROWS; k++) add(rows.x[k]);
-    } else {
-      UNROLL for (int k = 0; k < rows.ROWS; k++) if (k < left) add(rows.x[k]);
-    }
-  }
-};
+}
 
 /* Sum over the rows of a chunk, and of squared differences from the mean of the chunk, in one pass (the reference says how). Some rows are
  * under way while others are added. */
@@ -145,18 +131,13 @@ template <class C> __global__ static void chunk_moments(struct norm_shape g, con
   struct some_rows<C> now = {}, next = {};
   struct moments<N> m = {};
   now.load(from, g.c, rows);
-  UNROLL for (int e = 0; e < N; e++) m.first[e] = isfinite(widen(now.x[0].x[e])) ? (double)widen(now.x[0].x[e]) : 0.0;
+  m.begin(now.x[0]);
   for (ptrdiff_t row = 0; row < rows; row += ROWS) {
     next.load(from + (row + ROWS) * g.c, g.c, rows - row - ROWS);
-    m.add(now, rows - row);
+    add_rows(m, now, rows - row);
     now = next;
   }
-  bool whole = rows == CHUNK_ROWS;
-  UNROLL for (int e = 0; e < N; e++) {
-    scratch[part_sums(g.c, chunk, 0) + c + e] = (double)rows * m.first[e] + m.sum[e];
-    double product = m.sum[e] * m.sum[e];
-    scratch[part_sums(g.c, chunk, 1) + c + e] = m.square[e] - (whole ? product * CHUNK_SHARE : product / (double)rows);
-  }
+  leave_moments(m, g.c, chunk, c, rows, scratch);
 }
 
 /* S_k + m_k (mu_k - mu)^2 of a part. */

@@ -8,6 +8,11 @@ void cuda_conv_forward_bf16(const struct conv *g, const real *x, const real *w, 
   cuda_launched("conv_forward");
 }
 
+void cuda_conv_forward_moments_bf16(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch) {
+  conv_forward_moments_tensor<bf16_arithmetic>(g, activations<bf16>(x), activations<bf16>(w), activations<bf16>(y), moments, scratch);
+  cuda_launched("conv_forward_moments");
+}
+
 void cuda_conv_norm_forward_eval_bf16(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                       const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                                       void *scratch) {

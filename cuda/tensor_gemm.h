@@ -17,6 +17,7 @@
  *     chunk                 depth that a part sums over (blockIdx.z)
  *     row_at(row, part)     offset of the start of a row of C, whose columns are contiguous
  *     accumulate, NORMED, norm       what becomes of a sum (ending.h)
+ *     SUMMED, moments                whether sums of C's columns are left as well, and where (column_moments below)
  *
  * Order: an element is one chain from the first depth to the last (tensor_sums.h); behind the last depth, zeros. The tile that an element
  * lies in does not change the chain.
@@ -25,6 +26,7 @@
 #define EDIY_CUDA_TENSOR_GEMM_H
 
 #include "cuda/ending.h"
+#include "cuda/norm_moments.h"
 #include "cuda/runtime.h"
 #include "cuda/tensor_operand.h"
 #include "cuda/tensor_sums.h"
@@ -73,6 +75,43 @@ __device__ static inline void store_each(const P &p, const ending<P, PIECE> &end
   UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) at[e] = narrow<typename P::result>(end.of_one(p, e, sum[e], offset + e, at + e));
 }
 
+/* What a batch norm needs to know of C's columns, as norm_sums.h sums it: the tile's rows are a chunk, and a thread of the first ones has a
+ * column. */
+template <class K, bool SUMMED> struct column_moments {
+  __device__ void add(const K &, const float *, int, int, int, int) {}
+  __device__ void leave(const K &, int, int, int) const {}
+};
+template <class K> struct column_moments<K, true> {
+  typedef struct numbers<typename K::result, 1> one;
+  enum { TOGETHER = 8 /* rows, which are asked for together */ };
+  static_assert(K::DOWN % TOGETHER == 0, "what is asked for is there, C's or not");
+  struct moments<1> m = {};
+
+  /* Half a tile, whose first row is `above` rows below the tile's, from its float sums; which are rounded as they are where they are
+   * stored. */
+  __device__ void add(const K &k, const float *staged, int thread, int top, int left, int above) {
+    int rows = k.p.rows - top - above < K::DOWN ? k.p.rows - top - above : (int)K::DOWN;
+    if (thread >= K::TILE_COLUMNS || left + thread >= k.p.columns) return;
+    staged += thread;
+    for (int row = 0; row < rows; row += TOGETHER) {
+      one y[TOGETHER];
+      UNROLL for (int i = 0; i < TOGETHER; i++) y[i].x[0] = narrow<typename K::result>(staged[(row + i) * K::PITCH]);
+      if (above + row == 0) m.begin(y[0]);
+      if (rows - row >= TOGETHER) {
+        UNROLL for (int i = 0; i < TOGETHER; i++) m.add(y[i]);
+      } else {
+        UNROLL for (int i = 0; i < TOGETHER; i++) if (row + i < rows) m.add(y[i]);
+      }
+    }
+  }
+  __device__ void leave(const K &k, int thread, int top, int left) const {
+    static_assert((int)K::TILE_ROWS == (int)CHUNK_ROWS, "a tile's rows are a chunk");
+    int rows = k.p.rows - top < K::TILE_ROWS ? k.p.rows - top : (int)K::TILE_ROWS;
+    if (thread < K::TILE_COLUMNS && left + thread < k.p.columns)
+      leave_moments(m, k.p.columns, top / CHUNK_ROWS, left + thread, rows, k.p.moments);
+  }
+};
+
 template <class K>
 __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic::template sums<K>::BLOCKS)
     tensor_gemm(K k, const typename K::number *a, const typename K::number *b, const float *bias, typename K::result *c) {
@@ -119,11 +158,13 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   const int in_row = thread % IN_ROW * PIECE, columns = k.p.columns - left - in_row;
   float *staged = reinterpret_cast<float *>(shared);
   struct ending<typename K::product, PIECE> end;
+  struct column_moments<K, K::product::SUMMED> column;
   end.begin(k.p, bias, left + in_row, columns);
   for (int half = 0; half < 2; half++) {
     __syncthreads();
     if (warp / 2 == half) sums.put(staged, right, lane);
     __syncthreads();
+    column.add(k, staged, thread, top, left, half * K::DOWN);
     for (int in_half = thread / IN_ROW; in_half < K::DOWN && columns > 0; in_half += TENSOR_THREADS / IN_ROW) {
       int row = top + half * K::DOWN + in_half;
       if (row >= k.p.rows) break;
@@ -135,6 +176,7 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
         store_each<typename K::product, PIECE>(k.p, end, row_sums, columns, offset, c + offset);
     }
   }
+  column.leave(k, thread, top, left);
 }
 
 static inline bool is_whole(const void *p) { return (uintptr_t)p % PIECE_BYTES == 0; }
@@ -180,7 +222,9 @@ static void tensor_launch(const P &p, enum tensor_tile tile, int parts, const A 
   switch (tile) {
   case TILE_128_128: return tensor_launch_tiled<tiled<P, 128, 128>>(p, parts, a, b, bias, c);
   case TILE_128_64: return tensor_launch_tiled<tiled<P, 128, 64>>(p, parts, a, b, bias, c);
-  default: return tensor_launch_tiled<tiled<P, 64, 64>>(p, parts, a, b, bias, c);
+  default:
+    if constexpr (!P::SUMMED)
+      return tensor_launch_tiled<tiled<P, 64, 64>>(p, parts, a, b, bias, c); /* a summed product has a chunk a tile */
   }
 }
 

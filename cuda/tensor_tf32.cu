@@ -8,6 +8,11 @@ void cuda_conv_forward_tf32(const struct conv *g, const real *x, const real *w, 
   cuda_launched("conv_forward");
 }
 
+void cuda_conv_forward_moments_tf32(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch) {
+  conv_forward_moments_tensor<tf32_arithmetic>(g, x, w, y, moments, scratch);
+  cuda_launched("conv_forward_moments");
+}
+
 void cuda_conv_norm_forward_eval_tf32(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                       const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                                       void *scratch) {

@@ -25,9 +25,11 @@ double cuda_seconds_between(int first, int second);
 
 size_t cuda_conv_scratch(const struct conv *g);
 void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+size_t cuda_conv_moments(const struct conv *g); /* of backend.h, as the two that follow */
+void cuda_conv_forward_moments(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
 void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                  const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
-                                 void *scratch); /* conv_norm_forward_eval of backend.h */
+                                 void *scratch);
 void cuda_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
 void cuda_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
@@ -35,6 +37,7 @@ void cuda_conv_backward_weights(const struct conv *g, const real *x, const real 
  * _bf16: x, w, y, dy and dx are bf16 behind their pointers, dw is float. Sums are float in both. */
 size_t cuda_conv_scratch_tf32(const struct conv *g);
 void cuda_conv_forward_tf32(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_forward_moments_tf32(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
 void cuda_conv_norm_forward_eval_tf32(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                       const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                                       void *scratch);
@@ -42,6 +45,7 @@ void cuda_conv_backward_data_tf32(const struct conv *g, const real *dy, const re
 void cuda_conv_backward_weights_tf32(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 size_t cuda_conv_scratch_bf16(const struct conv *g);
 void cuda_conv_forward_bf16(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+void cuda_conv_forward_moments_bf16(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
 void cuda_conv_norm_forward_eval_bf16(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                       const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                                       void *scratch);

@@ -68,6 +68,7 @@ static void norm_forward(const struct net_run *run, enum net_mode mode, int laye
   }
   if (mode == NET_BATCH) g.momentum = 0; /* running + 0 * (batch - running): unchanged, to the bit */
   g.signs = signs(run, layer);
+  if (l->x > 0 && run->net->layer[run->net->value[l->x].writer].kind == LAYER_CONV) g.moments = saved(run, run->net->value[l->x].writer);
   b->norm_forward_train(&g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd, run->scratch);
   if (mode == NET_TRAIN) {
     see_parameter(run, PHASE_FORWARD, l->name, "running_mean", run->state, l->mean);
@@ -97,7 +98,12 @@ void net_forward(const struct net_run *run, enum net_mode mode, const real *inpu
       continue;
     }
     switch (l->kind) {
-    case LAYER_CONV: b->conv_forward(&l->shape.conv, x, w, y, run->scratch); break;
+    case LAYER_CONV:
+      if (mode != NET_EVAL && saved(run, i))
+        b->conv_forward_moments(&l->shape.conv, x, w, y, saved(run, i), run->scratch);
+      else
+        b->conv_forward(&l->shape.conv, x, w, y, run->scratch);
+      break;
     case LAYER_NORM: norm_forward(run, mode, i, input, x, y); break;
     case LAYER_MAXPOOL: b->maxpool_forward(&l->shape.pool, x, y, saved(run, i)); break;
     case LAYER_AVGPOOL: b->avgpool_forward(&l->shape.pool, x, y); break;

@@ -39,15 +39,35 @@ static bool has_signs(const struct backend *b, const struct layer *l, bool backw
   return backward && l->kind == LAYER_NORM && l->shape.norm.relu && b->norm_signs;
 }
 
-/* A norm leaves its statistics in any case; signs behind them, and which cell of a max pool won, are asked by a backward only. */
-static size_t saved_bytes(const struct backend *b, const struct layer *l, bool backward) {
-  const struct norm *n = &l->shape.norm;
-  if (l->kind == LAYER_NORM) return statistics_bytes(n) + (has_signs(b, l, backward) ? arena_bytes((ptrdiff_t)b->norm_signs(n), 1) : 0);
-  if (l->kind == LAYER_MAXPOOL && backward) {
-    const struct pool *g = &l->shape.pool;
-    return arena_bytes(g->n * maxpool_out(g->h) * maxpool_out(g->w) * g->c, sizeof(int32_t));
+/* The norm that reads a value, or -1. */
+static int norm_of(const struct net *net, int value) {
+  for (int i = 0; i < net->layers; i++)
+    if (net->layer[i].kind == LAYER_NORM && net->layer[i].x == value) return i;
+  return -1;
+}
+
+/* What a layer leaves for another one. A norm leaves its statistics in any case; signs behind them, and which cell of a max pool won, are
+ * asked by a backward only. A convolution may leave moments for the norm that reads it. */
+static struct lease saved_lease(const struct backend *b, const struct net *net, int layer, bool backward) {
+  const struct layer *l = &net->layer[layer];
+  const struct pool *pool = &l->shape.pool;
+  struct lease a = {.from = layer, .to = backward ? backward_moment(net, layer) : layer};
+  switch (l->kind) {
+  case LAYER_NORM:
+    a.bytes = statistics_bytes(&l->shape.norm);
+    if (has_signs(b, l, backward)) a.bytes += arena_bytes((ptrdiff_t)b->norm_signs(&l->shape.norm), 1);
+    break;
+  case LAYER_MAXPOOL:
+    if (backward) a.bytes = arena_bytes(pool->n * maxpool_out(pool->h) * maxpool_out(pool->w) * pool->c, sizeof(int32_t));
+    break;
+  case LAYER_CONV:
+    a.to = norm_of(net, l->y);
+    if (a.to >= 0 && b->conv_moments) a.bytes = arena_bytes((ptrdiff_t)b->conv_moments(&l->shape.conv), 1);
+    break;
+  case LAYER_AVGPOOL:
+  case LAYER_LINEAR: break;
   }
-  return 0;
+  return a;
 }
 
 static int readers(const struct net *net, int value) {
@@ -197,8 +217,7 @@ bool plan_make(struct plan *plan, const struct net *net, const struct backend *b
   for (int i = 0; i < net->layers; i++) {
     const struct layer *l = &net->layer[i];
     if (l->kind == LAYER_NORM && reached[l->y]) norm_reading[l->x] = i;
-    bool backward = plan->backward && reached[l->y];
-    all.saved[i] = (struct lease){.bytes = saved_bytes(backend, l, backward), .from = i, .to = backward ? backward_moment(net, i) : i};
+    all.saved[i] = saved_lease(backend, net, i, plan->backward && reached[l->y]);
     plan->scratch = (size_t)size_max((ptrdiff_t)plan->scratch, (ptrdiff_t)layer_scratch(backend, l));
   }
   for (int v = 0; v < net->values; v++) {

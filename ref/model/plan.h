@@ -24,8 +24,9 @@ struct plan {
   bool input_gradient;
   size_t *value;    /* [values]: offset in bytes of the activation; the input has none (the caller keeps it) */
   size_t *gradient; /* [values]: of its gradient; PLAN_NONE where none is computed */
-  size_t *saved;    /* [layers]: of what forward leaves for backward: mean and invstd (2 c doubles) of a norm, index of a max pool;
-                     * PLAN_NONE for nothing, and where a max pool never goes backward */
+  size_t *saved;    /* [layers]: of what forward leaves for backward: mean and invstd (2 c doubles) of a norm, index of a max pool; and
+                     * what a convolution leaves for the norm that reads it, moments (backend.h); PLAN_NONE for nothing, and where a
+                     * max pool never goes backward */
   size_t *signs;    /* [layers]: of the signs of a norm with a ReLU (backend.h); PLAN_NONE where nothing reads them */
   bool *accumulate; /* [layers]: the gradient of x already holds another consumer's part and is added to */
   bool *joined;     /* [layers]: a convolution that the backend can compute together with the norm behind it, its only reader */

@@ -62,6 +62,11 @@ struct backend {
   size_t (*loss_scratch)(const struct loss *g);
 
   void (*conv_forward)(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
+  /* conv_forward, which also leaves sums of y's channels, conv_moments bytes of them: norm_forward_train of y takes them from g->moments in
+   * place of a pass over y, and gives the bits that it gives without. conv_moments: 0 for a shape of which none are left, and null with the
+   * other in a backend that leaves none, as the reference. */
+  size_t (*conv_moments)(const struct conv *g);
+  void (*conv_forward_moments)(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
   void (*conv_backward_data)(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
   void (*conv_backward_weights)(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 

@@ -23,7 +23,9 @@ struct norm {
   ptrdiff_t m, c; /* rows, channels */
   double eps, momentum;
   bool relu;
-  unsigned char *signs; /* null, or norm_signs bytes of backend.h, where relu */
+  /* Of backends that have them (backend.h): null, or */
+  unsigned char *signs;  /* where relu, norm_signs bytes */
+  const double *moments; /* what conv_forward_moments has left of x */
 };
 #endif
 

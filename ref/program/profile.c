@@ -129,6 +129,11 @@ static void timed_conv_forward(const struct conv *g, const real *x, const real *
   inner->conv_forward(g, x, w, y, scratch);
   end(PART_CONV_FORWARD, conv_flops(g), conv_bytes(g));
 }
+static void timed_conv_forward_moments(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch) {
+  begin();
+  inner->conv_forward_moments(g, x, w, y, moments, scratch);
+  end(PART_CONV_FORWARD, conv_flops(g), conv_bytes(g));
+}
 static void timed_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                          const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                                          void *scratch) {
@@ -307,6 +312,7 @@ const struct backend *profile_backend(const struct backend *other) {
   timed.loss_collect = timed_loss_collect, timed.halt_unless_finite = timed_halt_unless_finite;
   timed.store_activations = other->store_activations ? timed_store_activations : NULL;
   timed.lars_update = timed_lars_update, timed.ema_update = timed_ema_update;
+  timed.conv_forward_moments = other->conv_forward_moments ? timed_conv_forward_moments : NULL;
   timed.conv_norm_forward_eval = other->conv_norm_forward_eval ? timed_conv_norm_forward_eval : NULL;
   timed.lars_update_all = other->lars_update_all ? timed_lars_update_all : NULL;
   timed.ema_update_all = other->ema_update_all ? timed_ema_update_all : NULL;

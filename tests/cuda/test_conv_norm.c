@@ -103,8 +103,120 @@ static void integers_are_normalised_as_the_reference_does(void **state) {
   }
 }
 
+/* ---- moments ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Outputs of enough tiles that their rows are chunks: two tiles across or one, the last of rows and of columns not full; channels that are
+ * no pieces; a copy with zeros. */
+static const struct {
+  ptrdiff_t n, h, w, c, k, kernel;
+  const char *what;
+} summed[] = {{1, 91, 89, 8, 72, 1, "tiles of 128 x 64"},
+              {1, 127, 129, 8, 104, 1, "tiles of 128 x 128"},
+              {2, 90, 91, 8, 27, 1, "a row of odd length"},
+              {1, 128, 128, 3, 8, 3, "three channels"}};
+enum { SUMMED = sizeof summed / sizeof summed[0] };
+
+struct outputs {
+  real *y, *mean, *var; /* of the norm; running statistics */
+  double *mu, *invstd;
+};
+
+/* The norm behind a convolution's output, with moments or, null, without. */
+static void norm_behind(const struct backend *b, const struct norm *n, const double *moments, const real *between, struct outputs *o) {
+  struct norm g = *n;
+  ptrdiff_t c = n->c;
+  real *ones = test_reals(c);
+  for (ptrdiff_t i = 0; i < c; i++) ones[i] = 1;
+  g.moments = moments;
+  *o = (struct outputs){device_activations(b, n->m * c), device_from(ones, c), device_from(ones, c), device_doubles(c), device_doubles(c)};
+  real *gamma = device_from(ones, c);
+  b->norm_forward_train(&g, between, NULL, gamma, gamma, o->mean, o->var, o->y, o->mu, o->invstd, device_scratch(b->norm_scratch(&g)));
+  free(ones);
+}
+
+static void assert_equal_bytes(const struct backend *b, const void *x, const void *y, size_t bytes, const char *what) {
+  void *p = malloc(bytes), *q = malloc(bytes);
+  if (!p || !q) abort();
+  b->download(p, x, bytes), b->download(q, y, bytes);
+  if (memcmp(p, q, bytes) != 0) fail_msg("%s in %s", what, b->name);
+  free(p), free(q);
+}
+
+/* odd: the tensors begin between pieces of 16 bytes, and are computed the slow way. */
+static void moments_of(enum cuda_precision precision, int i, bool odd, bool infinite) {
+  const struct backend *b = device_backend_by(precision, CUDA_CONV_OWN);
+  struct error err = {0};
+  struct conv g;
+  if (!conv_make(&g, summed[i].n, summed[i].h, summed[i].w, summed[i].c, summed[i].k, summed[i].kernel, summed[i].kernel, 1,
+                 summed[i].kernel / 2, &err))
+    fail_msg("%s", err.text);
+  ptrdiff_t in = g.n * g.h * g.w * g.c, weights = g.k * g.r * g.s * g.c, out = g.n * g.p * g.q * g.k;
+  size_t one = b->activation_size, off = odd ? one : 0, bytes = (size_t)out * one;
+  real *x = test_normal(in, 1), *w = test_normal(weights, 2);
+  if (infinite) x[0] = (real)INFINITY;
+  void *dev_x = device_activations_from(b, x, in), *dev_w = device_activations_from(b, w, weights);
+  void *moved = (char *)device_activations(b, in + 1) + off, *scratch = device_scratch(b->conv_scratch(&g));
+  void *with = (char *)device_activations(b, out + 1) + off, *without = device_activations(b, out);
+  struct norm n = {.m = out / g.k, .c = g.k, .eps = 1e-5, .momentum = 0.1, .relu = true};
+  b->copy(moved, dev_x, (size_t)in * one);
+  size_t room = b->conv_moments(&g);
+  assert_int_equal(room, (size_t)((n.m + 127) / 128 * 2 * n.c) * sizeof(double));
+  double *moments = device_scratch(room);
+  b->conv_forward_moments(&g, moved, dev_w, with, moments, scratch);
+  if (!odd) {
+    b->conv_forward(&g, dev_x, dev_w, without, scratch);
+    assert_equal_bytes(b, with, without, bytes, summed[i].what);
+  }
+  struct outputs a, c, other;
+  norm_behind(b, &n, moments, with, &a), norm_behind(b, &n, NULL, with, &c);
+  b->zero(moments, room), norm_behind(b, &n, moments, with, &other); /* a norm does read them */
+  assert_equal_bytes(b, a.mu, c.mu, (size_t)n.c * sizeof(double), summed[i].what);
+  assert_equal_bytes(b, a.invstd, c.invstd, (size_t)n.c * sizeof(double), summed[i].what);
+  assert_equal_bytes(b, a.mean, c.mean, (size_t)n.c * sizeof(real), summed[i].what);
+  assert_equal_bytes(b, a.var, c.var, (size_t)n.c * sizeof(real), summed[i].what);
+  assert_equal_bytes(b, a.y, c.y, bytes, summed[i].what);
+  double mu;
+  b->download(&mu, other.mu, sizeof mu);
+  assert_true(mu == 0);
+  free(x), free(w);
+  device_end();
+}
+
+static void moments_have_the_bits_of_a_pass_over_the_output(void **state) {
+  (void)state;
+  for (int i = 0; i < SUMMED * CUDA_PRECISIONS; i++)
+    moments_of((enum cuda_precision)(i % CUDA_PRECISIONS), i / CUDA_PRECISIONS, false, false);
+}
+
+static void so_where_tensors_begin_anywhere(void **state) {
+  (void)state;
+  moments_of(CUDA_FP32, 0, true, false), moments_of(CUDA_BF16, 0, true, false);
+}
+
+/* In the first row of a chunk, from which others are counted. */
+static void and_with_an_infinity(void **state) {
+  (void)state;
+  moments_of(CUDA_FP32, 0, false, true), moments_of(CUDA_BF16, 1, false, true);
+}
+
+/* Where an output is small nothing is left of it, and other kernels leave nothing. */
+static void small_outputs_and_other_kernels_leave_no_moments(void **state) {
+  (void)state;
+  const struct backend *b = device_backend_by(CUDA_FP32, CUDA_CONV_OWN), *plain = device_backend_by(CUDA_FP32, CUDA_CONV_PLAIN);
+  struct error err = {0};
+  struct conv g;
+  assert_true(conv_make(&g, 1, 90, 89, 8, 64, 1, 1, 1, 0, &err)); /* 63 x 1 tiles of 128 x 64 */
+  assert_int_equal(b->conv_moments(&g), 0);
+  assert_null(plain->conv_moments);
+  assert_null(plain->conv_forward_moments);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(one_has_the_bits_of_two),
-                                     cmocka_unit_test(integers_are_normalised_as_the_reference_does)};
+                                     cmocka_unit_test(integers_are_normalised_as_the_reference_does),
+                                     cmocka_unit_test(moments_have_the_bits_of_a_pass_over_the_output),
+                                     cmocka_unit_test(so_where_tensors_begin_anywhere),
+                                     cmocka_unit_test(and_with_an_infinity),
+                                     cmocka_unit_test(small_outputs_and_other_kernels_leave_no_moments)};
   return cmocka_run_group_tests_name("cuda convolution and norm", tests, NULL, NULL);
 }

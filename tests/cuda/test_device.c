@@ -42,9 +42,9 @@ static void classes_have_operations_of_their_own(void **state) {
   (void)state;
   device_backend();
 #define AT(entry) offsetof(struct backend, entry)
-  static const size_t products[] = {AT(conv_norm_forward_eval), AT(conv_scratch),          AT(conv_forward),
-                                    AT(conv_backward_data),     AT(conv_backward_weights), AT(linear_scratch),
-                                    AT(linear_forward),         AT(linear_backward_data),  AT(linear_backward_weights)};
+  static const size_t products[] = {AT(conv_forward_moments), AT(conv_norm_forward_eval), AT(conv_scratch),   AT(conv_forward),
+                                    AT(conv_backward_data),   AT(conv_backward_weights),  AT(linear_scratch), AT(linear_forward),
+                                    AT(linear_backward_data), AT(linear_backward_weights)};
   static const size_t others[] = {AT(norm_signs),         AT(norm_forward_train), AT(norm_forward_eval),  AT(norm_backward_train),
                                   AT(norm_rank_moments),  AT(norm_rank_forward),  AT(norm_rank_gradient), AT(norm_rank_backward),
                                   AT(maxpool_forward),    AT(maxpool_backward),   AT(avgpool_forward),    AT(avgpool_backward),

@@ -253,6 +253,27 @@ static void a_nan_stays_one_in_bf16(void **state) {
   fixture_free(&f);
 }
 
+/* In the first row, from which a chunk's others are counted: the mean is infinite and the variance no number, and no other channel's. */
+static void an_infinity_is_where_the_reference_has_it(void **state) {
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    struct fixture f;
+    fixture_make(&f, i ? CUDA_BF16 : CUDA_FP32, PIECES, false, false, 0);
+    ptrdiff_t c = f.g.c;
+    f.x[1] = (real)INFINITY;
+    real *dev_x = device_activations_from(f.gpu, f.x, f.size), *y = test_reals(f.size), *dev_y = device_activations(f.gpu, f.size);
+    double *mean = host_doubles(c), *invstd = host_doubles(c), *dev_mu = device_doubles(c), *dev_invstd = device_doubles(c);
+    f.cpu->norm_forward_train(&f.g, f.x, NULL, f.gamma, f.beta, f.mean, f.var, y, mean, invstd, f.host_scratch);
+    f.gpu->norm_forward_train(&f.g, dev_x, NULL, f.dev_gamma, f.dev_beta, f.dev_mean, f.dev_var, dev_y, dev_mu, dev_invstd, f.scratch);
+    assert_same_bits(dev_mu, mean, c);
+    double got;
+    f.gpu->download(&got, dev_invstd + 1, sizeof got);
+    assert_true(isinf(mean[1]) && isnan(invstd[1]) && isnan(got));
+    free(y), free(mean), free(invstd);
+    fixture_free(&f);
+  }
+}
+
 /* y that is no number is not positive, whoever asks. */
 static void a_nan_lets_no_gradient_through(void **state) {
   (void)state;
@@ -285,6 +306,6 @@ int main(void) {
       cmocka_unit_test(tensors_may_begin_anywhere),          cmocka_unit_test(parts_of_ranks_have_the_same_bits),
       cmocka_unit_test(many_parts_have_the_same_bits),       cmocka_unit_test(large_shapes_have_the_same_bits),
       cmocka_unit_test(means_over_ranks_have_the_same_bits), cmocka_unit_test(a_nan_stays_one_in_bf16),
-      cmocka_unit_test(a_nan_lets_no_gradient_through)};
+      cmocka_unit_test(a_nan_lets_no_gradient_through),      cmocka_unit_test(an_infinity_is_where_the_reference_has_it)};
   return cmocka_run_group_tests_name("cuda norm", tests, NULL, NULL);
 }

@@ -229,6 +229,95 @@ static void an_output_with_two_readers_is_computed_alone(void **state) {
   net_free(&net);
 }
 
+/* ---- what operations leave for others ----------------------------------------------------------------------------------------------- */
+
+/* A backend whose convolutions leave for a norm where its input is, but for those of NO_MOMENTS channels, and whose norms leave for their
+ * backward where their output is. */
+enum { NO_MOMENTS = 512 };
+static struct {
+  int left;                              /* moments */
+  int with_moments, without, with_signs; /* norms forward; norms backward */
+} seen;
+
+static size_t room_for_moments(const struct conv *g) { return g->k == NO_MOMENTS ? 0 : sizeof(real *); }
+static size_t room_for_signs(const struct norm *g) { return g->relu ? sizeof(real *) : 0; }
+
+static void conv_leaving(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch) {
+  backend_reference()->conv_forward(g, x, w, y, scratch);
+  memcpy(moments, &y, sizeof y);
+  seen.left++;
+}
+
+static void norm_finding(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta, real *running_mean,
+                         real *running_var, real *y, double *mean, double *invstd, void *scratch) {
+  if (g->moments && memcmp(g->moments, &x, sizeof x) != 0) fail_msg("another one's moments, or none any more");
+  seen.with_moments += g->moments != NULL, seen.without += !g->moments;
+  if (g->signs) memcpy(g->signs, &y, sizeof y);
+  backend_reference()->norm_forward_train(g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd, scratch);
+}
+
+static void norm_back(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean, const double *invstd,
+                      const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch) {
+  assert_true((g->signs != NULL) == g->relu);
+  if (g->signs && memcmp(g->signs, &y, sizeof y) != 0) fail_msg("another one's signs, or none any more");
+  seen.with_signs += g->signs != NULL;
+  backend_reference()->norm_backward_train(g, x, y, gamma, mean, invstd, dy, dx, dresidual, dgamma, dbeta, scratch);
+}
+
+/* In a bottleneck with a shortcut, other layers stand between the last convolution and its norm. A norm behind a linear layer finds
+ * nothing, and none does in evaluation. */
+static void what_is_left_is_found_by_whom_it_is_for(void **state) {
+  (void)state;
+  struct net net;
+  struct error err = {0};
+  struct architecture arch;
+  struct backend b = *backend_reference();
+  b.conv_moments = room_for_moments, b.conv_forward_moments = conv_leaving;
+  b.norm_signs = room_for_signs, b.norm_forward_train = norm_finding, b.norm_backward_train = norm_back;
+  assert_true(architecture_named("resnet50", &arch));
+  arch.projector = true, arch.hidden = 8, arch.out = 4;
+  if (!net_build(&net, &arch, 2, 32, 32, &err)) fail_msg("%s", err.text);
+  int behind_conv = 0, behind_others = 0, open = 0;
+  for (int i = 0; i < net.layers; i++) {
+    const struct layer *l = &net.layer[i];
+    if (l->kind != LAYER_NORM) continue;
+    const struct layer *writer = &net.layer[net.value[l->x].writer];
+    bool left = writer->kind == LAYER_CONV && writer->shape.conv.k != NO_MOMENTS;
+    behind_conv += left, behind_others += !left, open += l->shape.norm.relu;
+  }
+  assert_true(behind_conv > 0 && behind_others > 0 && open > 0);
+  real *x = test_reals(net.value[0].size), *weights = test_reals(net.state_size), *gradient = test_reals(net.state_size);
+  test_fill_normal(x, net.value[0].size, 1);
+  memset(gradient, 0, (size_t)net.state_size * sizeof(real));
+  assert_true(init_state(&b, &net, 3, 0, weights, &err));
+  for (int backward = 0; backward < 2; backward++) {
+    struct plan plan;
+    if (!plan_make(&plan, &net, &b, backward, &net.projection, false, false, &err)) fail_msg("%s", err.text);
+    void *memory = NULL, *scratch = NULL;
+    assert_true(b.reserve(plan.workspace, &memory, &err) && b.reserve(plan.scratch, &scratch, &err));
+    struct net_run run = {.net = &net,
+                          .plan = &plan,
+                          .backend = &b,
+                          .state = weights,
+                          .gradient = gradient,
+                          .workspace = memory,
+                          .scratch = scratch,
+                          .network = ""};
+    memset(&seen, 0, sizeof seen);
+    net_forward(&run, NET_EVAL, x);
+    assert_int_equal(seen.left + seen.with_moments + seen.without, 0);
+    net_forward(&run, NET_TRAIN, x);
+    assert_int_equal(seen.with_moments, behind_conv);
+    assert_int_equal(seen.without, behind_others);
+    if (backward) net_backward(&run, x);
+    assert_int_equal(seen.with_signs, backward ? open : 0);
+    b.release(memory, plan.workspace), b.release(scratch, plan.scratch);
+    plan_free(&plan);
+  }
+  free(x), free(weights), free(gradient);
+  net_free(&net);
+}
+
 static void fresh_weights_are_a_truncated_normal(void **state) {
   (void)state;
   struct net net = build("resnet18", STEM_IMAGENET, 1, 64, 64);
@@ -314,6 +403,7 @@ int main(void) {
                                      cmocka_unit_test(a_max_pool_that_never_goes_backward_keeps_no_index),
                                      cmocka_unit_test(what_is_computed_as_one_overlaps_nothing_it_reads),
                                      cmocka_unit_test(an_output_with_two_readers_is_computed_alone),
+                                     cmocka_unit_test(what_is_left_is_found_by_whom_it_is_for),
                                      cmocka_unit_test(fresh_weights_are_a_truncated_normal),
                                      cmocka_unit_test(detectron2_names),
                                      cmocka_unit_test(an_exported_backbone_comes_back),

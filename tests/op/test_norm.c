@@ -150,8 +150,8 @@ static void hand_computed(void **state) {
 
 static void equals_the_definition(void **state) {
   (void)state;
-  /* Around the cuts: one row, one channel, a whole chunk of rows (128) and a row more, more than one block of channels (1024), chunks in one
-   * group and in several, the last of both not full. */
+  /* Around the cuts: one row, one channel, a whole chunk of rows (128) and a row more, more than one block of channels (1024), chunks in
+   * one group and in several, the last of both not full. */
   static const ptrdiff_t shapes[][2] = {{1, 1},   {1, 600},   {2, 3},      {7, 5},    {128, 64},
                                         {129, 2}, {33000, 1}, {130, 1030}, {5, 1030}, {800, 103}};
   for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
