@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "cuda/number.h"
 #include "cuda/runtime.h"
 #include "op/norm.h"
 
@@ -36,30 +37,35 @@ __device__ static inline float normalised(const struct affine &a, float x, bool 
   return relu && v <= 0 ? 0.0f : v;
 }
 
-/* A norm that follows a convolution in evaluation: its channels, computed once a launch, and what else its elements need. */
-template <class T> struct following_norm {
-  const struct affine *channel;
-  const T *residual; /* as the convolution's output, or null */
-  bool relu;
-};
-
-/* A thread a channel. */
-__global__ static void running_affines(ptrdiff_t c, double eps, const float *gamma, const float *beta, const float *running_mean,
-                                       const float *running_var, struct affine *channel) {
-  ptrdiff_t i = item_of_thread();
-  if (i < c) channel[i] = affine_of((double)running_mean[i], inverse_deviation(eps, (double)running_var[i]), gamma[i], beta[i]);
+/* Its bytes as words, for shared memory. */
+typedef struct words<(int)sizeof(struct affine)> affine_words;
+__device__ static inline affine_words packed_affine(const struct affine &a) {
+  affine_words w;
+  memcpy(w.word, &a, sizeof w);
+  return w;
+}
+__device__ static inline struct affine unpacked_affine(const affine_words &w) {
+  struct affine a;
+  memcpy(&a, w.word, sizeof a);
+  return a;
 }
 
-static inline size_t following_norm_scratch(ptrdiff_t channels) { return (size_t)channels * sizeof(struct affine); }
+/* A norm that follows a convolution in evaluation, and what its elements need. */
+template <class T> struct following_norm {
+  const float *gamma, *beta, *running_mean, *running_var;
+  double eps;
+  const T *residual; /* as the convolution's output, or null */
+  bool relu;
 
-/* scratch: following_norm_scratch bytes. */
+  __device__ struct affine of(int c) const {
+    return affine_of((double)running_mean[c], inverse_deviation(eps, (double)running_var[c]), gamma[c], beta[c]);
+  }
+};
+
 template <class T>
 static struct following_norm<T> following_norm_of(const struct norm *g, const T *residual, const float *gamma, const float *beta,
-                                                  const float *running_mean, const float *running_var, void *scratch) {
-  struct affine *channel = (struct affine *)scratch;
-  LAUNCH(running_affines, blocks_for(g->c), dim3(BLOCK_THREADS), 0, cuda_stream(), g->c, g->eps, gamma, beta, running_mean, running_var,
-         channel);
-  return {channel, residual, g->relu};
+                                                  const float *running_mean, const float *running_var) {
+  return {gamma, beta, running_mean, running_var, g->eps, residual, g->relu};
 }
 
 #endif

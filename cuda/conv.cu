@@ -1,7 +1,7 @@
 /* Convolution in fp32 (conv_tensor.h). Twin of ref/op/conv.c. */
 #include "cuda/conv_tensor.h"
 
-/* Partial dw of backward weights or the channels of a norm, and copies of x and w with whole pieces of channels where theirs are none. */
+/* Partial dw of backward weights, and copies of x and w with whole pieces of channels where theirs are none. */
 size_t cuda_conv_scratch(const struct conv *g) { return conv_scratch_tensor<float>(g); }
 
 /* In every class. Where a tile has a chunk's rows; else y is small, and a pass over it costs little. */

@@ -12,11 +12,10 @@ template <class A> static void forward(const struct conv *g, const real *x, cons
 /* y: overwritten; may not be the residual. Between the two nothing is rounded. */
 template <class A>
 static void norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
-                              const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
-                              void *scratch) {
+                              const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y, void *) {
   typedef typename A::number T;
   struct plain_forward_norm<A> p = {};
-  p.norm = following_norm_of(n, activations<T>(residual), gamma, beta, running_mean, running_var, scratch);
+  p.norm = following_norm_of(n, activations<T>(residual), gamma, beta, running_mean, running_var);
   forward_plain(p, g, activations<T>(x), activations<T>(w), nullptr, activations<T>(y));
   cuda_launched("conv_norm_forward_eval");
 }

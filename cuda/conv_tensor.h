@@ -57,13 +57,11 @@ static struct tensor_cut tensor_cut_of(const struct conv *g) {
   return {tile, (int)chunk, (int)((rows + chunk - 1) / chunk)};
 }
 
-/* In front of the copies: partial dw, or the channels of a norm. Whole pieces, as their rows are where copies follow. */
+/* In front of the copies: partial dw. Whole pieces, as their rows are where copies follow. */
 template <class T> static size_t scratch_in_front(const struct conv *g) {
   struct conv wide = padded<T>(g);
   int chunks = tensor_cut_of(&wide).chunks;
-  size_t partials = chunks > 1 || wide.c > g->c ? (size_t)chunks * (size_t)(g->k * g->r * g->s * wide.c) * sizeof(float) : 0;
-  size_t channels = following_norm_scratch(g->k);
-  return partials > channels ? partials : channels;
+  return chunks > 1 || wide.c > g->c ? (size_t)chunks * (size_t)(g->k * g->r * g->s * wide.c) * sizeof(float) : 0;
 }
 
 template <class T> static size_t conv_scratch_tensor(const struct conv *g) {
@@ -145,7 +143,7 @@ static void conv_norm_forward_tensor(const struct conv *g, const struct norm *n,
                                      void *scratch) {
   struct tensor_forward_norm<A> p = {};
   struct plain_forward_norm<A> plain = {};
-  p.norm = plain.norm = following_norm_of(n, residual, gamma, beta, running_mean, running_var, scratch);
+  p.norm = plain.norm = following_norm_of(n, residual, gamma, beta, running_mean, running_var);
   if (!forward_in_tiles(p, g, x, w, nullptr, y, scratch)) forward_plain(plain, g, x, w, nullptr, y);
 }
 

@@ -18,10 +18,14 @@ template <class P, int PIECE> struct ending {
   struct affine channel[P::NORMED ? PIECE : 1];
   const float *bias;
 
-  /* columns: of these, that C has. */
-  __device__ void begin(const P &p, const float *biases, int column, int columns) {
-    bias = biases ? biases + column : biases;
-    if constexpr (P::NORMED) UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = p.norm.channel[column + e];
+  __device__ void begin(const float *biases, int column) { bias = biases ? biases + column : biases; }
+
+  /* And, where a norm follows, its channels: computed here, or by others. columns: of these, that C has. */
+  __device__ void take_channels(const P &p, int column, int columns) {
+    if constexpr (P::NORMED) UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = p.norm.of(column + e);
+  }
+  __device__ void take_channels(const affine_words *all, int columns) {
+    UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = unpacked_affine(all[e]);
   }
 
   /* Of column e; at: where it stands in C, `offset` numbers from its start. */

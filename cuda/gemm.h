@@ -68,7 +68,8 @@ __global__ static void __launch_bounds__(GEMM_THREADS)
   }
   for (int j = 0; j < EACH && right + j < p.columns - left; j++) {
     struct ending<P, 1> end;
-    end.begin(p, bias, left + right + j, 1);
+    end.begin(bias, left + right + j);
+    end.take_channels(p, left + right + j, 1);
     for (int i = 0; i < EACH && down + i < p.rows - top; i++) {
       ptrdiff_t at = p.row_at(top + down + i) + left + right + j;
       c[at] = narrow<typename P::result>(end.of_one(p, 0, sum[i][j], at, c + at));

@@ -93,20 +93,15 @@ __device__ static void normalise_band(const struct norm_shape &g, int rows, cons
 
 /* A thread's channels, each of which one thread of the block computes for all. False: the thread has none. The whole block calls it. */
 template <class K, class F> __device__ static bool share_channels(ptrdiff_t channels, F affine_of_channel, struct affine (&a)[K::WIDE]) {
-  typedef struct words<(int)sizeof(struct affine)> packed;
-  SHARED(packed, all, [K::WIDE][WARP_THREADS]);
+  SHARED(affine_words, all, [K::WIDE][WARP_THREADS]);
   ptrdiff_t first = (ptrdiff_t)blockIdx.y * blockDim.x * K::WIDE;
   for (int i = (int)(threadIdx.y * blockDim.x + threadIdx.x); i < (int)blockDim.x * K::WIDE; i += BLOCK_THREADS) {
     if (first + i >= channels) break;
-    struct affine one = affine_of_channel(first + i);
-    memcpy(all[i % K::WIDE][i / K::WIDE].word, &one, sizeof one);
+    all[i % K::WIDE][i / K::WIDE] = packed_affine(affine_of_channel(first + i));
   }
   __syncthreads();
   if (first_channel<K::WIDE>() >= channels) return false;
-  UNROLL for (int e = 0; e < K::WIDE; e++) {
-    packed of_thread = all[e][threadIdx.x];
-    memcpy(&a[e], of_thread.word, sizeof a[e]);
-  }
+  UNROLL for (int e = 0; e < K::WIDE; e++) a[e] = unpacked_affine(all[e][threadIdx.x]);
   return true;
 }
 

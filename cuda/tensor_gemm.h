@@ -117,6 +117,7 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
     tensor_gemm(K k, const typename K::number *a, const typename K::number *b, const float *bias, typename K::result *c) {
   enum { PIECE = PIECE_BYTES / (int)sizeof(typename K::result), IN_ROW = K::TILE_COLUMNS / PIECE };
   SHARED_OF_LAUNCH(shared);
+  SHARED(affine_words, channels, [K::product::NORMED ? (int)K::TILE_COLUMNS : 1]); /* of a norm that follows: computed once a block */
   const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS, part = (int)blockIdx.z;
   const int top = (int)blockIdx.x / k.column_tiles * K::TILE_ROWS, left = (int)blockIdx.x % k.column_tiles * K::TILE_COLUMNS;
   const int down = warp / 2 * K::DOWN, right = warp % 2 * K::ACROSS;
@@ -135,6 +136,11 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
       from_b.copy_part(k.p.b, stage + K::TILE_ROWS * SLAB_BYTES, step, thread);
     }
     commit_copies();
+  }
+  if constexpr (K::product::NORMED) {
+    if (thread < K::TILE_COLUMNS && left + thread < k.p.columns) channels[thread] = packed_affine(k.p.norm.of(left + thread));
+  } else {
+    (void)channels;
   }
   int at = 0; /* the stage of the present slab, in bytes; the one before it in the ring is next to be filled */
   for (int slab = 0; slab < slabs; slab++) {
@@ -157,9 +163,10 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   static_assert(TENSOR_THREADS % IN_ROW == 0, "a thread's columns");
   const int in_row = thread % IN_ROW * PIECE, columns = k.p.columns - left - in_row;
   float *staged = reinterpret_cast<float *>(shared);
-  struct ending<typename K::product, PIECE> end;
+  struct ending<typename K::product, PIECE> end = {};
   struct column_moments<K, K::product::SUMMED> column;
-  end.begin(k.p, bias, left + in_row, columns);
+  end.begin(bias, left + in_row);
+  if constexpr (K::product::NORMED) end.take_channels(channels + in_row, columns); /* written before the barrier of the first slab */
   for (int half = 0; half < 2; half++) {
     __syncthreads();
     if (warp / 2 == half) sums.put(staged, right, lane);
