@@ -214,9 +214,8 @@ static inline enum tensor_tile tensor_tile_for(ptrdiff_t rows, ptrdiff_t columns
 
 template <class K, class A, class B, class C>
 static void tensor_launch_tiled(const typename K::product &p, int parts, const A *a, const B *b, const float *bias, C *c) {
-  static bool allowed;
-  if (K::SHARED_BYTES > 48 << 10 && !allowed)
-    allowed = cudaFuncSetAttribute(tensor_gemm<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, K::SHARED_BYTES) == cudaSuccess;
+  static bool allowed; /* more than 48 KiB, of which a norm's channels are a part */
+  if (!allowed) allowed = cudaFuncSetAttribute(tensor_gemm<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, K::SHARED_BYTES) == cudaSuccess;
   K k = {p, (p.columns + K::TILE_COLUMNS - 1) / K::TILE_COLUMNS,
          p.columns % (PIECE_BYTES / (int)sizeof(C)) == 0 && is_whole(c) && ends_whole(p)};
   K::a_operand::prepare(k.p.a), K::b_operand::prepare(k.p.b);

@@ -82,7 +82,7 @@ void shim_enqueue(cudaStream_t stream, void (*run)(const void *context, bool in_
 void shim_check_pointer(const char *kernel, const void *pointer);
 
 /* Fails the launch when it asks for more shared memory than this kernel may have. */
-void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes);
+void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes, size_t fixed); /* bytes: of the launch; fixed: of SHARED */
 
 template <class T> static inline void shim_check(const char *, const T &) {}
 template <class T> static inline void shim_check(const char *kernel, T *const &pointer) { shim_check_pointer(kernel, pointer); }
@@ -91,7 +91,7 @@ template <class... P, class... A>
 static inline void shim_run(const char *name, void (*kernel)(P...), struct dim3 grid, struct dim3 block, size_t shared_bytes,
                             cudaStream_t stream, A... arguments) {
   (shim_check(name, arguments), ...);
-  shim_check_shared(name, reinterpret_cast<void (*)(void)>(kernel), shared_bytes);
+  shim_check_shared(name, reinterpret_cast<void (*)(void)>(kernel), shared_bytes, 0 /* as they are not known before it runs */);
   auto thread = [=] { kernel(arguments...); };
   static_assert(std::is_trivially_copyable<decltype(thread)>::value, "arguments of a launch are bytes");
   shim_launch(

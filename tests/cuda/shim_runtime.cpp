@@ -197,10 +197,11 @@ cudaError_t shim_allow_shared(void (*kernel)(void), cudaFuncAttribute attribute,
   return cudaSuccess;
 }
 
-void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes) {
-  size_t most = PLAIN_SHARED;
+void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes, size_t fixed) {
+  size_t most = fixed < PLAIN_SHARED ? PLAIN_SHARED - fixed : 0;
   for (int i = 0; i < MOST_KERNELS && allowed[i].kernel; i++)
     if (allowed[i].kernel == kernel && (size_t)allowed[i].bytes > most) most = (size_t)allowed[i].bytes;
+  if (most > MOST_SHARED - fixed) most = MOST_SHARED - fixed;
   if (bytes > most)
     shim_fail_launch(cudaErrorInvalidValue, "kernel %s: %zu bytes of shared memory are asked for, and %zu are allowed", name, bytes, most);
 }

@@ -94,7 +94,7 @@ extern "C" cudaError_t __cudaLaunchKernel(struct kernel *k, struct dim3 grid, st
   memcpy(bytes.data(), &k, sizeof k);
   for (size_t i = 0; i < k->argument_at.size(); i++)
     memcpy(bytes.data() + sizeof k + k->argument_at[i], arguments[i], (size_t)k->argument_bytes[i]);
-  shim_check_shared(name, reinterpret_cast<void (*)(void)>(k), shared_bytes + static_shared(k));
+  shim_check_shared(name, reinterpret_cast<void (*)(void)>(k), shared_bytes, static_shared(k));
   if (k->most_threads > 0 && (int64_t)block.x * block.y * block.z > k->most_threads)
     shim_note("kernel %s: %u threads a block, and it was compiled for %d", name, block.x * block.y * block.z, k->most_threads);
   shim_launch(name, grid, block, shared_bytes, at, nullptr, bytes.data(), bytes.size());
