@@ -1,19 +1,40 @@
 #!/bin/sh
-# Runs cmocka programs one after the other, shows what each prints, and ends with one line: N passed, N failed, N skipped.
+# Runs cmocka programs, shows what each prints, and ends with one line: N passed, N failed, N skipped.
 # A program that dies counts as one failure. Exit status 1 when anything failed or nothing ran.
+# One after the other; but those of tests/cuda, of one thread each, beside all others where there is a second processor, and shown last.
 # Threads that wait give their processor away: tests share theirs with whatever else runs.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 passed=0 failed=0 skipped=0
-log=$(mktemp) && trap 'rm -f "$log"' EXIT
-count() { sed -n "s/^\[ *$1 *\].* \([0-9][0-9]*\) test(s).*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'; }
-for program in "$@"; do
-  echo "== ${program#"$BUILD"/tests/}"
-  "$program" >"$log" 2>&1
-  status=$?
-  grep -v '^\[ RUN      \]\|^\[       OK \]' "$log"
-  p=$(count PASSED) f=$(count FAILED) s=$(count SKIPPED)
-  [ "$status" -eq 0 ] || [ "$f" -gt 0 ] || { echo "$program ended with status $status"; f=1; }
+logs=$(mktemp -d) && trap 'rm -rf "$logs"' EXIT
+run() { "$1" >"$logs/$2" 2>&1; echo $? >"$logs/$2.status"; }
+count() { sed -n "s/^\[ *$1 *\].* \([0-9][0-9]*\) test(s).*/\1/p" "$logs/$2" | awk '{n += $1} END {print n + 0}'; }
+report() { # program, its log
+  echo "== ${1#"$BUILD"/tests/}"
+  status=$(cat "$logs/$2.status")
+  grep -v '^\[ RUN      \]\|^\[       OK \]' "$logs/$2"
+  p=$(count PASSED "$2") f=$(count FAILED "$2") s=$(count SKIPPED "$2")
+  [ "$status" -eq 0 ] || [ "$f" -gt 0 ] || { echo "$1 ended with status $status"; f=1; }
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+is_beside() { # of one thread, and others are there
+  case $1 in */tests/cuda/*) [ -n "$beside" ] ;; *) false ;; esac
+}
+
+beside=
+for program in "$@"; do
+  case $program in */tests/cuda/*) ;; *) [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ] && beside=yes ;; esac
+done
+(n=0; for program in "$@"; do n=$((n + 1)); is_beside "$program" && run "$program" $n; done; true) &
+n=0
+for program in "$@"; do
+  n=$((n + 1))
+  is_beside "$program" || { run "$program" $n; report "$program" $n; }
+done
+wait
+n=0
+for program in "$@"; do
+  n=$((n + 1))
+  if is_beside "$program"; then report "$program" $n; fi
 done
 echo
 echo "$passed passed, $failed failed, $skipped skipped"
