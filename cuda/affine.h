@@ -44,7 +44,7 @@ __device__ static inline affine_words packed_affine(const struct affine &a) {
   memcpy(w.word, &a, sizeof w);
   return w;
 }
-__device__ static inline struct affine unpacked_affine(const affine_words &w) {
+__device__ static inline struct affine unpacked_affine(affine_words w) { /* by value: one access of memory */
   struct affine a;
   memcpy(&a, w.word, sizeof a);
   return a;

@@ -24,8 +24,8 @@ template <class P, int PIECE> struct ending {
   __device__ void take_channels(const P &p, int column, int columns) {
     if constexpr (P::NORMED) UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = p.norm.of(column + e);
   }
-  __device__ void take_channels(const affine_words *all, int columns) {
-    UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = unpacked_affine(all[e]);
+  __device__ void take_channels(const affine_words *all, int apart, int columns) {
+    UNROLL for (int e = 0; e < PIECE; e++) if (e < columns) channel[e] = unpacked_affine(all[e * apart]);
   }
 
   /* Of column e; at: where it stands in C, `offset` numbers from its start. */

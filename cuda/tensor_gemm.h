@@ -138,7 +138,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
     commit_copies();
   }
   if constexpr (K::product::NORMED) {
-    if (thread < K::TILE_COLUMNS && left + thread < k.p.columns) channels[thread] = packed_affine(k.p.norm.of(left + thread));
+    if (thread < K::TILE_COLUMNS && left + thread < k.p.columns) /* what neighbouring threads read at once are neighbours */
+      channels[thread % PIECE * IN_ROW + thread / PIECE] = packed_affine(k.p.norm.of(left + thread));
   } else {
     (void)channels;
   }
@@ -166,7 +167,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   struct ending<typename K::product, PIECE> end = {};
   struct column_moments<K, K::product::SUMMED> column;
   end.begin(bias, left + in_row);
-  if constexpr (K::product::NORMED) end.take_channels(channels + in_row, columns); /* written before the barrier of the first slab */
+  if constexpr (K::product::NORMED) /* written before the barrier of the first slab */
+    end.take_channels(channels + thread % IN_ROW, IN_ROW, columns);
   for (int half = 0; half < 2; half++) {
     __syncthreads();
     if (warp / 2 == half) sums.put(staged, right, lane);
