@@ -180,6 +180,8 @@ bool fuzz(const struct fuzz_options *o, struct fuzz_tally *tally, struct fuzz_fa
   a.trial = malloc(sizeof *a.trial);
   bool ok = (m && a.trial) || fail(err, "fuzz: out of memory");
   if (ok && o->op && only < 0) ok = fail(err, "fuzz: no operation '%s' can be made; oracle case make --help lists them", o->op);
+  if (ok && (strcmp(o->on, "ref32") == 0 || strcmp(o->on, "ref64") == 0))
+    ok = fail(err, "fuzz: %s is what judges here; backend=reference is judged by it, the same operations as a table", o->on);
   if (ok) ok = backend_named(o->on, &a.by, err) || fail_within(err, "fuzz");
   a.precision = o->precision >= 0 ? (enum precision)o->precision : a.by.precision;
   int threads = omp_get_max_threads();

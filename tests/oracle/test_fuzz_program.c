@@ -65,6 +65,12 @@ static void what_cannot_be_written_is_an_error(void **state) {
   program_expect(BAD_INPUT, "backend: there is no such option", program_run("oracle-mutants mutate op=relu backend=plain"));
 }
 
+static void the_judge_is_not_judged(void **state) {
+  (void)state;
+  program_expect(BAD_INPUT, "fuzz: ref32 is what judges here; backend=reference", program_run("oracle fuzz backend=ref32 runs=1"));
+  program_expect(BAD_INPUT, "fuzz: ref64 is what judges here; backend=reference", program_run("oracle fuzz backend=ref64 runs=1"));
+}
+
 static void what_variants_would_not_heed_is_refused(void **state) {
   (void)state;
   static const char *const given[] = {"precision=tf32", "backend=reference"};
@@ -79,11 +85,9 @@ static void what_variants_would_not_heed_is_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(right_runs_are_counted),
-      cmocka_unit_test(the_smallest_rejected_case_can_be_made_again),
-      cmocka_unit_test(every_fault_has_its_score),
-      cmocka_unit_test(what_cannot_be_written_is_an_error),
-      cmocka_unit_test(what_variants_would_not_heed_is_refused),
+      cmocka_unit_test(right_runs_are_counted),    cmocka_unit_test(the_smallest_rejected_case_can_be_made_again),
+      cmocka_unit_test(every_fault_has_its_score), cmocka_unit_test(what_cannot_be_written_is_an_error),
+      cmocka_unit_test(the_judge_is_not_judged),   cmocka_unit_test(what_variants_would_not_heed_is_refused),
   };
   return cmocka_run_group_tests(tests, program_enter, program_leave);
 }
