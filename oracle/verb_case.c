@@ -316,6 +316,10 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
     return fail(err, "case: %s is what a kernel declares, and %s is held to the case as it is; give candidate=FILE, or backend=reference",
                 declaration, by);
   if (is_table && !backend_named(by, &s->by, err)) return fail_within(err, "case");
+  if (s->options.winograd && s->by.mixed)
+    return fail(
+        err, "case: winograd=yes is not for backend=%s, which computes no convolution by it and is judged as direct ones are; leave it out",
+        by);
   s->precision = s->options.precision > 0 ? (enum precision)(s->options.precision - 1) : is_table ? s->by.precision : PRECISION_FP32;
   return true;
 }
