@@ -10,14 +10,19 @@
 
 #include "base/file.h"
 
-/* 1: an empty folder, 0: anything else that exists, -1: nothing there. */
-static int look(const char *path) {
+int folder_entries(const char *path) {
   DIR *d = opendir(path);
-  if (!d) return errno == ENOENT ? -1 : 0;
+  if (!d) return -1;
   int entries = 0;
   while (readdir(d)) entries++;
   closedir(d);
-  return entries <= 2; /* . and .. */
+  return entries - 2; /* . and .. */
+}
+
+/* 1: an empty folder, 0: anything else that exists, -1: nothing there. */
+static int look(const char *path) {
+  int entries = folder_entries(path);
+  return entries < 0 && errno == ENOENT ? -1 : entries == 0;
 }
 
 bool folder_free(const char *path) { return look(path) != 0; }

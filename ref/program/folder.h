@@ -10,6 +10,9 @@ struct folder {
   char path[3072], partial[3072 + 16];
 };
 
+/* Files and folders in it; -1, and errno, where it cannot be opened. */
+int folder_entries(const char *path);
+
 /* Whether there is nothing under this name, or an empty folder. */
 bool folder_free(const char *path);
 

@@ -43,16 +43,19 @@ static bool fail_other(const struct demo *d, const char *begun, struct error *er
   return fail(err, "%s: holds a demo with other keys (%s); give these, or choose another out=", d->out, line);
 }
 
-/* The file is open and locked; a new one is empty. */
-static bool agree(const struct demo *d, int file, bool is_new, struct error *err) {
+/* The file is open and locked. One that is still to be written, alone in its folder, is written: a demo was killed before it had. */
+static bool agree(const struct demo *d, int file, struct error *err) {
   char begun[SETTINGS_SIZE] = "", *settings = options_format(keys + SETTINGS, KEYS - SETTINGS, d);
   bool good = settings || fail(err, "demo: no memory");
-  if (good && is_new) {
+  good = good && (read(file, begun, sizeof begun - 1) >= 0 || fail(err, "%s/demo.txt: cannot be read: %s", d->out, strerror(errno)));
+  if (good && strcmp(begun, settings) != 0) {
     ssize_t length = (ssize_t)strlen(settings);
-    good = write(file, settings, (size_t)length) == length || fail(err, "%s/demo.txt: cannot be written: %s", d->out, strerror(errno));
-  } else if (good) {
-    good = read(file, begun, sizeof begun - 1) >= 0 || fail(err, "%s/demo.txt: cannot be read: %s", d->out, strerror(errno));
-    if (good && strcmp(begun, settings) != 0) good = fail_other(d, begun, err);
+    if (strncmp(begun, settings, strlen(begun)) != 0 || folder_entries(d->out) != 1) {
+      good = fail_other(d, begun, err);
+    } else {
+      good =
+          pwrite(file, settings, (size_t)length, 0) == length || fail(err, "%s/demo.txt: cannot be written: %s", d->out, strerror(errno));
+    }
   }
   free(settings);
   return good;
@@ -68,7 +71,7 @@ static bool enter(const struct demo *d, int *lock, struct error *err) {
   if (*lock < 0 && is_new) return fail(err, "%s: cannot be created: %s", path, strerror(errno));
   if (*lock < 0) return fail(err, "%s: exists and is not an empty folder; choose another out= or remove it", d->out);
   bool good = flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK || fail(err, "%s: another demo is at work in it", d->out);
-  if (good && agree(d, *lock, is_new, err)) return true;
+  if (good && agree(d, *lock, err)) return true;
   close(*lock);
   return false;
 }

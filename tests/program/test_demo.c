@@ -28,6 +28,18 @@ static void half_drawn_scenes_are_drawn_again(void **state) {
   assert_runs("cmp half/d/ediy/backbone.safetensors whole/d/ediy/backbone.safetensors");
 }
 
+/* A demo that was killed before it had written demo.txt, or half of it, leaves a folder with nothing else. Others are not a demo's. */
+static void a_demo_that_had_only_begun_is_gone_on_with(void **state) {
+  (void)state;
+  assert_runs("mkdir -p begun/d && : >begun/d/demo.txt && cd begun && " DEMO " && cmp d/demo.txt ../whole/d/demo.txt");
+  assert_runs("cmp begun/d/results.png whole/d/results.png");
+  assert_runs("mkdir -p half/d2 theirs/d/scenes.partial && head -c 15 whole/d/demo.txt >half/d2/demo.txt && cp half/d2/demo.txt theirs/d");
+  assert_refused("d2: holds a demo with other keys (epochs = 6, imag)", "cd half && ediy demo out=d2 images=64 epochs=7");
+  assert_refused("d: holds a demo with other keys (epochs = 6, imag)", "cd theirs && " DEMO);
+  assert_runs(
+      "test -d theirs/d/scenes.partial && cd half && ediy demo out=d2 images=64 epochs=6 >said && cmp d2/demo.txt ../whole/d/demo.txt");
+}
+
 static void a_finished_demo_says_its_results_again(void **state) {
   (void)state;
   assert_runs("cp whole/d/teacher/log.jsonl before && cp whole/d/results.png results.png");
@@ -51,6 +63,7 @@ static void only_a_demos_own_folder_is_gone_on_in(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_same_command_goes_on_to_the_same_end), cmocka_unit_test(half_drawn_scenes_are_drawn_again),
-      cmocka_unit_test(a_finished_demo_says_its_results_again), cmocka_unit_test(only_a_demos_own_folder_is_gone_on_in)};
+      cmocka_unit_test(a_demo_that_had_only_begun_is_gone_on_with), cmocka_unit_test(a_finished_demo_says_its_results_again),
+      cmocka_unit_test(only_a_demos_own_folder_is_gone_on_in)};
   return cmocka_run_group_tests_name("demo", tests, program_enter, program_leave);
 }
