@@ -18,7 +18,8 @@ try:
     from safetensors import safe_open
     from safetensors.torch import save_file
 except ImportError as missing:
-    print(f"check_oracle: not run: {missing}\n\n0 passed, 0 failed, 1 skipped")
+    print(f"check-oracle: not run: {missing}; name a Python that has torch and safetensors: make check-oracle PYTHON=...\n")
+    print("0 passed, 0 failed, 1 skipped")
     sys.exit(0)
 
 oracle, seeds = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3

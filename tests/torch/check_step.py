@@ -19,7 +19,8 @@ try:
     import torchvision
     from torch.nn import functional as F
 except ImportError as missing:
-    print(f"check_step: not run: {missing}\n\n0 passed, 0 failed, 1 skipped")
+    print(f"check-torch-step: not run: {missing}; name a Python that has torch, torchvision and safetensors: make check-torch-step PYTHON=...\n")
+    print("0 passed, 0 failed, 1 skipped")
     sys.exit(0)
 
 example = os.path.join(os.path.dirname(__file__), "../../docs/examples/dump_torch.py")
