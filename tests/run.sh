@@ -6,6 +6,14 @@
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 passed=0 failed=0 skipped=0
 logs=$(mktemp -d) && trap 'rm -rf "$logs"' EXIT
+# Ended from outside, in a program that does not come to its end: which, and what it had said.
+at_work=
+ended() {
+  [ -z "$at_work" ] || { echo "== ${at_work#"$BUILD"/tests/} was ended, having said:"; cat "$logs/$n"; }
+  exit "$1"
+}
+trap 'ended 143' TERM
+trap 'ended 130' INT
 run() { "$1" >"$logs/$2" 2>&1; echo $? >"$logs/$2.status"; }
 count() { sed -n "s/^\[ *$1 *\].* \([0-9][0-9]*\) test(s).*/\1/p" "$logs/$2" | awk '{n += $1} END {print n + 0}'; }
 report() { # program, its log
@@ -28,7 +36,7 @@ done
 n=0
 for program in "$@"; do
   n=$((n + 1))
-  is_beside "$program" || { run "$program" $n; report "$program" $n; }
+  is_beside "$program" || { at_work=$program; run "$program" $n; at_work=''; report "$program" $n; }
 done
 wait
 n=0

@@ -11,8 +11,9 @@ if [ -n "${FORCE_LIBC:-}" ] || ! why=$("$here/ediy" --version 2>&1); then
     program=${path#"$here"/}
     mkdir -p "$here/real/$(dirname "$program")"
     [ -e "$here/real/$program" ] || mv "$path" "$here/real/$program"
+    # Folders of LD_LIBRARY_PATH, where a driver may be, come after the bundle's: the loader, called so, does not read the variable.
     # shellcheck disable=SC2016  # the wrapper expands them
-    printf '#!/bin/sh\nexport EDIY_RESTARTED=1 OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"\nexec "%s" --library-path "%s" "%s" "$@"\n' \
+    printf '#!/bin/sh\nexport EDIY_RESTARTED=1 OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"\nexec "%s" --library-path "%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "%s" "$@"\n' \
       "$(echo "$here"/libc/ld-linux*)" "$here/libc:$here/lib" "$here/real/$program" >"$path"
     chmod +x "$path"
   done

@@ -12,6 +12,9 @@
 # CLASSES  of precision, for the parts oracle, steps, bits and train (fp32 tf32 bf16)
 # SMALL=1  sizes with which the script itself can be tried
 # SECONDS_A_TOOL   for each of the sanitizer's tools (500): what it does not come to is named
+# SECONDS_A_TEST   for each program of the part tests (90): one that hangs is named, and the others are run
+# SECONDS_LEFT     for all parts of this call together (none: as long as they take): a part that is at work then is ended, and what would begin later is
+#                  left out and named, so that the summary is there before the machine's own limit of a command ends everything
 # PACK=1   OUT gets two files, whatever the parts leave: summary.txt, and results.tar.gz with all of it; running.txt is the part that is at work
 #
 # Relative paths are those of the folder in which this is started. Without a GPU a part is skipped with the reason; the tests skip one by one. A part
@@ -26,7 +29,7 @@ BENCH=${BENCH:-$BIN/bench.sh}
 PYTHON=${PYTHON:-python3}
 SMALL=${SMALL:-}
 CLASSES=${CLASSES:-fp32 tf32 bf16}
-SECONDS_A_TOOL=${SECONDS_A_TOOL:-500}
+SECONDS_A_TOOL=${SECONDS_A_TOOL:-500} SECONDS_A_TEST=${SECONDS_A_TEST:-90} SECONDS_LEFT=${SECONDS_LEFT:-}
 
 # The parts run in folders of their own. What is no file here may be a name that is looked for elsewhere.
 absolute() {
@@ -39,7 +42,7 @@ PEER=$(absolute "${PEER:-}")
 [ -z "$PEER" ] || [ -f "$PEER" ] || { echo "gpu.sh: PEER: there is no file $PEER" >&2; exit 2; }
 SHIM=$(absolute "$SHIM") PTX=$(absolute "$PTX") RUNNER=$(absolute "$RUNNER") BENCH=$(absolute "$BENCH") PYTHON=$(absolute "$PYTHON")
 EDIY_CUDNN=$(absolute "${EDIY_CUDNN:-}") EDIY_CUBLAS=$(absolute "${EDIY_CUBLAS:-}") EDIY_NCCL=$(absolute "${EDIY_NCCL:-}")
-export BIN SHIM PTX RUNNER BENCH SMALL PEER PYTHON CLASSES SECONDS_A_TOOL EDIY_CUDNN EDIY_CUBLAS EDIY_NCCL
+export BIN SHIM PTX RUNNER BENCH SMALL PEER PYTHON CLASSES SECONDS_A_TOOL SECONDS_A_TEST EDIY_CUDNN EDIY_CUBLAS EDIY_NCCL
 
 # cuDNN and cuBLASLt of Python's packages, where they are and nothing else is named: what PyTorch runs on there.
 packages=$("$PYTHON" -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
@@ -58,9 +61,27 @@ needs_gpu() {
   [ -z "$why" ] || { echo "$why"; exit "$SKIP"; }
 }
 
+# seconds_of MOST: what a part with a limit of its own may take, so that what is left of the part's time is enough to say what it found.
+seconds_of() { if [ "$1" -le $((PART_SECONDS - 30)) ]; then echo "$1"; else echo $((PART_SECONDS - 30)); fi; }
+
 # ---- the parts: they run in a folder of their own ----------------------------------------------------------------------------------------
 
-part_tests() { BUILD=$BIN sh "$RUNNER" "$BIN"/tests/cuda/test_*; }
+part_tests() {
+  passed=0 failed=0 skipped=0 hung=''
+  export BUILD="$BIN"
+  for program in "$BIN"/tests/cuda/test_*; do
+    echo "== ${program##*/}" # first: where this part is ended, it is the last line
+    within "$SECONDS_A_TEST" sh "$RUNNER" "$program" >log 2>&1
+    case $? in 124 | 137) hung="$hung ${program##*/}" ;; esac
+    counts=$(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' log)
+    sed '/^== .*[^:]$/d; /^$/d; $ {/^[0-9]* passed, [0-9]* failed, [0-9]* skipped$/d}' log
+    # shellcheck disable=SC2086  # three words
+    [ -z "$counts" ] || { set -- $counts; passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3)); }
+  done
+  echo "$passed passed, $failed failed, $skipped skipped${hung:+; not finished:$hung}"
+  if [ $failed -gt 0 ] || [ $passed -eq 0 ]; then return 1; fi
+  [ -z "$hung" ] || exit "$UNFINISHED"
+}
 
 # The oracle's name of a class of the backend.
 backend_of() {
@@ -262,7 +283,7 @@ sanitized() {
 
 # What a tool finds, and a test that fails under it, is a failure; what it does not come to in its time is neither that nor passed.
 sanitize() {
-  tool=$1 options='' begun=$(date +%s) clean=0 bad='' unfinished=''
+  tool=$1 seconds=$(seconds_of "$SECONDS_A_TOOL") options='' begun=$(date +%s) clean=0 bad='' unfinished=''
   sanitizer=$(command -v compute-sanitizer)
   for path in /usr/local/cuda*/bin/compute-sanitizer "$packages"/*/bin/compute-sanitizer; do
     [ -n "$sanitizer" ] || [ ! -x "$path" ] || sanitizer=$path
@@ -272,7 +293,7 @@ sanitize() {
   # A request for memory that is refused is part of a test; in the zone behind an allocation nothing else lies.
   [ "$tool" != memcheck ] || options="--report-api-errors no --padding 64"
   for name in $(sanitized "$tool"); do
-    left=$((begun + SECONDS_A_TOOL - $(date +%s)))
+    left=$((begun + seconds - $(date +%s)))
     [ $left -gt 0 ] || { unfinished="$unfinished $name"; continue; }
     since=$(date +%s)
     # shellcheck disable=SC2086  # options are words
@@ -330,7 +351,7 @@ part_libraries() {
 
 part_bench() {
   needs_gpu
-  sh "$BENCH" "$RESULTS/bench"
+  SECONDS_LEFT=$(seconds_of 540) sh "$BENCH" "$RESULTS/bench"
 }
 
 if [ "${1:-}" = --part ]; then
@@ -370,7 +391,7 @@ say() {
   [ -z "${PACK:-}" ] || echo "$1" >>"$out/summary.txt"
 }
 
-passed=0 failed=0 skipped=0 unfinished=0
+begun=$(date +%s) passed=0 failed=0 skipped=0 unfinished=0
 {
   date -u
   "$BIN/ediy" --version
@@ -379,13 +400,24 @@ passed=0 failed=0 skipped=0 unfinished=0
 } >"$RESULTS/machine.txt" 2>&1
 for part in $parts; do
   case $part in
-  tests | bits | oracle | libraries) limit=120 ;;
+  tests) limit=240 ;;
+  bits | oracle | libraries) limit=120 ;;
   bench) limit=570 ;;
   steps) limit=360 ;;
   *check) limit=$((SECONDS_A_TOOL + 30)) ;;
   *) limit=240 ;;
   esac
   [ -z "$SMALL" ] || limit=$((limit * 4)) # on a CPU
+  if [ -n "$SECONDS_LEFT" ]; then
+    left=$((begun + SECONDS_LEFT - $(date +%s)))
+    if [ $left -lt 40 ]; then # in less, little comes to an end
+      unfinished=$((unfinished + 1))
+      say "$(printf '%-10s left out, there was no time' "$part")"
+      continue
+    fi
+    [ $left -ge $limit ] || limit=$left
+  fi
+  export PART_SECONDS=$limit
   text=$RESULTS/$part.txt
   [ -z "${PACK:-}" ] || text=$out/running.txt
   within "$limit" sh "$0" --part "$part" >"$text" 2>&1

@@ -15,18 +15,19 @@ static void name_file(const char *variable, const char *file) {
  * test_slow. */
 static int enter(void **state) {
   name_file("GPU", "tests/cuda/gpu.sh"), name_file("BUNDLE", "tests/cuda/bundle.sh"), name_file("BENCH_SCRIPT", "tests/cuda/bench.sh");
-  name_file("WITHIN", "tests/cuda/within.sh");
+  name_file("WITHIN", "tests/cuda/within.sh"), name_file("RUNNER", "tests/run.sh");
   shim_programs_name("EDIY", "shim/ediy");
   program_enter(state);
-  static const char *const unset[] = {"PEER", "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK", "FORCE_LIBC"};
+  static const char *const unset[] = {"PEER", "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK", "FORCE_LIBC", "SECONDS_LEFT"};
   for (size_t i = 0; i < sizeof unset / sizeof unset[0]; i++) unsetenv(unset[i]);
   assert_runs("mkdir -p bundle/tests/cuda bundle/shim bundle/lib bundle/libc tools lib\n"
               "cp $GPU bundle/gpu.sh && cp $WITHIN bundle/within.sh && cp $BUNDLE bundle/run\n"
               "for p in ediy oracle shim/ediy tests/cuda/test_norm tests/cuda/test_conv tests/cuda/test_slow tests/cuda/test_train; do\n"
               "printf '#!/bin/sh\\necho \"$0 restarted=${EDIY_RESTARTED:-no} $*\"\\n' >bundle/$p; chmod +x bundle/$p; done\n"
-              "printf '#!/bin/sh\\n[ \"$1\" = --library-path ] || exit 99\\nshift 2\\nexec \"$@\"\\n' >bundle/libc/ld-linux.so\n"
+              "printf '#!/bin/sh\\n[ \"$1\" = --library-path ] || exit 99\\necho \"$2\" >\"$CALLS.path\"\\nshift 2\\nexec \"$@\"\\n' "
+              ">bundle/libc/ld-linux.so\n"
               "echo 'echo \"PEER=$PEER EDIY_CUDNN=$EDIY_CUDNN EDIY_NCCL=$EDIY_NCCL PYTHON=$PYTHON ld=${LD_LIBRARY_PATH:-none}\"; \n"
-              "mkdir -p $1; echo 1 >$1/one.json; $BIN/ediy of bench' >bundle/bench.sh\n"
+              "echo \"seconds=$SECONDS_LEFT\"; mkdir -p $1; echo 1 >$1/one.json; $BIN/ediy of bench' >bundle/bench.sh\n"
               "cat >tools/compute-sanitizer <<'end'\n#!/bin/sh\necho \"$*\" >>\"$CALLS\"\nfor program; do :; done\n"
               "case $program in\n"
               "*norm) echo '========= Invalid read'; exit 9 ;;\n"
@@ -82,6 +83,40 @@ static void all_results_are_in_one_archive(void **state) {
               "exit $status");
 }
 
+/* The others are run, and what it had said is there. */
+static void a_test_that_hangs_is_named(void **state) {
+  (void)state;
+  assert_runs("mkdir -p hang/tests/cuda && cp bundle/gpu.sh bundle/within.sh bundle/run bundle/ediy hang\n"
+              "for t in a b c; do printf '#!/bin/sh\\necho \"[  PASSED  ] 2 test(s).\"\\n' >hang/tests/cuda/test_$t; done\n"
+              "printf 'echo \"[ RUN      ] stuck\"\\nsh -c \"sleep 3; touch $CALLS.went-on\"\\n' >>hang/tests/cuda/test_b\n"
+              "chmod +x hang/tests/cuda/*");
+  const struct outcome *o = program_run("SECONDS_A_TEST=1 PACK= sh hang/run out tests");
+  program_expect(1, "tests      not finished: 4 passed, 0 failed, 0 skipped; not finished: test_b\n", o);
+  assert_runs("grep -q '^\\[ RUN      \\] stuck' out/tests.txt && grep -q '^== test_c' out/tests.txt");
+  assert_runs("sleep 3; test ! -e $CALLS.went-on");
+  assert_runs("sed -i s/PASSED/FAILED/ hang/tests/cuda/test_c");
+  o = program_run("SECONDS_A_TEST=1 PACK= sh hang/run out tests");
+  program_expect(1, "tests      failed with status 1: 2 passed, 2 failed, 0 skipped; not finished: test_b\n", o);
+  assert_runs("rm hang/tests/cuda/test_b && sed -i s/FAILED/PASSED/ hang/tests/cuda/test_c");
+  program_expect(0, "tests      passed (4 passed, 0 failed, 0 skipped)\n", program_run("PACK= sh hang/run out tests"));
+  assert_runs("rm -r out hang");
+}
+
+/* Where a command may take so long and no longer, the summary is there before. */
+static void what_there_is_no_time_for_is_left_out(void **state) {
+  (void)state;
+  const struct outcome *o = program_run("SECONDS_LEFT=39 sh bundle/run out bench racecheck");
+  program_expect(1,
+                 "bench      left out, there was no time\nracecheck  left out, there was no time\n"
+                 "parts: 0 passed, 0 failed, 0 skipped, 2 not finished",
+                 o);
+  assert_runs("test $(wc -l <out/summary.txt) = 3 && rm -r out");
+  o = assert_runs("SECONDS_LEFT=50 PACK= sh bundle/run out bench");
+  assert_runs("grep -q 'seconds=1[0-9]$\\|seconds=20$' out/bench.txt && rm -r out"); /* 30 less than the part has */
+  o = assert_runs("PACK= sh bundle/run out bench");
+  assert_runs("grep -q 'seconds=540$' out/bench.txt && rm -r out");
+}
+
 /* A finding is a failure; what was not reached or not ended is named, and neither that nor passed; and it does not go on beside what
  * follows. */
 static void a_tool_s_findings_are_counted_and_what_it_did_not_reach(void **state) {
@@ -127,12 +162,15 @@ static void an_old_c_library_is_replaced_once(void **state) {
     assert_runs("grep -q \"^$PWD/bundle/real/ediy restarted=1 of bench$\" out/bench.txt");
     assert_runs("bundle/shim/ediy | grep -q '^'$PWD'/bundle/real/shim/ediy restarted=1' && bundle/tests/cuda/test_conv >made.txt");
   }
+  assert_runs("bundle/ediy >made.txt && grep -q \"^$PWD/bundle/libc:$PWD/bundle/lib$\" $CALLS.path"); /* and a driver is still found */
+  assert_runs("LD_LIBRARY_PATH=/driver bundle/ediy >made.txt && grep -q \"^$PWD/bundle/libc:$PWD/bundle/lib:/driver$\" $CALLS.path");
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_peer_that_is_not_there_is_an_error),    cmocka_unit_test(paths_are_of_the_folder_where_it_begins),
-      cmocka_unit_test(all_results_are_in_one_archive),          cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
+      cmocka_unit_test(all_results_are_in_one_archive),          cmocka_unit_test(a_test_that_hangs_is_named),
+      cmocka_unit_test(what_there_is_no_time_for_is_left_out),   cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
       cmocka_unit_test(nothing_goes_on_after_a_script_is_ended), cmocka_unit_test(an_old_c_library_is_replaced_once)};
   return cmocka_run_group_tests_name("scripts for a GPU machine", tests, enter, program_leave);
 }
