@@ -308,6 +308,10 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
   }
   if (p->count == 0) return fail(err, "case: no case file; usage: oracle case %s", oracle_verb_case.usage);
   if (s->options.candidate[0] && p->count != 1) { return fail(err, "case: candidate= is judged against one case, not %d", p->count); }
+  for (int i = 0; i <= p->count; i++) {
+    if (file_same(s->options.json, i < p->count ? p->path[i] : s->options.candidate))
+      return fail(err, "case: json=%s is read here, and would be written over; choose another name", s->options.json);
+  }
   const char *by = s->options.backend;
   if (s->options.candidate[0] && strcmp(by, "ref32") != 0)
     return fail(err, "case: candidate= are results of a kernel, and backend=%s computes results itself; give one of the two", by);

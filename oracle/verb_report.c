@@ -43,6 +43,8 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   }
   if (!path) return fail(err, "report: no findings; usage: oracle report %s", oracle_verb_report.usage), ORACLE_BAD_INPUT;
   if (!o.out[0]) return fail(err, "report: out= is missing: the page to write"), ORACLE_BAD_INPUT;
+  if (file_same(o.out, path))
+    return fail(err, "report: out=%s is read here, and would be written over; choose another name", o.out), ORACLE_BAD_INPUT;
   struct stat s;
   bool folder = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
   if (!(folder ? report_replay(&r, path, err) : report_read(&r, path, err))) return ORACLE_BAD_INPUT;

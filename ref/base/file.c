@@ -118,6 +118,11 @@ bool file_writable(const char *path, struct error *err) {
   return true;
 }
 
+bool file_same(const char *a, const char *b) {
+  struct stat one, other;
+  return stat(a, &one) == 0 && stat(b, &other) == 0 && S_ISREG(one.st_mode) && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
 bool file_open(const char *path, int *fd, size_t *size, struct error *err) {
   *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (*fd < 0) {

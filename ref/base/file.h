@@ -37,6 +37,9 @@ MUST_CHECK bool file_replace(const char *path, const void *data, size_t size, st
 /* Whether file_create would succeed: to be asked before work whose result goes there. */
 MUST_CHECK bool file_writable(const char *path, struct error *err);
 
+/* Whether both names lead to the same ordinary file, which is there: what one names would be lost where the other is written. */
+bool file_same(const char *a, const char *b);
+
 /* A whole ordinary file in memory; free(*data) by the caller. Fails for more than limit bytes. A zero byte follows the data. */
 MUST_CHECK bool file_read(const char *path, size_t limit, char **data, size_t *size, struct error *err);
 

@@ -2,7 +2,26 @@
 
 #include <string.h>
 
+#include "base/file.h"
+
 const char *verb_program = "ediy";
+
+/* Refuses to write over a file that another key names: weights that are read would be lost. */
+static bool writes_over_nothing_read(const struct verb *v, const void *config, struct error *err) {
+  for (int i = 0; i < v->key_count; i++) {
+    const struct option *to = &v->keys[i];
+    if (to->type != OPTION_TEXT || (strcmp(to->key, "out") != 0 && strcmp(to->key, "json") != 0)) continue;
+    for (int j = 0; j < v->key_count; j++) {
+      const struct option *from = &v->keys[j];
+      if (i == j || from->type != OPTION_TEXT) continue;
+      const char *written = (const char *)config + to->offset, *read = (const char *)config + from->offset;
+      if (file_same(written, read))
+        return fail(err, "%s: %s=%s is the file that %s= names, and would be written over; choose another name", v->name, to->key, written,
+                    from->key);
+    }
+  }
+  return true;
+}
 
 bool verb_options(const struct verb *v, int count, char *const *arguments, void *config, struct error *err) {
   options_default(v->keys, v->key_count, config);
@@ -11,7 +30,7 @@ bool verb_options(const struct verb *v, int count, char *const *arguments, void 
       return fail(err, "%s: '%s' is not of the form key=value; usage: ediy %s %s", v->name, arguments[i], v->name, v->usage);
     if (!options_argument(v->keys, v->key_count, config, arguments[i], err)) return fail_within(err, "%s", v->name);
   }
-  return true;
+  return writes_over_nothing_read(v, config, err);
 }
 
 bool verb_require(const struct verb *v, const char *key, const char *value, struct error *err) {

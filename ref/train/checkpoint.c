@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/sha256.h"
@@ -281,7 +282,11 @@ bool checkpoint_latest(const char *folder, struct checkpoint *c, bool *found, vo
   int64_t *steps;
   *found = false;
   ptrdiff_t count = list(folder, &steps);
-  if (count < 0 && errno == ENOTDIR) return fail(err, "%s: is a file; give out=FOLDER, another one", folder);
+  if (count < 0 && errno == ENOTDIR) {
+    struct stat self;
+    return fail(err, "%s: %s; give out=FOLDER, another one", folder,
+                stat(folder, &self) == 0 ? "is a file" : "a part of this path is a file");
+  }
   if (count < 0) return errno == ENOENT || fail(err, "%s: cannot list this folder: %s", folder, strerror(errno));
   char path[CHECKPOINT_PATH];
   for (ptrdiff_t i = 0; i < count && !*found; i++) {

@@ -199,10 +199,22 @@ static void outputs_of_a_run_are_looked_at_first(void **state) {
   assert_runs("printf x >plain && mkdir -p flat && cp s/val/*/*.png flat");
   assert_int_equal(program_run(BYOL "data=s/train out=plain")->status, 2);
   assert_non_null(strstr(program_run(BYOL "data=s/train out=plain")->err, "plain: is a file; give out=FOLDER, another one"));
+  assert_non_null(strstr(program_run(BYOL "data=s/train out=plain/run")->err, "plain/run: a part of this path is a file; give out=FOLDER"));
   const struct outcome *o = program_run(BYOL "data=s/train out=fresh resume=stopped");
   assert_int_equal(o->status, 2);
   assert_non_null(strstr(o->err, "resume = stopped is a folder; name a file in it, or go on in it with out=stopped"));
   assert_non_null(strstr(program_run(BYOL "batch=4 data=flat out=flatrun stop=1")->err, "data: 8 images, 2 steps an epoch"));
+}
+
+/* By any name. A file that is no input is written over, as ever. */
+static void what_is_read_is_not_written_over(void **state) {
+  (void)state;
+  assert_runs("cp w.safetensors w && cp w.safetensors before && ln -sf w link");
+  assert_refused("export: out=w is the file that weights= names, and would be written over", "ediy export weights=w out=w");
+  assert_refused("import: out=./w is the file that weights= names", "ediy import " SMALL " weights=w out=./w");
+  assert_refused("embed: out=link is the file that weights= names", "ediy embed weights=w data=s/val out=link");
+  assert_refused("show matches: out=w is the file that teacher= names", "ediy show matches teacher=w data=s/val out=w");
+  assert_runs("cmp w before && ediy export weights=before out=w && rm w before link");
 }
 
 static void full_outputs_are_named(void **state) {
@@ -235,6 +247,7 @@ int main(void) {
                                      cmocka_unit_test(a_disk_too_small_for_checkpoints_is_told_first),
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
+                                     cmocka_unit_test(what_is_read_is_not_written_over),
                                      cmocka_unit_test(full_outputs_are_named)};
   return cmocka_run_group_tests_name("hostile users", tests, enter, program_leave);
 }
