@@ -99,6 +99,7 @@ struct session {
   json_t *findings;
   enum judgement worst;
   bool unsteady; /* a backend gave other bits for the same inputs */
+  bool alone;    /* one case, not a set that a key may be of some of */
   int files, failed, tensors;
 };
 
@@ -263,15 +264,26 @@ static enum oracle_exit exit_of(enum judgement worst, bool unsteady) {
   return unsteady && worst < JUDGED_MISMATCH ? ORACLE_NONDETERMINISTIC : oracle_exit_of(worst);
 }
 
+/* Whether there is a convolution in it that winograd=yes can be said of. */
+static bool may_be_winograd(const struct case_file *c) {
+  struct error none;
+  ptrdiff_t stride;
+  const struct tensor *w = safetensors_find(&c->file, "param.weight");
+  return strcmp(c->op, "conv") == 0 && w && w->ndim == 4 && w->shape[1] == 3 && w->shape[2] == 3 &&
+         case_integer(c, "stride", 1, PTRDIFF_MAX, &stride, &none) && stride == 1;
+}
+
 /* One file; what cannot be judged is said on standard error, and the next file is taken. */
 static void run_file(struct session *s, const char *path) {
   struct case_file c;
   struct error err = {{0}};
   bool ok = case_open(&c, path, &err);
   if (ok) {
-    ok = s->options.candidate[0] ? run_candidate(s, &c, path, &err)
-         : s->by.table           ? run_backend(s, &c, path, &err)
-                                 : run_reference(s, &c, path, &err);
+    ok = s->options.winograd && s->alone && !may_be_winograd(&c)
+             ? fail(&err, "case: winograd=yes is of 3x3 convolutions with stride 1, and %s is none; leave it out", path)
+         : s->options.candidate[0] ? run_candidate(s, &c, path, &err)
+         : s->by.table             ? run_backend(s, &c, path, &err)
+                                   : run_reference(s, &c, path, &err);
     case_close(&c);
   }
   s->files++;
@@ -317,13 +329,11 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
     return fail(err, "case: candidate= are results of a kernel, and backend=%s computes results itself; give one of the two", by);
   bool is_table = !s->options.candidate[0] && strcmp(by, "ref32") != 0 && strcmp(by, "ref64") != 0;
   if (declaration && !is_table && !s->options.candidate[0])
-    return fail(err, "case: %s is what a kernel declares, and %s is held to the case as it is; give candidate=FILE, or backend=reference",
-                declaration, by);
+    return fail(err, "case: %s is what a kernel declares, and %s is held to the case as it is; give candidate=FILE, or backend=%s",
+                declaration, by, strncmp(declaration, "winograd", 8) == 0 ? "plain:winograd" : "reference");
   if (is_table && !backend_named(by, &s->by, err)) return fail_within(err, "case");
-  if (s->options.winograd && s->by.mixed)
-    return fail(
-        err, "case: winograd=yes is not for backend=%s, which computes no convolution by it and is judged as direct ones are; leave it out",
-        by);
+  if (s->options.winograd && is_table && !(strncmp(by, "plain:", 6) == 0 && strstr(by, "winograd")))
+    return fail(err, "case: winograd=yes is not for backend=%s, which computes every convolution directly; leave it out", by);
   s->precision = s->options.precision > 0 ? (enum precision)(s->options.precision - 1) : is_table ? s->by.precision : PRECISION_FP32;
   return true;
 }
@@ -335,6 +345,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   if (!s) return fail(err, "case: out of memory"), code;
   if (read_arguments(count, arguments, s, &paths, err) && findings_wanted(s->options.json, err)) {
     if (s->options.json[0]) s->findings = json_array();
+    s->alone = paths.count == 1;
     qsort(paths.path, (size_t)paths.count, sizeof *paths.path, path_order);
     for (int i = 0; i < paths.count; i++) run_file(s, paths.path[i]);
     if (s->files > 1) printf("%d cases, %d tensors: %d failed\n", s->files, s->tensors, s->failed);
