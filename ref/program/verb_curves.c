@@ -114,9 +114,11 @@ static int make_charts(const struct table *t, const struct table *beside, struct
   return count;
 }
 
-static bool read_run(const char *folder, struct table *t, struct error *err) {
+static bool read_run(const struct curves *c, const char *folder, struct table *t, struct error *err) {
   char path[OPTION_TEXT_SIZE + 16];
   snprintf(path, sizeof path, "%s/log.jsonl", folder);
+  if (file_same(c->out, path))
+    return fail(err, "show curves: out=%s is the log that is drawn, and would be written over; choose another name", c->out);
   return read_log(path, t, err);
 }
 
@@ -136,7 +138,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct curves c;
   struct table table = {0}, beside = {0};
   if (!verb_options(&verb_curves, count, arguments, &c, err) || !verb_require(&verb_curves, "run", c.run, err)) return false;
-  bool good = read_run(c.run, &table, err) && (!c.beside[0] || read_run(c.beside, &beside, err)) && draw(&c, &table, &beside, err);
+  bool good = read_run(&c, c.run, &table, err) && (!c.beside[0] || read_run(&c, c.beside, &beside, err)) && draw(&c, &table, &beside, err);
   if (good) printf("%s: %d record%s of %s/log.jsonl\n", c.out, table.count, plural(table.count), c.run);
   if (good && beside.count) printf("%s: %d record%s of %s/log.jsonl, in dashes\n", c.out, beside.count, plural(beside.count), c.beside);
   table_free(&table);

@@ -214,6 +214,10 @@ static void what_is_read_is_not_written_over(void **state) {
   assert_refused("import: out=./w is the file that weights= names", "ediy import " SMALL " weights=w out=./w");
   assert_refused("embed: out=link is the file that weights= names", "ediy embed weights=w data=s/val out=link");
   assert_refused("show matches: out=w is the file that teacher= names", "ediy show matches teacher=w data=s/val out=w");
+  assert_runs("mkdir drawn && cp kept/log.jsonl drawn");
+  assert_refused("show curves: out=drawn/log.jsonl is the log that is drawn", "ediy show curves run=drawn out=drawn/log.jsonl");
+  assert_refused("out=kept/log.jsonl is the log", "ediy show curves run=drawn beside=kept out=kept/log.jsonl");
+  assert_runs("cmp drawn/log.jsonl kept/log.jsonl");
   assert_runs("cmp w before && ediy export weights=before out=w && rm w before link");
 }
 
