@@ -220,7 +220,7 @@ check-archs: ## compile for x86-64-v2, v3 and v4: what gcc warns of depends on t
 check-asan: ## AddressSanitizer and UndefinedBehaviorSanitizer, over every test
 	@$(MAKE) --no-print-directory BUILD=build-asan OPT=-O1 EXTRA_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
 	  EXTRA_LDFLAGS="-fsanitize=address,undefined" all tests
-	@LSAN_OPTIONS=suppressions=$(CURDIR)/tests/leaks.supp:print_suppressions=0 ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory BUILD=build-asan run-tests
+	@LSAN_OPTIONS="suppressions='$(CURDIR)/tests/leaks.supp':print_suppressions=0" ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory BUILD=build-asan run-tests
 
 # libgomp is not built for ThreadSanitizer and would be reported: one OpenMP thread, and the loader's own POSIX threads under test. gcc's
 # maybe-uninitialized has false alarms in instrumented code.
@@ -331,26 +331,26 @@ PROGRAMS = $(BUILD)/ediy $(if $(wildcard oracle/main.c),$(BUILD)/oracle)
 MANUALS = $(wildcard docs/man/*.1)
 .PHONY: uninstall
 install: $(PROGRAMS) $(SHARED) $(ORACLE_SHARED) ## into PREFIX (/usr/local): programs, libraries, headers, pkg-config files, manual; DESTDIR stages
-	$(INSTALL) -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(if $(MANUALS),$(MANDIR))
-	$(INSTALL) -m 755 $(PROGRAMS) $(BINDIR)
-	$(INSTALL) -m 755 $(SHARED) $(LIBDIR)
-	ln -sf $(notdir $(SHARED)) $(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(LIBDIR)/libediy.so
-	$(INSTALL) -m 755 $(ORACLE_SHARED) $(LIBDIR)
-	ln -sf $(notdir $(ORACLE_SHARED)) $(LIBDIR)/$(ORACLE_SONAME)
-	ln -sf $(ORACLE_SONAME) $(LIBDIR)/libediy_oracle.so
-	$(INSTALL) -m 644 ref/ediy.h oracle/ediy_oracle.h $(INCLUDEDIR)
+	$(INSTALL) -d "$(BINDIR)" "$(LIBDIR)/pkgconfig" "$(INCLUDEDIR)" $(if $(MANUALS),"$(MANDIR)")
+	$(INSTALL) -m 755 $(PROGRAMS) "$(BINDIR)"
+	$(INSTALL) -m 755 $(SHARED) "$(LIBDIR)"
+	ln -sf $(notdir $(SHARED)) "$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(LIBDIR)/libediy.so"
+	$(INSTALL) -m 755 $(ORACLE_SHARED) "$(LIBDIR)"
+	ln -sf $(notdir $(ORACLE_SHARED)) "$(LIBDIR)/$(ORACLE_SONAME)"
+	ln -sf $(ORACLE_SONAME) "$(LIBDIR)/libediy_oracle.so"
+	$(INSTALL) -m 644 ref/ediy.h oracle/ediy_oracle.h "$(INCLUDEDIR)"
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy' \
 	  'Description: E-DIY: region matching, losses, training and features of self-supervised image networks' 'Version: $(EDIY_VERSION)' \
-	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy' >$(LIBDIR)/pkgconfig/ediy.pc
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy' >"$(LIBDIR)/pkgconfig/ediy.pc"
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy-oracle' \
 	  'Description: says whether a kernel is right: convolution, batch norm, losses and other operations of E-DIY' 'Version: $(EDIY_VERSION)' \
-	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy_oracle' >$(LIBDIR)/pkgconfig/ediy-oracle.pc
-	$(if $(MANUALS),$(INSTALL) -m 644 $(MANUALS) $(MANDIR))
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy_oracle' >"$(LIBDIR)/pkgconfig/ediy-oracle.pc"
+	$(if $(MANUALS),$(INSTALL) -m 644 $(MANUALS) "$(MANDIR)")
 uninstall: ## remove what install put into PREFIX
-	rm -f $(BINDIR)/ediy $(BINDIR)/oracle $(LIBDIR)/libediy.so $(LIBDIR)/$(SONAME) $(LIBDIR)/$(notdir $(SHARED)) $(INCLUDEDIR)/ediy.h \
-	  $(LIBDIR)/libediy_oracle.so $(LIBDIR)/$(ORACLE_SONAME) $(LIBDIR)/$(notdir $(ORACLE_SHARED)) $(INCLUDEDIR)/ediy_oracle.h \
-	  $(LIBDIR)/pkgconfig/ediy.pc $(LIBDIR)/pkgconfig/ediy-oracle.pc $(foreach m,$(MANUALS),$(MANDIR)/$(notdir $m))
+	rm -f "$(BINDIR)/ediy" "$(BINDIR)/oracle" "$(LIBDIR)/libediy.so" "$(LIBDIR)/$(SONAME)" "$(LIBDIR)/$(notdir $(SHARED))" "$(INCLUDEDIR)/ediy.h" \
+	  "$(LIBDIR)/libediy_oracle.so" "$(LIBDIR)/$(ORACLE_SONAME)" "$(LIBDIR)/$(notdir $(ORACLE_SHARED))" "$(INCLUDEDIR)/ediy_oracle.h" \
+	  "$(LIBDIR)/pkgconfig/ediy.pc" "$(LIBDIR)/pkgconfig/ediy-oracle.pc" $(foreach m,$(MANUALS),"$(MANDIR)/$(notdir $m)")
 
 # Needs no part of PyTorch to build: the library is loaded into a Python that has it.
 PYTHON ?= python3

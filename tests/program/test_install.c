@@ -163,10 +163,10 @@ static void a_staged_installation_names_its_final_place(void **state) {
   (void)state;
   need_installation();
   const char *build = getenv("BUILD");
-  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/stage' install", build ? build : "build", folder);
-  assert_runs("grep -x prefix=/opt/ediy '%s/stage/opt/ediy/lib/pkgconfig/ediy.pc'", folder);
-  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/stage' uninstall", build ? build : "build", folder);
-  assert_runs("find '%s/stage' ! -type d", folder);
+  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/the stage' install", build ? build : "build", folder);
+  assert_runs("grep -x prefix=/opt/ediy '%s/the stage/opt/ediy/lib/pkgconfig/ediy.pc'", folder);
+  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/the stage' uninstall", build ? build : "build", folder);
+  assert_runs("find '%s/the stage' ! -type d", folder);
   assert_string_equal(output(), "");
 }
 
