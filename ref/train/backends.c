@@ -36,7 +36,14 @@ bool backend_conv_is_library(const struct backend_options *o, const struct conv 
 
 const struct backend *backend_open(const struct backend_options *options, struct error *err) {
   if (options->backend == BACKEND_CUDA) return open_cuda(options, err);
-  if (options->precision == BACKEND_FP32) return backend_reference();
-  fail(err, "precision: backend=reference computes in fp32 alone; leave precision out, or use backend=cuda");
-  return NULL;
+  if (options->precision != BACKEND_FP32) {
+    fail(err, "precision: backend=reference computes in fp32 alone; leave precision out, or use backend=cuda");
+    return NULL;
+  }
+  if (options->conv != BACKEND_CONV_OWN || options->gemm != 0) {
+    fail(err, "%s: backend=reference has convolutions and linear layers of its own; leave cuda.conv and cuda.gemm out, or use backend=cuda",
+         options->conv != BACKEND_CONV_OWN ? "cuda.conv" : "cuda.gemm");
+    return NULL;
+  }
+  return backend_reference();
 }

@@ -17,7 +17,7 @@ enum backend_conv { BACKEND_CONV_OWN, BACKEND_CONV_CUDNN, BACKEND_CONV_PLAIN };
 #define BACKEND_CONV_CHOICES "own | cudnn | plain"
 #define BACKEND_GEMM_CHOICES "own | cublas"
 
-/* All zero: the reference. What is said of the GPU's libraries counts with BACKEND_CUDA only. */
+/* All zero: the reference, which computes in fp32 and by no library. */
 struct backend_options {
   enum backend_choice backend;
   enum backend_precision precision;
@@ -27,7 +27,7 @@ struct backend_options {
 };
 
 /* The table, which lives as long as the process. Null, with one line in err, where it cannot be used: there is no GPU, the program was
- * built without CUDA (make CUDA=1 builds with it), a library is not there, or the reference is to compute in other than fp32. */
+ * built without CUDA (make CUDA=1 builds with it), a library is not there, or the reference is to compute otherwise. */
 MUST_CHECK const struct backend_f32 *backend_open(const struct backend_options *options, struct error *err);
 
 /* Whether a table opened with these options has a library of NVIDIA compute a convolution of this shape: forward (0), backward data (1),

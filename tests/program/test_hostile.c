@@ -206,6 +206,17 @@ static void outputs_of_a_run_are_looked_at_first(void **state) {
   assert_non_null(strstr(program_run(BYOL "batch=4 data=flat out=flatrun stop=1")->err, "data: 8 images, 2 steps an epoch"));
 }
 
+/* Which would change nothing: who gave them has forgotten backend=cuda. */
+static void keys_of_a_gpu_are_refused_without_one(void **state) {
+  (void)state;
+  assert_refused("precision: backend=reference computes in fp32 alone", BYOL "data=s/train out=none precision=tf32");
+  assert_refused("cuda.conv: backend=reference has convolutions and linear layers of its own",
+                 BYOL "data=s/train out=none cuda.conv=cudnn");
+  assert_refused("cuda.gemm: backend=reference has", BYOL "data=s/train out=none cuda.gemm=cublas");
+  assert_refused("cuda.conv: backend=reference has", "ediy bench backbone=small size=32 batch=2 steps=1 warmup=0 cuda.conv=plain");
+  assert_runs("test ! -e none");
+}
+
 /* By any name. A file that is no input is written over, as ever. */
 static void what_is_read_is_not_written_over(void **state) {
   (void)state;
@@ -251,6 +262,7 @@ int main(void) {
                                      cmocka_unit_test(a_disk_too_small_for_checkpoints_is_told_first),
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
+                                     cmocka_unit_test(keys_of_a_gpu_are_refused_without_one),
                                      cmocka_unit_test(what_is_read_is_not_written_over),
                                      cmocka_unit_test(full_outputs_are_named)};
   return cmocka_run_group_tests_name("hostile users", tests, enter, program_leave);
