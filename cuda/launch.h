@@ -13,7 +13,7 @@
  *
  *     SHARED_OF_LAUNCH(name)
  *
- * declares name as the bytes that shared_bytes asks for, aligned to 128; more than 48 KiB have to be allowed by cudaFuncSetAttribute.
+ * declares name as the bytes that shared_bytes asks for, aligned to 1024; more than 48 KiB have to be allowed by cudaFuncSetAttribute.
  *
  *     UNROLL
  *
@@ -35,7 +35,7 @@
 #define SHARED(type, name, dimensions) __shared__ type name dimensions
 #define UNROLL _Pragma("unroll")
 #define KERNEL_ASSERT(condition) assert(condition)
-#define SHARED_OF_LAUNCH(name) extern __shared__ __align__(128) unsigned char name[]
+#define SHARED_OF_LAUNCH(name) extern __shared__ __align__(1024) unsigned char name[]
 #endif
 
 #include <stddef.h>

@@ -31,7 +31,7 @@
 #include "cuda/tensor_operand.h"
 #include "cuda/tensor_sums.h"
 
-enum { STAGES = 4, STAGED_SKEW = 8 /* floats: neighbouring rows of staged results begin 8 banks apart */ };
+enum { STAGED_SKEW = 8 /* floats: neighbouring rows of staged results begin 8 banks apart */ };
 
 /* A product with its tile. */
 template <class P, int ROWS, int COLUMNS> struct tiled {
@@ -45,6 +45,8 @@ template <class P, int ROWS, int COLUMNS> struct tiled {
     TILE_COLUMNS = COLUMNS,
     DOWN = ROWS / 2, /* of a warp */
     ACROSS = COLUMNS / 2,
+    LAG = P::arithmetic::LAG,
+    STAGES = 4 + LAG,
     STAGE_BYTES = (ROWS + COLUMNS) * SLAB_BYTES,
     SHARED_BYTES = STAGES * STAGE_BYTES,
     PITCH = COLUMNS + STAGED_SKEW
@@ -120,7 +122,6 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   SHARED(affine_words, channels, [K::product::NORMED ? (int)K::TILE_COLUMNS : 1]); /* of a norm that follows: computed once a block */
   const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS, part = (int)blockIdx.z;
   const int top = (int)blockIdx.x / k.column_tiles * K::TILE_ROWS, left = (int)blockIdx.x % k.column_tiles * K::TILE_COLUMNS;
-  const int down = warp / 2 * K::DOWN, right = warp % 2 * K::ACROSS;
   const int first = part * k.p.chunk, last = k.p.depth - first > k.p.chunk ? first + k.p.chunk : k.p.depth;
   const int slabs = (last - first + depth_of<typename K::number>::SLAB - 1) / depth_of<typename K::number>::SLAB;
   typename K::product::arithmetic::template sums<K> sums;
@@ -129,7 +130,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   from_a.begin(k.p.a, a, top, first, last, thread);
   from_b.begin(k.p.b, b, left, first, last, thread);
 
-  for (int slab = 0; slab < STAGES - 1; slab++) {
+  enum { AHEAD = K::STAGES - 1 - K::LAG /* slabs */, BACK = (1 + K::LAG) * K::STAGE_BYTES /* from a stage to the one that is filled */ };
+  for (int slab = 0; slab < AHEAD; slab++) {
     unsigned char *stage = shared + slab * K::STAGE_BYTES;
     UNROLL for (int step = 0; slab < slabs && step < STEPS; step++) {
       from_a.copy_part(k.p.a, stage, step, thread);
@@ -143,21 +145,24 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   } else {
     (void)channels;
   }
-  int at = 0; /* the stage of the present slab, in bytes; the one before it in the ring is next to be filled */
+  int at = 0; /* the stage of the present slab, in bytes */
   for (int slab = 0; slab < slabs; slab++) {
-    wait_for_copies<STAGES - 2>();
+    wait_for_copies<AHEAD - 1>();
+    sums.begin();
     __syncthreads();
     const unsigned char *stage = shared + at;
-    unsigned char *ahead = shared + (at == 0 ? K::SHARED_BYTES : at) - K::STAGE_BYTES;
+    unsigned char *ahead = shared + (at < BACK ? at + K::SHARED_BYTES : at) - BACK;
     UNROLL for (int step = 0; step < STEPS; step++) { /* slabs behind the last are zeros, for which nothing is read and no branch taken */
       from_a.copy_part(k.p.a, ahead, step, thread);
       from_b.copy_part(k.p.b, ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);
-      sums.step(stage, step, down, right, lane);
+      sums.step(stage, step, warp, lane);
     }
     commit_copies();
+    sums.end();
     at = at + K::STAGE_BYTES == K::SHARED_BYTES ? 0 : at + K::STAGE_BYTES;
   }
   wait_for_copies<0>();
+  sums.finish();
 
   /* Results go through shared memory, half a tile at a time, so that neighbouring threads store neighbouring pieces; each has the same
    * columns in all of its rows. */
@@ -171,7 +176,7 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
     end.take_channels(channels + thread % IN_ROW, IN_ROW, columns);
   for (int half = 0; half < 2; half++) {
     __syncthreads();
-    if (warp / 2 == half) sums.put(staged, right, lane);
+    sums.put(staged, half, warp, lane);
     __syncthreads();
     column.add(k, staged, thread, top, left, half * K::DOWN);
     for (int in_half = thread / IN_ROW; in_half < K::DOWN && columns > 0; in_half += TENSOR_THREADS / IN_ROW) {

@@ -59,7 +59,7 @@ template <class T, int TILE> struct share_across {
     int d = thread / ABREAST;
     return sizeof(T) == sizeof(float) ? d : (d & ~5) | (d >> 2 & 1) | (d & 1) << 2;
   }
-  __device__ static int spot(int j, int thread) { return across_at<T, TILE>(depth(thread), thread % ABREAST, j * ABREAST); }
+  __device__ static int spot(int j, int thread) { return across_at<T>(depth(thread), thread % ABREAST, j * ABREAST); }
 };
 
 /* A matrix whose rows of depth are contiguous: weights in the forward product. */

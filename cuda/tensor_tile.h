@@ -4,7 +4,7 @@
  * memory that it comes from:
  *
  *     along     depths are neighbours:    [index][depth], 64 bytes an index, four pieces
- *     across    indices are neighbours:   [depth][index], TILE numbers a depth
+ *     across    indices are neighbours:   [panel][depth][index], panels of indices that fill 128 bytes
  *
  * Shared memory is 32 banks of 4 bytes: a warp's access takes as many turns as the fullest bank has different words, so eight pieces at a
  * time are best where they lie in eight different eighths of 128 bytes. Pieces are therefore stored not at their own place in a row but at
@@ -20,12 +20,17 @@
 enum {
   SLAB_BYTES = 64,
   STEPS = 2, /* mma along a slab: each is 32 bytes deep, in either format */
-  SLAB_PIECES = SLAB_BYTES / PIECE_BYTES
+  SLAB_PIECES = SLAB_BYTES / PIECE_BYTES,
+  PANEL_ROW_BYTES = 128,
+  PANEL_PIECES = PANEL_ROW_BYTES / PIECE_BYTES
 };
 
 /* Numbers of type T. */
 template <class T> struct depth_of {
   enum { PIECE = PIECE_BYTES / (int)sizeof(T), SLAB = SLAB_BYTES / (int)sizeof(T) };
+};
+template <class T> struct panel_of {
+  enum { BYTES = depth_of<T>::SLAB * PANEL_ROW_BYTES };
 };
 
 /* Byte of a piece in an along tile. Two rows fill 128 bytes: four neighbouring pairs of rows are twisted apart. */
@@ -33,12 +38,13 @@ __device__ static inline int along_at(int index, int in_depth) {
   return index * SLAB_BYTES + (in_depth ^ (index >> 1 & (SLAB_PIECES - 1))) * PIECE_BYTES;
 }
 
-/* Byte of a piece in an across tile. Rows are whole multiples of 128 bytes. ldmatrix reads eight depths of a piece of bf16; floats are read
- * one by one, four depths of two neighbouring pieces at a time. The place is in_index + fixed, two numbers without a common bit; with a
- * `fixed` that the compiler knows, all but a few places of a thread are one place and a constant. */
-template <class T, int TILE> __device__ static inline int across_at(int depth, int in_index, int fixed) {
-  int twist = sizeof(T) == sizeof(float) ? depth % 4 * 2 : depth % 8;
-  return depth * TILE * (int)sizeof(T) + ((in_index ^ twist ^ (fixed & 7)) + (fixed & ~7)) * PIECE_BYTES;
+/* Byte of a piece in an across tile. ldmatrix reads eight depths of a piece of bf16; floats are read one by one, four depths of two
+ * neighbouring pieces at a time. The place is in_index + fixed, two numbers without a common bit; with a `fixed` that the compiler knows,
+ * all but a few places of a thread are one place and a constant. */
+template <class T> __device__ static inline int across_at(int depth, int in_index, int fixed) {
+  enum { IN_PANEL = PANEL_PIECES - 1, PANEL = panel_of<T>::BYTES };
+  int twist = sizeof(T) == sizeof(float) ? depth % 4 * 2 : depth % 8, piece = (in_index ^ twist ^ (fixed & IN_PANEL)) & IN_PANEL;
+  return in_index / PANEL_PIECES * PANEL + depth * PANEL_ROW_BYTES + piece * PIECE_BYTES + fixed / PANEL_PIECES * PANEL;
 }
 
 __device__ static inline uint32_t tf32_of_bits(uint32_t bits) {
@@ -49,7 +55,7 @@ __device__ static inline uint32_t tf32_of_bits(uint32_t bits) {
 
 /* Registers from one step of a slab, of A's rows first + 16 i to first + 16 i + 15, or of as many columns of B; first is a warp's, and a
  * multiple of 32. ALONG: how the tile lies. */
-template <class T, int TILE, bool ALONG> struct fragment {
+template <class T, bool ALONG> struct fragment {
   enum { PIECE = depth_of<T>::PIECE, IN_SIXTEEN = 16 / PIECE, IN_EIGHT = 8 / PIECE };
 
   /* r: a[0..3] of the 16 rows. */
@@ -57,8 +63,7 @@ template <class T, int TILE, bool ALONG> struct fragment {
     if (ALONG)
       load_matrices(r, tile + along_at(first + lane % 16, step * 2 + lane / 16) + i * 16 * SLAB_BYTES);
     else if (sizeof(T) != sizeof(float))
-      load_matrices_transposed(
-          r, tile + across_at<T, TILE>(step * 16 + lane / 16 * 8 + lane % 8, first / PIECE + lane / 8 % 2, i * IN_SIXTEEN));
+      load_matrices_transposed(r, tile + across_at<T>(step * 16 + lane / 16 * 8 + lane % 8, first / PIECE + lane / 8 % 2, i * IN_SIXTEEN));
     else
       UNROLL for (int e = 0; e < 4; e++) r[e] = *reinterpret_cast<const uint32_t *>(tile + word_of_a(first, i, step, lane, e));
     round(r);
@@ -69,7 +74,7 @@ template <class T, int TILE, bool ALONG> struct fragment {
     if (ALONG)
       load_matrices(r, tile + along_at(first + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2) + i * 16 * SLAB_BYTES);
     else if (sizeof(T) != sizeof(float))
-      load_matrices_transposed(r, tile + across_at<T, TILE>(step * 16 + lane % 16, first / PIECE + lane / 16, i * IN_SIXTEEN));
+      load_matrices_transposed(r, tile + across_at<T>(step * 16 + lane % 16, first / PIECE + lane / 16, i * IN_SIXTEEN));
     else
       UNROLL for (int e = 0; e < 4; e++) r[e] = *reinterpret_cast<const uint32_t *>(tile + word_of_b(first, i, step, lane, e));
     round(r);
@@ -86,7 +91,7 @@ template <class T, int TILE, bool ALONG> struct fragment {
 private:
   /* Index first + in_eight, `fixed` pieces on. */
   __device__ static int word(int depth, int first, int fixed, int in_eight) {
-    return across_at<T, TILE>(depth, first / PIECE + in_eight / PIECE, fixed) + in_eight % PIECE * (int)sizeof(T);
+    return across_at<T>(depth, first / PIECE + in_eight / PIECE, fixed) + in_eight % PIECE * (int)sizeof(T);
   }
 
   __device__ static void round(uint32_t (&r)[4]) {

@@ -44,7 +44,7 @@ int turns_of_pieces(int half, int tile, int along) {
 }
 
 template <int TILE> static int turns_of_tile_words(bool a) {
-  typedef fragment<float, TILE, false> words;
+  typedef fragment<float, false> words;
   int most = 0;
   for (int step = 0; step < STEPS; step++)
     for (int first = 0; first < TILE; first += TILE / 2)
@@ -81,7 +81,7 @@ template <int TILE, int LANES_APART, bool ALONG> static int turns_of_lane_pieces
       for (int at = 0; at < SLAB_PIECES * QUAD; at++) {
         int bytes[LANES_APART];
         for (int group = 0; group < LANES_APART; group++)
-          bytes[group] = lane_share<TILE, LANES_APART, ALONG>::spot(first, group, i, at / QUAD, at % QUAD);
+          bytes[group] = lane_share<LANES_APART, ALONG>::spot(first, group, i, at / QUAD, at % QUAD);
         int t = turns(bytes, LANES_APART, PIECE_BYTES / WORD);
         if (t > most) most = t;
       }
