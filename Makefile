@@ -392,6 +392,10 @@ check-torch-step: $(BUILD)/oracle ## whole steps of PyTorch, right and with one 
 NVCC      ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
 CUDA_TWINS   := $(wildcard cuda/*.cu)
+# Sources with instructions of Hopper's warpgroups (cuda/warpgroup.h), which no other generation has, an older or a newer one: they are compiled for it
+# alone.
+WARPGROUP_SOURCES := tests/cuda/ptx/warpgroup.cu
+$(patsubst %.cu,$(BUILD)/%.o,$(WARPGROUP_SOURCES)): override CUDA_ARCH := -gencode arch=compute_90a,code=sm_90a
 CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
 CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
 NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIC,-ffp-contract=off
@@ -464,7 +468,9 @@ $(BUILD)/tests/cuda/test_shim_program $(BUILD)/tests/cuda/test_shim_libraries $(
 # PTX_ARCH: for which compute capability nvcc makes it.
 PTX_ARCH ?= 90
 PTX      := $(BUILD)/ptx$(PTX_ARCH)
-PTX_NVCCFLAGS = $(filter-out $(CUDA_ARCH) -lineinfo,$(NVCCFLAGS)) -gencode arch=compute_$(PTX_ARCH),code=compute_$(PTX_ARCH) --no-compress
+PTX_CODE  = $(PTX_ARCH)
+PTX_NVCCFLAGS = $(filter-out $(CUDA_ARCH) -lineinfo,$(NVCCFLAGS)) -gencode arch=compute_$(PTX_CODE),code=compute_$(PTX_CODE) --no-compress
+$(patsubst %.cu,$(PTX)/%.o,$(WARPGROUP_SOURCES)): PTX_CODE = 90a
 $(PTX)/cuda/%.o: cuda/%.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC)
@@ -482,7 +488,7 @@ $(PTX)/measured: $(BUILD)/f32/tests/cuda/ptx/measured.o $(BUILD)/shim/tests/cuda
 	$(Q)$(CC) $(LDFLAGS) $^ -lstdc++ -lm -o $@
 PTX_TESTS := $(addprefix $(PTX)/tests/,cuda/ptx/test_ptx $(CUDA_TESTS))
 # The machine's own test, with kernels of its own and those of the shim.
-PTX_KERNELS := $(patsubst %,$(PTX)/tests/cuda/%.o,ptx/kernels faulty faulty_tensor)
+PTX_KERNELS := $(patsubst %,$(PTX)/tests/cuda/%.o,ptx/kernels ptx/warpgroup faulty faulty_tensor)
 $(PTX_KERNELS): $(PTX)/%.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC)

@@ -178,6 +178,41 @@ static void read_matrices(struct reading *g, struct instruction *i, const std::s
   if (operands == 0 || i->operands != operands) complain(&g->r, "not known here", name);
 }
 
+/* wgmma: the products are of 64 rows, all operands but the accumulators and the descriptors numbers. */
+static void read_product(struct reading *g, struct instruction *i, int columns, const std::vector<std::string> &parts) {
+  struct wide_product p = {};
+  for (const std::string &sum : elements_of(parts[0])) {
+    struct place at = place_of(g, sum, 'w');
+    if (at.kind != 'w') complain(&g->r, "an operand of another width than is known here", sum);
+    p.sums.push_back(at.at);
+  }
+  add_operand(g, i, parts[1], 'l'), add_operand(g, i, parts[2], 'l');
+  for (size_t one = 3; one < 6; one++)
+    if (parts[one] != "1") complain(&g->r, "not known here: another number than 1", parts[one]);
+  for (size_t way = 6; way < 8; way++)
+    if (parts[way] != "0" && parts[way] != "1") complain(&g->r, "neither 0 nor 1", parts[way]);
+  p.across_a = parts[6] == "1", p.across_b = parts[7] == "1";
+  if ((int)p.sums.size() != columns / 2) complain(&g->r, "not so many accumulators", std::to_string(p.sums.size()));
+  i->run = ptx_multiply_async, i->product = (int)g->k->products.size();
+  g->k->products.push_back(p);
+}
+
+static void read_warpgroup(struct reading *g, struct instruction *i, const std::string &name, const std::vector<std::string> &parts) {
+  i->kind = TOGETHER;
+  if (name == "wgmma.fence.sync.aligned")
+    i->run = ptx_fence_products;
+  else if (name == "wgmma.commit_group.sync.aligned")
+    i->run = ptx_commit_products;
+  else if (name == "wgmma.wait_group.sync.aligned" && parts.size() == 1)
+    i->run = ptx_wait_products, i->offset = (int64_t)number(parts[0]);
+  else if (name == "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16" && parts.size() == 8)
+    read_product(g, i, 64, parts);
+  else if (name == "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16" && parts.size() == 8)
+    read_product(g, i, 128, parts);
+  else
+    complain(&g->r, "not known here", name);
+}
+
 /* cvt may read the lower half of a wider register: it is fetched by an instruction of its own. */
 static std::string narrowed(struct reading *g, const struct instruction *of, const std::string &wide) {
   std::string narrow = "the lower half of " + wide;
@@ -251,6 +286,10 @@ static void read_instruction(struct reading *g, const std::string &all) {
     read_cp_async(g, &i, name, parts);
   else if (name.compare(0, 4, "mma.") == 0 || name.compare(0, 9, "ldmatrix.") == 0)
     read_matrices(g, &i, name, parts);
+  else if (name.compare(0, 6, "wgmma.") == 0)
+    read_warpgroup(g, &i, name, parts);
+  else if (name == "fence.proxy.async.shared::cta")
+    i.run = ptx_show_writes;
   else
     read_plain(g, &i, name, parts);
   if (i.guard >= 0 && i.kind != PLAIN && i.kind != BRANCH && i.kind != RETURN) complain(&g->r, "not known here with a guard", all);
@@ -350,6 +389,6 @@ bool ptx_read_kernel(struct kernel *k) {
     if (!g.labels.count(jump.second)) complain(&g.r, "no such label", jump.second);
     k->code[(size_t)jump.first].target = g.labels[jump.second];
   }
-  if (!g.r.sound) k->code.clear();
+  if (!g.r.sound) k->code.clear(), k->products.clear();
   return g.r.sound;
 }

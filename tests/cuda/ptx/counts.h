@@ -2,7 +2,8 @@
  * and the same on every machine; they are of PTX, of which ptxas makes about as many instructions.
  *
  *     launches, blocks
- *     instructions   of warps, all of them; how many of them were mma; and how many lanes took part in one on average
+ *     instructions   of warps, all of them; how many mma.m16n8k8 or m16n8k16 there were, of which a warp's part in a wgmma stands for as
+ *                    many as it has columns by 8; and how many lanes took part in an instruction on average
  *     device         bytes that threads asked for, and of how many in 100 that their warps had to touch, in whole sectors of 32 bytes:
  *                    more than 100 where lanes ask for the same
  *     shared         accesses of warps, 128 bytes each or what there is, and turns of one: as many as the fullest of 32 banks of 4 bytes

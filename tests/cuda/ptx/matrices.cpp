@@ -7,8 +7,7 @@
 #include "cuda/ptx/memory.h"
 #include "cuda/ptx/tensor_core.h"
 
-/* EDIY_PTX_CORE: whose tensor cores (tensor_core.h). */
-static const struct tensor_core *core(void) {
+const struct tensor_core *ptx_core(void) {
   const char *name = getenv("EDIY_PTX_CORE");
   static const struct tensor_core *of_this_run = tensor_core_named(name ? name : "h100");
   if (of_this_run) return of_this_run;
@@ -29,7 +28,7 @@ static void multiply(struct warp *w, const struct instruction *i, int group, A a
     float c[COLUMNS];
     auto place_of_c = [=](int operand, int column) { return &words(w, i, operand + row / 8 * 2 + column % 2)[row % 8 * 4 + column / 2]; };
     for (int j = 0; j < COLUMNS; j++) c[j] = from_place<float>(*place_of_c(10, j));
-    tensor_core_add(core(), group, DEPTH, a[row], b, c);
+    tensor_core_add(ptx_core(), group, DEPTH, a[row], b, c);
     for (int j = 0; j < COLUMNS; j++) *place_of_c(0, j) = to_place(c[j]);
   }
 }
@@ -39,7 +38,7 @@ static void multiply(struct warp *w, const struct instruction *i, int group, A a
 void ptx_mma_bf16(struct warp *w, const struct instruction *i, uint32_t) {
   auto half = [=](int operand, int lane, int k) { return from_place<float>(words(w, i, operand)[lane] >> 16 * (k % 2) << 16); };
   multiply<16>(
-      w, i, core()->bf16_group, [=](int row, int k) { return half(4 + row / 8 + k / 8 * 2, row % 8 * 4 + k % 8 / 2, k); },
+      w, i, ptx_core()->bf16_group, [=](int row, int k) { return half(4 + row / 8 + k / 8 * 2, row % 8 * 4 + k % 8 / 2, k); },
       [=](int k, int column) { return half(8 + k / 8, column * 4 + k % 8 / 2, k); });
 }
 
@@ -53,7 +52,7 @@ void ptx_mma_tf32(struct warp *w, const struct instruction *i, uint32_t) {
     return x;
   };
   multiply<8>(
-      w, i, core()->tf32_group, [=](int row, int k) { return element(4 + row / 8 + k / 4 * 2, row % 8 * 4 + k % 4); },
+      w, i, ptx_core()->tf32_group, [=](int row, int k) { return element(4 + row / 8 + k / 4 * 2, row % 8 * 4 + k % 4); },
       [=](int k, int column) { return element(8 + k / 4, column * 4 + k % 4); });
   if (!rounded) ptx_fail(w, i, "an operand of mma was not rounded to tf32");
 }

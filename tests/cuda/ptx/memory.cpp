@@ -56,6 +56,27 @@ static void touch(const struct warp *w, const struct instruction *i, const struc
   }
 }
 
+/* What wgmma may read only behind its thread's next fence.proxy.async. */
+static void note_unshown(const struct warp *w, const struct range *r, const unsigned char *p, unsigned bytes, int lane) {
+  const struct block *b = w->block;
+  if (!b->unshown || r->touched != b->touched_shared) return;
+  uint32_t at = (uint32_t)(p - b->shared);
+  int thread = w->number * LANES + lane;
+  for (unsigned g = 0; g < bytes; g++) b->unshown->writer[at + g] = (uint16_t)(thread + 1);
+  b->unshown->pieces[thread].push_back(at * 32 + bytes);
+}
+
+void ptx_show_writes(struct warp *w, const struct instruction *, uint32_t lanes) {
+  struct unshown *u = w->block->unshown;
+  for (uint32_t left = u ? lanes : 0; left; left &= left - 1) {
+    int thread = w->number * LANES + __builtin_ctz(left);
+    for (uint32_t piece : u->pieces[thread])
+      for (uint32_t at = piece / 32; at < piece / 32 + piece % 32; at++)
+        if (u->writer[at] == thread + 1) u->writer[at] = 0;
+    u->pieces[thread].clear();
+  }
+}
+
 /* Finds what an address is in; the answer is what is wrong with it, null: nothing. */
 static const char *find(const struct warp *w, struct range *r, enum state_space space, const unsigned char *p, unsigned bytes) {
   const struct block *b = w->block;
@@ -90,6 +111,7 @@ static inline unsigned char *place(const struct warp *w, const struct instructio
   const char *wrong = !aligned ? "not aligned" : p >= r->from && p + bytes <= r->to ? nullptr : find(w, r, space, p, bytes);
   if (!wrong) {
     touch(w, i, r, p, bytes, lane, how);
+    if (how == WRITES) note_unshown(w, r, p, bytes, lane);
     return p;
   }
   ptx_fail(w, i, "%u bytes at an address that is %s: %#llx", bytes, wrong, (unsigned long long)address);

@@ -15,6 +15,7 @@
  *       (EDIY_PTX_RACES=0 looks away, and is faster);
  *     - threads of a block do not reach the same barrier, or lanes of a mask not the same shuffle, mma or ldmatrix;
  *     - a thread ends with copies in flight (cp.async), which are carried out when they are waited for, and not before;
+ *     - a warpgroup's multiplication (wgmma) is not begun, fed and waited for as warpgroup.cpp says;
  *     - a block is larger than the kernel was compiled for (.maxntid), or shared memory larger than it was allowed;
  *     - what a kernel asserts does not hold.
  * Registers start as bytes of ones, NaN, as shared memory does.
@@ -57,8 +58,9 @@ struct instruction {
   int guard; /* the predicate that lanes have to have, -1: none */
   bool unless;
   int operands, operand[MOST_OPERANDS];
-  int mask;   /* of TOGETHER: the operand with the mask, -1: all lanes */
-  int target; /* of BRANCH */
+  int mask;    /* of TOGETHER: the operand with the mask, -1: all lanes */
+  int target;  /* of BRANCH */
+  int product; /* of wgmma.mma_async: which of its kernel's */
   int line;
   /* of loads and stores: elements of bytes each, into registers of 8 bytes if wide; the address is operand[elements] + offset, of 8 bytes
    * if far */
@@ -67,6 +69,12 @@ struct instruction {
   bool wide, is_signed, far;
   int64_t offset;
   mutable struct range seen[2]; /* what its last addresses in this launch were in; the second for the source of cp.async */
+};
+
+/* What wgmma.mma_async says beside its two descriptors, which are its operands. */
+struct wide_product {
+  bool across_a, across_b; /* whether indices are neighbours in shared memory, not depths */
+  std::vector<int> sums;   /* registers, as in instruction.operand */
 };
 
 struct shared_array {
@@ -84,6 +92,7 @@ struct kernel {
   std::vector<int> argument_bytes, argument_at;
   std::vector<unsigned char> arguments; /* of the running launch */
   std::vector<struct instruction> code;
+  std::vector<struct wide_product> products;
   std::vector<unsigned char> registers;    /* of a warp, at the start */
   std::vector<struct shared_array> shared; /* one of no bytes: as large as the launch says, and the last */
   int most_threads;                        /* .maxntid, 0: any */
@@ -104,10 +113,39 @@ struct touched {
   std::vector<uint32_t> writer, reader;
 };
 
+/* Which bytes of shared memory were written by other means than the tensor cores' (PTX ISA: the generic proxy), and not shown to these by
+ * fence.proxy.async since. */
+struct unshown {
+  std::vector<uint16_t> writer;                     /* of every byte: its thread's number and one, 0: is shown */
+  std::vector<uint32_t> pieces[MOST_WARPS * LANES]; /* that a thread wrote: 32 times where, and how many bytes */
+};
+
 struct copy {
   unsigned char *to;
   const unsigned char *from; /* null: zeros */
   int group;
+};
+
+/* A warp's part in the multiplications of its warpgroup that nobody has waited for, see warpgroup.cpp. */
+enum { GROUP_WARPS = 4, WIDE_ROWS = 16 /* of a warp */, WIDE_DEPTH = 16, MOST_WIDE_COLUMNS = 128, MOST_SUMS = 64 };
+struct wide_begun {
+  const struct instruction *i;
+  int group;
+  uint64_t a, b;                                                        /* descriptors */
+  unsigned char read[(WIDE_ROWS + MOST_WIDE_COLUMNS) * WIDE_DEPTH * 2]; /* the operands, bf16 */
+};
+struct wide_sums {
+  const struct instruction *i; /* the last that adds to them */
+  int group;
+  uint32_t value[MOST_SUMS][LANES]; /* of its registers, which get them when they are waited for */
+};
+struct wide_part {
+  std::vector<struct wide_begun> begun;
+  std::vector<struct wide_sums> sums;
+  int group;
+  bool fenced;
+  uint64_t past;                  /* a number made of all that it has multiplied */
+  const struct instruction *last; /* null: nothing */
 };
 
 struct warp {
@@ -118,6 +156,7 @@ struct warp {
   int pc[LANES];                            /* of those that do not run */
   std::vector<struct copy> copies[LANES];
   int group[LANES]; /* of copies */
+  struct wide_part wide;
 };
 
 struct block {
@@ -128,10 +167,12 @@ struct block {
   unsigned index[3];
   uint32_t launch, begun, turn; /* where the numbers of threads begin that this launch has had, this block, and since its last barrier */
   struct touched *touched_shared;
+  int threads;
+  struct unshown *unshown; /* null: the kernel has no wgmma */
 };
 
-/* Where it is: reader.cpp and code.cpp read PTX; operations.cpp, memory.cpp and matrices.cpp are what instructions do; run.cpp runs a
- * launch; host.cpp is called by the host.
+/* Where it is: reader.cpp and code.cpp read PTX; operations.cpp, memory.cpp, matrices.cpp and warpgroup.cpp are what instructions do;
+ * run.cpp runs a launch; host.cpp is called by the host.
  *
  * Reads a module: finds its kernels and variables. */
 void ptx_read_module(struct module *m, const char *text);
@@ -146,6 +187,12 @@ uint32_t ptx_next_turn(struct touched *touched_shared);
 /* Fails the launch: kernel and line of the PTX before what is said. */
 void ptx_fail(const struct warp *w, const struct instruction *i, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Whose tensor cores these are: EDIY_PTX_CORE. */
+const struct tensor_core *ptx_core(void);
+
+/* Fails when warps of one warpgroup have not multiplied the same since the block began. */
+void ptx_check_warpgroups(const struct warp *warps, int count);
+
 /* An instruction by its name with all that belongs to it. Null: unknown. places: of each operand 'p' (predicate), 'w' (word) or 'l'
  * (long). */
 struct form {
@@ -157,6 +204,7 @@ const struct form *ptx_form(const std::string &name);
 
 /* Those whose operands are not registers alone; named as in PTX. */
 operation ptx_load, ptx_store, ptx_copy_async, ptx_commit_group, ptx_wait_group, ptx_assertion, ptx_mma_bf16, ptx_mma_tf32, ptx_ldmatrix,
-    ptx_ldmatrix_trans, ptx_pack, ptx_unpack;
+    ptx_ldmatrix_trans, ptx_pack, ptx_unpack, ptx_show_writes, ptx_fence_products, ptx_multiply_async, ptx_commit_products,
+    ptx_wait_products;
 
 #endif

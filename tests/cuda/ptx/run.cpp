@@ -53,6 +53,7 @@ static void end(struct warp *w, const struct instruction *i, uint32_t lanes) {
   w->alive &= ~lanes;
   for (uint32_t left = lanes; left; left &= left - 1)
     if (!w->copies[__builtin_ctz(left)].empty()) ptx_fail(w, i, "a thread ends with copies in flight");
+  if (lanes && !w->wide.begun.empty()) ptx_fail(w, i, "a thread ends with multiplications that nobody waited for");
 }
 
 /* Until all lanes have ended or wait, or `most` instructions are done. */
@@ -129,6 +130,7 @@ static void open_barrier(struct block *b, int count) {
         ptx_fail(w, &code[w->pc[lane] - 1], "others wait at another barrier, line %d", code[at - 1].line);
       at = w->pc[lane];
     }
+  if (!b->failed) ptx_check_warpgroups(warps, count);
   for (int n = 0; n < count; n++) warps[n].at_barrier = 0;
   b->turn = ptx_next_turn(b->touched_shared);
 }
@@ -146,6 +148,7 @@ static void run_block(struct block *b, int count) {
     }
     if (alive && idle && !b->failed) open_barrier(b, count);
   }
+  if (!b->failed) ptx_check_warpgroups(warps, count);
 }
 
 /* ---- a launch ------------------------------------------------------------------------------------------------------------------------ */
@@ -183,11 +186,17 @@ static void set_block(const struct kernel *k, struct warp *w) {
 static void begin_block(const struct kernel *k, struct block *b, int count, int threads) {
   memset(b->shared, 0xff, b->shared_bytes);
   b->begun = b->turn = ptx_next_turn(b->touched_shared);
+  if (b->unshown) {
+    b->unshown->writer.assign(b->shared_bytes, 0);
+    for (int thread = 0; thread < threads; thread++) b->unshown->pieces[thread].clear();
+  }
   for (int n = 0; n < count; n++) {
     struct warp *w = &warps[n];
     int left = threads - n * LANES;
     w->there = w->alive = left >= LANES ? ALL_LANES : (1u << left) - 1;
     w->at_barrier = w->stuck = 0;
+    w->wide.begun.clear(), w->wide.sums.clear();
+    w->wide.group = 0, w->wide.fenced = false, w->wide.past = 0, w->wide.last = nullptr;
     for (int lane = 0; lane < LANES; lane++) w->copies[lane].clear(), w->group[lane] = w->pc[lane] = 0;
     set_block(k, w);
   }
@@ -224,7 +233,9 @@ static void run_kernel(struct dim3 grid, struct dim3 block, size_t of_launch, co
   size_t registers = (k->registers.size() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, shared = end_of_shared(k, (uint32_t)of_launch);
   std::vector<unsigned char> registers_room(registers * (size_t)count + ALIGNMENT), shared_room(shared + ALIGNMENT);
   struct touched touched = {std::vector<uint32_t>(shared), std::vector<uint32_t>(shared)};
-  struct block b = {k, aligned(shared_room, ALIGNMENT), (uint32_t)shared, false, {0, 0, 0}, 0, 0, 0, &touched};
+  static struct unshown unshown;
+  struct unshown *of_kernel = k->products.empty() ? nullptr : &unshown;
+  struct block b = {k, aligned(shared_room, ALIGNMENT), (uint32_t)shared, false, {0, 0, 0}, 0, 0, 0, &touched, threads, of_kernel};
   b.launch = ptx_next_turn(&touched);
   if (ptx_counts) k->counts = ptx_counts_of(k->whole.c_str()), k->counts->launches++, k->counts->blocks += (long)grid.x * grid.y * grid.z;
   grid_of = grid, block_of = block;

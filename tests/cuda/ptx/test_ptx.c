@@ -8,6 +8,7 @@
 #include "cuda/ptx/counts.h"
 #include "cuda/ptx/kernels.h"
 #include "cuda/ptx/tensor_core.h"
+#include "cuda/ptx/wide_products.h"
 #include "cuda/reported.h"
 
 /* ---- operations ---------------------------------------------------------------------------------------------------------------------- */
@@ -328,6 +329,10 @@ int main(void) {
                                      cmocka_unit_test(sums_are_cut_as_measured),
                                      cmocka_unit_test(a_sum_loses_no_more_than_its_class_allows),
                                      cmocka_unit_test(registers_are_where_they_are_documented),
-                                     cmocka_unit_test(mistakes_of_a_warp_are_reported)};
+                                     cmocka_unit_test(mistakes_of_a_warp_are_reported),
+                                     cmocka_unit_test(warpgroups_multiply_however_tiles_lie),
+                                     cmocka_unit_test(mistakes_of_warpgroups_are_reported),
+                                     cmocka_unit_test(descriptors_that_are_not_known_are_reported),
+                                     cmocka_unit_test(warpgroups_are_counted)};
   return cmocka_run_group_tests_name("cuda ptx", tests, NULL, NULL);
 }
