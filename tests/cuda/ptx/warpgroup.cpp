@@ -8,7 +8,8 @@
  *     - bytes of an operand were written, by a store or a copy, and their thread has had no fence.proxy.async since (for a copy: since it was
  *       waited for), or the threads no barrier since: to read is to touch, in the name of the warp's first lane;
  *     - bytes of an operand are others when the product is waited for, where they are touched again;
- *     - an accumulator is written, or belongs to a product of other accumulators as well, before it has been waited for;
+ *     - an accumulator is written, or belongs to a product of other accumulators as well, before it has been waited for, or begins as a
+ *       copy of such a one;
  *     - a thread ends before its multiplications have been waited for.
  *
  * What reads an accumulator too early is not found: it reads NaN.
@@ -115,12 +116,13 @@ static void fetch_operands(const struct warp *w, const struct instruction *i, ui
 
 static uint32_t *register_of(const struct warp *w, int at) { return reinterpret_cast<uint32_t *>(w->registers + at); }
 
-/* In flight they are bytes of ones; others were written. */
+/* What an accumulator is in flight, in every lane: a NaN that is another one after any arithmetic (a signalling one). */
+static const uint32_t IN_FLIGHT = 0x7fa5a5a5;
+static bool is_in_flight(const uint32_t *word) { return std::count(word, word + LANES, IN_FLIGHT) == LANES; }
+
 static void check_sums(const struct warp *w, const struct wide_sums *s) {
-  static const std::vector<unsigned char> ones(LANES * 4, 0xff);
   for (int at : product_of(w, s->i)->sums)
-    if (memcmp(register_of(w, at), ones.data(), ones.size()) != 0)
-      return ptx_fail(w, s->i, "an accumulator was written before it had been waited for");
+    if (!is_in_flight(register_of(w, at))) return ptx_fail(w, s->i, "an accumulator was written before it had been waited for");
 }
 
 /* Those of the accumulators of i, whatever was in their registers being the first. */
@@ -135,8 +137,9 @@ static struct wide_sums *sums_of(struct warp *w, const struct instruction *i) {
   w->wide.sums.emplace_back();
   struct wide_sums *s = &w->wide.sums.back();
   for (size_t e = 0; e < sums.size(); e++) {
+    if (is_in_flight(register_of(w, sums[e]))) ptx_fail(w, i, "an accumulator is a copy of one that was not waited for");
     memcpy(s->value[e], register_of(w, sums[e]), sizeof s->value[e]);
-    memset(register_of(w, sums[e]), 0xff, sizeof s->value[e]);
+    std::fill_n(register_of(w, sums[e]), LANES, IN_FLIGHT);
   }
   return s;
 }

@@ -73,20 +73,19 @@ template <int INDICES> struct alignas(1024) tiles { unsigned char stage[2][INDIC
 
 template <class K> __global__ static void multiply(struct ptx_wide p, uint64_t add_a, uint64_t add_b) {
   const enum ptx_wide_mistake M = K::MISTAKE;
-  const bool SHIFT = M == PTX_WIDE_SHIFTED, COPIES = M != PTX_WIDE_STORED && M != PTX_WIDE_STORED_UNSHOWN;
-  const int N = K::N, SUMS = N / 2;
+  const bool COPIES = M != PTX_WIDE_STORED && M != PTX_WIDE_STORED_UNSHOWN;
+  const int N = K::N, SUMS = N / 2, APART = M == PTX_WIDE_SHIFTED ? 1 : M == PTX_WIDE_MOVED ? SUMS : 0; /* sums of two steps */
   SHARED(tiles<PTX_WIDE_ROWS>, tiles_a, );
   SHARED(tiles<N>, tiles_b, );
   const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS;
-  float sum[SUMS + SHIFT];
+  float sum[SUMS + APART] = {};
   float *at = p.c + (warp * 16 + lane / 4) * N + lane % 4 * 2;
   UNROLL for (int e = 0; e < SUMS; e++) sum[e] = at[e / 2 % 2 * 8 * N + e / 4 * 8 + e % 2];
-  if (SHIFT) sum[SUMS] = 0;
   if (M == PTX_WIDE_ONE_FENCE) begin_products();
   for (int slab = 0; slab < p.slabs; slab++) {
     unsigned char *a = tiles_a.stage[slab % 2], *b = tiles_b.stage[slab % 2];
     if (M != PTX_WIDE_OVERWRITTEN) wait_for_products<1>();
-    __syncthreads();
+    if (M != PTX_WIDE_NO_BARRIER_BEHIND) __syncthreads();
     take<typename K::a, PTX_WIDE_ROWS, COPIES>(a, p.a, slab, p.slabs);
     take<typename K::b, N, COPIES>(b, p.b, slab, p.slabs);
     commit_copies();
@@ -102,10 +101,12 @@ template <class K> __global__ static void multiply(struct ptx_wide p, uint64_t a
         uint64_t of_a = K::a::descriptor(a, step, slab) + add_a, of_b = K::b::descriptor(b, step, slab) + add_b;
         if (M == PTX_WIDE_A_WARP_APART && warp == 1) of_b = K::b::descriptor(b, 1 - step, slab);
         if (M == PTX_WIDE_A_LANE_APART && lane == 5) of_a = K::a::descriptor(a, 1 - step, slab);
-        float(&sums)[SUMS] = reinterpret_cast<float(&)[SUMS]>(sum[SHIFT && step == 1 ? 1 : 0]);
+        UNROLL for (int e = 0; M == PTX_WIDE_MOVED && step == 1 && e < SUMS;
+                    e++) asm volatile("mov.f32 %0, %1;" : "=f"(sum[e + APART]) : "f"(sum[e]));
+        float(&sums)[SUMS] = reinterpret_cast<float(&)[SUMS]>(sum[step * APART]);
         multiply_tiles<N, K::a::ALONG, K::b::ALONG>(sums, of_a, of_b);
-        if (M == PTX_WIDE_WRITTEN) sum[3] = 1;
       }
+    if (M == PTX_WIDE_WRITTEN) asm volatile("add.rn.f32 %0, %0, %0;" : "+f"(sum[3]));
     if (M != PTX_WIDE_NOT_COMMITTED || slab < p.slabs - 1) commit_products();
   }
   if (M == PTX_WIDE_WAIT_FOR_ALL_BUT)
@@ -132,11 +133,12 @@ template <int N> static launcher launcher_of(enum ptx_lie a, enum ptx_lie b) {
 }
 void ptx_wide(const struct ptx_wide *p) { (p->columns == 64 ? launcher_of<64> : launcher_of<128>)(p->a_lies, p->b_lies)(p, 0, 0); }
 
+struct sound_shape : shape<64, PTX_ALONG_64, PTX_ACROSS_128> {}; /* for its name */
 template <int MISTAKE> static launcher launcher_of_mistake(int mistake) {
   if (mistake == MISTAKE) return launch<shape<64, PTX_ALONG_64, PTX_ACROSS_128, (enum ptx_wide_mistake)MISTAKE>>;
   if constexpr (MISTAKE + 1 < PTX_WIDE_MISTAKES) return launcher_of_mistake<MISTAKE + 1>(mistake);
   return nullptr;
 }
 void ptx_wide_mistaken(enum ptx_wide_mistake mistake, const struct ptx_wide *p, uint64_t add_a, uint64_t add_b) {
-  launcher_of_mistake<0>(mistake)(p, add_a, add_b);
+  (mistake == PTX_WIDE_SOUND ? launch<sound_shape> : launcher_of_mistake<PTX_WIDE_SOUND + 1>(mistake))(p, add_a, add_b);
 }
