@@ -71,13 +71,14 @@ enum ptx_wide_mistake {
   PTX_WIDE_SHOWN_EARLY,       /* before the copies are waited for */
   PTX_WIDE_SHOWN_BY_ONE,      /* by one thread for all */
   PTX_WIDE_SHOWN_LATE,        /* behind the barrier */
+  PTX_WIDE_WRITTEN_AGAIN,     /* a piece by another thread, for which the one that wrote it first shows it */
   PTX_WIDE_NO_BARRIER,        /* each thread has waited for its own copies */
   PTX_WIDE_NO_FENCE,          /* no wgmma.fence */
   PTX_WIDE_ONE_FENCE,         /* a single one, before the first group */
   PTX_WIDE_NO_WAIT,           /* nobody waits, and the sums are stored */
   PTX_WIDE_NOT_COMMITTED,     /* the last group was not closed before the wait */
   PTX_WIDE_WAIT_FOR_ALL_BUT,  /* one group too few is waited for */
-  PTX_WIDE_READ_EARLY,        /* the sums are stored, and then waited for: NaN */
+  PTX_WIDE_READ_EARLY,        /* the sums are stored when one group too few has been waited for: NaN */
   PTX_WIDE_WRITTEN,           /* a sum is written meanwhile */
   PTX_WIDE_SHIFTED,           /* sums of one step are others of the next, meanwhile */
   PTX_WIDE_MOVED,             /* the next step adds to a copy of them */

@@ -7,12 +7,16 @@
 #include "cuda/ptx/memory.h"
 #include "cuda/ptx/tensor_core.h"
 
-const struct tensor_core *ptx_core(void) {
+static const struct tensor_core *named_core(void) {
   const char *name = getenv("EDIY_PTX_CORE");
-  static const struct tensor_core *of_this_run = tensor_core_named(name ? name : "h100");
-  if (of_this_run) return of_this_run;
+  const struct tensor_core *named = tensor_core_named(name ? name : "h100");
+  if (named) return named;
   fprintf(stderr, "EDIY_PTX_CORE=%s: not known: a100, h100, h200, b200\n", name);
   exit(2);
+}
+const struct tensor_core *ptx_core(void) {
+  static const struct tensor_core *const of_this_run = named_core();
+  return of_this_run;
 }
 
 enum { ROWS = 16, COLUMNS = TENSOR_COLUMNS };

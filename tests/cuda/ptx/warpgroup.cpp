@@ -5,8 +5,8 @@
  *     - the lanes of a warp are not all there, or the block has no four warps for the group, or these do not multiply the same;
  *     - a warp multiplies without wgmma.fence since its last group was closed;
  *     - an operand is not within one shared array, or its descriptor not one of those below;
- *     - bytes of an operand were written, by a store or a copy, and their thread has had no fence.proxy.async since (for a copy: since it was
- *       waited for), or the threads no barrier since: to read is to touch, in the name of the warp's first lane;
+ *     - bytes of an operand were written, by a store or a copy, and their thread has had no fence.proxy.async since (for a copy: since it
+ *       was waited for), or the threads no barrier since: to read is to touch, in the name of the warp's first lane;
  *     - bytes of an operand are others when the product is waited for, where they are touched again;
  *     - an accumulator is written, or belongs to a product of other accumulators as well, before it has been waited for, or begins as a
  *       copy of such a one;

@@ -91,8 +91,15 @@ template <class K> __global__ static void multiply(struct ptx_wide p, uint64_t a
     commit_copies();
     if (M == PTX_WIDE_SHOWN_EARLY) show_copies();
     wait_for_copies<0>();
-    if (M == PTX_WIDE_SHOWN_LATE) __syncthreads();
-    if (M == PTX_WIDE_SHOWN_BY_ONE ? thread == 0 : M != PTX_WIDE_UNSHOWN && M != PTX_WIDE_STORED_UNSHOWN && M != PTX_WIDE_SHOWN_EARLY)
+    if (M == PTX_WIDE_SHOWN_LATE || M == PTX_WIDE_WRITTEN_AGAIN) __syncthreads();
+    if (M == PTX_WIDE_WRITTEN_AGAIN && thread == 1) {
+      show_copies();
+      *reinterpret_cast<int *>(a) = slab;
+    }
+    if (M == PTX_WIDE_WRITTEN_AGAIN) __syncthreads();
+    if (M == PTX_WIDE_WRITTEN_AGAIN  ? thread != 1
+        : M == PTX_WIDE_SHOWN_BY_ONE ? thread == 0
+                                     : M != PTX_WIDE_UNSHOWN && M != PTX_WIDE_STORED_UNSHOWN && M != PTX_WIDE_SHOWN_EARLY)
       show_copies();
     if (M != PTX_WIDE_NO_BARRIER && M != PTX_WIDE_SHOWN_LATE) __syncthreads();
     if (M != PTX_WIDE_NO_FENCE && M != PTX_WIDE_ONE_FENCE) begin_products();
@@ -109,9 +116,9 @@ template <class K> __global__ static void multiply(struct ptx_wide p, uint64_t a
     if (M == PTX_WIDE_WRITTEN) asm volatile("add.rn.f32 %0, %0, %0;" : "+f"(sum[3]));
     if (M != PTX_WIDE_NOT_COMMITTED || slab < p.slabs - 1) commit_products();
   }
-  if (M == PTX_WIDE_WAIT_FOR_ALL_BUT)
+  if (M == PTX_WIDE_WAIT_FOR_ALL_BUT || M == PTX_WIDE_READ_EARLY)
     wait_for_products<1>();
-  else if (M != PTX_WIDE_NO_WAIT && M != PTX_WIDE_READ_EARLY)
+  else if (M != PTX_WIDE_NO_WAIT)
     wait_for_products<0>();
   UNROLL for (int e = 0; e < SUMS; e++) at[e / 2 % 2 * 8 * N + e / 4 * 8 + e % 2] = sum[e];
   if (M == PTX_WIDE_READ_EARLY) wait_for_products<0>();

@@ -99,6 +99,7 @@ static void mistakes_of_warpgroups_are_reported(void **state) {
       [PTX_WIDE_SHOWN_EARLY] = "reads what was written without fence.proxy.async",
       [PTX_WIDE_SHOWN_BY_ONE] = "reads what was written without fence.proxy.async",
       [PTX_WIDE_SHOWN_LATE] = "reads what was written without fence.proxy.async",
+      [PTX_WIDE_WRITTEN_AGAIN] = "reads what was written without fence.proxy.async",
       [PTX_WIDE_NO_BARRIER] = "in no order: shared memory",
       [PTX_WIDE_NO_FENCE] = "no wgmma.fence since the last wgmma.commit_group",
       [PTX_WIDE_ONE_FENCE] = "no wgmma.fence since the last wgmma.commit_group",
