@@ -394,7 +394,7 @@ CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[
 CUDA_TWINS   := $(wildcard cuda/*.cu)
 # Sources with instructions of Hopper's warpgroups (cuda/warpgroup.h), which no other generation has, an older or a newer one: they are compiled for it
 # alone.
-WARPGROUP_SOURCES := tests/cuda/ptx/warpgroup.cu
+WARPGROUP_SOURCES := cuda/tensor_wgmma.cu tests/cuda/ptx/warpgroup.cu
 $(patsubst %.cu,$(BUILD)/%.o,$(WARPGROUP_SOURCES)): override CUDA_ARCH := -gencode arch=compute_90a,code=sm_90a
 CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
 CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests

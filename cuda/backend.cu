@@ -10,11 +10,11 @@
 #include "cuda/twins.h"
 
 /* What a failed download leaves in host memory: NaN as float and double, -1 as an index. */
-enum { POISON = 0xff, OLDEST_MAJOR = 8 /* compute capability: what make cuda compiles for */ };
+enum { POISON = 0xff, OLDEST_MAJOR = 8 /* compute capability: what make cuda compiles for */, HOPPER_MAJOR = 9, HOPPER_MINOR = 0 };
 
 static struct {
   bool open;
-  int device;
+  int device, major, minor; /* and its compute capability */
   cudaStream_t stream;
   void *own_scratch;
   char failure[FAILURE_SIZE]; /* empty: none */
@@ -129,33 +129,15 @@ static bool open_device(int device, struct error *err) {
   if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking);
   if (status == cudaSuccess) status = cudaMalloc(&state.own_scratch, OWN_SCRATCH);
   if (status == cudaSuccess) status = cuda_pipeline_open();
+  state.major = major, state.minor = minor;
   if (status == cudaSuccess) return true;
   cudaGetLastError();
   return fail(err, "cuda: opening GPU %d: %s; look at nvidia-smi", device, cudaGetErrorString(status));
 }
 
-/* Where products are in tf32: they alone. */
-static void fill_tf32(struct backend &b) {
-  b.name = "cuda:tf32";
-  b.conv_scratch = cuda_conv_scratch_tf32, b.linear_scratch = cuda_linear_scratch_tf32;
-  b.conv_forward = cuda_conv_forward_tf32;
-  b.conv_backward_data = cuda_conv_backward_data_tf32;
-  b.conv_backward_weights = cuda_conv_backward_weights_tf32;
-  b.linear_forward = cuda_linear_forward_tf32;
-  b.linear_backward_data = cuda_linear_backward_data_tf32;
-  b.linear_backward_weights = cuda_linear_backward_weights_tf32;
-}
-
-/* Where activations are bf16: all that reads and writes them. */
-static void fill_bf16(struct backend &b) {
-  b.name = "cuda:bf16", b.activation_size = sizeof(struct bf16);
-  b.conv_scratch = cuda_conv_scratch_bf16, b.linear_scratch = cuda_linear_scratch_bf16;
-  b.conv_forward = cuda_conv_forward_bf16;
-  b.conv_backward_data = cuda_conv_backward_data_bf16;
-  b.conv_backward_weights = cuda_conv_backward_weights_bf16;
-  b.linear_forward = cuda_linear_forward_bf16;
-  b.linear_backward_data = cuda_linear_backward_data_bf16;
-  b.linear_backward_weights = cuda_linear_backward_weights_bf16;
+/* Where activations are bf16: all that reads and writes them, but products. */
+static void fill_activations_bf16(struct backend &b) {
+  b.activation_size = sizeof(struct bf16);
   b.store_activations = cuda_store_activations_bf16;
   b.norm_signs = cuda_norm_signs_bf16;
   b.norm_forward_train = cuda_norm_forward_train_bf16;
@@ -222,15 +204,19 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.lars_update_all = cuda_lars_update_all;
   b.ema_update_all = cuda_ema_update_all;
   b.conv_moments = cuda_conv_moments;
-  b.conv_forward_moments = precision == CUDA_TF32   ? cuda_conv_forward_moments_tf32
-                           : precision == CUDA_BF16 ? cuda_conv_forward_moments_bf16
-                                                    : cuda_conv_forward_moments;
-  b.conv_norm_forward_eval = precision == CUDA_TF32   ? cuda_conv_norm_forward_eval_tf32
-                             : precision == CUDA_BF16 ? cuda_conv_norm_forward_eval_bf16
-                                                      : cuda_conv_norm_forward_eval;
+  b.conv_forward_moments = cuda_conv_forward_moments;
+  b.conv_norm_forward_eval = cuda_conv_norm_forward_eval;
   b.pipeline = cuda_pipeline();
-  if (precision == CUDA_TF32) fill_tf32(b);
-  if (precision == CUDA_BF16) fill_bf16(b);
+  if (precision == CUDA_TF32) b.name = "cuda:tf32", cuda_fill_tf32(table);
+  if (precision == CUDA_BF16) b.name = "cuda:bf16", cuda_fill_bf16(table), fill_activations_bf16(b);
+}
+
+/* Whether products may go through wgmma; way: the key that asks for it. */
+static bool has_wgmma(const char *way, enum cuda_precision precision, struct error *err) {
+  if (precision != CUDA_BF16) return fail(err, "%s: it computes in bf16 alone; add precision=bf16, or leave it out", way);
+  return (state.major == HOPPER_MAJOR && state.minor == HOPPER_MINOR) ||
+         fail(err, "%s: GPU %d has compute capability %d.%d, and it is for %d.%d alone; leave it out", way, state.device, state.major,
+              state.minor, HOPPER_MAJOR, HOPPER_MINOR);
 }
 
 int backend_cuda_devices(void) {
@@ -254,6 +240,14 @@ const struct backend *backend_cuda(int device, const struct backend_cuda_options
   fill(table, o->precision);
   if (o->conv == CUDA_CONV_PLAIN) cuda_fill_plain(table, o->precision);
   if (o->conv == CUDA_CONV_CUDNN && !cuda_fill_cudnn(table, o->precision, err)) return nullptr;
+  if (o->conv == CUDA_CONV_WGMMA) {
+    if (!has_wgmma("cuda.conv=wgmma", o->precision, err)) return nullptr;
+    cuda_fill_conv_wgmma(table);
+  }
+  if (o->gemm == CUDA_GEMM_WGMMA) {
+    if (!has_wgmma("cuda.gemm=wgmma", o->precision, err)) return nullptr;
+    cuda_fill_gemm_wgmma(table);
+  }
   if (o->gemm == CUDA_GEMM_CUBLAS && !cuda_fill_cublas(table, o->precision, err)) return nullptr;
   return table;
 }

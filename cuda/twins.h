@@ -20,6 +20,12 @@ MUST_CHECK bool cuda_fill_cudnn(struct backend *table, enum cuda_precision preci
 MUST_CHECK bool cuda_fill_cublas(struct backend *table, enum cuda_precision precision, struct error *err);
 void cuda_fill_plain(struct backend *table, enum cuda_precision precision); /* convolutions by the tiled kernels */
 
+/* Convolutions and linear layers on tensor cores (tensor_table.h). _wgmma: of a table in bf16, on a GPU of compute capability 9.0. */
+void cuda_fill_tf32(struct backend *table);
+void cuda_fill_bf16(struct backend *table);
+void cuda_fill_conv_wgmma(struct backend *table);
+void cuda_fill_gemm_wgmma(struct backend *table);
+
 void cuda_mark(int mark); /* without a twin, as seconds_between */
 double cuda_seconds_between(int first, int second);
 
@@ -32,25 +38,6 @@ void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, con
                                  void *scratch);
 void cuda_conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
 void cuda_conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
-
-/* The same on tensor cores, in two classes of precision. _tf32: every tensor float, operands rounded to tf32 (11 bits) on their way in.
- * _bf16: x, w, y, dy and dx are bf16 behind their pointers, dw is float. Sums are float in both. */
-size_t cuda_conv_scratch_tf32(const struct conv *g);
-void cuda_conv_forward_tf32(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
-void cuda_conv_forward_moments_tf32(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
-void cuda_conv_norm_forward_eval_tf32(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
-                                      const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
-                                      void *scratch);
-void cuda_conv_backward_data_tf32(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
-void cuda_conv_backward_weights_tf32(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
-size_t cuda_conv_scratch_bf16(const struct conv *g);
-void cuda_conv_forward_bf16(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
-void cuda_conv_forward_moments_bf16(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
-void cuda_conv_norm_forward_eval_bf16(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
-                                      const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
-                                      void *scratch);
-void cuda_conv_backward_data_bf16(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
-void cuda_conv_backward_weights_bf16(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
 size_t cuda_norm_scratch(const struct norm *g);
 size_t cuda_norm_signs(const struct norm *g);
@@ -99,16 +86,6 @@ size_t cuda_linear_scratch(const struct linear *g);
 void cuda_linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y);
 void cuda_linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
 void cuda_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
-
-/* On tensor cores, as for convolution; b and db are float. */
-size_t cuda_linear_scratch_tf32(const struct linear *g);
-void cuda_linear_forward_tf32(const struct linear *g, const real *x, const real *w, const real *b, real *y);
-void cuda_linear_backward_data_tf32(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
-void cuda_linear_backward_weights_tf32(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
-size_t cuda_linear_scratch_bf16(const struct linear *g);
-void cuda_linear_forward_bf16(const struct linear *g, const real *x, const real *w, const real *b, real *y);
-void cuda_linear_backward_data_bf16(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
-void cuda_linear_backward_weights_bf16(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch);
 
 size_t cuda_match_scratch(const struct match *g);
 void cuda_match_diversity(const struct match *g, const real *t, int32_t *d, void *scratch);

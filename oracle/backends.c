@@ -6,8 +6,9 @@
 #include "oracle/mutants/plain.h"
 
 #define CUDA(class) .backend = BACKEND_CUDA, .precision = BACKEND_##class
-#define LIBRARIES .conv = BACKEND_CONV_CUDNN, .gemm = 1
+#define LIBRARIES .conv = BACKEND_CONV_CUDNN, .gemm = BACKEND_GEMM_CUBLAS
 #define PLAIN .conv = BACKEND_CONV_PLAIN
+#define WGMMA .conv = BACKEND_CONV_WGMMA, .gemm = BACKEND_GEMM_WGMMA
 
 const struct backend_entry backend_entries[] = {{"reference", {.backend = BACKEND_REFERENCE}, NULL, PRECISION_FP32, false},
                                                 {"plain", {.backend = BACKEND_REFERENCE}, backend_plain, PRECISION_FP32, false},
@@ -19,7 +20,8 @@ const struct backend_entry backend_entries[] = {{"reference", {.backend = BACKEN
                                                 {"cuda:bf16:libraries", {CUDA(BF16), LIBRARIES}, NULL, PRECISION_BF16, true},
                                                 {"cuda:plain", {CUDA(FP32), PLAIN}, NULL, PRECISION_FP32, true},
                                                 {"cuda:tf32:plain", {CUDA(TF32), PLAIN}, NULL, PRECISION_TF32, true},
-                                                {"cuda:bf16:plain", {CUDA(BF16), PLAIN}, NULL, PRECISION_BF16, true}};
+                                                {"cuda:bf16:plain", {CUDA(BF16), PLAIN}, NULL, PRECISION_BF16, true},
+                                                {"cuda:bf16:wgmma", {CUDA(BF16), WGMMA}, NULL, PRECISION_BF16, true}};
 const int backend_entry_count = sizeof backend_entries / sizeof *backend_entries;
 
 /* "plain:WORDS": the plain backend in one of its right variants. */

@@ -1,5 +1,5 @@
-/* ediy bench what=convolutions: every convolution of a backbone, each shape once, in each direction, by the kernels of the project, by its
- * tiled kernel for every shape, and by cuDNN. */
+/* ediy bench what=convolutions: every convolution of a backbone, each shape once, in each direction, by every cuda.conv that this GPU and
+ * precision have. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "model/net.h"
 #include "program/bench.h"
 
-enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, OWN = BACKEND_CONV_OWN, LIBRARY, PLAIN, PATHS };
+enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, OWN = BACKEND_CONV_OWN, LIBRARY, PLAIN, WGMMA, PATHS };
 enum { TIMES = 20, PLAIN_TIMES = 5 /* it may take ten times as long */ };
 
 struct row {
@@ -94,38 +94,52 @@ static struct row *shapes_of(const struct net *net, int *count) {
 
 static const char *const direction_name[] = {"forward", "backward data", "backward weights"};
 
-static void print_rows(const struct row *rows, int count, bool library) {
+/* Columns: the ways in the order of what they gain. */
+static const int columns[PATHS] = {PLAIN, OWN, WGMMA, LIBRARY};
+static const char *const way_name[PATHS] = {[OWN] = "own", [LIBRARY] = "cudnn", [PLAIN] = "plain", [WGMMA] = "wgmma"};
+
+static void print_cells(double seconds[PATHS][DIRECTIONS], int d, const struct backend *const table[PATHS], bool by_library) {
+  for (int i = 0; i < PATHS; i++) {
+    if (!table[columns[i]]) continue;
+    if (columns[i] == LIBRARY && !by_library)
+      printf(" %9s", "none");
+    else
+      printf(" %9.4f", 1e3 * seconds[columns[i]][d]);
+  }
+}
+
+static void print_rows(struct row *rows, int count, const struct backend *const table[PATHS]) {
   double total[PATHS][DIRECTIONS] = {{0}};
   printf("%-32s %4s", "convolution", "of");
-  for (int d = 0; d < DIRECTIONS; d++) printf("  | %-16s %9s %9s %9s", direction_name[d], "plain ms", "own ms", library ? "cudnn ms" : "");
+  for (int d = 0; d < DIRECTIONS; d++) {
+    printf("  | %-16s", direction_name[d]);
+    for (int i = 0; i < PATHS; i++)
+      if (table[columns[i]]) printf(" %6s ms", way_name[columns[i]]);
+  }
   printf("\n");
   for (int i = 0; i < count; i++) {
-    const struct conv *g = &rows[i].g;
+    struct row *r = &rows[i];
+    const struct conv *g = &r->g;
     char name[64];
     snprintf(name, sizeof name, "%tdx%td/%td %td -> %td at %tdx%td", g->r, g->s, g->stride, g->c, g->k, g->h, g->w);
-    printf("%-32s %4d", name, rows[i].layers);
+    printf("%-32s %4d", name, r->layers);
     for (int d = 0; d < DIRECTIONS; d++) {
-      const struct row *r = &rows[i];
       if (r->seconds[OWN][d] <= 0) {
-        printf("  | %-16s %9s %9s %9s", "-", "", "", "");
+        printf("  | %-16s", "-");
+        for (int path = 0; path < PATHS; path++)
+          if (table[path]) printf(" %9s", "");
         continue;
       }
-      printf("  | floor %10.4f %9.4f %9.4f", 1e3 * r->floor[d], 1e3 * r->seconds[PLAIN][d], 1e3 * r->seconds[OWN][d]);
-      if (library && r->by_library[d])
-        printf(" %9.4f", 1e3 * r->seconds[LIBRARY][d]);
-      else
-        printf(" %9s", library ? "none" : "");
+      printf("  | floor %10.4f", 1e3 * r->floor[d]);
+      print_cells(r->seconds, d, table, r->by_library[d]);
       for (int path = 0; path < PATHS; path++) total[path][d] += r->layers * r->seconds[path][d];
     }
     printf("\n");
   }
   printf("%-37s", "all layers");
   for (int d = 0; d < DIRECTIONS; d++) {
-    printf("  | %-16s %9.4f %9.4f", "", 1e3 * total[PLAIN][d], 1e3 * total[OWN][d]);
-    if (library)
-      printf(" %9.4f", 1e3 * total[LIBRARY][d]);
-    else
-      printf(" %9s", "");
+    printf("  | %-16s", "");
+    print_cells(total, d, table, true);
   }
   printf("\n");
 }
@@ -138,11 +152,15 @@ static bool write_rows(const struct bench *o, const struct row *rows, int count,
     json_t *shape =
         json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "h", (json_int_t)r->g.h, "w", (json_int_t)r->g.w, "c", (json_int_t)r->g.c, "k",
                   (json_int_t)r->g.k, "r", (json_int_t)r->g.r, "stride", (json_int_t)r->g.stride, "layers", r->layers);
-    for (int d = 0; d < DIRECTIONS; d++)
-      json_object_set_new(shape, direction_name[d],
-                          json_pack("{s:f, s:f, s:f, s:f, s:b}", "floor_ms", 1e3 * r->floor[d], "plain_ms", 1e3 * r->seconds[PLAIN][d],
-                                    "own_ms", 1e3 * r->seconds[OWN][d], "cudnn_ms", 1e3 * r->seconds[LIBRARY][d], "by_cudnn",
-                                    r->by_library[d]));
+    for (int d = 0; d < DIRECTIONS; d++) {
+      json_t *ways = json_pack("{s:f, s:b}", "floor_ms", 1e3 * r->floor[d], "by_cudnn", r->by_library[d]);
+      for (int path = 0; path < PATHS; path++) {
+        char key[32];
+        snprintf(key, sizeof key, "%s_ms", way_name[path]);
+        json_object_set_new(ways, key, json_real(1e3 * r->seconds[path][d]));
+      }
+      json_object_set_new(shape, direction_name[d], ways);
+    }
     json_array_append_new(list, shape);
   }
   json_t *all = json_pack("{s:s, s:i, s:I, s:I, s:f, s:f, s:o}", "backbone", bench_backbone(o), "activation_bytes", bytes, "size",
@@ -158,11 +176,12 @@ static bool write_rows(const struct bench *o, const struct row *rows, int count,
 bool bench_convolutions(const struct bench *o, struct error *err) {
   struct architecture arch;
   struct net net = {0};
-  struct backend_options own = bench_backend(o), library = own, plain = own;
-  own.conv = BACKEND_CONV_OWN, library.conv = BACKEND_CONV_CUDNN, plain.conv = BACKEND_CONV_PLAIN;
-  struct error why = {.text = ""};
+  struct backend_options own = bench_backend(o), library = own, plain = own, wgmma = own;
+  own.conv = BACKEND_CONV_OWN, library.conv = BACKEND_CONV_CUDNN, plain.conv = BACKEND_CONV_PLAIN, wgmma.conv = BACKEND_CONV_WGMMA;
+  struct error why = {.text = ""}, why_wgmma = {.text = ""};
   if (o->backend != BACKEND_CUDA) return fail(err, "bench: what=convolutions compares ways to compute on a GPU: give backend=cuda");
-  const struct backend *const table[PATHS] = {backend_open(&own, err), backend_open(&library, &why), backend_open(&plain, err)};
+  const struct backend *const table[PATHS] = {backend_open(&own, err), backend_open(&library, &why), backend_open(&plain, err),
+                                              backend_open(&wgmma, &why_wgmma)};
   if (!table[OWN] || !table[PLAIN]) return false;
   struct profile_peaks peaks = {0};
   struct row *rows = NULL;
@@ -178,7 +197,8 @@ bool bench_convolutions(const struct bench *o, struct error *err) {
     printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 "; this GPU: %.1f TFLOP/s in a product, %.1f GB/s in a copy\n",
            bench_backbone(o), o->size, o->size, o->batch, peaks.flops / 1e12, peaks.bytes / 1e9);
     if (!table[LIBRARY]) printf("without cuDNN: %s\n", why.text);
-    print_rows(rows, count, table[LIBRARY]);
+    if (!table[WGMMA]) printf("without wgmma: %s\n", why_wgmma.text);
+    print_rows(rows, count, table);
   }
   ok = ok && (!*o->json || write_rows(o, rows, count, &peaks, (int)table[OWN]->activation_size, err));
   free(rows);

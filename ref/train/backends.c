@@ -7,7 +7,10 @@
 #ifdef EDIY_CUDA
 #include "cuda/backend.h"
 
-static_assert((int)BACKEND_CONV_CUDNN == (int)CUDA_CONV_CUDNN && (int)BACKEND_CONV_PLAIN == (int)CUDA_CONV_PLAIN, "one order of the ways");
+static_assert((int)BACKEND_CONV_CUDNN == (int)CUDA_CONV_CUDNN && (int)BACKEND_CONV_PLAIN == (int)CUDA_CONV_PLAIN &&
+                  (int)BACKEND_CONV_WGMMA == (int)CUDA_CONV_WGMMA && (int)BACKEND_GEMM_CUBLAS == (int)CUDA_GEMM_CUBLAS &&
+                  (int)BACKEND_GEMM_WGMMA == (int)CUDA_GEMM_WGMMA,
+              "one order of the ways");
 static_assert((int)BACKEND_TF32 == (int)CUDA_TF32 && (int)BACKEND_BF16 == (int)CUDA_BF16, "one order of the precisions");
 
 static const struct backend *open_cuda(const struct backend_options *o, struct error *err) {

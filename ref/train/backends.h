@@ -12,10 +12,11 @@ enum backend_precision { BACKEND_FP32, BACKEND_TF32, BACKEND_BF16 };
 #define PRECISION_CHOICES "fp32 | tf32 | bf16"
 
 /* What computes convolutions and linear layers on a GPU: kernels of the project, or NVIDIA's libraries. plain: a simpler kernel, for every
- * shape, to measure the others against. */
-enum backend_conv { BACKEND_CONV_OWN, BACKEND_CONV_CUDNN, BACKEND_CONV_PLAIN };
-#define BACKEND_CONV_CHOICES "own | cudnn | plain"
-#define BACKEND_GEMM_CHOICES "own | cublas"
+ * shape, to measure the others against. wgmma: the project's, in bf16, by instructions that only GPUs of compute capability 9.0 have. */
+enum backend_conv { BACKEND_CONV_OWN, BACKEND_CONV_CUDNN, BACKEND_CONV_PLAIN, BACKEND_CONV_WGMMA };
+#define BACKEND_CONV_CHOICES "own | cudnn | plain | wgmma"
+enum backend_gemm { BACKEND_GEMM_OWN, BACKEND_GEMM_CUBLAS, BACKEND_GEMM_WGMMA };
+#define BACKEND_GEMM_CHOICES "own | cublas | wgmma"
 
 /* All zero: the reference, which computes in fp32 and by no library. */
 struct backend_options {

@@ -18,6 +18,23 @@ static inline const struct backend *device_backend_by(enum cuda_precision precis
 
 static inline const struct backend *device_backend_in(enum cuda_precision precision) { return device_backend_by(precision, CUDA_CONV_OWN); }
 
+/* The ways to compute a product, each in its class of precision. */
+static const struct backend_cuda_options classes[] = {
+    {.precision = CUDA_FP32}, {.precision = CUDA_TF32}, {.precision = CUDA_BF16}, {CUDA_BF16, CUDA_CONV_WGMMA, CUDA_GEMM_WGMMA}};
+enum { CLASSES = sizeof classes / sizeof classes[0] };
+
+/* The table of one of them, by turns, or the test is skipped. On a GPU that has no wgmma that one is bf16 again, and it is said. */
+static inline const struct backend *class_of(int i) {
+  const struct backend_cuda_options *o = &classes[i % CLASSES];
+  struct error err = {0};
+  device_backend();
+  const struct backend *b = backend_cuda(0, o, &err);
+  static bool said;
+  if (!b && o->conv != CUDA_CONV_WGMMA) fail_msg("%s", err.text);
+  if (!b && !said) print_message("wgmma: skipped: %s\n", err.text), said = true;
+  return b ? b : device_backend_in(CUDA_BF16);
+}
+
 static inline bool stores_bf16(const struct backend *b) { return b->activation_size == sizeof(uint16_t); }
 
 /* Rounds what is on the host to what the table can store. Null is none. */

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What a training step costs on this GPU: every class of precision, by the kernels of the project and by NVIDIA's libraries; where its time goes, against the
-# machine's own peaks; every convolution of the backbone; and beside it a PyTorch script, turn by turn. First what is ours and PyTorch, in every class; then
-# NVIDIA's libraries, for cuDNN takes half a minute a process to plan a network in bf16.
+# What a training step costs on this GPU: every class of precision, by the kernels of the project (in bf16 by wgmma, too) and by NVIDIA's libraries; where its
+# time goes, against the machine's own peaks; every convolution of the backbone; and beside it a PyTorch script, turn by turn, with the fastest of our kernels.
+# First what is ours and PyTorch, in every class; then NVIDIA's libraries, for cuDNN takes half a minute a process to plan a network in bf16.
 #
 #     bench.sh OUT       a table; in OUT a file of each run as text and JSON, and bench.json of all of them
 #
@@ -45,8 +45,8 @@ median() { echo "$1" | tr ' ' '\n' | sed '/^$/d' | sort -n | awk '{v[NR] = $1} E
 
 # ours CLASS PATH NAME: one run into OUT/NAME.txt and .json
 ours() {
-  conv=own gemm=own
-  [ "$2" = own ] || conv=cudnn gemm=cublas
+  conv=$2 gemm=$2
+  [ "$2" != library ] || conv=cudnn gemm=cublas
   # shellcheck disable=SC2086  # keys are words
   within "$(left)" "$BIN/ediy" bench backend=cuda precision="$1" cuda.conv=$conv cuda.gemm=$gemm $KEYS $STEPS json="$out/$3.json" >"$out/$3.txt" 2>&1
 }
@@ -62,7 +62,7 @@ row() {
     why=$(tail -n 1 "$out/$name.txt")
     [ $status -ne 124 ] || why="not finished, there was no time"
     printf '%-6s %-8s %s\n' "$1" "$2" "$why"
-    [ "$2" = library ] || [ $status -eq 124 ] || bad=1
+    [ "$2" != own ] || [ $status -eq 124 ] || bad=1
     rm -f "$out/$name.json"
     return
   fi
@@ -83,6 +83,7 @@ bad=0
 heading
 for class in $BENCH_CLASSES; do
   in_time "$class, own" $A_RUN && row "$class" own
+  [ "$class" != bf16 ] || { in_time "$class, wgmma" $A_RUN && row "$class" wgmma; }
 done
 echo
 
@@ -122,7 +123,7 @@ fastest() {
 # compare CLASS PATH ROUNDS MODE: so many turns of ours and theirs; adds to $peer_json
 compare() {
   class=$1 path=$2 rounds=$3 mode=$4 us='' them='' long=$A_RUN
-  [ "$path" = own ] || long=$A_LIBRARY_RUN
+  [ "$path" != library ] || long=$A_LIBRARY_RUN
   if [ -z "$mode" ] || [ ! -e "$out/$class-$path.json" ]; then return; fi
   for round in $(seq "$rounds"); do
     in_time "$class $path, round $round" $((long + A_RUN)) || break
@@ -141,6 +142,11 @@ compare() {
 \"torch_images_per_s\": $b, \"ratio\": $ratio, \"modes\": [$modes]}"
 }
 
+# rate CLASS PATH: images/s of the first run, 0 without one
+rate() { if [ -e "$out/$1-$2.json" ]; then number "$out/$1-$2.json" images_per_s; else echo 0; fi; }
+# ours_fastest CLASS: the path of our kernels that is fastest
+ours_fastest() { if faster "$(rate "$1" wgmma)" "$(rate "$1" own)"; then echo wgmma; else echo own; fi; }
+
 peer_json='' with_peer=''
 if [ -z "$PEER" ]; then
   echo "no peer: PEER names no script"
@@ -153,7 +159,7 @@ else
   trap 'rm -rf "$TORCHINDUCTOR_CACHE_DIR"' EXIT
   for class in $BENCH_CLASSES; do
     case $class in
-    bf16) fastest bf16 "--graph" "--compile default" "--compile default --graph" && compare bf16 own "$ROUNDS" "$mode" ;;
+    bf16) fastest bf16 "--graph" "--compile default" "--compile default --graph" && compare bf16 "$(ours_fastest bf16)" "$ROUNDS" "$mode" ;;
     *) fastest "$class" "--graph" && compare "$class" own 1 "$mode" ;; # compiling for each class would take the time of the rest
     esac
   done
@@ -168,9 +174,7 @@ for class in $BENCH_CLASSES; do
 done
 for class in $BENCH_CLASSES; do
   if [ -z "$with_peer" ] || [ ! -e "$out/$class-library.json" ]; then continue; fi
-  if [ -e "$out/$class-own.json" ] && faster "$(number "$out/$class-own.json" images_per_s)" "$(number "$out/$class-library.json" images_per_s)"; then
-    continue
-  fi
+  if faster "$(rate "$class" "$(ours_fastest "$class")")" "$(rate "$class" library)"; then continue; fi
   modes=''
   compare "$class" library 1 "$(cat "$out/$class.mode")"
 done
@@ -180,7 +184,7 @@ echo
 # ---- where the time goes, and every convolution -----------------------------------------------------------------------------------------------
 
 for class in $BENCH_CLASSES; do
-  for path in own library; do
+  for path in own wgmma library; do
     [ ! -e "$out/$class-$path.json" ] || { cat "$out/$class-$path.txt"; echo; }
   done
 done
@@ -200,7 +204,7 @@ done
   printf '{\n"runs": ['
   comma=''
   for class in $BENCH_CLASSES; do
-    for path in own library; do
+    for path in own wgmma library; do
       [ ! -e "$out/$class-$path.json" ] || { printf '%s\n' "$comma"; cat "$out/$class-$path.json"; comma=,; }
     done
   done

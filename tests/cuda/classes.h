@@ -1,4 +1,4 @@
-/* What the tests of products share: the classes of precision, their rounding on the host, and bounds of their sums.
+/* What the tests of products share: rounding on the host, and bounds of their sums.
  *
  * Operands are rounded on the host as the contract says, and the plain forms give what the products of the rounded ones come to; then only
  * the sum and the rounding of the result are left. */
@@ -8,11 +8,7 @@
 #include "cuda/activations.h"
 #include "cuda/products.h"
 
-static const enum cuda_precision classes[] = {CUDA_FP32, CUDA_TF32, CUDA_BF16};
-enum { CLASSES = sizeof classes / sizeof classes[0], INT_RANGE = 3 };
-
-/* The table of one of them, by turns, or the test is skipped. */
-static inline const struct backend *class_of(int i) { return device_backend_in(classes[i % CLASSES]); }
+enum { INT_RANGE = 3 };
 
 /* ---- rounding ------------------------------------------------------------------------------------------------------------------------ */
 

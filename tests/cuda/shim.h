@@ -162,5 +162,6 @@ template <class... P> static inline cudaError_t cudaFuncSetAttribute(void (*kern
 }
 
 #include "cuda/shim_tensor.h"
+#include "cuda/shim_warpgroup.h"
 
 #endif

@@ -47,9 +47,12 @@ enum { SHIM_LANES = 32, SHIM_GIFT = 40 };
 int shim_meet(const char *what, unsigned mask, const void *gift, size_t bytes);
 const void *shim_gift(int lane);
 
-/* Copies in flight (shim_tensor.cpp): forgets those of a block that broke off; notes a thread that ends and has some. */
+/* Copies in flight (shim_tensor.cpp) and multiplications (shim_warpgroup.cpp): forgets those of a block that broke off; notes a thread that
+ * ends and has some. */
 void shim_forget_copies(void);
-void shim_thread_ends(int thread);
+void shim_copies_end(int thread);
+void shim_forget_products(void);
+void shim_products_end(int thread);
 
 /* Shared memory of the launch: filled before each block, freed after the last. */
 void shim_poison_shared(void);

@@ -232,6 +232,6 @@ void shim_forget_copies(void) {
   }
 }
 
-void shim_thread_ends(int thread) {
+void shim_copies_end(int thread) {
   if (flight[thread].copies > 0) shim_note("a thread ends with %d copies in flight", flight[thread].copies);
 }

@@ -89,7 +89,7 @@ static void fibre_main(void) {
   arrive_new();
   for (;;) {
     thread_body(thread_context);
-    shim_thread_ends(current);
+    shim_copies_end(current), shim_products_end(current);
     wait_as(DONE);
   }
 }
@@ -240,7 +240,7 @@ static bool run_warp(const char *kernel, int warp) {
 
 static bool run_block(const char *kernel) {
   shim_poison_shared();
-  shim_forget_copies();
+  shim_forget_copies(), shim_forget_products();
   draw_orders();
   for (int t = 0; t < threads; t++) {
     fibre[t].state = READY;

@@ -29,9 +29,9 @@ static real *positive(ptrdiff_t n, uint32_t stream) {
   return x;
 }
 
-static void fixture_make(struct fixture *f, enum cuda_precision precision, enum cuda_conv conv, int i, bool relu, bool residual) {
+static void fixture_make(struct fixture *f, const struct backend *gpu, int i, bool relu, bool residual) {
   struct error err = {0};
-  *f = (struct fixture){.gpu = device_backend_by(precision, conv)};
+  *f = (struct fixture){.gpu = gpu};
   if (!conv_make(&f->g, shapes[i].n, shapes[i].h, shapes[i].w, shapes[i].c, shapes[i].k, shapes[i].kernel, shapes[i].kernel,
                  shapes[i].stride, shapes[i].kernel / 2, &err))
     fail_msg("%s", err.text);
@@ -68,15 +68,17 @@ static real *as_two(const struct fixture *f) {
   return device_read_activations(b, y, f->out);
 }
 
-/* The kernels that have it, by turns. */
-static enum cuda_conv conv_of(int i) { return i % 2 ? CUDA_CONV_PLAIN : CUDA_CONV_OWN; }
+/* The kernels that have it, in the classes by turns, and the plain ones every second time. */
+static const struct backend *table_of(int i, int turn) {
+  return turn % 2 ? device_backend_by(classes[i % CLASSES].precision, CUDA_CONV_PLAIN) : class_of(i);
+}
 
 static void one_has_the_bits_of_two(void **state) {
   (void)state;
   for (int i = 0; i < 16 * SHAPES; i++) {
     struct fixture f;
     if (i / 16 >= LARGE && i % 8 != TURN && i % 16 != 4 + TURN) continue;
-    fixture_make(&f, i / 4 % 2 ? CUDA_TF32 : CUDA_FP32, conv_of(i / 8), i / 16, i % 2, i / 2 % 2);
+    fixture_make(&f, table_of(i / 4 % 2 /* fp32, tf32 */, i / 8), i / 16, i % 2, i / 2 % 2);
     real *one = as_one(&f), *two = as_two(&f);
     if (memcmp(one, two, (size_t)f.out * sizeof *one) != 0) fail_msg("%s, relu %d, residual %d", shapes[i / 16].what, i % 2, i / 2 % 2);
     free(one), free(two);
@@ -87,11 +89,11 @@ static void one_has_the_bits_of_two(void **state) {
 static void integers_are_normalised_as_the_reference_does(void **state) {
   (void)state;
   const struct backend *cpu = backend_reference();
-  for (int i = 0; i < 8 * SHAPES * CUDA_PRECISIONS; i++) {
+  for (int i = 0; i < 8 * SHAPES * CLASSES; i++) {
     struct fixture f;
-    int turn = i / CUDA_PRECISIONS, shape = turn / 8;
+    int turn = i / CLASSES, shape = turn / 8;
     if (shape >= LARGE && turn % 8 != TURN) continue;
-    fixture_make(&f, (enum cuda_precision)(i % CUDA_PRECISIONS), conv_of(turn / 4), shape, turn % 2, turn / 2 % 2);
+    fixture_make(&f, table_of(i, turn / 4), shape, turn % 2, turn / 2 % 2);
     test_fill_int(f.x, f.in, 3, 8), test_fill_int(f.w, f.weights, 3, 9);
     real *between = test_reals(f.out), *y = test_reals(f.out), *one = as_one(&f);
     void *scratch = malloc(cpu->conv_scratch(&f.g) + 1);
@@ -147,8 +149,7 @@ static void assert_equal_bytes(const struct backend *b, const void *x, const voi
 }
 
 /* odd: the tensors begin between pieces of 16 bytes, and are computed the slow way. */
-static void moments_of(enum cuda_precision precision, int i, bool odd, bool infinite) {
-  const struct backend *b = device_backend_by(precision, CUDA_CONV_OWN);
+static void moments_of(const struct backend *b, int i, bool odd, bool infinite) {
   struct error err = {0};
   struct conv g;
   if (!conv_make(&g, summed[i].n, summed[i].h, summed[i].w, summed[i].c, summed[i].k, summed[i].kernel, summed[i].kernel, 1,
@@ -188,19 +189,18 @@ static void moments_of(enum cuda_precision precision, int i, bool odd, bool infi
 
 static void moments_have_the_bits_of_a_pass_over_the_output(void **state) {
   (void)state;
-  for (int i = 0; i < SUMMED * CUDA_PRECISIONS; i++)
-    moments_of((enum cuda_precision)(i % CUDA_PRECISIONS), i / CUDA_PRECISIONS, false, false);
+  for (int i = 0; i < SUMMED * CLASSES; i++) moments_of(class_of(i), i / CLASSES, false, false);
 }
 
 static void so_where_tensors_begin_anywhere(void **state) {
   (void)state;
-  moments_of(CUDA_FP32, 0, true, false), moments_of(CUDA_BF16, 0, true, false);
+  for (int i = 0; i < CLASSES; i++) moments_of(class_of(i), 0, true, false);
 }
 
 /* In the first row of a chunk, from which others are counted. */
 static void and_with_an_infinity(void **state) {
   (void)state;
-  moments_of(CUDA_FP32, 0, false, true), moments_of(CUDA_BF16, 1, false, true);
+  for (int i = 0; i < CLASSES; i++) moments_of(class_of(i), i % 2, false, true);
 }
 
 /* Where an output is small nothing is left of it, and other kernels leave nothing. */

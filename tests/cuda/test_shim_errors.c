@@ -34,6 +34,38 @@ static void a_machine_without_a_usable_gpu_is_refused(void **state) {
   is_refused(m, 0, "compute capability 7.5");
 }
 
+/* 0 where a table by wgmma is refused with these words, and nothing else is. */
+static int wgmma_refused(int major, int minor, enum cuda_precision precision, const char *words) {
+  struct error err = {0};
+  shim_machine.major = major, shim_machine.minor = minor;
+  const struct backend_cuda_options conv = {precision, CUDA_CONV_WGMMA, CUDA_GEMM_OWN}, gemm = {precision, CUDA_CONV_OWN, CUDA_GEMM_WGMMA},
+                                    other = {.precision = precision};
+  if (backend_cuda(0, &conv, &err) || strncmp(err.text, "cuda.conv=wgmma: ", 17) != 0 || !strstr(err.text, words)) return 1;
+  if (backend_cuda(0, &gemm, &err) || strncmp(err.text, "cuda.gemm=wgmma: ", 17) != 0 || !strstr(err.text, words)) return 2;
+  return backend_cuda(0, &other, &err) ? 0 : 3;
+}
+
+/* Each in a process of its own, as a GPU is opened once. */
+static void wgmma_is_for_bf16_on_one_generation(void **state) {
+  (void)state;
+  static const struct {
+    int major, minor;
+    enum cuda_precision precision;
+    const char *words;
+  } cases[] = {{8, 0, CUDA_BF16, "GPU 0 has compute capability 8.0, and it is for 9.0 alone; leave it out"},
+               {10, 0, CUDA_BF16, "GPU 0 has compute capability 10.0"},
+               {9, 0, CUDA_FP32, "it computes in bf16 alone; add precision=bf16, or leave it out"},
+               {9, 0, CUDA_TF32, "it computes in bf16 alone"}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) _exit(wgmma_refused(cases[i].major, cases[i].minor, cases[i].precision, cases[i].words));
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+  }
+}
+
 static void one_gpu_a_process(void **state) {
   (void)state;
   struct error err = {0};
@@ -117,7 +149,10 @@ static void a_failed_launch_is_named_and_stays(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_machine_without_a_usable_gpu_is_refused),
 
-                                     cmocka_unit_test(one_gpu_a_process), cmocka_unit_test(too_little_memory_says_how_much),
+                                     cmocka_unit_test(wgmma_is_for_bf16_on_one_generation),
+
+                                     cmocka_unit_test(one_gpu_a_process),
+                                     cmocka_unit_test(too_little_memory_says_how_much),
 
                                      cmocka_unit_test(an_index_out_of_range_ends_in_one_line),
 

@@ -120,6 +120,20 @@ static void a_plain_step_is_of_its_class(void **state) {
   assert_int_equal(program_run("$ORACLE replay plain.bf16 precision=tf32")->status, 1);
 }
 
+/* The shim adds from left to right, by warps and by warpgroups: the same bytes of what is trained, and of a step's every tensor, each
+ * right. */
+static void wgmma_has_the_bits_of_mma(void **state) {
+  (void)state;
+#define HALF "ediy train " SHIM_RUN " backend=cuda precision=bf16"
+  assert_runs(HALF " out=mma && " HALF " cuda.conv=wgmma cuda.gemm=wgmma out=wgmma");
+  assert_runs("for run in mma wgmma; do tail -c 300000 $run/backbone.safetensors >$run.end; done; cmp mma.end wgmma.end && "
+              "test $(wc -c <mma.end) = 300000"); /* of the tensors; in front of them are keys */
+  assert_runs("$ORACLE dump out=wgmma16 backend=cuda:bf16:wgmma " STEP " && $ORACLE replay wgmma16");
+  assert_runs("$ORACLE dump out=mma16 backend=cuda:bf16 " STEP " && $ORACLE check mma16 wgmma16");
+  shim_programs_end_with("ediy: cuda.conv=wgmma: it computes in bf16 alone; add precision=bf16, or leave it out",
+                         "ediy train " SHIM_RUN " backend=cuda cuda.conv=wgmma out=no5");
+}
+
 /* Their calls can be recorded: with the graph of a step and where none can be made, the checkpoints are the same bytes. */
 static void a_graph_of_library_calls_has_their_bits(void **state) {
   (void)state;
@@ -140,7 +154,11 @@ static void the_benchmark_has_every_way_and_the_peer(void **state) {
   assert_non_null(strstr(o->out, "\n3x3/2 64 -> 128 at 2x2              1 "));
   assert_null(strstr(o->out, "none"));
   assert_non_null(strstr(o->out, "plain ms    own ms  cudnn ms"));
-  assert_runs("grep -q '\"by_cudnn\": true' c.json && grep -q '\"plain_ms\": [0-9.]*[1-9]' c.json");
+  assert_non_null(strstr(o->out, "without wgmma: cuda.conv=wgmma: it computes in bf16 alone"));
+  assert_runs("grep -q '\"by_cudnn\": true' c.json && grep -q '\"plain_ms\": [0-9.]*[1-9]' c.json && grep -q '\"wgmma_ms\": 0.0' c.json");
+  o = assert_runs("ediy bench backend=cuda precision=bf16 what=convolutions backbone=small size=32 batch=2 product=16 copy=1 json=c.json");
+  assert_non_null(strstr(o->out, "plain ms    own ms  wgmma ms  cudnn ms"));
+  assert_runs("grep -q '\"wgmma_ms\": [0-9.]*[1-9]' c.json");
   assert_runs("echo 'case \"$*\" in *--graph*) echo \"50.0 images/s median (1 to 2), 3 ms/image, peak 1.50 GB\" ;; esac' >p.sh");
   o = assert_runs("SMALL=1 BENCH_CLASSES=fp32 BIN=$(dirname $EDIY) PEER=p.sh PYTHON=sh PEER_NEEDS=: sh $BENCH out");
   assert_non_null(strstr(o->out, "PyTorch fp32 --graph 50.0 images/s, ratio "));
@@ -157,7 +175,8 @@ static void the_benchmark_has_every_way_and_the_peer(void **state) {
   "cat >known/ediy <<'END'\n"                                                                                                              \
   "#!/bin/sh\n"                                                                                                                            \
   "for a; do case $a in precision=*) class=${a#*=} ;; cuda.conv=*) conv=${a#*=} ;; json=*) json=${a#*=} ;; what=*) exit ;; esac; done\n"   \
-  "case $class-$conv in bf16-own) rate=90 ;; bf16-cudnn) rate=120 ;; fp32-own) rate=30 ;; *) exit 1 ;; esac\n"                             \
+  "case $class-$conv in bf16-own) rate=90 ;; bf16-wgmma) rate=${WGMMA:-70} ;; bf16-cudnn) rate=120 ;; fp32-own) rate=30 ;; *) exit 1 ;; "  \
+  "esac\n"                                                                                                                                 \
   "cat >$json <<JSON\n"                                                                                                                    \
   "{\n\"images_per_s\": $rate,\n\"ms_per_step\": 2,\n\"floor_ms\": 1,\n\"peak_memory_bytes\": 1e9\n}\n"                                    \
   "JSON\n"                                                                                                                                 \
@@ -197,6 +216,17 @@ static void the_fastest_of_the_peer_is_beside_ours_and_the_libraries(void **stat
               "known/out/bench.json");
 }
 
+/* Of our kernels, too, the fastest are beside the peer; and where they are faster than the libraries, these are not. */
+static void the_fastest_of_ours_is_beside_the_peer(void **state) {
+  (void)state;
+  const struct outcome *o =
+      assert_runs("rm -rf known/out known/calls; WGMMA=130 KNOWN_FAILS=none BENCH_CLASSES=bf16 ROUNDS=1 " BENCH_KNOWN);
+  printed(o, "\nbf16   wgmma           130.0 ");
+  printed(o, "\nmedian: ediy bf16 wgmma 130.0 images/s, PyTorch bf16 --compile default 104.0 images/s, ratio 1.250\n");
+  assert_null(strstr(o->out, "median: ediy bf16 own"));
+  assert_null(strstr(o->out, "median: ediy bf16 library"));
+}
+
 /* Of the others the fastest is taken, and what failed is said. */
 static void a_mode_that_fails_is_left_out(void **state) {
   (void)state;
@@ -218,8 +248,10 @@ int main(void) {
                                      cmocka_unit_test(the_oracle_judges_the_libraries),
                                      cmocka_unit_test(plain_is_the_tiled_kernel_for_every_shape),
                                      cmocka_unit_test(a_plain_step_is_of_its_class),
+                                     cmocka_unit_test(wgmma_has_the_bits_of_mma),
                                      cmocka_unit_test(the_benchmark_has_every_way_and_the_peer),
                                      cmocka_unit_test(the_fastest_of_the_peer_is_beside_ours_and_the_libraries),
+                                     cmocka_unit_test(the_fastest_of_ours_is_beside_the_peer),
                                      cmocka_unit_test(a_mode_that_fails_is_left_out)};
   return cmocka_run_group_tests_name("cuda libraries in programs on the shim", tests, enter, program_leave);
 }

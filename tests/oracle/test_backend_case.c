@@ -52,7 +52,7 @@ static void an_unknown_backend_names_those_that_there_are(void **state) {
   struct named_backend b;
   assert_false(backend_named("cuda9", &b, &err));
   assert_non_null(strstr(err.text, "ref32, ref64, reference, plain, cuda, cuda:tf32, cuda:bf16, cuda:libraries, cuda:tf32:libraries, "
-                                   "cuda:bf16:libraries, cuda:plain, cuda:tf32:plain, cuda:bf16:plain"));
+                                   "cuda:bf16:libraries, cuda:plain, cuda:tf32:plain, cuda:bf16:plain, cuda:bf16:wgmma"));
 }
 
 /* ---- operations that misbehave ------------------------------------------------------------------------------------------------------- */
