@@ -26,8 +26,8 @@ enum cuda_precision { CUDA_FP32, CUDA_TF32, CUDA_BF16, CUDA_PRECISIONS };
 
 /* What computes convolutions and linear layers: the kernels of this folder, or a library of NVIDIA, which is loaded when a table asks for
  * it. A library sums in an order of its own, the same in every run on one kind of GPU with one version of it. What it does not offer of a
- * shape, the kernels of this folder compute. PLAIN: the tiled kernels that OWN takes for odd shapes, for every shape, to be measured. WGMMA:
- * the kernels of OWN with the matrix instructions of compute capability 9.0, in bf16. */
+ * shape, the kernels of this folder compute. PLAIN: the tiled kernels that OWN takes for odd shapes, for every shape, to be measured.
+ * WGMMA: the kernels of OWN with the matrix instructions of compute capability 9.0, in bf16. */
 enum cuda_conv { CUDA_CONV_OWN, CUDA_CONV_CUDNN, CUDA_CONV_PLAIN, CUDA_CONV_WGMMA, CUDA_CONVS };
 enum cuda_gemm { CUDA_GEMM_OWN, CUDA_GEMM_CUBLAS, CUDA_GEMM_WGMMA, CUDA_GEMMS };
 
@@ -43,9 +43,10 @@ int backend_cuda_devices(void);
 
 /* Opens a GPU, by its number as CUDA counts those that CUDA_VISIBLE_DEVICES leaves, and fills a table as the options say; null: the
  * defaults. Null, with one line in err, without a driver, with one too old, without that GPU, with one older than compute capability 8.0,
- * or without a library that an option names (EDIY_CUDNN and EDIY_CUBLAS in the environment say where it is; built without its header,
- * never), or for WGMMA in another precision or on another GPU than it is for. The GPU is opened once: a second call with the same options returns the same table, one with others another table of the same
- * GPU, stream and failures; another number then fails. Tables live as long as the process. */
+ * without a library that an option names (EDIY_CUDNN and EDIY_CUBLAS in the environment say where it is; built without its header, never),
+ * or for WGMMA in another precision or on another GPU than it is for. The GPU is opened once: a second call with the same options returns
+ * the same table, one with others another table of the same GPU, stream and failures; another number then fails. Tables live as long as
+ * the process. */
 MUST_CHECK const struct backend *backend_cuda(int device, const struct backend_cuda_options *options, struct error *err);
 
 /* Whether a table with conv = CUDNN and this precision has cuDNN compute a convolution of this shape: forward (0), backward data (1),

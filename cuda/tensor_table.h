@@ -1,5 +1,5 @@
-/* Convolution and the linear layer in an arithmetic of tensor_sums.h, as entries of the table of op/backend.h. Contracts are those of conv.cu
- * and linear.cu, with operands rounded, and summed, as the class of precision says (docs/cuda.md); b, dw and db are float. */
+/* Convolution and the linear layer in an arithmetic of tensor_sums.h, as entries of the table of op/backend.h. Contracts are those of
+ * conv.cu and linear.cu, with operands rounded, and summed, as the class of precision says (docs/cuda.md); b, dw and db are float. */
 #ifndef EDIY_CUDA_TENSOR_TABLE_H
 #define EDIY_CUDA_TENSOR_TABLE_H
 

@@ -12,7 +12,7 @@
  *     commit_products()        closes a group of multiplications
  *     wait_for_products<BUT>() until all groups but the last BUT are done, as far as this warp has a part in them: that all warps' are, a
  *                              barrier says
- *     show_copies()            what this thread has copied to shared memory, and has waited for, is there for multiplications of all threads
+ *     show_copies()            what this thread has copied to shared memory, and has waited for, is there for all threads' multiplications
  *                              behind the next barrier
  *
  * An operand is described by a number: where it begins, and how rows of 16 bytes of it lie. Tiles are those of tensor_tile.h:

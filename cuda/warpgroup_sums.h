@@ -1,5 +1,5 @@
-/* What multiplies a slab in tensor_gemm.h on Hopper: the tensor cores by warpgroup.h, which read operands in shared memory themselves. To be
- * compiled for sm_90a. See tensor_sums.h. */
+/* What multiplies a slab in tensor_gemm.h on Hopper: the tensor cores by warpgroup.h, which read operands in shared memory themselves. To
+ * be compiled for sm_90a. See tensor_sums.h. */
 #ifndef EDIY_CUDA_WARPGROUP_SUMS_H
 #define EDIY_CUDA_WARPGROUP_SUMS_H
 

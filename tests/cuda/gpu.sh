@@ -1,7 +1,7 @@
 #!/bin/sh
 # What has to be seen on a machine with a GPU, one part after the other, each into a file of the folder OUT, with a count at the end.
 #
-#     gpu.sh OUT [part...]      all parts: tests oracle libraries steps bits train memcheck racecheck synccheck bench
+#     gpu.sh OUT [part...]      all parts: tests oracle libraries wgmma steps bits train memcheck racecheck synccheck bench
 #                               sanitizer: its three tools. initcheck is run when it is named (docs/cuda.md says why)
 #
 # BIN      folder of ediy and oracle, linked with CUDA, and of tests/cuda/test_* (.)
@@ -138,6 +138,8 @@ part_steps() {
 
 # keys for a run of a few steps, and a teacher for it
 FEW="data=../s/train backbone=small stem=cifar size=16 batch=8 epochs=1 warmup=0 projector.hidden=8 projector.out=4 workers=1 log.every=1"
+
+TENSORS=300000 # bytes of the backbone that such a run leaves, from its end, and less than all
 
 # Three steps on the GPU and three by the same kernels on the CPU: the order of every sum is fixed, so every bit is the same.
 part_bits() {
@@ -324,9 +326,8 @@ part_racecheck() { sanitize racecheck; }
 part_initcheck() { sanitize initcheck; }
 part_synccheck() { sanitize synccheck; }
 
-# What cuDNN and cuBLASLt compute, judged in each class, where they are.
-part_libraries() {
-  needs_gpu
+# Cases of convolution and linear layer, some of ResNet-50's sizes, into cases
+product_cases() {
   mkdir cases
   for fill in normal int; do
     "$BIN/oracle" case make op=conv fill=$fill out=cases/conv-$fill.safetensors >/dev/null &&
@@ -339,6 +340,12 @@ part_libraries() {
     "$BIN/oracle" case make op=conv n=4 h=14 w=14 c=1024 k=256 r=1 stride=1 pad=0 out=cases/one.safetensors >/dev/null || return 1
     "$BIN/oracle" case make op=linear m=128 i=2048 o=1024 out=cases/head.safetensors >/dev/null || return 1
   fi
+}
+
+# What cuDNN and cuBLASLt compute, judged in each class, where they are.
+part_libraries() {
+  needs_gpu
+  product_cases || return 1
   for backend in cuda:libraries cuda:tf32:libraries cuda:bf16:libraries; do
     echo "$backend"
     "$BIN/oracle" case cases backend=$backend >said 2>&1
@@ -347,6 +354,37 @@ part_libraries() {
     ! grep -q 'needs the library' said || exit "$SKIP"
     [ $status -eq 0 ] || return 1
   done
+}
+
+# Products by wgmma, where the GPU has it: judged in bf16, alone and in a whole step, the same when repeated; and whether what is trained has the bits that
+# mma gives, which it may not have: how either adds is not promised.
+part_wgmma() {
+  needs_gpu
+  product_cases || return 1
+  "$BIN/oracle" case cases backend=cuda:bf16:wgmma >said 2>&1
+  status=$?
+  cat said
+  ! grep -q 'wgmma: GPU .* has compute capability' said || exit "$SKIP"
+  [ $status -eq 0 ] || return 1
+  keys="backbone=resnet50 size=64 batch=32 rdem.negative=instance region.predictor=mlp projector.hidden=512 projector.out=64"
+  [ -z "$SMALL" ] || keys="backbone=small stem=cifar size=16 batch=4 projector.hidden=8 projector.out=4"
+  for again in 1 2; do
+    # shellcheck disable=SC2086
+    "$BIN/oracle" dump out=gpu$again backend=cuda:bf16:wgmma $keys || return 1
+  done
+  "$BIN/oracle" check gpu1 gpu2 && "$BIN/oracle" replay gpu1 || return 1
+  "$BIN/ediy" scenes out=s images=24 val=8 classes=2 size=24 >/dev/null || return 1
+  for way in own wgmma; do
+    mkdir $way
+    # shellcheck disable=SC2086
+    (cd $way && "$BIN/ediy" train $FEW lambda1=0 lambda2=0 backend=cuda precision=bf16 cuda.conv=$way cuda.gemm=$way out=run) || return 1
+    tail -c $TENSORS $way/run/backbone.safetensors >$way.end # in front of them are the keys
+  done
+  if cmp own.end wgmma.end; then
+    echo "wgmma: what 3 steps have trained has the bytes that mma gives"
+  else
+    echo "wgmma: what 3 steps have trained has NOT the bytes that mma gives"
+  fi
 }
 
 part_bench() {
@@ -367,12 +405,12 @@ fi
 [ $# -ge 1 ] || { echo "usage: gpu.sh OUT [part...]" >&2; exit 2; }
 out=$1
 shift
-[ $# -gt 0 ] || set -- tests oracle libraries steps bits train sanitizer bench
+[ $# -gt 0 ] || set -- tests oracle libraries wgmma steps bits train sanitizer bench
 parts=''
 for part in "$@"; do
   case $part in
   sanitizer) parts="$parts memcheck racecheck synccheck" ;;
-  tests | oracle | libraries | steps | bits | train | memcheck | racecheck | initcheck | synccheck | bench) parts="$parts $part" ;;
+  tests | oracle | libraries | wgmma | steps | bits | train | memcheck | racecheck | initcheck | synccheck | bench) parts="$parts $part" ;;
   *) echo "gpu.sh: there is no part $part" >&2; exit 2 ;;
   esac
 done
@@ -404,6 +442,7 @@ for part in $parts; do
   bits | oracle | libraries) limit=120 ;;
   bench) limit=570 ;;
   steps) limit=360 ;;
+  wgmma) limit=180 ;;
   *check) limit=$((SECONDS_A_TOOL + 30)) ;;
   *) limit=240 ;;
   esac

@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 /* The machine that the shim pretends to be. Starts as one GPU of compute capability 9.0 with 4 GiB; in the environment, for a program under
- * test, EDIY_SHIM_DEVICES, EDIY_SHIM_MEMORY, EDIY_SHIM_PINNED, EDIY_SHIM_REFUSE and EDIY_SHIM_AFTER say otherwise. */
+ * test, EDIY_SHIM_DEVICES, EDIY_SHIM_MAJOR, EDIY_SHIM_MEMORY, EDIY_SHIM_PINNED, EDIY_SHIM_REFUSE and EDIY_SHIM_AFTER say otherwise. */
 struct shim_machine {
   int devices, driver, runtime; /* versions as CUDA writes them: 13000 is 13.0; driver 0: none installed */
   int major, minor;             /* compute capability */

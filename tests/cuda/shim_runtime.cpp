@@ -19,7 +19,7 @@ static double in_environment(const char *name, double otherwise) {
 struct shim_machine shim_machine = {(int)in_environment("EDIY_SHIM_DEVICES", 1),
                                     13000,
                                     13000,
-                                    9,
+                                    (int)in_environment("EDIY_SHIM_MAJOR", 9),
                                     0,
                                     (size_t)in_environment("EDIY_SHIM_MEMORY", 0x1p32),
                                     (size_t)in_environment("EDIY_SHIM_PINNED", 0x1p32),

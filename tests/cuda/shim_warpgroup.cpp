@@ -44,7 +44,7 @@ static uint16_t bits_at(uint32_t place) {
   return bits;
 }
 
-/* ---- what a warp has begun ------------------------------------------------------------------------------------------------------------- */
+/* ---- what a warp has begun ----------------------------------------------------------------------------------------------------------- */
 
 /* Operands of a multiplication, as they were when it began. */
 struct begun {
@@ -76,7 +76,7 @@ static float widened(uint16_t bits) {
   return x;
 }
 
-/* ---- what a thread waits for ----------------------------------------------------------------------------------------------------------- */
+/* ---- what a thread waits for --------------------------------------------------------------------------------------------------------- */
 
 static struct flight {
   bool fenced;

@@ -1,7 +1,7 @@
-/* The shim's part of cuda/warpgroup.h: what a warpgroup does on tensor cores of Hopper, on the CPU. Contracts are those of cuda/warpgroup.h;
- * descriptors are read, and registers stand, where the PTX ISA documents them ("Asynchronous warpgroup level matrix instructions": shared
- * memory layout, matrix descriptor, "register fragments for wgmma.mma_async.m64nNk16"), so that a wrong descriptor gives a wrong number here
- * as there. A multiplication is carried out when its thread waits for it, and not before: until then c holds NaN.
+/* The shim's part of cuda/warpgroup.h: what a warpgroup does on tensor cores of Hopper, on the CPU. Contracts are those of
+ * cuda/warpgroup.h; descriptors are read, and registers stand, where the PTX ISA documents them ("Asynchronous warpgroup level matrix
+ * instructions": shared memory layout, matrix descriptor, "register fragments for wgmma.mma_async.m64nNk16"), so that a wrong descriptor
+ * gives a wrong number here as there. Until its thread has waited for a multiplication c holds NaN.
  *
  * A launch fails, with a line on standard error, when
  *     - not all lanes of a warp reach the same multiplication, or the block is not of whole warpgroups;

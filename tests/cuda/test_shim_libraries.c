@@ -132,6 +132,11 @@ static void wgmma_has_the_bits_of_mma(void **state) {
   assert_runs("$ORACLE dump out=mma16 backend=cuda:bf16 " STEP " && $ORACLE check mma16 wgmma16");
   shim_programs_end_with("ediy: cuda.conv=wgmma: it computes in bf16 alone; add precision=bf16, or leave it out",
                          "ediy train " SHIM_RUN " backend=cuda cuda.conv=wgmma out=no5");
+  setenv("PART", "SMALL=1 BIN=$(dirname $EDIY) RUNNER=none sh $(dirname $BENCH)/gpu.sh parts wgmma", 1);
+  assert_non_null(strstr(assert_runs("eval \"$PART\"")->out, "wgmma      passed\n"));
+  assert_runs("tail -n 1 parts/wgmma.txt | grep -q ' has the bytes that mma gives$'");
+  assert_non_null(strstr(assert_runs("EDIY_SHIM_MAJOR=8; export EDIY_SHIM_MAJOR; eval \"$PART\"")->out,
+                         "wgmma      skipped: oracle: case: cuda.conv=wgmma: GPU 0 "));
 }
 
 /* Their calls can be recorded: with the graph of a step and where none can be made, the checkpoints are the same bytes. */
