@@ -394,7 +394,7 @@ CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[
 CUDA_TWINS   := $(wildcard cuda/*.cu)
 # Sources with instructions of Hopper's warpgroups (cuda/warpgroup.h), which no other generation has, an older or a newer one: they are compiled for it
 # alone.
-WARPGROUP_SOURCES := cuda/tensor_wgmma.cu tests/cuda/ptx/warpgroup.cu
+WARPGROUP_SOURCES := cuda/tensor_wgmma.cu tests/cuda/faulty_warpgroup.cu
 $(patsubst %.cu,$(BUILD)/%.o,$(WARPGROUP_SOURCES)): override CUDA_ARCH := -gencode arch=compute_90a,code=sm_90a
 CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
 CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
@@ -488,7 +488,7 @@ $(PTX)/measured: $(BUILD)/f32/tests/cuda/ptx/measured.o $(BUILD)/shim/tests/cuda
 	$(Q)$(CC) $(LDFLAGS) $^ -lstdc++ -lm -o $@
 PTX_TESTS := $(addprefix $(PTX)/tests/,cuda/ptx/test_ptx $(CUDA_TESTS))
 # The machine's own test, with kernels of its own and those of the shim.
-PTX_KERNELS := $(patsubst %,$(PTX)/tests/cuda/%.o,ptx/kernels ptx/warpgroup faulty faulty_tensor)
+PTX_KERNELS := $(patsubst %,$(PTX)/tests/cuda/%.o,ptx/kernels faulty faulty_tensor faulty_warpgroup)
 $(PTX_KERNELS): $(PTX)/%.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC)

@@ -57,18 +57,19 @@ extern "C" const char *shim_failure(void) {
  *
  * Every allocation is pages of its own with a guard zone on either side, in a list. Under AddressSanitizer a zone would hide a near miss
  * from it, so there it is one malloc, and malloc's own zones are used. */
+enum { PATTERN = 1024 /* bytes that shared arrays may ask to be aligned to (warpgroup.h); cudaMalloc aligns to fewer */ };
 #if defined __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 enum { GUARD = 0 };
 static unsigned char *take_pages(size_t bytes) {
   void *block = nullptr;
-  return posix_memalign(&block, 256, bytes ? bytes : 1) == 0 ? static_cast<unsigned char *>(block) : nullptr; /* as cudaMalloc aligns */
+  return posix_memalign(&block, PATTERN, bytes ? bytes : 1) == 0 ? static_cast<unsigned char *>(block) : nullptr;
 }
 static void give_pages(unsigned char *block, size_t) { free(block); }
 static void close_pages(unsigned char *block, size_t bytes) { ASAN_POISON_MEMORY_REGION(block, bytes); }
 static void open_pages(unsigned char *block, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(block, bytes); }
 #else
-enum { GUARD = 256 };
+enum { GUARD = PATTERN };
 static unsigned char *take_pages(size_t bytes) {
   void *block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) return nullptr;
@@ -89,6 +90,7 @@ struct allocation {
   unsigned char *start; /* of what the caller has */
   size_t bytes;
   const char *site; /* of a shared array, else null */
+  uint32_t address; /* of a shared array */
 };
 static struct allocation *allocations, *shared, *pinned;
 static size_t in_use;
@@ -99,7 +101,9 @@ static struct allocation *allocate(struct allocation **list, size_t bytes, const
   if (!a || !block) abort();
   memset(block, GUARD_BYTE, bytes + 2 * GUARD);
   memset(block + GUARD, FRESH_BYTE, bytes);
-  *a = {*list, block + GUARD, bytes, site};
+  *a = {*list, block + GUARD, bytes, site, 0};
+  if (*list)
+    a->address = ((*list)->address + (uint32_t)(*list)->bytes + PATTERN) / PATTERN * PATTERN; /* there are others, and bytes between */
   return *list = a;
 }
 
@@ -134,6 +138,17 @@ bool shim_allocation(const void *pointer, size_t bytes, const unsigned char **fr
   return a;
 }
 bool shim_is_shared(const void *pointer, size_t bytes) { return within(shared, pointer, bytes); }
+uint32_t shared_address(const void *p) {
+  const struct allocation *a = within(shared, p, 1);
+  if (a) return a->address + (uint32_t)(static_cast<const unsigned char *>(p) - a->start);
+  shim_note("shared_address: not of shared memory");
+  return 0;
+}
+const unsigned char *shim_shared_array(uint32_t address, uint32_t *start, uint32_t *bytes) {
+  for (struct allocation *a = shared; a; a = a->next)
+    if (address >= a->address && address - a->address < a->bytes) return *start = a->address, *bytes = (uint32_t)a->bytes, a->start;
+  return nullptr;
+}
 bool shim_is_pinned(const void *pointer, size_t bytes) { return within(pinned, pointer, bytes); }
 
 void shim_check_pointer(const char *kernel, const void *pointer) {

@@ -12,14 +12,17 @@ struct operand {
   uint32_t start, leading, stride, row; /* bytes; row: of a pattern of eight */
   uint32_t phases;                      /* of the pattern: address bits from 7 on that go into those from 4 on */
   bool along;
+  const unsigned char *array; /* that it begins in */
+  uint32_t from, bytes;
 };
 
 /* Bits 0 to 13, 16 to 29, 32 to 45: 16 bytes each; 62 and 63: how it is swizzled; the rest is 0. */
 static bool read_descriptor(uint64_t d, bool along, struct operand *o) {
   auto field = [d](int at) { return (uint32_t)(d >> at & 0x3fff) * 16; };
   int swizzle = (int)(d >> 62);
-  *o = {field(0), field(16), field(32), swizzle == 1 ? 128u : 64u, swizzle == 1 ? 7u : 3u, along};
-  if ((swizzle == 1 || swizzle == 2) && (d & ~(uint64_t)0xc0003fff3fff3fff) == 0) return true;
+  *o = {field(0), field(16), field(32), swizzle == 1 ? 128u : 64u, swizzle == 1 ? 7u : 3u, along, nullptr, 0, 0};
+  o->array = shim_shared_array(o->start, &o->from, &o->bytes);
+  if ((swizzle == 1 || swizzle == 2) && (d & ~(uint64_t)0xc0003fff3fff3fff) == 0 && o->array) return true;
   shim_note("multiply_tiles: a descriptor that is not known here: %#llx", (unsigned long long)d);
   return false;
 }
@@ -32,15 +35,12 @@ static uint32_t place_in(const struct operand *o, int index, int depth) {
   return at ^ (at >> 7 & o->phases) << 4;
 }
 
-uint32_t shared_address(const void *p) { return (uint32_t)(static_cast<const unsigned char *>(p) - shim_dynamic_shared()); }
-
-static uint16_t bits_at(uint32_t place) {
-  const unsigned char *p = shim_dynamic_shared() + place;
+static uint16_t bits_at(const struct operand *o, uint32_t place) {
   uint16_t bits = 0x7fff;
-  if (shim_is_shared(p, sizeof bits))
-    memcpy(&bits, p, sizeof bits);
+  if (place >= o->from && place - o->from + sizeof bits <= o->bytes)
+    memcpy(&bits, o->array + (place - o->from), sizeof bits);
   else
-    shim_note("multiply_tiles: a descriptor leads out of shared memory");
+    shim_note("multiply_tiles: a descriptor leads out of its shared array");
   return bits;
 }
 
@@ -63,8 +63,8 @@ static bool read_operands(struct begun *m, int warp, bool keep) {
       same &= *to == bits;
   };
   for (int k = 0; k < DEPTH; k++) {
-    for (int row = 0; row < ROWS; row++) take(&m->a_bits[row][k], bits_at(place_in(&m->a, warp % GROUP_WARPS * ROWS + row, k)));
-    for (int column = 0; column < m->n; column++) take(&m->b_bits[k][column], bits_at(place_in(&m->b, column, k)));
+    for (int row = 0; row < ROWS; row++) take(&m->a_bits[row][k], bits_at(&m->a, place_in(&m->a, warp % GROUP_WARPS * ROWS + row, k)));
+    for (int column = 0; column < m->n; column++) take(&m->b_bits[k][column], bits_at(&m->b, place_in(&m->b, column, k)));
   }
   return same;
 }

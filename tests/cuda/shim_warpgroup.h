@@ -5,7 +5,7 @@
  *
  * A launch fails, with a line on standard error, when
  *     - not all lanes of a warp reach the same multiplication, or the block is not of whole warpgroups;
- *     - a descriptor has a swizzle, an offset or an address that is not known here, or leads out of the array whose size the launch says;
+ *     - a descriptor has a swizzle, an offset or an address that is not known here, or leads out of the array that it begins in;
  *     - no begin_products stands before the first multiplication of a group;
  *     - what it reads is, when it is waited for, no longer what it was when it began;
  *     - a thread ends with multiplications that it has not waited for.
@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-/* Offset of a byte of the array whose size the launch says: what stands for its address in a descriptor. */
+/* A byte's address in shared memory. Arrays begin at multiples of 1024. */
 uint32_t shared_address(const void *p);
 
 static inline void show_copies(void) {} /* the shim knows one way to memory */

@@ -8,7 +8,7 @@
 #include "cuda/ptx/counts.h"
 #include "cuda/ptx/kernels.h"
 #include "cuda/ptx/tensor_core.h"
-#include "cuda/ptx/wide_products.h"
+#include "cuda/ptx/wide_tests.h"
 #include "cuda/reported.h"
 
 /* ---- operations ---------------------------------------------------------------------------------------------------------------------- */
