@@ -12,6 +12,7 @@
  *     commit_products()        closes a group of multiplications
  *     wait_for_products<BUT>() until all groups but the last BUT are done, as far as this warp has a part in them: that all warps' are, a
  *                              barrier says
+ *     hold_sums(c)             behind a wait: nothing that is done with c may be moved before it
  *     show_copies()            what this thread has copied to shared memory, and has waited for, is there for all threads' multiplications
  *                              behind the next barrier
  *
@@ -28,11 +29,18 @@
 
 #include "cuda/tensor_tile.h"
 
-enum { WARPGROUP_ROWS = 64, WARPGROUP_DEPTH = 16, SWIZZLE_128 = 1, SWIZZLE_64 = 2 };
+enum {
+  WARPGROUP_ROWS = 64,
+  WARPGROUP_DEPTH = 16,
+  SWIZZLE_128 = 1,
+  SWIZZLE_64 = 2,
+  IN_WINDOW = 0x3ffff /* of an address in shared memory */
+};
 
 /* leading: bytes from one panel to the next, where there are panels; stride: from eight rows to the next eight. */
 __device__ static inline uint64_t operand_descriptor(const unsigned char *tile, int leading, int stride, int swizzle) {
-  return (uint64_t)(shared_address(tile) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(stride >> 4) << 32 | (uint64_t)swizzle << 62;
+  return (uint64_t)((shared_address(tile) & IN_WINDOW) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(stride >> 4) << 32 |
+         (uint64_t)swizzle << 62;
 }
 
 /* Of 16 depths from `step` on in a tile of bf16, and of indices from 64 i on. */
@@ -49,6 +57,10 @@ __device__ static inline void begin_products() { asm volatile("wgmma.fence.sync.
 __device__ static inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int BUT> __device__ static inline void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(BUT) : "memory");
+}
+
+template <int SUMS> __device__ static inline void hold_sums(float (&c)[SUMS]) {
+  UNROLL for (int i = 0; i < SUMS; i++) asm volatile("" : "+f"(c[i])::"memory");
 }
 
 #define SUMS_8(c, i)                                                                                                                       \

@@ -18,7 +18,10 @@ template <class K> struct warpgroup_sums {
     UNROLL for (int i = 0; i < M; i++) multiply_tiles<N, A, B>(sum[i], tile_descriptor<A>(stage, i, step), b);
   }
   __device__ void end() { commit_products(), wait_for_products<K::LAG>(); }
-  __device__ void finish() { wait_for_products<0>(); }
+  __device__ void finish() {
+    wait_for_products<0>();
+    UNROLL for (int i = 0; i < M; i++) hold_sums(sum[i]);
+  }
 
   __device__ void put(float *staged, int half, int warp, int lane) const {
     int row = warp * 16 + lane / 4; /* of 64 */

@@ -46,16 +46,12 @@ void bench_describe(const struct bench *o, char *text, size_t size);
 double bench_seconds(const struct backend *b, void (*call)(void *context), void *context, int times);
 double bench_median(double *values, int count); /* sorts them */
 
-/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, after half a second of products; of
- * two tables the larger product counts (other: null for one). */
-MUST_CHECK bool bench_peaks(const struct bench *o, const struct backend *b, const struct backend *other, struct profile_peaks *peaks,
-                            struct error *err);
+/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, after half a second of products; those
+ * of cuBLASLt and wgmma count as well, where they are. */
+MUST_CHECK bool bench_peaks(const struct bench *o, const struct backend *b, struct profile_peaks *peaks, struct error *err);
 
 /* n reals of backend memory with normal noise, as activations if asked; false, with a line in err, when there is no room. */
 MUST_CHECK bool bench_noise(const struct backend *b, ptrdiff_t n, bool activations, uint32_t stream, void **memory, struct error *err);
-
-/* The table whose products a GPU's peak is measured with beside its own: cuBLASLt's, where there is one; null where not. */
-const struct backend *bench_products(const struct bench *o);
 
 /* ---- the other files ---- */
 

@@ -187,11 +187,11 @@ bool bench_convolutions(const struct bench *o, struct error *err) {
   struct row *rows = NULL;
   int count = 0;
   bool ok = architecture_named(bench_backbone(o), &arch) || fail(err, "bench: no backbone of that name");
-  ok = ok && bench_peaks(o, table[OWN], bench_products(o), &peaks, err) &&
+  ok = ok && bench_peaks(o, table[OWN], &peaks, err) &&
        net_build(&net, &arch, (ptrdiff_t)o->batch, (ptrdiff_t)o->size, (ptrdiff_t)o->size, err);
   ok = ok && ((rows = shapes_of(&net, &count)) || fail(err, "bench: out of memory"));
   for (int i = 0; ok && i < count; i++) ok = time_shape(o, table, &rows[i], err);
-  ok = ok && bench_peaks(o, table[OWN], bench_products(o), &peaks, err); /* once more: the better ones count */
+  ok = ok && bench_peaks(o, table[OWN], &peaks, err); /* once more: the better ones count */
   for (int i = 0; ok && i < count; i++) find_floors(&rows[i], table[OWN], &peaks);
   if (ok) {
     printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 "; this GPU: %.1f TFLOP/s in a product, %.1f GB/s in a copy\n",

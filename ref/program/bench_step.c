@@ -136,7 +136,7 @@ bool bench_steps(const struct bench *o, struct figures *f, struct error *err) {
   const struct backend *b = backend_open(&options, err);
   struct workload w = {.o = o};
   if (!b) return false;
-  if (b->mark && !bench_peaks(o, b, bench_products(o), &f->peaks, err)) return false;
+  if (b->mark && !bench_peaks(o, b, &f->peaks, err)) return false;
   size_t before = b->available();
   bool ok = prepare(&w, b, &f->planning, err);
   double seconds;
@@ -144,7 +144,7 @@ bool bench_steps(const struct bench *o, struct figures *f, struct error *err) {
   for (int64_t i = 0; ok && b->mark && i < o->steps; i++) ok = time_step(&w, &f->step[i], err);
   size_t after = b->available();
   struct error ignored; /* a second time, now that the GPU has been at work: the better one counts, and where there is no room, the first */
-  if (ok && b->mark && !bench_peaks(o, b, bench_products(o), &f->peaks, &ignored)) ok = b->status(err);
+  if (ok && b->mark && !bench_peaks(o, b, &f->peaks, &ignored)) ok = b->status(err);
   f->graph = w.recorded;
   ok = ok && profile_steps(&w, f, err);
   struct rusage usage;

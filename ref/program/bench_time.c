@@ -141,15 +141,15 @@ static bool measure_product(const struct bench *o, const struct backend *b, doub
   return ok && b->status(err);
 }
 
-const struct backend *bench_products(const struct bench *o) {
-  struct backend_options options = bench_backend(o);
-  struct error ignored;
-  options.gemm = 1;
-  return backend_open(&options, &ignored);
-}
-
-bool bench_peaks(const struct bench *o, const struct backend *b, const struct backend *other, struct profile_peaks *peaks,
-                 struct error *err) {
-  return measure_product(o, b, &peaks->flops, err) && measure_copy(o, b, &peaks->bytes, err) &&
-         (!other || measure_product(o, other, &peaks->flops, err));
+bool bench_peaks(const struct bench *o, const struct backend *b, struct profile_peaks *peaks, struct error *err) {
+  static const int others[] = {BACKEND_GEMM_CUBLAS, BACKEND_GEMM_WGMMA};
+  bool ok = measure_product(o, b, &peaks->flops, err) && measure_copy(o, b, &peaks->bytes, err);
+  for (size_t i = 0; ok && i < sizeof others / sizeof others[0]; i++) {
+    struct backend_options options = bench_backend(o);
+    struct error none;
+    options.conv = BACKEND_CONV_OWN, options.gemm = others[i];
+    const struct backend *other = backend_open(&options, &none);
+    ok = !other || measure_product(o, other, &peaks->flops, err);
+  }
+  return ok;
 }

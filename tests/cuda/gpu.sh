@@ -66,10 +66,11 @@ seconds_of() { if [ "$1" -le $((PART_SECONDS - 30)) ]; then echo "$1"; else echo
 
 # ---- the parts: they run in a folder of their own ----------------------------------------------------------------------------------------
 
-part_tests() {
+# Those programs of the tests, one after the other, and what they say in all.
+run_tests() {
   passed=0 failed=0 skipped=0 hung=''
   export BUILD="$BIN"
-  for program in "$BIN"/tests/cuda/test_*; do
+  for program; do
     echo "== ${program##*/}" # first: where this part is ended, it is the last line
     within "$SECONDS_A_TEST" sh "$RUNNER" "$program" >log 2>&1
     case $? in 124 | 137) hung="$hung ${program##*/}" ;; esac
@@ -81,6 +82,12 @@ part_tests() {
   echo "$passed passed, $failed failed, $skipped skipped${hung:+; not finished:$hung}"
   if [ $failed -gt 0 ] || [ $passed -eq 0 ]; then return 1; fi
   [ -z "$hung" ] || exit "$UNFINISHED"
+}
+
+# wgmma has a part of its own: a kernel that fails fails all that the program does after it.
+part_tests() {
+  export EDIY_TEST_WGMMA=no
+  run_tests "$BIN"/tests/cuda/test_*
 }
 
 # The oracle's name of a class of the backend.
@@ -292,6 +299,7 @@ sanitize() {
   done
   [ -n "$sanitizer" ] || { echo "there is no compute-sanitizer on the path, in /usr/local/cuda*/bin or in Python's packages"; exit "$SKIP"; }
   needs_gpu
+  [ "$tool" = memcheck ] || export EDIY_TEST_WGMMA=no # what the others know of multiplications that go on by themselves is not known here
   # A request for memory that is refused is part of a test; in the zone behind an allocation nothing else lies.
   [ "$tool" != memcheck ] || options="--report-api-errors no --padding 64"
   for name in $(sanitized "$tool"); do
@@ -356,8 +364,8 @@ part_libraries() {
   done
 }
 
-# Products by wgmma, where the GPU has it: judged in bf16, alone and in a whole step, the same when repeated; and whether what is trained has the bits that
-# mma gives, which it may not have: how either adds is not promised.
+# Products by wgmma, where the GPU has it: the tests of products once more; judged in bf16, alone and in a whole step, the same when repeated; and whether what
+# is trained has the bits that mma gives, which it may not have: how either adds is not promised.
 part_wgmma() {
   needs_gpu
   product_cases || return 1
@@ -366,6 +374,7 @@ part_wgmma() {
   cat said
   ! grep -q 'wgmma: GPU .* has compute capability' said || exit "$SKIP"
   [ $status -eq 0 ] || return 1
+  [ -n "$SMALL" ] || run_tests "$BIN"/tests/cuda/test_tensor_* "$BIN"/tests/cuda/test_conv_norm || return 1
   keys="backbone=resnet50 size=64 batch=32 rdem.negative=instance region.predictor=mlp projector.hidden=512 projector.out=64"
   [ -z "$SMALL" ] || keys="backbone=small stem=cifar size=16 batch=4 projector.hidden=8 projector.out=4"
   for again in 1 2; do
@@ -442,7 +451,7 @@ for part in $parts; do
   bits | oracle | libraries) limit=120 ;;
   bench) limit=570 ;;
   steps) limit=360 ;;
-  wgmma) limit=180 ;;
+  wgmma) limit=300 ;;
   *check) limit=$((SECONDS_A_TOOL + 30)) ;;
   *) limit=240 ;;
   esac

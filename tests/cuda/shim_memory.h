@@ -33,7 +33,7 @@ void shim_check_guards(const char *kernel);
 bool shim_is_device(const void *pointer, size_t bytes);
 bool shim_is_shared(const void *pointer, size_t bytes);
 
-/* The shared array that has this address (shared_address), and its own: null, there is none. */
+/* The shared array that has this address from the beginning of shared memory, and its own: null, there is none. */
 const unsigned char *shim_shared_array(uint32_t address, uint32_t *start, uint32_t *bytes);
 bool shim_allocation(const void *pointer, size_t bytes, const unsigned char **from, const unsigned char **to); /* and where that one is */
 

@@ -57,7 +57,7 @@ extern "C" const char *shim_failure(void) {
  *
  * Every allocation is pages of its own with a guard zone on either side, in a list. Under AddressSanitizer a zone would hide a near miss
  * from it, so there it is one malloc, and malloc's own zones are used. */
-enum { PATTERN = 1024 /* bytes that shared arrays may ask to be aligned to (warpgroup.h); cudaMalloc aligns to fewer */ };
+enum { WINDOW = 1 << 24, PATTERN = 1024 /* bytes that shared arrays may ask to be aligned to (warpgroup.h); cudaMalloc aligns to fewer */ };
 #if defined __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 enum { GUARD = 0 };
@@ -140,7 +140,7 @@ bool shim_allocation(const void *pointer, size_t bytes, const unsigned char **fr
 bool shim_is_shared(const void *pointer, size_t bytes) { return within(shared, pointer, bytes); }
 uint32_t shared_address(const void *p) {
   const struct allocation *a = within(shared, p, 1);
-  if (a) return a->address + (uint32_t)(static_cast<const unsigned char *>(p) - a->start);
+  if (a) return WINDOW + a->address + (uint32_t)(static_cast<const unsigned char *>(p) - a->start);
   shim_note("shared_address: not of shared memory");
   return 0;
 }

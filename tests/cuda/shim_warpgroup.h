@@ -15,10 +15,12 @@
 
 #include <stdint.h>
 
-/* A byte's address in shared memory. Arrays begin at multiples of 1024. */
+/* A byte's address in shared memory, which begins at a high one, as that of a block in a cluster does. Arrays begin at multiples of
+ * 1024. */
 uint32_t shared_address(const void *p);
 
-static inline void show_copies(void) {} /* the shim knows one way to memory */
+static inline void show_copies(void) {}                              /* the shim knows one way to memory */
+template <int SUMS> static inline void hold_sums(float (&)[SUMS]) {} /* and no compiler that moves what it does */
 void begin_products(void);
 void commit_products(void);
 void shim_wait_for_products(int but);

@@ -31,7 +31,7 @@ static int enter(void **state) {
               "cat >tools/compute-sanitizer <<'end'\n#!/bin/sh\necho \"$*\" >>\"$CALLS\"\nfor program; do :; done\n"
               "case $program in\n"
               "*norm) echo '========= Invalid read'; exit 9 ;;\n"
-              "*slow) sh -c 'sleep 2; touch \"$CALLS.went-on\"'; exit 0 ;;\n"
+              "*slow) sh -c 'sleep 6; touch \"$CALLS.went-on\"'; exit 0 ;;\n"
               "esac\nend\n"
               "chmod +x tools/* bundle/libc/*");
   setenv("PYTHON", "true", 1); /* that has no packages */
@@ -88,14 +88,14 @@ static void a_test_that_hangs_is_named(void **state) {
   (void)state;
   assert_runs("mkdir -p hang/tests/cuda && cp bundle/gpu.sh bundle/within.sh bundle/run bundle/ediy hang\n"
               "for t in a b c; do printf '#!/bin/sh\\necho \"[  PASSED  ] 2 test(s).\"\\n' >hang/tests/cuda/test_$t; done\n"
-              "printf 'echo \"[ RUN      ] stuck\"\\nsh -c \"sleep 3; touch $CALLS.went-on\"\\n' >>hang/tests/cuda/test_b\n"
+              "printf 'echo \"[ RUN      ] stuck\"\\nsh -c \"sleep 6; touch $CALLS.went-on\"\\n' >>hang/tests/cuda/test_b\n"
               "chmod +x hang/tests/cuda/*");
-  const struct outcome *o = program_run("SECONDS_A_TEST=1 PACK= sh hang/run out tests");
+  const struct outcome *o = program_run("SECONDS_A_TEST=3 PACK= sh hang/run out tests");
   program_expect(1, "tests      not finished: 4 passed, 0 failed, 0 skipped; not finished: test_b\n", o);
   assert_runs("grep -q '^\\[ RUN      \\] stuck' out/tests.txt && grep -q '^== test_c' out/tests.txt");
-  assert_runs("sleep 3; test ! -e $CALLS.went-on");
+  assert_runs("sleep 6; test ! -e $CALLS.went-on");
   assert_runs("sed -i s/PASSED/FAILED/ hang/tests/cuda/test_c");
-  o = program_run("SECONDS_A_TEST=1 PACK= sh hang/run out tests");
+  o = program_run("SECONDS_A_TEST=3 PACK= sh hang/run out tests");
   program_expect(1, "tests      failed with status 1: 2 passed, 2 failed, 0 skipped; not finished: test_b\n", o);
   assert_runs("rm hang/tests/cuda/test_b && sed -i s/FAILED/PASSED/ hang/tests/cuda/test_c");
   program_expect(0, "tests      passed (4 passed, 0 failed, 0 skipped)\n", program_run("PACK= sh hang/run out tests"));
@@ -121,16 +121,16 @@ static void what_there_is_no_time_for_is_left_out(void **state) {
  * follows. */
 static void a_tool_s_findings_are_counted_and_what_it_did_not_reach(void **state) {
   (void)state;
-  const struct outcome *o = program_run("SECONDS_A_TOOL=1 PACK= sh bundle/run out memcheck");
+  const struct outcome *o = program_run("SECONDS_A_TOOL=3 PACK= sh bundle/run out memcheck");
   program_expect(
       1, "memcheck   failed with status 1: memcheck: 1 programs clean; found something in test_norm; not finished: test_slow test_train\n",
       o);
   assert_runs("grep -q '^memcheck test_norm: status 9' out/memcheck.txt && grep -q '^========= Invalid read' out/memcheck.txt");
   assert_runs("mv bundle/tests/cuda/test_norm norm");
-  o = program_run("SECONDS_A_TOOL=1 PACK= sh bundle/run out sanitizer");
+  o = program_run("SECONDS_A_TOOL=3 PACK= sh bundle/run out sanitizer");
   program_expect(1, "\nparts: 0 passed, 0 failed, 0 skipped, 3 not finished", o);
   program_expect(1, "racecheck  not finished: racecheck: 1 programs clean; not finished: test_slow\n", o);
-  assert_runs("sleep 2; test ! -e $CALLS.went-on");
+  assert_runs("sleep 6; test ! -e $CALLS.went-on");
   assert_runs("mv bundle/tests/cuda/test_slow slow");
   o = assert_runs("PACK= sh bundle/run out sanitizer");
   program_expect(0, "memcheck   passed (memcheck: 2 programs clean)\nracecheck  passed (racecheck: 1 programs clean)\nsynccheck", o);
@@ -146,7 +146,7 @@ static void nothing_goes_on_after_a_script_is_ended(void **state) {
   assert_runs("echo >$CALLS; sh bundle/run out racecheck >said 2>&1 & pid=$!; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; ! grep -q slow "
               "$CALLS || break; done\n"
               "kill $pid; wait $pid; test $? = 143");
-  assert_runs("sleep 2; test ! -e $CALLS.went-on");
+  assert_runs("sleep 6; test ! -e $CALLS.went-on");
   assert_runs("test -e out/results.tar.gz && rm -r out");
 }
 

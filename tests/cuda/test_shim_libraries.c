@@ -180,7 +180,8 @@ static void the_benchmark_has_every_way_and_the_peer(void **state) {
   "cat >known/ediy <<'END'\n"                                                                                                              \
   "#!/bin/sh\n"                                                                                                                            \
   "for a; do case $a in precision=*) class=${a#*=} ;; cuda.conv=*) conv=${a#*=} ;; json=*) json=${a#*=} ;; what=*) exit ;; esac; done\n"   \
-  "case $class-$conv in bf16-own) rate=90 ;; bf16-wgmma) rate=${WGMMA:-70} ;; bf16-cudnn) rate=120 ;; fp32-own) rate=30 ;; *) exit 1 ;; "  \
+  "case $class-$conv in bf16-own) rate=90 ;; bf16-wgmma) rate=${WGMMA:-70}; [ $rate != none ] || exit 1 ;; bf16-cudnn) rate=120 ;; "       \
+  "fp32-own) rate=30 ;; *) exit 1 ;; "                                                                                                     \
   "esac\n"                                                                                                                                 \
   "cat >$json <<JSON\n"                                                                                                                    \
   "{\n\"images_per_s\": $rate,\n\"ms_per_step\": 2,\n\"floor_ms\": 1,\n\"peak_memory_bytes\": 1e9\n}\n"                                    \
@@ -230,6 +231,9 @@ static void the_fastest_of_ours_is_beside_the_peer(void **state) {
   printed(o, "\nmedian: ediy bf16 wgmma 130.0 images/s, PyTorch bf16 --compile default 104.0 images/s, ratio 1.250\n");
   assert_null(strstr(o->out, "median: ediy bf16 own"));
   assert_null(strstr(o->out, "median: ediy bf16 library"));
+  o = program_run("rm -rf known/out known/calls; WGMMA=none KNOWN_FAILS=none BENCH_CLASSES=bf16 ROUNDS=1 " BENCH_KNOWN);
+  assert_int_equal(o->status, 1); /* a way of ours that fails is a failure */
+  printed(o, "\nmedian: ediy bf16 own 90.0 images/s");
 }
 
 /* Of the others the fastest is taken, and what failed is said. */
