@@ -155,7 +155,7 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
     __syncthreads();
     const unsigned char *stage = shared + at;
     unsigned char *ahead = shared + (at < BACK ? at + K::SHARED_BYTES : at) - BACK;
-    UNROLL for (int step = 0; K::LAG > 0 && step < STEPS; step++) sums.step(stage, step, warp, lane);
+    UNROLL for (int step = 0; K::LAG > 0 && step < STEPS; step++) sums.step(stage, step, warp, lane); /* begun: they go on by themselves */
     UNROLL for (int step = 0; step < STEPS; step++) { /* slabs behind the last are zeros, for which nothing is read and no branch taken */
       from_a.copy_part(k.p.a, ahead, step, thread);
       from_b.copy_part(k.p.b, ahead + K::TILE_ROWS * SLAB_BYTES, step, thread);

@@ -4,8 +4,9 @@
  *     operand(x)    the float that is multiplied
  *     LAG           slabs behind the last whose multiplication may still be going on
  *     sums<K>       a warp's part of a tile of K:
- *         begin(), step(stage, step, warp, lane) for each step, end()   add the products of the slab in this stage (tensor_tile.h)
- *         finish()                         behind the last slab
+ *         begin()                          before the barrier behind which a slab is there
+ *         step(stage, step, warp, lane)    adds the products of one step of the slab in this stage (tensor_tile.h), or begins to
+ *         end(), finish()                  behind a slab, and behind the last
  *         put(staged, half, warp, lane)    writes what the warp has of a half of the tile's rows to rows of K::PITCH floats
  *         BLOCKS                           on a multiprocessor at a time, for which its 64 Ki registers are enough: nothing spills
  *

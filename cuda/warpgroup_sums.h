@@ -8,7 +8,7 @@
 
 /* A warp has, of every 64 rows of the tile, 16 in all columns. The multiplication of a slab goes on while the next one is begun. */
 template <class K> struct warpgroup_sums {
-  enum { M = K::TILE_ROWS / WARPGROUP_ROWS, N = K::TILE_COLUMNS, BLOCKS = M * N > 128 ? 2 : M *N > 64 ? 3 : 4 };
+  enum { M = K::TILE_ROWS / WARPGROUP_ROWS, N = K::TILE_COLUMNS, SUMS = M * N / 2, BLOCKS = SUMS > 64 ? 2 : SUMS > 32 ? 3 : 4 };
   float sum[M][N / 2] = {};
 
   __device__ void begin() { show_copies(), begin_products(); }
