@@ -49,6 +49,7 @@ static uint16_t bits_at(const struct operand *o, uint32_t place) {
 /* Operands of a multiplication, as they were when it began. */
 struct begun {
   int meeting, n;
+  bool known; /* its descriptors are */
   struct operand a, b;
   uint16_t a_bits[ROWS][DEPTH], b_bits[DEPTH][MOST_N];
 };
@@ -126,9 +127,10 @@ void shim_multiply_tiles(int n, bool along_a, bool along_b, float *c, uint64_t a
     if (!shim_gift(l) || memcmp(shim_gift(l), gift, sizeof gift) != 0) return shim_note("multiply_tiles: lanes differ in their operands");
   if (m->meeting != meeting) {
     m->meeting = meeting, m->n = n;
-    if (!read_descriptor(a, along_a, &m->a) || !read_descriptor(b, along_b, &m->b)) return;
-    read_operands(m, warp, true);
+    m->known = read_descriptor(a, along_a, &m->a) && read_descriptor(b, along_b, &m->b);
+    if (m->known) read_operands(m, warp, true);
   }
+  if (!m->known) return;
   float *sum = sums_of(f, c, n);
   if (f->count == MOST_PENDING || !sum) return shim_note("multiply_tiles: more than %d begun", MOST_PENDING);
   for (int i = 0; i < n / 2; i++)
