@@ -2,9 +2,9 @@
  * device memory. What differs from that contract (the order of a sum, scratch) stands above the function in its .cu file.
  * Scratch sizes are in bytes. Internal to cuda/; for C and C++.
  *
- * Of a twin that ends in _bf16, weights w of convolutions and linear layers, activations and their gradients (x, y, dy, dx, residual, t,
- * from, to, q, z, r, p, g_target, dq, dr, dp) are bf16 behind their pointers; other parameters, gradients of all of them,
- * statistics and values of losses are what they are without. */
+ * Of a twin that ends in _bf16, and of products in bf16, weights w of convolutions and linear layers, activations and their gradients (x,
+ * y, dy, dx, residual, t, from, to, q, z, r, p, g_target, dq, dr, dp) are bf16 behind their pointers; other parameters, gradients of all of
+ * them, statistics and values of losses are what they are without. */
 #ifndef EDIY_CUDA_TWINS_H
 #define EDIY_CUDA_TWINS_H
 

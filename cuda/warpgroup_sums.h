@@ -33,11 +33,9 @@ template <class K> struct warpgroup_sums {
   }
 };
 
-struct warpgroup_arithmetic {
-  typedef struct bf16 number;
+struct warpgroup_arithmetic : bf16_arithmetic {
   enum { LAG = 1 };
   template <class K> using sums = warpgroup_sums<K>;
-  __device__ static float operand(struct bf16 x) { return widen(x); }
 };
 
 #endif

@@ -94,7 +94,7 @@ static struct row *shapes_of(const struct net *net, int *count) {
 
 static const char *const direction_name[] = {"forward", "backward data", "backward weights"};
 
-/* Columns: the ways in the order of what they gain. */
+/* Columns: the ways, from the plainest on. */
 static const int columns[PATHS] = {PLAIN, OWN, WGMMA, LIBRARY};
 static const char *const way_name[PATHS] = {[OWN] = "own", [LIBRARY] = "cudnn", [PLAIN] = "plain", [WGMMA] = "wgmma"};
 
