@@ -1,3 +1,4 @@
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "base/file.h"
 
 #include <errno.h>
@@ -121,6 +122,14 @@ bool file_writable(const char *path, struct error *err) {
 bool file_same(const char *a, const char *b) {
   struct stat one, other;
   return stat(a, &one) == 0 && stat(b, &other) == 0 && S_ISREG(one.st_mode) && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+bool file_inside(const char *path, const char *folder) {
+  char *file = realpath(path, NULL), *root = realpath(folder, NULL);
+  size_t length = root ? strlen(root) : 0;
+  bool inside = file && root && strncmp(file, root, length) == 0 && (file[length] == '/' || root[length - 1] == '/');
+  free(file), free(root);
+  return inside;
 }
 
 bool file_open(const char *path, int *fd, size_t *size, struct error *err) {

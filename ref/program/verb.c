@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "train/dataset.h"
 
 const char *verb_program = "ediy";
 
@@ -35,6 +36,11 @@ bool verb_options(const struct verb *v, int count, char *const *arguments, void 
 
 bool verb_require(const struct verb *v, const char *key, const char *value, struct error *err) {
   return value[0] || fail(err, "%s: %s= is missing; usage: ediy %s %s", v->name, key, v->name, v->usage);
+}
+
+bool verb_spares(const struct verb *v, const char *out, const char *data, struct error *err) {
+  if (!dataset_is_image(out) || !file_inside(out, data)) return true;
+  return fail(err, "%s: out=%s is an image of the data set %s, and would be written over; choose another name", v->name, out, data);
 }
 
 static void print_range(const struct option *o, FILE *out) {

@@ -129,11 +129,11 @@ bool eval_knn(int count, char *const *arguments, struct share *accuracy, struct 
 
 static bool run_knn(int count, char *const *arguments, struct error *err) { return eval_knn(count, arguments, NULL, err); }
 
-static void print_linear(const struct linear_eval_result *r, const struct evaluate_linear_options *o) {
+static void print_linear(const struct linear_eval_result *r, const struct evaluate_linear_options *o, int classes) {
   printf("linear classifier, %d epoch%s, base learning rate %g (best of %d on held-out training images):\n", o->fit.epochs,
          plural(o->fit.epochs), r->base_lr, o->fit.rates);
   print_share("test top-1", r->test);
-  print_share("test top-5", r->test5);
+  if (classes > 5) print_share("test top-5", r->test5); /* of fewer it holds whatever the features are */
   print_share("train top-1", r->train);
 }
 
@@ -154,8 +154,8 @@ bool eval_linear(int count, char *const *arguments, struct share *accuracy, stru
     print_backbone(&v->choice, &d.backbone);
     good = evaluate_linear(&d.extractor, &d.train, &d.test, &o, &r, show_progress, &terminal, err);
     terminal_end(&terminal);
+    if (good) print_linear(&r, &o, d.train.classes);
     eval_close(&d);
-    if (good) print_linear(&r, &o);
     if (good && accuracy) *accuracy = r.test;
   }
   free(v);
@@ -245,7 +245,7 @@ static bool run_embed(int count, char *const *arguments, struct error *err) {
   struct terminal terminal = {0};
   bool good = v ? verb_options(&verb_embed, count, arguments, v, err) : fail(err, "embed: no memory");
   good = good && verb_require(&verb_embed, "weights", v->choice.weights, err) && verb_require(&verb_embed, "data", v->data, err) &&
-         dataset_open(&data, v->data, err);
+         verb_spares(&verb_embed, v->out, v->data, err) && dataset_open(&data, v->data, err);
   if (good) {
     good = backbone_open(&v->choice, 0, 0, &backbone, &extractor, err);
     if (good) {

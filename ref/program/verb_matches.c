@@ -127,7 +127,8 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct dataset data;
   struct config *config = malloc(sizeof *config);
   if (!config) return fail(err, "show matches: no memory");
-  bool good = verb_options(&verb_matches, count, arguments, &m, err) && settings(&m, config, err) && dataset_open(&data, config->data, err);
+  bool good = verb_options(&verb_matches, count, arguments, &m, err) && settings(&m, config, err) &&
+              verb_spares(&verb_matches, m.out, config->data, err) && dataset_open(&data, config->data, err);
   if (good) {
     good = show(&m, &data, config, err);
     dataset_close(&data);

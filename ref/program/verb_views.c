@@ -58,7 +58,8 @@ static bool run(int count, char *const *arguments, struct error *err) {
   good = good && (!v.run[0] || run_config(v.run, config, err));
   if (good && v.size) config->size = v.size;
   if (good && v.data[0]) memcpy(config->data, v.data, sizeof v.data);
-  good = good && verb_require(&verb_views, "data", config->data, err) && dataset_open(&data, config->data, err);
+  good = good && verb_require(&verb_views, "data", config->data, err) && verb_spares(&verb_views, v.out, config->data, err) &&
+         dataset_open(&data, config->data, err);
   if (good) {
     good = show(&v, &data, config, err);
     dataset_close(&data);

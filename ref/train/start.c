@@ -225,6 +225,9 @@ static bool open_model(struct run *r, const struct backend *b, const struct need
   for (int i = 0; i < r->m.online.net.parameters; i++) weights += r->m.online.net.parameter[i].size;
   run_say(r, "network: %.1f million weights, %td regions of %td channels a view; %.2f GB of memory%s", (double)weights / 1e6, r->m.cells,
           net_channels(&m.arch), (double)(needed->host + needed->device) / 1e9, r->ranks->count > 1 ? " a rank" : "");
+  if (r->config->teacher[0] && !config_needs_teacher(r->config))
+    run_say(r, "teacher: not read, as %s",
+            m.regions ? "sampler = random picks the regions" : "lambda1 = lambda2 = 0 leaves out the losses between regions");
   return true;
 }
 

@@ -209,6 +209,15 @@ static void outputs_of_a_run_are_looked_at_first(void **state) {
   assert_non_null(strstr(program_run(BYOL "batch=4 data=flat out=flatrun stop=1")->err, "data: 8 images, 2 steps an epoch"));
 }
 
+static void a_teacher_that_is_not_read_is_said(void **state) {
+  (void)state;
+  const char *said = assert_runs(BYOL "data=s/train out=alone stop=1 teacher=nothere")->err;
+  assert_non_null(strstr(said, "teacher: not read, as lambda1 = lambda2 = 0"));
+  said = assert_runs(TRAIN "data=s/train out=drawn-regions stop=1 sampler=random teacher=nothere")->err;
+  assert_non_null(strstr(said, "teacher: not read, as sampler = random"));
+  assert_null(strstr(assert_runs(TRAIN "data=s/train out=taught stop=1 teacher=w.safetensors")->err, "not read"));
+}
+
 /* Which would change nothing: who gave them has forgotten backend=cuda. */
 static void keys_of_a_gpu_are_refused_without_one(void **state) {
   (void)state;
@@ -233,6 +242,13 @@ static void what_is_read_is_not_written_over(void **state) {
   assert_refused("out=kept/log.jsonl is the log", "ediy show curves run=drawn beside=kept out=kept/log.jsonl");
   assert_runs("cmp drawn/log.jsonl kept/log.jsonl");
   assert_runs("cmp w before && ediy export weights=before out=w && rm w before link");
+  assert_runs("cp -r s/val gallery && ln -s gallery linked");
+  const char *spared = "is an image of the data set", *first = "$(ls gallery/*/* | head -n 1)";
+  assert_refused(spared, "ediy show views data=gallery size=32 out=%s", first);
+  assert_refused(spared, "ediy show views data=linked size=32 out=%s", first);
+  assert_refused(spared, "ediy show matches teacher=w.safetensors data=gallery out=%s", first);
+  assert_refused(spared, "ediy embed weights=w.safetensors data=gallery out=%s", first);
+  assert_runs("diff -r s/val gallery && ediy show views data=gallery size=32 out=gallery.png && rm -r gallery linked gallery.png");
 }
 
 static void full_outputs_are_named(void **state) {
@@ -265,6 +281,7 @@ int main(void) {
                                      cmocka_unit_test(a_disk_too_small_for_checkpoints_is_told_first),
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
+                                     cmocka_unit_test(a_teacher_that_is_not_read_is_said),
                                      cmocka_unit_test(keys_of_a_gpu_are_refused_without_one),
                                      cmocka_unit_test(what_is_read_is_not_written_over),
                                      cmocka_unit_test(full_outputs_are_named)};

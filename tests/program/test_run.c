@@ -35,6 +35,14 @@ static void evaluation_does_not_depend_on_threads(void **state) {
       keys, keys);
 }
 
+static void five_guesses_are_scored_where_they_can_be_wrong(void **state) {
+  (void)state;
+  const char *keys = "weights=random backbone=small stem=cifar size=16 epochs=1 views=1";
+  assert_runs("ediy scenes out=five images=20 val=10 classes=5 size=24 && ediy scenes out=six images=24 val=12 classes=6 size=24");
+  assert_null(strstr(assert_runs("ediy eval linear %s train=five/train test=five/val", keys)->out, "top-5"));
+  assert_non_null(strstr(assert_runs("ediy eval linear %s train=six/train test=six/val", keys)->out, "top-5"));
+}
+
 static void weights_survive_export_and_import(void **state) {
   (void)state;
   assert_runs("ediy export weights=random backbone=small stem=cifar size=16 out=a.safetensors");
@@ -51,8 +59,8 @@ static void weights_survive_export_and_import(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_signal_leaves_a_checkpoint_to_go_on_from),
-                                     cmocka_unit_test(evaluation_does_not_depend_on_threads),
-                                     cmocka_unit_test(weights_survive_export_and_import)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_signal_leaves_a_checkpoint_to_go_on_from), cmocka_unit_test(evaluation_does_not_depend_on_threads),
+      cmocka_unit_test(five_guesses_are_scored_where_they_can_be_wrong), cmocka_unit_test(weights_survive_export_and_import)};
   return cmocka_run_group_tests_name("runs", tests, program_enter, program_leave);
 }
