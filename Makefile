@@ -564,12 +564,12 @@ check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU
 	@EDIY_PTX_RACES=0 SMALL=1 BIN=$(PTX) SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh $(PTX)/check $(PTX_PARTS)
 ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(BUILD)/shim/ediy
 gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy $(PTX)/ediy
-ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy PTX=$(abspath $(PTX))/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
+ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy PTX=$(abspath $(PTX))/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) COUNTERS=$(abspath tests/cuda/counters.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
          sh tests/cuda/gpu.sh
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
-	@$(ON_GPU) $(BUILD)/gpu/check tests oracle libraries steps bits train sanitizer
+	@$(ON_GPU) $(BUILD)/gpu/check tests oracle libraries wgmma steps bits train sanitizer
 bench-cuda: ## on a GPU: a training step part by part in every class, convolutions, beside PyTorch (PEER)
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory gpu-tests
@@ -585,7 +585,7 @@ cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
 	  cp build-bundle/shim/ediy $(BUNDLE)/shim && cp $(subst $(BUILD),build-bundle,$(PTX))/ediy $(BUNDLE)/ptx && cp build-bundle/cuda/libediy_cuda.so $(BUNDLE)/lib && \
 	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/ptx/ediy $(BUNDLE)/tests/cuda/*
-	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh tests/cuda/within.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
+	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh tests/cuda/counters.sh tests/cuda/within.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
 	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* $(BUNDLE)/lib/libediy_cuda.so | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
 	  case $${l##*/} in libediy_cuda.so) ;; ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
 	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's

@@ -15,10 +15,12 @@ static void name_file(const char *variable, const char *file) {
  * test_slow. */
 static int enter(void **state) {
   name_file("GPU", "tests/cuda/gpu.sh"), name_file("BUNDLE", "tests/cuda/bundle.sh"), name_file("BENCH_SCRIPT", "tests/cuda/bench.sh");
+  name_file("COUNTERS_SCRIPT", "tests/cuda/counters.sh");
   name_file("WITHIN", "tests/cuda/within.sh"), name_file("RUNNER", "tests/run.sh");
   shim_programs_name("EDIY", "shim/ediy");
   program_enter(state);
-  static const char *const unset[] = {"PEER", "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK", "FORCE_LIBC", "SECONDS_LEFT"};
+  static const char *const unset[] = {"PEER",         "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK", "FORCE_LIBC",
+                                      "SECONDS_LEFT", "COUNTERS",   "NCU",         "RUNS",      "KEYS", "SMALL"};
   for (size_t i = 0; i < sizeof unset / sizeof unset[0]; i++) unsetenv(unset[i]);
   assert_runs("mkdir -p bundle/tests/cuda bundle/shim bundle/lib bundle/libc tools lib\n"
               "cp $GPU bundle/gpu.sh && cp $WITHIN bundle/within.sh && cp $BUNDLE bundle/run\n"
@@ -43,6 +45,64 @@ static int enter(void **state) {
   snprintf(path, sizeof path, "%s/calls", here);
   setenv("CALLS", path, 1);
   return 0;
+}
+
+/* What ncu writes (version 2022.3 and later), a row a launch. This one knows no figure of shared memory, and counts three launches of two
+ * kernels. */
+static void write_ncu(void) {
+  assert_runs("cp $COUNTERS_SCRIPT bundle/counters.sh && cat >tools/ncu <<'end'\n#!/bin/sh\n"
+              "case $1 in --query-metrics) cat <<list\n"
+              "Metric Name                Metric Type\n"
+              "gpu__time_duration         Counter\ndram__bytes_read           Counter\ndram__bytes_write          Counter\n"
+              "dram__throughput           Throughput\nlts__throughput            Throughput\nl1tex__throughput          Throughput\n"
+              "smsp__issue_active         Counter\nsm__pipe_tensor_cycles_active Counter\nsm__warps_active           Counter\n"
+              "smsp__average_warps_issue_stalled_barrier_per_issue_active Ratio\n"
+              "smsp__average_warps_issue_stalled_membar_per_issue_active Ratio\n"
+              "list\nexit;; esac\n"
+              "echo \"$*\" >>\"$CALLS.ncu\"\n[ -z \"${NCU_SAYS:-}\" ] || { echo \"$NCU_SAYS\"; exit 1; }\n"
+              "while [ \"$1\" != --log-file ]; do shift; done\nlog=$2; shift 2; \"$@\" || exit\ncat >$log <<rows\n"
+              "==PROF== Profiling \"tensor_gemm\" - 0: 0%%....100%% - 6 passes\n"
+              "\"ID\",\"Kernel Name\",\"Grid Size\",\"dram__bytes_read.sum\",\"dram__bytes_write.sum\","
+              "\"dram__throughput.avg.pct_of_peak_sustained_elapsed\",\"gpu__time_duration.sum\","
+              "\"smsp__average_warps_issue_stalled_barrier_per_issue_active.ratio\","
+              "\"smsp__average_warps_issue_stalled_membar_per_issue_active.ratio\"\n"
+              "\"\",\"\",\"\",\"byte\",\"byte\",\"%%\",\"nsecond\",\"inst\",\"inst\"\n"
+              "\"0\",\"void norm(int, float)\",\"(1, 1, 1)\",\"100,000\",\"50,000\",\"40\",\"1,000\",\"1\",\"2\"\n"
+              "\"1\",\"void gemm<A, B>(A)\",\"(1, 1, 1)\",\"200,000\",\"100,000\",\"10\",\"1,000\",\"3\",\"5\"\n"
+              "\"2\",\"void gemm<A, B>(A)\",\"(9, 1, 1)\",\"600,000\",\"300,000\",\"50\",\"3,000\",\"3\",\"1\"\n"
+              "rows\nend\nchmod +x tools/ncu");
+}
+
+/* Figures of a kernel are weighted by its launches' times, the longest kernel is first, and what ncu does not know is left out and said. */
+static void counters_are_added_up_by_kernel(void **state) {
+  (void)state;
+  write_ncu();
+  assert_runs("RUNS='bf16-own tf32-own' PACK= sh bundle/run out counters");
+  const struct outcome *o = assert_runs("cat out/counters.txt");
+  program_expect(0, "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum: ncu does not know it here\n", o);
+  program_expect(0, "\n    0.004   80.0      2     300    40     0     0      0      0     0     0  barrier 3.0, membar 2.0 ", o);
+  program_expect(0, "void gemm<A, B>(A)\n    0.001   20.0      1     150    40 ", o);
+  program_expect(0, "membar 2.0, barrier 1.0 ", o);
+  program_expect(0, "void norm(int, float)\n    0.005 ms in 3 launches of 2 kernels, one after the other\n", o);
+  assert_runs(
+      "grep -q -- '--clock-control none .*sm__warps_active.avg.pct_of_peak_sustained_active,smsp__average_warps_issue_stalled_barrier.* "
+      "precision=tf32 cuda.conv=own cuda.gemm=own cuda.graph=no' $CALLS.ncu");
+  assert_int_equal(program_run("grep wavefronts $CALLS.ncu")->status, 1); /* not asked for */
+  assert_runs("test -e out/counters/bf16-own.csv && test -e out/counters/tf32-own.txt && test ! -e out/counters/scenes && rm -r out");
+}
+
+/* Where they cannot be read nothing has failed; a program that fails is one. */
+static void counters_that_cannot_be_read_are_skipped(void **state) {
+  (void)state;
+  write_ncu();
+  const struct outcome *o = assert_runs("NCU_SAYS='==ERROR== ERR_NVGPUCTRPERM - no permission' PACK= sh bundle/run out counters");
+  program_expect(0, "counters   skipped: ==ERROR== ERR_NVGPUCTRPERM - no permission\n", o);
+  o = program_run("NCU_SAYS='==ERROR== another' PACK= RUNS=fp32-own sh bundle/run out counters");
+  program_expect(1, "counters   failed with status 1: 0 runs, ", o);
+  assert_runs("grep -q '^==ERROR== another' out/counters.txt");
+  assert_runs("echo exit 1 >tools/ncu");
+  program_expect(0, "counters   skipped: ncu knows no counters here", assert_runs("PACK= sh bundle/run out counters"));
+  assert_runs("rm -r out tools/ncu");
 }
 
 static void a_peer_that_is_not_there_is_an_error(void **state) {
@@ -168,9 +228,10 @@ static void an_old_c_library_is_replaced_once(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_peer_that_is_not_there_is_an_error),    cmocka_unit_test(paths_are_of_the_folder_where_it_begins),
-      cmocka_unit_test(all_results_are_in_one_archive),          cmocka_unit_test(a_test_that_hangs_is_named),
-      cmocka_unit_test(what_there_is_no_time_for_is_left_out),   cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
-      cmocka_unit_test(nothing_goes_on_after_a_script_is_ended), cmocka_unit_test(an_old_c_library_is_replaced_once)};
+      cmocka_unit_test(a_peer_that_is_not_there_is_an_error),     cmocka_unit_test(paths_are_of_the_folder_where_it_begins),
+      cmocka_unit_test(all_results_are_in_one_archive),           cmocka_unit_test(a_test_that_hangs_is_named),
+      cmocka_unit_test(what_there_is_no_time_for_is_left_out),    cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
+      cmocka_unit_test(nothing_goes_on_after_a_script_is_ended),  cmocka_unit_test(counters_are_added_up_by_kernel),
+      cmocka_unit_test(counters_that_cannot_be_read_are_skipped), cmocka_unit_test(an_old_c_library_is_replaced_once)};
   return cmocka_run_group_tests_name("scripts for a GPU machine", tests, enter, program_leave);
 }
