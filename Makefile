@@ -177,15 +177,16 @@ $(BUILD)/tests/%_f64: $(BUILD)/f64/tests/%.o $(TEST_LIBS)
 $(BUILD)/tests/%: $(BUILD)/f32/tests/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(LDLIBS) -o $@
 # The catalogue of faults is in the mutation build's objects, which come before the library's.
 $(BUILD)/tests/oracle/test_mutant%: $(BUILD)/f32/tests/oracle/test_mutant%.o $(MUTATION_OBJECTS) $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
-# A part of the program that is tested from inside.
+# Parts of the program that are tested from inside.
 $(BUILD)/tests/program/test_profile: $(BUILD)/f32/ref/program/profile.o
+$(BUILD)/tests/program/test_pictures: $(BUILD)/f32/ref/program/picture.o $(BUILD)/f32/ref/program/draw.o
 
 # What a test loads in front of OpenBLAS.
 $(BUILD)/tests/program/old_kernels.so: tests/program/old_kernels.c

@@ -1,4 +1,4 @@
-/* Which frozen backbone a verb looks at: keys shared by eval, embed, export and show matches. */
+/* Which frozen backbone a verb looks at: keys shared by eval, embed, export and show saliency; show matches fills them in. */
 #ifndef EDIY_PROGRAM_BACKBONE_H
 #define EDIY_PROGRAM_BACKBONE_H
 

@@ -7,8 +7,9 @@
 #include "program/verb.h"
 #include "train/launch.h"
 
-static const struct verb *const verbs[] = {&verb_demo,  &verb_scenes,  &verb_train,  &verb_knn,    &verb_linear, &verb_dense, &verb_embed,
-                                           &verb_views, &verb_matches, &verb_curves, &verb_export, &verb_import, &verb_info,  &verb_bench};
+static const struct verb *const verbs[] = {&verb_demo,   &verb_scenes, &verb_train,  &verb_knn,     &verb_linear,
+                                           &verb_dense,  &verb_embed,  &verb_views,  &verb_matches, &verb_saliency,
+                                           &verb_curves, &verb_export, &verb_import, &verb_info,    &verb_bench};
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 /* Words of a verb's name that the arguments begin with, if they begin with all of them; else 0. */

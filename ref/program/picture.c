@@ -2,8 +2,10 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "eval/saliency.h"
 #include "program/draw.h"
 
 static const double box = 200, gap = 16, margin = 24, head = 64, caption = 34;
@@ -163,6 +165,97 @@ bool picture_matches(const char *path, const char *title, const struct matches_r
             "The frozen teacher chooses: arrows lead from a region j to D[j] = argmin cos(t[z], t[j]) on the left (Eq. 4) and to "
             "S12[j] = argmax cos(t2[z], t1[j]) on the right (Eq. 6).");
   bool good = sheet_write(&s, path, err);
+  sheet_destroy(&s);
+  return good;
+}
+
+/* ---- saliency ---------------------------------------------------------------------------------------------------------------------- */
+
+enum { FINE = 400 /* pixels that a heat map has at least, those of its box */ };
+
+/* The value at (u, v), in cells from the top left corner of the map: bilinear between the centres of cells, constant outside them. */
+static double between_cells(const double *map, int across, int down, double u, double v) {
+  double x = fmin(fmax(u - 0.5, 0), across - 1), y = fmin(fmax(v - 0.5, 0), down - 1);
+  int left = (int)x, top = (int)y, right = left + (left + 1 < across), below = top + (top + 1 < down);
+  double a = x - left, b = y - top;
+  return (1 - b) * ((1 - a) * map[top * across + left] + a * map[top * across + right]) +
+         b * ((1 - a) * map[below * across + left] + a * map[below * across + right]);
+}
+
+/* Grey paper behind the tint of `times` an equal share: blue below 1, orange above, stronger by the logarithm up to a factor of 4. */
+static void tint(double grey, double times, uint8_t rgb[3]) {
+  double strength = times > 0 ? fmin(fmax(log2(times) / 2, -1), 1) : -1, cover = 0.9 * fabs(strength);
+  struct ink ink = ink_of(strength > 0);
+  const double colour[3] = {ink.r, ink.g, ink.b};
+  for (int k = 0; k < 3; k++) rgb[k] = (uint8_t)(255 * ((1 - cover) * grey + cover * colour[k]) + 0.5);
+}
+
+/* Every pixel of the image is repeated a whole number of times, so that the map between its cells is smooth. */
+static bool draw_heat(struct sheet *s, const struct saliency_row *r, const struct saliency_column *c, const double *share, double x,
+                      double y) {
+  int repeat = 1 + (FINE - 1) / r->size, size = repeat * r->size, regions = c->across * c->down;
+  uint8_t *heat = malloc((size_t)size * (size_t)size * 3);
+  if (!heat) return false;
+  for (int i = 0; i < size; i++)
+    for (int j = 0; j < size; j++) {
+      const uint8_t *p = r->seen + 3 * ((ptrdiff_t)(i / repeat) * r->size + j / repeat);
+      double grey = (0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2]) / 255;
+      double at = between_cells(share, c->across, c->down, (j + 0.5) * c->across / size, (i + 0.5) * c->down / size);
+      tint(0.3 + 0.55 * grey, regions * at, heat + 3 * ((ptrdiff_t)i * size + j));
+    }
+  draw_photograph(s, x, y, box, box, heat, size, size);
+  free(heat);
+  return true;
+}
+
+static void draw_scale(struct sheet *s, double x, double y, double width) {
+  static const char *const names[5] = {"1/4 or less", "1/2", "an equal share", "2 times", "4 or more"};
+  enum { STEPS = 200 };
+  uint8_t bar[STEPS][3];
+  for (int i = 0; i < STEPS; i++) tint(0.5, exp2(4.0 * (i + 0.5) / STEPS - 2), bar[i]);
+  draw_photograph(s, x, y, width, 10, bar[0], 1, STEPS);
+  for (int i = 0; i < 5; i++) {
+    double at = x + width * i / 4;
+    draw_line(s, at, y + 10, at, y + 13, 0.7, ink_faint);
+    draw_text(s, at, y + 22, 8.5, false, i == 0 ? ANCHOR_LEFT : i == 4 ? ANCHOR_RIGHT : ANCHOR_MIDDLE, ink_text, "%s", names[i]);
+  }
+}
+
+bool picture_saliency(const char *path, const char *title, const struct saliency_column *columns, int column_count,
+                      const struct saliency_row *rows, int count, struct error *err) {
+  struct sheet s;
+  double step = box + caption, top = head + 16, width = 3 * box + 2 * gap, foot = top + count * step + 4;
+  if (column_count == 1) width -= box + gap;
+  if (!sheet_create(&s, 2 * margin + width, foot + 72, err)) return false;
+  bool good = true;
+  draw_text(&s, margin, 30, 14, true, ANCHOR_LEFT, ink_text, "%s", title);
+  draw_text(&s, margin, head - 8, 11, false, ANCHOR_LEFT, ink_text, "image");
+  draw_text(&s, margin, head + 7, 9, false, ANCHOR_LEFT, ink_faint, "as a network sees it");
+  for (int k = 0; k < column_count; k++) {
+    const struct saliency_column *c = &columns[k];
+    double x = margin + (k + 1) * (box + gap);
+    draw_text_within(&s, x, head - 8, 11, box, ink_text, c->name);
+    draw_text(&s, x, head + 7, 9, false, ANCHOR_LEFT, ink_faint, "effective regions: %.2f of %d, mean of %td", c->spread.value,
+              c->across * c->down, c->spread.count);
+  }
+  for (int i = 0; good && i < count; i++) {
+    double y = top + i * step;
+    draw_photograph(&s, margin, y, box, box, rows[i].seen, rows[i].size, rows[i].size);
+    draw_text_within(&s, margin, y + box + 14, 9, box, ink_faint, rows[i].name);
+    for (int k = 0; good && k < column_count; k++) {
+      const struct saliency_column *c = &columns[k];
+      double x = margin + (k + 1) * (box + gap);
+      good = draw_heat(&s, &rows[i], c, rows[i].share[k], x, y) || fail(err, "%s: no memory for its heat maps", path);
+      draw_text(&s, x, y + box + 14, 9, false, ANCHOR_LEFT, ink_faint, "%.1f effective regions",
+                saliency_effective(c->across * c->down, rows[i].share[k]));
+    }
+  }
+  draw_scale(&s, margin, foot, width);
+  draw_text(&s, margin, foot + 42, 9, false, ANCHOR_LEFT, ink_faint,
+            "Share of a region r[j] in the feature g of the image, its mean region: r[j] . g / (n |g|^2).");
+  draw_text(&s, margin, foot + 56, 9, false, ANCHOR_LEFT, ink_faint,
+            "Effective regions: 1 / (sum of squared shares), n where all are equal, 1 where one is all.");
+  good = good && sheet_write(&s, path, err);
   sheet_destroy(&s);
   return good;
 }

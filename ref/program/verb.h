@@ -25,7 +25,7 @@ struct verb {
 extern const char *verb_program;
 
 extern const struct verb verb_demo, verb_scenes, verb_train, verb_knn, verb_linear, verb_dense, verb_embed, verb_views, verb_matches,
-    verb_curves, verb_info, verb_export, verb_import, verb_bench;
+    verb_saliency, verb_curves, verb_info, verb_export, verb_import, verb_bench;
 
 /* Defaults, then every argument as key=value; an argument without = is refused with the usage, and an out= or json= that is
  * a file which another key names. */

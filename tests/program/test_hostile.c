@@ -56,6 +56,15 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
   assert_runs("test ! -e f");
 }
 
+/* Weights that are numbers, and an activation that none can hold. */
+static void features_that_are_no_numbers_are_not_drawn(void **state) {
+  (void)state;
+  spoil("bn1.bias", 3e38F, "large.safetensors");
+  assert_refused("large.safetensors makes numbers of it that are not finite", "ediy show saliency weights=large.safetensors data=s/val");
+  assert_refused("s/val/00", "ediy show saliency weights=random beside=large.safetensors data=s/val");
+  assert_runs("test ! -e saliency.png");
+}
+
 static void sizes_that_cannot_be_are_named(void **state) {
   (void)state;
   assert_refused("resize = 8", "ediy embed weights=w.safetensors data=s/val resize=8 out=f");
@@ -247,6 +256,7 @@ static void what_is_read_is_not_written_over(void **state) {
   assert_refused(spared, "ediy show views data=gallery size=32 out=%s", first);
   assert_refused(spared, "ediy show views data=linked size=32 out=%s", first);
   assert_refused(spared, "ediy show matches teacher=w.safetensors data=gallery out=%s", first);
+  assert_refused(spared, "ediy show saliency weights=w.safetensors data=gallery out=%s", first);
   assert_refused(spared, "ediy embed weights=w.safetensors data=gallery out=%s", first);
   assert_runs("diff -r s/val gallery && ediy show views data=gallery size=32 out=gallery.png && rm -r gallery linked gallery.png");
 }
@@ -267,6 +277,7 @@ static void full_outputs_are_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(weights_that_are_no_numbers_are_refused),
+                                     cmocka_unit_test(features_that_are_no_numbers_are_not_drawn),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),
                                      cmocka_unit_test(too_little_memory_names_a_batch),
                                      cmocka_unit_test(an_endless_strip_is_named),

@@ -1,9 +1,12 @@
 /* ediy show: pictures that can be opened, with what they promise on them; logs that are damaged are refused. */
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "image/image.h"
+#include "program/picture.h"
 #include "support/cmocka.h"
 #include "support/program.h"
 
@@ -120,10 +123,237 @@ static void matches_show_every_region_of_a_small_map(void **state) {
   image_free(&image);
 }
 
+/* ---- saliency ---------------------------------------------------------------------------------------------------------------------- */
+
+enum {
+  HEAT = 400,
+  HEAT_LEFT = 2 * (24 + 200 + 16),
+  HEAT_STEP = 2 * (200 + 16),
+  HEAT_TOP = 2 * (64 + 16),
+  ROW_STEP = 2 * (200 + 34)
+}; /* pixels, two a point */
+
+/* One red image of 8 x 8 pixels; the shares of a network of 3 x 2 cells, and of a second one if there is one. */
+static struct image draw_shares(const char *path, const double *first, const double *second) {
+  static uint8_t red[8 * 8 * 3];
+  struct error err;
+  for (int i = 0; i < 8 * 8; i++) red[3 * i] = 255;
+  const struct saliency_column columns[2] = {{.name = "one", .across = 3, .down = 2}, {.name = "two", .across = 3, .down = 2}};
+  const struct saliency_row row = {.name = "red", .seen = red, .size = 8, .share = {first, second}};
+  if (!picture_saliency(path, "title", columns, second ? 2 : 1, &row, 1, &err)) fail_msg("%s", err.text);
+  return open_picture(path);
+}
+
+/* Red less blue, u and v cells from the top left corner of a network's map: above 0 orange, below 0 blue. */
+static int warmth(const struct image *i, int network, double u, double v) {
+  int x = HEAT_LEFT + network * HEAT_STEP + (int)(u * HEAT / 3), y = HEAT_TOP + (int)(v * HEAT / 2);
+  const uint8_t *p = i->rgb + 3 * (y * i->width + x);
+  return p[0] - p[2];
+}
+
+static void saliency_is_warm_where_a_share_is_large(void **state) {
+  (void)state;
+  const double equal[6] = {1 / 6., 1 / 6., 1 / 6., 1 / 6., 1 / 6., 1 / 6.}, corner[6] = {0, 0, 1, 0, 0, 0};
+  struct image i = draw_shares("shares.png", equal, corner);
+  for (int y = 0; y < 2; y++)
+    for (int x = 0; x < 3; x++) {
+      assert_int_equal(warmth(&i, 0, x + 0.5, y + 0.5), 0); /* in grey, though the image is red */
+      int warm = warmth(&i, 1, x + 0.5, y + 0.5);
+      assert_true(x == 2 && y == 0 ? warm > 150 : warm < -120);
+    }
+  /* Between two centres the share goes from 0 to 6 equal ones, and is an equal one after a sixth of the way; beyond the centres of a map's
+   * edge it stays what it was. A pixel is 0.0075 cells, and the share changes by 0.045 over it: the tint by 2 % of all. */
+  assert_in_range(warmth(&i, 1, 1.5 + 1 / 6., 0.5) + 10, 0, 20);
+  assert_int_equal(warmth(&i, 1, 2.99, 0.01), warmth(&i, 1, 2.5, 0.5));
+  const uint8_t *p = i.rgb + 3 * ((HEAT_TOP + HEAT / 2) * i.width + HEAT_LEFT + HEAT / 2);
+  assert_in_range(p[0], 117, 119); /* 255 (0.3 + 0.55 0.299), the grey of red; the image itself, from corner to corner: */
+  for (int k = 3; k < HEAT; k += HEAT - 7) {
+    p = i.rgb + 3 * ((HEAT_TOP + k) * i.width + HEAT_LEFT - HEAT_STEP + k);
+    assert_true(p[0] == 255 && p[1] == 0 && p[2] == 0);
+  }
+  image_free(&i);
+}
+
+/* Whether a box of one picture, of a row and a network (-1: the image), is that of another picture. */
+static bool same_box(const struct image *a, int row_a, int network_a, const struct image *b, int row_b, int network_b) {
+  for (int y = HEAT_TOP; y < HEAT_TOP + HEAT; y++) {
+    const uint8_t *p = a->rgb + 3 * ((y + row_a * ROW_STEP) * a->width + HEAT_LEFT + network_a * HEAT_STEP);
+    const uint8_t *q = b->rgb + 3 * ((y + row_b * ROW_STEP) * b->width + HEAT_LEFT + network_b * HEAT_STEP);
+    if (memcmp(p, q, 3 * HEAT) != 0) return false;
+  }
+  return true;
+}
+
+/* The same shares have the same colours beside others, also where these are larger. */
+static void saliency_has_one_scale(void **state) {
+  (void)state;
+  const double some[6] = {1 / 3., 1 / 6., 1 / 12., 1 / 6., 1 / 8., 1 / 8.}, corner[6] = {0, 0, 1, 0, 0, 0};
+  struct image alone = draw_shares("alone.png", some, NULL), beside = draw_shares("beside.png", some, corner);
+  assert_int_equal(beside.width - alone.width, HEAT_STEP);
+  assert_true(warmth(&alone, 0, 0.5, 0.5) > 50 && warmth(&alone, 0, 2.5, 0.5) < -40);
+  assert_true(same_box(&alone, 0, 0, &beside, 0, 0));
+  image_free(&alone);
+  image_free(&beside);
+}
+
+/* The number after the n-th "effective regions" of what was printed; of the difference, with the words before it. */
+static double printed(const char *out, const char *words, int n) {
+  const char *at = out;
+  for (int i = 0; i <= n; i++) {
+    at = strstr(at, words);
+    assert_non_null(at);
+    at += strlen(words);
+  }
+  return strtod(at, NULL);
+}
+
+static void assert_printed_in_order(const char *out, const char *first, const char *second) {
+  assert_non_null(strstr(out, first));
+  assert_non_null(strstr(strstr(out, first), second));
+}
+
+#define SHOW "ediy show saliency "
+#define TINY "backbone=small stem=cifar size=16 resize=16 "
+
+/* Of two images, each alone and both: the mean, and the ends of Student's interval of two values, mean -+ 12.7062 |difference| / 2. Three
+ * places are printed. */
+static void saliency_prints_the_mean_of_its_images(void **state) {
+  (void)state;
+  assert_runs("ediy scenes out=v images=2 val=1 classes=2 size=16 && mkdir -p v1 v2 && cp v/train/00*/*.png v1 && cp v/train/01*/*.png v2");
+  const char *out = assert_runs(SHOW "weights=random " TINY "data=v1 out=v1.png")->out;
+  double one = printed(out, "effective regions", 0);
+  assert_non_null(strstr(out, "v1.png: 1 image of v1\n"));
+  assert_non_null(strstr(out, "random: small, cifar stem, input 16 x 16, 2 x 2 regions"));
+  assert_non_null(strstr(out, "of 4   no interval, of one image"));
+  double other = printed(assert_runs(SHOW "weights=random " TINY "data=v2 out=v2.png")->out, "effective regions", 0);
+  out = assert_runs(SHOW "weights=random " TINY "data=v/train out=both.png")->out;
+  assert_true(fabs(one - other) > 0.01 && one > 1 && one < 4);
+  assert_true(fabs(printed(out, "effective regions", 0) - (one + other) / 2) <= 1e-3);
+  double half = 12.7062 * fabs(one - other) / 2, rounded = 12.7062 * 0.0005 + 0.001;
+  assert_true(fabs(printed(out, "interval", 0) - ((one + other) / 2 - half)) <= rounded);
+  assert_true(fabs(printed(out, " to", 0) - ((one + other) / 2 + half)) <= rounded);
+  assert_non_null(strstr(out, "(2 images)"));
+  assert_non_null(strstr(assert_runs(SHOW "weights=random " TINY "data=v/train images=1 rows=1 out=few.png")->out, "1 image of v/train\n"));
+}
+
+/* Each image as the network gets it, here as it is, and its own shares beside it. */
+static void saliency_draws_each_image_with_its_shares(void **state) {
+  (void)state;
+  assert_runs("cp v1/*.png v1.source && cp v2/*.png v2.source");
+  struct image both = open_picture("both.png");
+  for (int row = 0; row < 2; row++) {
+    struct image alone = open_picture(row ? "v2.png" : "v1.png"), source = open_picture(row ? "v2.source" : "v1.source");
+    assert_true(same_box(&both, row, -1, &alone, 0, -1) && same_box(&both, row, 0, &alone, 0, 0));
+    assert_false(same_box(&both, 1 - row, -1, &alone, 0, -1) || same_box(&both, 1 - row, 0, &alone, 0, 0));
+    for (int y = 0; y < 16; y++)
+      for (int x = 0; x < 16; x++) {
+        int down = HEAT_TOP + y * HEAT / 16 + HEAT / 32, across = HEAT_LEFT - HEAT_STEP + x * HEAT / 16 + HEAT / 32;
+        assert_memory_equal(alone.rgb + 3 * (down * alone.width + across), source.rgb + 3 * (16 * y + x), 3);
+      }
+    image_free(&alone);
+    image_free(&source);
+  }
+  image_free(&both);
+}
+
+/* Two networks that are one differ by nothing; fresh weights take the form of those beside them. */
+static void saliency_compares_on_the_same_images(void **state) {
+  (void)state;
+  assert_runs("ediy scenes out=w images=6 val=1 classes=2 size=24");
+  assert_runs("ediy export weights=random backbone=small stem=cifar size=24 out=w.safetensors");
+  const char *out = assert_runs(SHOW "weights=w.safetensors beside=random data=w/train backbone=small stem=cifar size=24 out=a.png")->out;
+  assert_true(printed(out, "second less first", 0) == 0);
+  assert_non_null(strstr(out, "interval 0.000 to 0.000   (6 images)"));
+  assert_true(printed(out, "effective regions", 0) == printed(out, "effective regions", 1));
+  double mean = printed(out, "effective regions", 0);
+  assert_runs("OMP_NUM_THREADS=1 " SHOW
+              "weights=w.safetensors beside=random data=w/train backbone=small stem=cifar size=24 out=b.png && cmp a.png b.png");
+  /* 4 rows and 6 images, 3 at a time: other sums in a matrix product, the same images */
+  out = assert_runs(SHOW "weights=w.safetensors data=w/train batch=3 out=c.png")->out;
+  assert_true(fabs(printed(out, "effective regions", 0) - mean) <= 1e-3);
+  /* maps of other sizes are drawn, and not subtracted */
+  assert_runs("ediy train preset=sanity lambda1=0 lambda2=0 data=w/train out=r batch=4 epochs=1 warmup=0 size=24 stem=imagenet >/dev/null");
+  out = assert_runs(SHOW "weights=r/backbone.safetensors beside=w.safetensors data=w/train out=c.png")->out;
+  assert_null(strstr(out, "less"));
+  out = assert_runs(SHOW "weights=random beside=r/backbone.safetensors data=w/train out=c.png")->out;
+  assert_non_null(strstr(out, "random: small, imagenet stem, input 24 x 24, 1 x 1 regions\n  effective regions   1.000 of 1 "));
+}
+
+/* A run's teacher and its result are what keys would name; a run without a teacher has its result alone. */
+static void saliency_of_a_run_is_of_its_two_networks(void **state) {
+  (void)state;
+  assert_runs("ediy scenes out=x images=8 val=4 classes=2 size=32");
+  assert_runs("ediy train preset=sanity stem=cifar size=16 lambda1=0 lambda2=0 data=x/train out=t epochs=1 warmup=0 batch=4 >/dev/null");
+  assert_runs("ediy train preset=sanity stem=cifar size=16 teacher=t/backbone.safetensors data=x/train out=e epochs=1 warmup=0 batch=4 "
+              ">/dev/null");
+  assert_runs(SHOW "run=e out=run.png");
+  const char *out = assert_runs(SHOW "weights=t/backbone.safetensors beside=e/backbone.safetensors data=x/train out=keys.png")->out;
+  assert_non_null(strstr(out, "second less first"));
+  assert_runs("cmp run.png keys.png");
+  out = assert_runs(SHOW "run=t data=x/val out=t.png")->out;
+  assert_non_null(strstr(out, "t.png: 4 images of x/val"));
+  assert_null(strstr(out, "less"));
+  /* what is named, and the run's result; each in its column, in this order */
+  out = assert_runs(SHOW "run=e weights=random out=before.png")->out;
+  assert_printed_in_order(out, "random: small", "e/backbone.safetensors: small");
+  out = assert_runs(SHOW "run=e beside=random out=after.png")->out;
+  assert_printed_in_order(out, "e/backbone.safetensors: small", "random: small");
+  struct image before = open_picture("before.png"), after = open_picture("after.png");
+  for (int row = 0; row < 4; row++) {
+    assert_true(same_box(&before, row, 0, &after, row, 1) && same_box(&before, row, 1, &after, row, 0));
+    assert_false(same_box(&before, row, 0, &before, row, 1));
+  }
+  image_free(&before);
+  image_free(&after);
+}
+
+static void saliency_refuses_what_it_cannot_draw(void **state) {
+  (void)state;
+  assert_runs("ediy scenes out=y images=4 val=1 classes=2 size=32 && echo text >text.safetensors");
+  assert_runs("ediy export weights=random backbone=small stem=cifar size=16 out=y.safetensors && cp y.safetensors before");
+  assert_refused("show saliency: weights= is missing", SHOW "data=y/train");
+  assert_refused("show saliency: data= is missing", SHOW "weights=random");
+  assert_refused("nowhere", SHOW "weights=nowhere data=y/train");
+  assert_refused("nowhere", SHOW "weights=random beside=nowhere data=y/train");
+  assert_refused("nowhere", SHOW "weights=random backbone=small size=16 data=nowhere");
+  assert_refused("nowhere/config.txt", SHOW "run=nowhere");
+  assert_refused("text.safetensors", SHOW "weights=text.safetensors data=y/train");
+  assert_refused("y.safetensors: ", SHOW "weights=y.safetensors backbone=resnet18 size=32 data=y/train");
+  assert_refused("resize = 8", SHOW "weights=random backbone=small size=16 resize=8 data=y/train");
+  assert_refused("no/such.png", SHOW "weights=random backbone=small size=16 data=y/train out=no/such.png");
+  assert_runs("mkdir bad && echo text >bad/text.png"); /* what cannot be written is said before anything is read */
+  assert_refused("no/such.png", SHOW "weights=random backbone=small size=16 data=bad out=no/such.png");
+  assert_refused("bad/text.png", SHOW "weights=random backbone=small size=16 data=bad");
+  assert_runs("test ! -e saliency.png");
+  assert_refused("out=y.safetensors is the file that weights= names", SHOW "weights=y.safetensors data=y/train out=y.safetensors");
+  assert_refused("out=./y.safetensors is the file that beside= names",
+                 SHOW "weights=random beside=y.safetensors data=y/train out=./y.safetensors");
+  assert_runs("cmp y.safetensors before");
+}
+
+/* Of a run, networks are read that no key names. */
+static void saliency_of_a_run_writes_over_none_of_it(void **state) {
+  (void)state;
+  assert_runs("cp -r e e2 && cp t/backbone.safetensors teacher.before");
+  assert_refused("out=e2/backbone.safetensors is the weights file e2/backbone.safetensors", SHOW "run=e2 out=e2/backbone.safetensors");
+  assert_refused("out=t/backbone.safetensors is the weights file", SHOW "run=e2 out=t/backbone.safetensors");
+  assert_runs("cmp e2/backbone.safetensors e/backbone.safetensors && cmp t/backbone.safetensors teacher.before");
+  assert_runs("rm e2/backbone.safetensors"); /* as of a run that is not done */
+  assert_refused("run=e2 (one that is not done has checkpoints: weights=CHECKPOINT): e2/backbone.safetensors", SHOW "run=e2");
+  assert_runs("cd e2 && ediy show saliency weights=$(ls checkpoint-*) data=../x/train out=../checkpoint.png");
+  assert_refused("is for images of 16 x 16 pixels, r/backbone.safetensors for 24 x 24; give size= for both",
+                 SHOW "weights=e/backbone.safetensors beside=r/backbone.safetensors data=x/train");
+  assert_runs(SHOW "weights=e/backbone.safetensors beside=r/backbone.safetensors data=x/train size=32 out=both.png");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(views_have_a_row_an_image_and_text),    cmocka_unit_test(views_are_those_of_the_seed),
-      cmocka_unit_test(curves_are_drawn_while_the_run_writes), cmocka_unit_test(another_run_lies_over_the_first),
-      cmocka_unit_test(damaged_logs_are_named_with_the_line),  cmocka_unit_test(matches_show_every_region_of_a_small_map)};
+      cmocka_unit_test(views_have_a_row_an_image_and_text),      cmocka_unit_test(views_are_those_of_the_seed),
+      cmocka_unit_test(curves_are_drawn_while_the_run_writes),   cmocka_unit_test(another_run_lies_over_the_first),
+      cmocka_unit_test(damaged_logs_are_named_with_the_line),    cmocka_unit_test(matches_show_every_region_of_a_small_map),
+      cmocka_unit_test(saliency_is_warm_where_a_share_is_large), cmocka_unit_test(saliency_has_one_scale),
+      cmocka_unit_test(saliency_prints_the_mean_of_its_images),  cmocka_unit_test(saliency_draws_each_image_with_its_shares),
+      cmocka_unit_test(saliency_compares_on_the_same_images),    cmocka_unit_test(saliency_of_a_run_is_of_its_two_networks),
+      cmocka_unit_test(saliency_refuses_what_it_cannot_draw),    cmocka_unit_test(saliency_of_a_run_writes_over_none_of_it)};
   return cmocka_run_group_tests_name("pictures", tests, program_enter, program_leave);
 }
