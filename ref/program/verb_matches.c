@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/plural.h"
 #include "op/match.h"
 #include "program/backbone.h"
@@ -119,6 +120,8 @@ static bool settings(const struct matches *m, struct config *config, struct erro
   }
   if (m->teacher[0]) memcpy(config->teacher, m->teacher, sizeof m->teacher);
   if (m->data[0]) memcpy(config->data, m->data, sizeof m->data);
+  if (file_same(m->out, config->teacher)) /* of a run: no key names it */
+    return fail(err, "show matches: out=%s is the teacher, and would be written over; choose another name", m->out);
   return verb_require(&verb_matches, "teacher", config->teacher, err) && verb_require(&verb_matches, "data", config->data, err);
 }
 

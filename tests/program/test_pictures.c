@@ -307,6 +307,13 @@ static void saliency_of_a_run_is_of_its_two_networks(void **state) {
   image_free(&after);
 }
 
+static void matches_do_not_write_over_the_runs_teacher(void **state) {
+  (void)state;
+  assert_runs("cp t/backbone.safetensors teacher.before");
+  assert_refused("out=t/backbone.safetensors is the teacher", "ediy show matches run=e out=t/backbone.safetensors");
+  assert_runs("cmp t/backbone.safetensors teacher.before");
+}
+
 static void saliency_refuses_what_it_cannot_draw(void **state) {
   (void)state;
   assert_runs("ediy scenes out=y images=4 val=1 classes=2 size=32 && echo text >text.safetensors");
@@ -348,12 +355,13 @@ static void saliency_of_a_run_writes_over_none_of_it(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(views_have_a_row_an_image_and_text),      cmocka_unit_test(views_are_those_of_the_seed),
-      cmocka_unit_test(curves_are_drawn_while_the_run_writes),   cmocka_unit_test(another_run_lies_over_the_first),
-      cmocka_unit_test(damaged_logs_are_named_with_the_line),    cmocka_unit_test(matches_show_every_region_of_a_small_map),
-      cmocka_unit_test(saliency_is_warm_where_a_share_is_large), cmocka_unit_test(saliency_has_one_scale),
-      cmocka_unit_test(saliency_prints_the_mean_of_its_images),  cmocka_unit_test(saliency_draws_each_image_with_its_shares),
-      cmocka_unit_test(saliency_compares_on_the_same_images),    cmocka_unit_test(saliency_of_a_run_is_of_its_two_networks),
-      cmocka_unit_test(saliency_refuses_what_it_cannot_draw),    cmocka_unit_test(saliency_of_a_run_writes_over_none_of_it)};
+      cmocka_unit_test(views_have_a_row_an_image_and_text),         cmocka_unit_test(views_are_those_of_the_seed),
+      cmocka_unit_test(curves_are_drawn_while_the_run_writes),      cmocka_unit_test(another_run_lies_over_the_first),
+      cmocka_unit_test(damaged_logs_are_named_with_the_line),       cmocka_unit_test(matches_show_every_region_of_a_small_map),
+      cmocka_unit_test(saliency_is_warm_where_a_share_is_large),    cmocka_unit_test(saliency_has_one_scale),
+      cmocka_unit_test(saliency_prints_the_mean_of_its_images),     cmocka_unit_test(saliency_draws_each_image_with_its_shares),
+      cmocka_unit_test(saliency_compares_on_the_same_images),       cmocka_unit_test(saliency_of_a_run_is_of_its_two_networks),
+      cmocka_unit_test(matches_do_not_write_over_the_runs_teacher), cmocka_unit_test(saliency_refuses_what_it_cannot_draw),
+      cmocka_unit_test(saliency_of_a_run_writes_over_none_of_it)};
   return cmocka_run_group_tests_name("pictures", tests, program_enter, program_leave);
 }
