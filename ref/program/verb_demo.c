@@ -193,6 +193,11 @@ static bool draw(const struct demo *d, struct error *err) {
   add(&c, "run=%s/ediy", d->out);
   add(&c, "out=%s/matches.png", d->out);
   if (!run_command(&c, err)) return false;
+  c.verb = &verb_saliency;
+  add(&c, "run=%s/ediy", d->out);
+  add(&c, "data=%s/scenes/val", d->out);
+  add(&c, "out=%s/saliency.png", d->out);
+  if (!run_command(&c, err)) return false;
   c.verb = &verb_curves;
   add(&c, "run=%s/ediy", d->out);
   add(&c, "out=%s/curves.png", d->out);
@@ -219,9 +224,10 @@ static bool report(const struct demo *d, const struct share *knn, const struct s
                   CANDIDATES, err))
     return false;
   printf("\nLook at\n  %s/results.png   the table as a picture\n  %s/views.png     images and their augmented views\n"
-         "  %s/matches.png   the regions the teacher pairs\n  %s/curves.png    losses and diagnostics\n"
+         "  %s/matches.png   the regions the teacher pairs\n  %s/saliency.png  the regions that features are made of\n  %s/curves.png    "
+         "losses and diagnostics\n"
          "  %s/ediy          the run: configuration, log, checkpoints, backbone.safetensors\n",
-         d->out, d->out, d->out, d->out, d->out);
+         d->out, d->out, d->out, d->out, d->out, d->out);
   printf("\nThat took %.1f minutes. With your own images (JPEG and PNG files in a folder PHOTOS):\n"
          "  %s train preset=demo lambda1=0 lambda2=0 data=PHOTOS out=teacher\n"
          "  %s train preset=demo teacher=teacher/backbone.safetensors data=PHOTOS out=run\n",

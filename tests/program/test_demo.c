@@ -17,7 +17,7 @@ static void the_same_command_goes_on_to_the_same_end(void **state) {
   o = assert_runs("cd cut && " DEMO);
   assert_non_null(strstr(o->out, "d/scenes: drawn before"));
   assert_runs("cmp cut/d/ediy/backbone.safetensors whole/d/ediy/backbone.safetensors && cmp cut/d/results.png whole/d/results.png");
-  assert_runs("cmp cut/d/matches.png whole/d/matches.png && test ! -e cut/d/scenes.partial");
+  assert_runs("cmp cut/d/matches.png whole/d/matches.png && cmp cut/d/saliency.png whole/d/saliency.png && test ! -e cut/d/scenes.partial");
 }
 
 /* A demo that was killed while it drew leaves half of its scenes. */
