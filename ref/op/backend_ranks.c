@@ -75,9 +75,9 @@ static void ranks_loss_collect(ptrdiff_t b, const struct loss_values *v, double 
 /* ---- the table ---------------------------------------------------------------------------------------------------------------------- */
 
 const struct backend *backend_ranks(const struct backend *inner, const struct ranks *ranks) {
+  if (ranks->count == 1) return inner; /* and no state: runs of one process each may begin at the same time, in several threads */
   assert(inner->norm_rank_moments && inner->rank_mean);
   state.inner = inner, state.ranks = ranks;
-  if (ranks->count == 1) return inner;
   state.table = *inner;
   state.table.norm_scratch = ranks_norm_scratch;
   state.table.norm_forward_train = ranks_norm_forward_train;
@@ -105,10 +105,10 @@ size_t backend_ranks_bytes(const struct backend *inner, const struct ranks *rank
 /* ---- the gradient ------------------------------------------------------------------------------------------------------------------- */
 
 void backend_ranks_mean(const struct backend *b, ptrdiff_t n, real *x) {
+  if (b->loss_collect != ranks_loss_collect) return; /* one rank */
+  assert(b == &state.table);
   const struct ranks *ranks = state.ranks;
   ptrdiff_t count = ranks->count, at = 0;
-  if (count == 1) return;
-  assert(b == &state.table);
   while (n - at >= count) {
     ptrdiff_t slice = size_min(slice_reals(ranks, n), (n - at) / count);
     ranks->exchange(x + at, state.buffer, (size_t)slice * sizeof(real));

@@ -20,7 +20,7 @@
  *     loss_rdem_instance                         neg counts the images of all ranks, rank after rank; g_target is gathered
  *     loss_collect                               of the images of all ranks: their values are gathered, and are the same on every rank
  * ranks: collectives on the memory of inner. Both must live as long as the table; there is one of it in a process, and a second call
- * changes it. One rank: inner itself. */
+ * changes it. One rank: inner itself, and nothing is changed. */
 const struct backend *backend_ranks(const struct backend *inner, const struct ranks *ranks);
 
 /* What the collectives go through, in memory of the inner backend: before the first operation above but batch norm. How many bytes it

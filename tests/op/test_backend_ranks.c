@@ -218,6 +218,19 @@ static void one_rank_has_the_bits_of_one_process(void **state) {
   }
 }
 
+/* Whoever trains alone needs no table, and leaves another's as it is: its scratch still has room for the sums of two ranks. */
+static void one_rank_changes_no_table(void **state) {
+  (void)state;
+  struct ranks two = *ranks_alone();
+  two.count = 2;
+  struct norm g = {.m = 8, .c = 1024, .eps = 1e-5, .momentum = 0.1};
+  const struct backend *b = backend_ranks(backend_reference(), &two);
+  size_t bytes = b->norm_scratch(&g);
+  assert_true(bytes > backend_reference()->norm_scratch(&g));
+  assert_ptr_equal(backend_ranks(backend_reference(), ranks_alone()), backend_reference());
+  assert_true(b->norm_scratch(&g) == bytes);
+}
+
 /* ---- spoiled collectives ------------------------------------------------------------------------------------------------------------ */
 
 /* What these tests hold ranks to sees a rank that is left out, an exchange that gives the piece before, and parts that are taken unwaited
@@ -288,6 +301,7 @@ int main(void) {
       cmocka_unit_test(statistics_are_the_same_on_every_rank),
       cmocka_unit_test(spoiled_collectives_are_found),
       cmocka_unit_test(every_rank_says_the_same),
+      cmocka_unit_test(one_rank_changes_no_table),
       cmocka_unit_test(one_rank_has_the_bits_of_one_process), /* last: it runs parallel loops, after which nothing may fork */
   };
   return cmocka_run_group_tests_name("backend over ranks " REAL_SUFFIX, tests, NULL, NULL);
