@@ -29,12 +29,21 @@ static bool measure_fixed(struct model_config m, struct fixed *f, struct error *
 /* Its memory is the host's: the reference, alone or over ranks. */
 static bool on_host(const struct backend *b) { return b->reserve == backend_reference()->reserve; }
 
+/* Regions of a view, at most: a map is no finer than that of 64 pixels is, in proportion. */
+static ptrdiff_t cells_of(const struct model_config *m, const struct fixed *f) {
+  return f->cells * size_ceil_div(m->height, 64) * size_ceil_div(m->width, 64);
+}
+
 /* Bytes that ranks exchange through (backend_ranks_bytes). */
 static size_t exchange_bytes(const struct model_config *m, const struct backend *b, const struct ranks *ranks, const struct fixed *f) {
-  /* regions of an image: a map is at least as fine as one of the same views with 64 pixels is, in proportion */
-  ptrdiff_t cells = f->cells * size_ceil_div(m->height, 64) * size_ceil_div(m->width, 64);
   bool instance = m->regions && m->negative == NEGATIVE_INSTANCE;
-  return backend_ranks_bytes(b, ranks, f->parameters, m->batch, instance ? m->batch * cells * f->out : 0);
+  return backend_ranks_bytes(b, ranks, f->parameters, m->batch, instance ? m->batch * cells_of(m, f) * f->out : 0);
+}
+
+/* Host memory of the diagnostics, which are of the images of all ranks. */
+static size_t watched_bytes(const struct model_config *m, const struct ranks *ranks, const struct fixed *f) {
+  const struct model shape = {.config = *m, .cells = cells_of(m, f)};
+  return watch_bytes(&shape, ranks->count);
 }
 
 static bool run_memory(const struct config *config, const struct backend *b, const struct ranks *ranks, struct need *n, struct error *err) {
@@ -50,6 +59,7 @@ static bool run_memory(const struct config *config, const struct backend *b, con
   add(of_backend, networks);
   add(of_backend, fixed.statistics);
   add(of_backend, exchange_bytes(&m, b, ranks, &fixed));
+  add(&n->host, watched_bytes(&m, ranks, &fixed));
   add(of_backend, feed_bytes(config, b, ranks));
   add(&n->host, feed_pinned_bytes(config, b));
   return true;

@@ -18,7 +18,7 @@ struct watch {
 
 MUST_CHECK bool watch_create(struct watch *w, struct model_f32 *m, const struct ranks *ranks, struct error *err);
 void watch_free(struct watch *w);
-size_t watch_bytes(const struct model_f32 *m, int ranks); /* of host memory that watch_create takes */
+size_t watch_bytes(const struct model_f32 *m, int ranks); /* of host memory that watch_create takes; asks config and cells alone */
 size_t watch_statistics_bytes(const struct model_f32 *m); /* of the backend's */
 
 /* Collective. Fills the collapse diagnostics of the record from what the last micro-batch left: the online network's global prediction and

@@ -12,6 +12,7 @@
 #include "support/cmocka.h"
 #include "support/support.h"
 #include "train/folder.h"
+#include "train/run.h"
 #include "train/schedule.h"
 
 enum { IMAGES = 26, STEPS = 12 }; /* batch 8: 3 steps an epoch, 4 epochs */
@@ -412,6 +413,24 @@ static void more_micro_batches_need_less_memory(void **state) {
   }
 }
 
+/* Every part by the function that whoever takes it asks. At 64 pixels the estimate of the regions is their number. */
+static void memory_is_that_of_every_part(void **state) {
+  (void)state;
+  static struct config c;
+  struct error err;
+  char *argv[] = {(char[]){"data=d"},   (char[]){"out=o"},          (char[]){"sampler=random"},
+                  (char[]){"batch=64"}, (char[]){"backbone=small"}, (char[]){"size=64"}};
+  if (!config_from_arguments(&c, 6, argv, &err)) fail_msg("%s", err.text);
+  const struct model_config shape = config_model(&c);
+  const struct loader_options l = run_loader_options(&c, backend_reference_f32(), ranks_alone(), 0);
+  struct model_f32 m;
+  size_t bytes;
+  if (!train_memory(&c, &bytes, &err) || !model_create_f32(&m, &shape, backend_reference_f32(), &err)) fail_msg("%s", err.text);
+  assert_true(bytes == m.bytes + loader_bytes(&l) + feed_bytes(&c, backend_reference_f32(), ranks_alone()) + checkpoint_bytes(&m) +
+                           watch_statistics_bytes(&m) + watch_bytes(&m, 1));
+  model_free_f32(&m);
+}
+
 static void another_run_is_not_taken_up(void **state) {
   (void)state;
   refused("whole", "lr=3", "lr = 2");
@@ -461,6 +480,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
                                      cmocka_unit_test(another_backend_is_refused_before_anything_is_written),
                                      cmocka_unit_test(more_micro_batches_need_less_memory),
+                                     cmocka_unit_test(memory_is_that_of_every_part),
                                      cmocka_unit_test(another_run_is_not_taken_up),
                                      cmocka_unit_test(a_finished_run_has_nothing_to_do)};
   return cmocka_run_group_tests_name("trainer", tests, setup, teardown);
