@@ -1,5 +1,4 @@
 /* A frozen backbone for outsiders: files, images or ready inputs in, features out (train/features.h). */
-#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,6 @@
 #include "image/image.h"
 #include "model/exchange.h"
 #include "model/init.h"
-#include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/features.h"
 
@@ -71,16 +69,6 @@ static bool create(ediy_backbone *b, const struct config *config, const ediy_bac
   return extractor_create(&b->extractor, backend_reference(), &arch, o->batch ? o->batch : DEFAULT_BATCH, size, size, err);
 }
 
-static bool load(ediy_backbone *b, const char *path, struct error *err) {
-  struct extractor *e = &b->extractor;
-  float *host = calloc((size_t)e->net.state_size, sizeof *host);
-  bool ok = host || fail(err, "%s: out of memory for its weights", path);
-  ok = ok && weights_load(&e->net, path, false, host, err);
-  if (ok) e->backend->upload(e->state, host, (size_t)e->net.state_size * sizeof *host);
-  free(host);
-  return ok;
-}
-
 /* path: null for fresh weights. */
 static bool make(ediy_backbone **out, const char *path, uint64_t seed, const ediy_backbone_options *options, struct error *err) {
   static const ediy_backbone_options nothing = {0};
@@ -92,8 +80,8 @@ static bool make(ediy_backbone **out, const char *path, uint64_t seed, const edi
   if (ok) options_default(config_options, config_option_count, config);
   ok = ok && (!path || config_of_file(path, config, &known, err)) && config_of_options(o, known, what, config, err) &&
        create(b, config, o, what, err);
-  ok = ok &&
-       (path ? load(b, path, err) : init_state(b->extractor.backend, &b->extractor.net, seed, ONLINE_NETWORK, b->extractor.state, err));
+  ok = ok && (path ? extractor_load(&b->extractor, path, err)
+                   : init_state(b->extractor.backend, &b->extractor.net, seed, ONLINE_NETWORK, b->extractor.state, err));
   free(config);
   if (!ok) ediy_backbone_close(b), b = NULL;
   *out = b;
@@ -202,13 +190,7 @@ static bool fill_images(const ediy_backbone *b, ptrdiff_t first, ptrdiff_t rows,
 
 static bool run(ediy_backbone *b, ptrdiff_t count, fill_batch *fill, const void *source, float *features, float *map, struct error *err) {
   struct extractor *e = &b->extractor;
-  const struct net_run pass = {.net = &e->net,
-                               .plan = &e->plan,
-                               .backend = e->backend,
-                               .state = e->state,
-                               .workspace = e->workspace,
-                               .scratch = e->scratch,
-                               .network = "backbone"};
+  const struct net_run pass = extractor_pass(e);
   ptrdiff_t input = (ptrdiff_t)e->height * e->width * 3, cells = e->map_h * e->map_w * e->channels;
   int threads = limit_threads(b);
   bool ok = true;
@@ -238,7 +220,7 @@ EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy
     if (!x->rgb || x->height < 1 || x->width < 1 || (int64_t)x->height * x->width > IMAGE_MAX_PIXELS)
       ok = fail(&inner, "ediy_backbone_images: image %td has %d x %d pixels%s; 1 to %d in all are possible", i, x->width, x->height,
                 x->rgb ? "" : " at a null pointer", IMAGE_MAX_PIXELS);
-    else if ((int64_t)b->resize * size_max(x->height, x->width) / size_min(x->height, x->width) > INT_MAX)
+    else if (!augment_eval_possible(b->resize, x->height, x->width))
       ok = fail(&inner, "ediy_backbone_images: image %td of %d x %d pixels is too long for its width", i, x->width, x->height);
   }
   return outside(ok && run(b, count, fill_images, images, features, map, &inner), &inner, err);

@@ -6,7 +6,6 @@
 
 #include "model/init.h"
 #include "program/run_folder.h"
-#include "train/checkpoint.h"
 
 /* The streams that "random" draws from are those of a run with seed 1: the weights that training starts from. */
 enum { RANDOM_SEED = 1, ONLINE_NETWORK = 0 };
@@ -39,12 +38,7 @@ bool backbone_resolve(const struct backbone_choice *choice, struct backbone *b, 
 
 static bool load(const struct backbone_choice *choice, struct extractor *e, struct error *err) {
   if (is_random(choice)) return init_state(e->backend, &e->net, RANDOM_SEED, ONLINE_NETWORK, e->state, err);
-  size_t bytes = (size_t)e->net.state_size * sizeof(float);
-  float *host = calloc(1, bytes);
-  bool good = host ? weights_load(&e->net, choice->weights, false, host, err) : fail(err, "%s: no memory to load it", choice->weights);
-  if (good) e->backend->upload(e->state, host, bytes);
-  free(host);
-  return good;
+  return extractor_load(e, choice->weights, err);
 }
 
 bool backbone_open(const struct backbone_choice *choice, int height, int width, struct backbone *b, struct extractor *e,

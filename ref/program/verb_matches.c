@@ -53,13 +53,7 @@ static void page_free(struct page *p) {
 /* Teacher and matches, as model_accumulate has them (model/step.c), for the whole page at once. */
 static bool match_page(struct page *p, struct extractor *teacher, const struct config *config, struct error *err) {
   const struct value *map = &teacher->net.value[teacher->net.map];
-  const struct net_run pass = {.net = &teacher->net,
-                               .plan = &teacher->plan,
-                               .backend = teacher->backend,
-                               .state = teacher->state,
-                               .workspace = teacher->workspace,
-                               .scratch = teacher->scratch,
-                               .network = "teacher"};
+  const struct net_run pass = extractor_pass(teacher);
   struct match g = {p->rows, map->h * map->w, map->c, (enum similarity)config->similarity};
   size_t view = (size_t)(config->size * config->size * 3), cells = (size_t)(g.b * g.n);
   double *scratch = malloc((size_t)match_scratch(&g) * sizeof *scratch);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/safetensors.h"
 #include "base/size.h"
 
 /* Turns the progress of an extraction or a fit into the caller's. */

@@ -9,22 +9,11 @@
 #include "base/size.h"
 #include "image/augment.h"
 #include "image/image.h"
-#include "model/exchange.h"
-#include "model/model.h"
+#include "train/checkpoint.h"
 
 enum { VIEW_LINEAR = 2 }; /* views 0 and 1 of a stream are those of training */
 
 int features_resize(int size) { return (int)lround(256.0 * size / 224.0); }
-
-static struct net_run run_of(const struct extractor *e) {
-  return (struct net_run){.net = &e->net,
-                          .plan = &e->plan,
-                          .backend = e->backend,
-                          .state = e->state,
-                          .workspace = e->workspace,
-                          .scratch = e->scratch,
-                          .network = "backbone"};
-}
 
 /* Hands out parts of the block; with base null it only counts. SIZE_MAX / 2 and more cannot be reserved, so that sums cannot overflow. */
 static size_t cut(struct extractor *e, char *base, ptrdiff_t input) {
@@ -102,17 +91,23 @@ void extractor_free(struct extractor *e) {
   *e = (struct extractor){0};
 }
 
-void extractor_take(struct extractor *e, const struct net *from_net, const float *from_state) {
-  model_copy_state(e->backend, from_net, from_state, &e->net, e->state);
-}
-
-bool extractor_load(struct extractor *e, const struct safetensors *file, const char *prefix, struct error *err) {
+bool extractor_load(struct extractor *e, const char *path, struct error *err) {
   float *host = calloc((size_t)e->net.state_size, sizeof *host);
-  if (!host) return fail(err, "%s: out of memory for the weights", file->path);
-  bool ok = exchange_import(&e->net, file, prefix, false, host, err);
+  if (!host) return fail(err, "%s: out of memory for its weights", path);
+  bool ok = weights_load(&e->net, path, false, host, err);
   if (ok) e->backend->upload(e->state, host, (size_t)e->net.state_size * sizeof *host);
   free(host);
   return ok;
+}
+
+struct net_run extractor_pass(const struct extractor *e) {
+  return (struct net_run){.net = &e->net,
+                          .plan = &e->plan,
+                          .backend = e->backend,
+                          .state = e->state,
+                          .workspace = e->workspace,
+                          .scratch = e->scratch,
+                          .network = "backbone"};
 }
 
 /* One file as the network's input, height x width x 3. */
@@ -180,7 +175,7 @@ bool extractor_run(struct extractor *e, ptrdiff_t count, char *const *path, cons
   if (view->form == PREPROCESS_EVAL && view->resize < e->height)
     return fail(err, "resize = %d is less than the %d pixels of the network's input, which are cut from its middle; give at least %d",
                 view->resize, e->height, e->height);
-  struct net_run run = run_of(e);
+  struct net_run run = extractor_pass(e);
   ptrdiff_t cells = e->map_h * e->map_w * e->channels, input = e->batch * e->height * e->width * 3;
   if (count > 0 && !load_batch(e, 0, size_min(e->batch, count), path, view, err)) return false;
   for (ptrdiff_t first = 0; first < count; first += e->batch) {

@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "base/safetensors.h"
 #include "model/net.h"
 #include "model/net_run.h"
 #include "model/plan.h"
@@ -42,7 +41,7 @@ struct extractor {
   int height, width;      /* of the input; EVAL and CROP need a square */
   ptrdiff_t channels;     /* features of an image, or of a cell of its last map */
   ptrdiff_t map_h, map_w; /* cells */
-  float *state;           /* backend memory, as are the next three; set by extractor_take or extractor_load */
+  float *state;           /* backend memory, as are the next three; zero until extractor_load, or what the caller puts there */
   void *workspace, *scratch, *input;
   float *host;  /* batch x height x width x 3 */
   void *memory; /* the block */
@@ -58,11 +57,11 @@ MUST_CHECK bool extractor_create(struct extractor *e, const struct backend *back
                                  int height, int width, struct error *err);
 void extractor_free(struct extractor *e);
 
-/* Copies the backbone out of a network being trained: from_state is from_net's state block in the backend's memory. */
-void extractor_take(struct extractor *e, const struct net *from_net, const float *from_state);
+/* Reads the backbone from a checkpoint (the online one) or a file of torchvision's names, as weights_load (checkpoint.h). */
+MUST_CHECK bool extractor_load(struct extractor *e, const char *path, struct error *err);
 
-/* Reads the backbone from a file: its tensors are called prefix + PyTorch's names ("": an exported backbone). */
-MUST_CHECK bool extractor_load(struct extractor *e, const struct safetensors *file, const char *prefix, struct error *err);
+/* What net_forward takes to run the backbone on e->input, and net_value to find what has come of it. */
+struct net_run extractor_pass(const struct extractor *e);
 
 /* Features of count image files. pooled: count x channels; map: count x map_h x map_w x channels; both overwritten, either may be null.
  * Image i is sample i in Philox streams. Fails for a file that cannot be read or whose size does not fit the view, naming it. */

@@ -4,9 +4,11 @@
 
 #include <omp.h>
 
+#include "base/safetensors.h"
 #include "image/augment.h"
 #include "image/image.h"
 #include "model/init.h"
+#include "model/model.h"
 #include "support/cmocka.h"
 
 #include "support/support.h"
@@ -69,7 +71,7 @@ static int teardown(void **state) {
   return 0;
 }
 
-/* An extractor with random weights, taken from a network of other heads and another batch size. */
+/* An extractor with random weights, those of a network of other heads and another batch size. */
 static void make_extractor(struct extractor *e, ptrdiff_t batch, int height, int width) {
   struct error err;
   struct net net;
@@ -79,7 +81,7 @@ static void make_extractor(struct extractor *e, ptrdiff_t batch, int height, int
   float *state = calloc((size_t)net.state_size, sizeof *state);
   if (!init_state(backend_reference(), &net, 1, 0, state, &err)) fail_msg("%s", err.text);
   if (!extractor_create(e, backend_reference(), &arch, batch, height, width, &err)) fail_msg("%s", err.text);
-  extractor_take(e, &net, state);
+  model_copy_state(backend_reference(), &net, state, &e->net, e->state);
   free(state);
   net_free(&net);
 }
