@@ -6,11 +6,11 @@
 
 #include "op/unit.h"
 
-/* 1 / sqrt(max(sum x^2, guard)), as op/unit.h has it; the normalised row is not stored, and so not rounded to real. */
+/* Of a row; the normalised row is not stored, and so not rounded to real. */
 static double inverse_length(ptrdiff_t d, const real *x) {
   double sum = 0;
   for (ptrdiff_t j = 0; j < d; j++) sum += (double)x[j] * (double)x[j];
-  return 1 / sqrt(fmax(sum, UNIT_GUARD));
+  return unit_inverse(sum);
 }
 
 ptrdiff_t collapse_scratch(ptrdiff_t m, ptrdiff_t d) { return m + 2 * d; }

@@ -1,4 +1,5 @@
-/* y = max(x, 0), and the normalisation of rows to length one. */
+/* y = max(x, 0) alone. In the networks the ReLU is part of the norm in front of it (norm.h); here it stands for the oracle, which judges
+ * kernels that have it apart. */
 #ifndef EDIY_OP_RELU_H
 #define EDIY_OP_RELU_H
 

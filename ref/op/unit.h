@@ -17,13 +17,9 @@ static inline double unit_inverse(double square) { return 1.0 / sqrt(square < UN
 static inline bool unit_is_guarded(double inverse) { return inverse == 1.0 / sqrt(UNIT_GUARD); }
 
 #define unit_forward REAL_NAME(unit_forward)
-#define unit_backward REAL_NAME(unit_backward)
 
-/* x, u: m x c. inverse (m): 1 / sqrt(max(sum x^2, guard)), saved for backward; sums in double. May be in place. */
+/* x, u: m x c. inverse (m), overwritten: 1 / sqrt(max(sum x^2, guard)); sums in double. May be in place. (The losses take the gradient
+ * through the division where they use it, op/loss.c.) */
 void unit_forward(ptrdiff_t m, ptrdiff_t c, const real *x, real *u, double *inverse);
-
-/* dx = inverse (du - u (u . du)), and dx = inverse du for a row below the guard (there the divisor is a constant; unit_is_guarded). dx:
- * overwritten; may be the same array as du. */
-void unit_backward(ptrdiff_t m, ptrdiff_t c, const real *u, const double *inverse, const real *du, real *dx);
 
 #endif
