@@ -111,7 +111,7 @@ static int find_choice(const char *choices, const char *text, int wanted, const 
   }
 }
 
-/* "from 1 to 100", "at least 0", "at most 1", "any" */
+/* "from 1 to 100", "of at least 0", "of at most 1", "of any size": what follows "is not a number" */
 static void range_text(const struct option *o, char *text, size_t size) {
   if (isinf(o->min) && isinf(o->max))
     snprintf(text, size, "of any size");

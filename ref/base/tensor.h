@@ -27,7 +27,7 @@ ptrdiff_t tensor_count(const struct tensor *t);
 /* Element i as a double, of any dtype; i is not checked. Integers beyond 2^53 are rounded. */
 double tensor_at(const struct tensor *t, ptrdiff_t i);
 
-/* Builds a tensor: tensor_make(DTYPE_F32, data, "x", 2, (ptrdiff_t[]){m, c}). The name may be a format with arguments appended;
+/* Builds a tensor: tensor_make(DTYPE_F32, data, 2, (ptrdiff_t[]){m, c}, "x"). The name may be a format with arguments appended;
  * a name that is too long, or more dimensions than TENSOR_MAX_DIMS, is a programming error. */
 struct tensor tensor_make(enum dtype dtype, void *data, int ndim, const ptrdiff_t *shape, const char *name_format, ...)
     __attribute__((format(printf, 5, 6)));

@@ -88,8 +88,8 @@ void model_free(struct model *m);
 MUST_CHECK bool model_memory(const struct model_config *config, const struct backend *backend, size_t *bytes, struct error *err);
 
 /* Fresh states (docs/method.md, "Networks"): weights truncated normal at 2 sigma, sigma = 1 / sqrt(fan_in), biases 0, gamma 1, beta 0,
- * running mean 0 and variance 1; each parameter from the Philox stream of its name's place among the layers. The target starts as a copy of
- * online; the teacher (if any) from its own seed, to be overwritten by a loaded one. Momentum is zero. */
+ * running mean 0 and variance 1; each parameter from a Philox stream of its own (init.h: network 0 is online, 1 the teacher). The target
+ * starts as a copy of online; a teacher's weights are there to be overwritten by loaded ones. Momentum is zero. */
 MUST_CHECK bool model_initialise(struct model *m, uint64_t seed, struct error *err);
 
 /* Copies every parameter and statistic that both have, by name, within the backend's memory. */

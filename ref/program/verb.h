@@ -31,7 +31,7 @@ extern const struct verb verb_demo, verb_scenes, verb_train, verb_knn, verb_line
  * a file which another key names. */
 MUST_CHECK bool verb_options(const struct verb *v, int count, char *const *arguments, void *config, struct error *err);
 
-/* Fails for an empty text: "scenes: out= is missing; try: EXAMPLE". */
+/* Fails for an empty text: "scenes: out= is missing; usage: ediy scenes out=DIR [key=value...]". */
 MUST_CHECK bool verb_require(const struct verb *v, const char *key, const char *value, struct error *err);
 
 /* Fails where the file that out= names is an image of the data set in this folder, and would be lost. */

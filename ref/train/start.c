@@ -180,7 +180,7 @@ bool run_open_loader(struct run *r, struct error *err) {
   return run_agree(r, loader_open(&r->loader, &r->data, &l, (uint64_t)(r->step * r->config->accumulate), run_found_bad, r, err), err);
 }
 
-/* The parts that every rank does for itself. */
+/* ---- what every rank does for itself ------------------------------------------------------------------------------------------------- */
 
 /* Checkpoints keep the configuration as text: a path that is none is found out now, not when the first is written. */
 static bool check_text(const struct config *c, struct error *err) {

@@ -19,7 +19,7 @@ bool run_status(const struct run *r, struct error *err) {
 
 enum { PIECE = 1 << 24 }; /* reals that go through host memory at once */
 
-static bool share_block(struct run *r, real *block, ptrdiff_t size, real *host) {
+static void share_block(struct run *r, real *block, ptrdiff_t size, real *host) {
   const struct backend *b = r->m.backend;
   for (ptrdiff_t at = 0; at < size; at += PIECE) {
     size_t bytes = (size_t)size_min(PIECE, size - at) * sizeof *host;
@@ -27,7 +27,6 @@ static bool share_block(struct run *r, real *block, ptrdiff_t size, real *host) 
     r->ranks->broadcast(0, host, bytes);
     if (r->ranks->rank != 0) b->upload(block + at, host, bytes);
   }
-  return true;
 }
 
 bool run_share_state(struct run *r, struct error *err) {
@@ -58,7 +57,7 @@ struct found {
   char line[sizeof(struct error)];
 };
 
-/* Known to all from here on. Without memory the file is passed over, and neither counted nor reported. */
+/* Kept until run_share_bad. Without memory the file is passed over, and neither counted nor reported. */
 void run_found_bad(void *context, ptrdiff_t image, const char *line) {
   struct run *r = context;
   struct found *f = calloc(1, sizeof *f);
@@ -70,6 +69,7 @@ void run_found_bad(void *context, ptrdiff_t image, const char *line) {
   *last = f;
 }
 
+/* Known to all from here on. */
 static void know(struct run *r, const struct found *f) {
   if (r->is_bad[f->image]) return;
   r->is_bad[f->image] = 1;
