@@ -9,15 +9,16 @@
 
 #include <stdint.h>
 
-enum philox_purpose {                     /* what the numbers are for; a number here never changes its meaning (checkpoints depend on it) */
-                      PHILOX_INIT = 1,    /* weights: sample = index of the parameter */
-                      PHILOX_SHUFFLE = 2, /* order of an epoch */
-                      PHILOX_AUGMENT = 3, /* one view of one image: sample = image, view = 0 or 1 */
-                      PHILOX_SAMPLER = 4, /* sampler = random: sample = image of the batch */
-                      PHILOX_NEGATIVE = 5, /* rdem.negative = instance */
-                      PHILOX_SCENES = 6,   /* the procedural data set: sample = image */
-                      PHILOX_EVAL = 7,     /* linear evaluation: order, crops, hold-out split */
-                      PHILOX_TEST = 8      /* tests and benchmarks */
+/* What the numbers are for. A number here never changes its meaning: checkpoints depend on it. */
+enum philox_purpose {
+  PHILOX_INIT = 1,     /* weights: sample = index of the parameter */
+  PHILOX_SHUFFLE = 2,  /* order of an epoch */
+  PHILOX_AUGMENT = 3,  /* one view of one image: sample = image, view = 0 or 1; 2 for a crop of linear evaluation */
+  PHILOX_SAMPLER = 4,  /* sampler = random: sample = image of the batch */
+  PHILOX_NEGATIVE = 5, /* rdem.negative = instance */
+  PHILOX_SCENES = 6,   /* the procedural data set: sample = image */
+  PHILOX_EVAL = 7,     /* linear and dense evaluation: order of an epoch, hold-out split */
+  PHILOX_TEST = 8      /* tests and benchmarks */
 };
 
 struct philox {

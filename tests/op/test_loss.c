@@ -74,10 +74,10 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 /* ---- Tests --------------------------------------------------------------------------------------------------------------------------- */
 
-/* q against z: the same direction, the opposite one, a right angle; 3-4-5 triangles for an angle of cosine 24/25. */
 /* Computed in double with fewer than 16 roundings, and rounded to real once. */
 static bool agrees(real x, double expected) { return fabs((double)x - expected) <= fabs(expected) * (REAL_ROUNDOFF + 16 * 0x1p-53); }
 
+/* q against z: the same direction, the opposite one, a right angle; 3-4-5 triangles for an angle of cosine 24/25. */
 static void closed_forms(void **state) {
   (void)state;
   struct loss g = {4, 1, 2};
