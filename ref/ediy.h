@@ -12,7 +12,7 @@
  *     views        BYOL's augmentation: drawn parameters, and the view they make           ediy_augment_*
  *     training     a whole run from key=value options                                      ediy_train
  *
- * Equations are those of the E-DIY paper (Eq. 1 to 7); what the paper leaves open follows BYOL's official code (Grill et al. 2020).
+ * Equations are those of the E-DIY paper (Eq. 2 to 7); what the paper leaves open follows BYOL's official code (Grill et al. 2020).
  *
  * Rules that hold for every function
  *

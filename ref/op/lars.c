@@ -44,7 +44,6 @@ static double trust_ratio(const struct lars *o, ptrdiff_t size, const real *g, c
   return w_norm > 0 && divisor > 0 ? o->trust * w_norm / divisor : 1.0;
 }
 
-/* The arithmetic of an element is in double; m is rounded to real first, and w moves by the m that is stored. */
 void lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m) {
   double decay = adapt ? o->weight_decay : 0.0, ratio = adapt ? trust_ratio(o, size, g, w) : 1.0;
   double into_m = o->variant == LARS_BYOL ? 1.0 : lr, into_w = o->variant == LARS_BYOL ? lr : 1.0;
