@@ -43,7 +43,7 @@ struct train_result {
  * names the step and the first layer and tensor that was not, and the checkpoint of the step before is kept. */
 MUST_CHECK bool train(const struct config *config, const struct train_callbacks *callbacks, struct train_result *result, struct error *err);
 
-/* Bytes of memory the run needs besides the program, on the reference backend: networks, loader, diagnostics, a checkpoint in the making. */
+/* Bytes of memory the run needs besides the program, on the reference backend: networks, loader, diagnostics, a checkpoint that is made. */
 MUST_CHECK bool train_memory(const struct config *config, size_t *bytes, struct error *err);
 
 #endif
