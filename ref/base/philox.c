@@ -31,6 +31,15 @@ double philox_uniform(struct philox *g) { return (philox_u32(g) >> 8) * 0x1p-24;
 
 uint32_t philox_below(struct philox *g, uint32_t n) { return (uint32_t)((uint64_t)philox_u32(g) * n >> 32); }
 
+void philox_permutation(struct philox *g, ptrdiff_t n, int32_t *order) {
+  for (ptrdiff_t i = 0; i < n; i++) order[i] = (int32_t)i;
+  for (ptrdiff_t i = n - 1; i > 0; i--) {
+    uint32_t j = philox_below(g, (uint32_t)i + 1);
+    int32_t kept = order[i];
+    order[i] = order[j], order[j] = kept;
+  }
+}
+
 double philox_normal(struct philox *g) {
   double u = 1.0 - philox_uniform(g), v = philox_uniform(g); /* u in (0, 1]: its logarithm is finite */
   return sqrt(-2.0 * log(u)) * cos(2.0 * 3.14159265358979323846 * v);

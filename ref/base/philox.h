@@ -7,6 +7,7 @@
 #ifndef EDIY_BASE_PHILOX_H
 #define EDIY_BASE_PHILOX_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* What the numbers are for. A number here never changes its meaning: checkpoints depend on it. */
@@ -39,6 +40,9 @@ double philox_uniform(struct philox *g);
 
 /* Uniform integer in [0, n), n >= 1: floor(u32 * n / 2^32), whose bias is below n / 2^32. */
 uint32_t philox_below(struct philox *g, uint32_t n);
+
+/* order: n, overwritten by a permutation of 0 .. n - 1, each equally likely: Fisher and Yates, from the last place down. 0 <= n < 2^31. */
+void philox_permutation(struct philox *g, ptrdiff_t n, int32_t *order);
 
 /* Standard normal (Box-Muller on two uniforms, the cosine branch, in double). */
 double philox_normal(struct philox *g);

@@ -31,24 +31,15 @@ struct linear_eval_options linear_eval_defaults(void) {
       .epochs = 80, .batch = 1024, .momentum = 0.9, .base_lr = {0.4, 0.3, 0.2, 0.1, 0.05}, .rates = 5, .held_out = 0.1};
 }
 
-static void permute(struct philox *g, ptrdiff_t n, int32_t *order) {
-  for (ptrdiff_t i = 0; i < n; i++) order[i] = (int32_t)i;
-  for (ptrdiff_t i = n - 1; i > 0; i--) {
-    ptrdiff_t j = (ptrdiff_t)philox_below(g, (uint32_t)(i + 1));
-    int32_t kept = order[i];
-    order[i] = order[j], order[j] = kept;
-  }
-}
-
 void linear_eval_shuffle(uint64_t seed, int epoch, ptrdiff_t n, int32_t *order) {
   struct philox g = philox_stream(seed, PHILOX_EVAL, STREAM_ORDER, 0, (uint32_t)epoch);
-  permute(&g, n, order);
+  philox_permutation(&g, n, order);
 }
 
 ptrdiff_t linear_eval_split(uint64_t seed, double share, ptrdiff_t n, int32_t *order) {
   assert(n >= 2);
   struct philox g = philox_stream(seed, PHILOX_EVAL, STREAM_SPLIT, 0, 0);
-  permute(&g, n, order);
+  philox_permutation(&g, n, order);
   return size_max(1, size_min(n - 1, (ptrdiff_t)floor(share * (double)n + 0.5)));
 }
 

@@ -62,7 +62,7 @@ struct linear_features {
 /* The protocol's values: 80 epochs, batch 1024, momentum .9, base rates .4 .3 .2 .1 .05, a tenth held out, seed 0. */
 struct linear_eval_options linear_eval_defaults(void);
 
-/* order: n, overwritten by a permutation of 0..n-1 (Fisher-Yates from the last place down, PHILOX_EVAL), of its own for each epoch. */
+/* order: n, overwritten by a permutation of 0..n-1 (philox_permutation, PHILOX_EVAL), of its own for each epoch. */
 void linear_eval_shuffle(uint64_t seed, int epoch, ptrdiff_t n, int32_t *order);
 
 /* order: n, overwritten: a permutation whose first elements, as many as the function returns, are the held-out images: round(share n), but

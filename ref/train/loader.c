@@ -14,15 +14,9 @@ uint64_t loader_epoch_batches(const struct dataset *d, ptrdiff_t batch, ptrdiff_
 
 /* ---- order ------------------------------------------------------------------------------------------------------------------------- */
 
-/* Fisher and Yates, from the end, by the stream of the epoch. */
 void loader_order(const struct dataset *d, uint64_t seed, uint32_t epoch, int32_t *order) {
   struct philox g = philox_stream(seed, PHILOX_SHUFFLE, 0, 0, epoch);
-  for (ptrdiff_t i = 0; i < d->count; i++) order[i] = (int32_t)i;
-  for (ptrdiff_t i = d->count - 1; i > 0; i--) {
-    uint32_t j = philox_below(&g, (uint32_t)i + 1);
-    int32_t t = order[i];
-    order[i] = order[j], order[j] = t;
-  }
+  philox_permutation(&g, d->count, order);
 }
 
 static void shuffle(struct loader *l, int32_t epoch) {

@@ -1,6 +1,8 @@
 /* Philox4x32-10: the known answers that Random123 publishes (kat_vectors), and what a stream promises. */
 #include "base/philox.h"
 
+#include <math.h>
+
 #include "support/cmocka.h"
 
 static void known_answers(void **state) {
@@ -50,8 +52,33 @@ static void uniform_is_exact_in_float_and_below_one(void **state) {
   assert_true(sum / 100000 > 0.5 - 6 * 9.2e-4 && sum / 100000 < 0.5 + 6 * 9.2e-4 && most > 0.999);
 }
 
+/* Of four, all 24 orders come, as often as each other: of N draws N / 24 each, with a standard deviation of sqrt(N 23) / 24. And the first
+ * word decides the last place. */
+static void permutations_are_equally_likely(void **state) {
+  (void)state;
+  enum { N = 24 * 1000 };
+  int times[4][4][4] = {{{0}}};
+  for (uint32_t k = 0; k < N; k++) {
+    int32_t order[4], seen = 0;
+    struct philox g = philox_stream(6, PHILOX_TEST, 0, k, 0), again = g;
+    philox_permutation(&g, 4, order);
+    for (int i = 0; i < 4; i++) seen |= 1 << order[i];
+    assert_int_equal(seen, 15);
+    assert_int_equal(order[3], philox_below(&again, 4));
+    times[order[0]][order[1]][order[2]]++;
+  }
+  for (int i = 0; i < 64; i++) {
+    int a = i / 16, b = i / 4 % 4, c = i % 4, n = times[a][b][c];
+    if (a == b || b == c || a == c)
+      assert_int_equal(n, 0);
+    else
+      assert_true(fabs(n - N / 24.0) < 6 * sqrt(N * 23.0) / 24);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(known_answers), cmocka_unit_test(streams_differ_in_every_part_of_their_name),
-                                     cmocka_unit_test(uniform_is_exact_in_float_and_below_one)};
+                                     cmocka_unit_test(uniform_is_exact_in_float_and_below_one),
+                                     cmocka_unit_test(permutations_are_equally_likely)};
   return cmocka_run_group_tests_name("philox", tests, NULL, NULL);
 }
