@@ -10,7 +10,6 @@
 /* The streams that "random" draws from are those of a run with seed 1: the weights that training starts from. */
 enum { RANDOM_SEED = 1, ONLINE_NETWORK = 0 };
 
-static const char *const backbone_names[] = {"resnet18", "resnet34", "resnet50", "small"};
 static const char *const stem_names[] = {"imagenet", "cifar"};
 
 static bool is_random(const struct backbone_choice *choice) { return !strcmp(choice->weights, "random"); }

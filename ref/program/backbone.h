@@ -10,12 +10,13 @@
 #include "base/options.h"
 #include "model/net.h"
 #include "train/backends.h"
+#include "train/config.h"
 #include "train/features.h"
 
 /* What the command line says. */
 struct backbone_choice {
   char weights[OPTION_TEXT_SIZE]; /* a checkpoint, a backbone file, or "random" */
-  int backbone;                   /* 0: as the file says; else 1 + the place in "resnet18 | resnet34 | resnet50 | small" */
+  int backbone;                   /* 0: as the file says; else 1 + the place in backbone_names */
   int stem;                       /* 0: as the file says; else 1 + enum stem */
   int64_t size;                   /* pixels; 0: as the file says */
   int64_t batch;
@@ -31,7 +32,7 @@ struct backbone_choice {
        "auto",                                                                                                                             \
        0,                                                                                                                                  \
        0,                                                                                                                                  \
-       "auto | resnet18 | resnet34 | resnet50 | small",                                                                                    \
+       "auto | " BACKBONE_CHOICES,                                                                                                         \
        "architecture; auto: as the file says"},                                                                                            \
       {"stem",                                                                                                                             \
        OPTION_CHOICE,                                                                                                                      \

@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "program/profile.h"
 #include "train/backends.h"
+#include "train/config.h"
 
 enum { BENCH_STEP, BENCH_CONVOLUTIONS };
 

@@ -10,12 +10,11 @@
 #include "base/plural.h"
 #include "program/bench.h"
 
-static const char *const backbones[] = {"resnet18", "resnet34", "resnet50", "small"};
 static const char *const backend_names[] = {[BACKEND_REFERENCE] = "reference", [BACKEND_CUDA] = "cuda"};
 static const char *const precision_names[] = {[BACKEND_FP32] = "fp32", [BACKEND_TF32] = "tf32", [BACKEND_BF16] = "bf16"};
 static const char *const conv_names[] = {"own", "cudnn", "plain", "wgmma"}, *const gemm_names[] = {"own", "cublas", "wgmma"};
 
-const char *bench_backbone(const struct bench *o) { return backbones[o->backbone]; }
+const char *bench_backbone(const struct bench *o) { return backbone_names[o->backbone]; }
 
 struct backend_options bench_backend(const struct bench *o) {
   return (struct backend_options){

@@ -12,7 +12,7 @@
 #include "train/dataset.h"
 
 static const struct option keys[] = {
-    {"backbone", OPTION_CHOICE, offsetof(struct bench, backbone), "resnet50", 0, 0, "resnet18 | resnet34 | resnet50 | small", "network"},
+    {"backbone", OPTION_CHOICE, offsetof(struct bench, backbone), "resnet50", 0, 0, BACKBONE_CHOICES, "network"},
     {"size", OPTION_INT, offsetof(struct bench, size), "224", 32, 1024, NULL, "side of a view, pixels"},
     {"batch", OPTION_INT, offsetof(struct bench, batch), "16", 2, 65536, NULL, "source images a step (two views each)"},
     {"steps", OPTION_INT, offsetof(struct bench, steps), "5", 1, 1000, NULL, "timed steps; the median is reported"},

@@ -9,8 +9,7 @@
 #include "base/file.h"
 #include "train/backends.h"
 
-static const char backbones[] = "resnet18 | resnet34 | resnet50 | small";
-static const char *const backbone_name[] = {"resnet18", "resnet34", "resnet50", "small"};
+const char *const backbone_names[] = {"resnet18", "resnet34", "resnet50", "small"};
 
 /* Beyond every use; keeps products of sizes far from overflow. */
 #define MANY 1e9
@@ -37,7 +36,7 @@ const struct option config_options[] = {
     {"lars.variant", OPTION_CHOICE, AT(lars_variant), "byol", 0, 0, "byol | openselfsup",
      "official BYOL, or the form of most PyTorch codes"},
     {"tau0", OPTION_REAL, AT(tau0), "0.996", 0, 1, NULL, "weight of the past in the moving average at step 0; rises to 1"},
-    {"backbone", OPTION_CHOICE, AT(backbone), "resnet50", 0, 0, backbones, "network; small is for tests and sanity runs"},
+    {"backbone", OPTION_CHOICE, AT(backbone), "resnet50", 0, 0, BACKBONE_CHOICES, "network; small is for tests and sanity runs"},
     {"stem", OPTION_CHOICE, AT(stem), "imagenet", 0, 0, "imagenet | cifar", "7x7/2 and max pool, or 3x3/1 for small images"},
     {"size", OPTION_INT, AT(size), "224", 8, 4096, NULL, "height and width of a view, pixels"},
     {"projector.hidden", OPTION_INT, AT(hidden), "4096", 1, 1e6, NULL, "hidden units of every head (BYOL: 4096)"},
@@ -177,7 +176,7 @@ bool config_same_run(const struct config *now, const char *before, const char *p
 int64_t config_micro_batch(const struct config *c) { return c->batch / c->accumulate; }
 
 bool config_architecture(const struct config *c, struct architecture *arch) {
-  if (!architecture_named_f32(backbone_name[c->backbone], arch)) return false;
+  if (!architecture_named_f32(backbone_names[c->backbone], arch)) return false;
   arch->stem = (enum stem)c->stem;
   arch->hidden = c->hidden, arch->out = c->projection;
   return true;

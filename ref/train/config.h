@@ -18,6 +18,10 @@ enum { CONFIG_JITTER_BYOL, CONFIG_JITTER_TORCHVISION, CONFIG_JITTER_NONE };
 enum { CONFIG_HEAD_NONE, CONFIG_HEAD_MLP };
 enum { CONFIG_AUGMENT_AUTO, CONFIG_AUGMENT_CPU, CONFIG_AUGMENT_BACKEND };
 
+/* The backbones: choices of an option, and their names (model/resnet.c) in the same order. */
+#define BACKBONE_CHOICES "resnet18 | resnet34 | resnet50 | small"
+extern const char *const backbone_names[];
+
 /* Fields in the order of the table; each is the key of the comment. */
 struct config {
   char preset[OPTION_TEXT_SIZE];  /* preset */
@@ -32,7 +36,7 @@ struct config {
   double lr, weight_decay, momentum, trust, tau0;
   int lars_variant; /* lars.variant: enum lars_variant */
 
-  int backbone;               /* backbone: index into "resnet18 | resnet34 | resnet50 | small" */
+  int backbone;               /* backbone: index into backbone_names */
   int stem;                   /* stem: enum stem */
   int64_t size;               /* size: pixels of a view */
   int64_t hidden, projection; /* projector.hidden, projector.out */
