@@ -85,6 +85,7 @@ static bool run_pass(const struct case_file *c, struct backend_memory *memory, s
   if (!run_begin(results, c, err)) return false;
   if (!operation) return fail(err, "%s: backends have no operation %s", c->file.path, c->op);
   struct pass p = {.memory = memory, .run = results};
+  memory->passes++;
   bool ran = operation(&p);
   if (!pass_finish(&p, conduct->text, sizeof conduct->text) && ran) conduct->kind = CONDUCT_OUTSIDE;
   return ran && memory->table->status(err); /* a device that failed has left NaN: not what the operation computes */

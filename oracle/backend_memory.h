@@ -18,6 +18,7 @@ struct backend_memory { /* zero-initialised with a table */
   const struct backend *table;
   struct memory_slot *slot;
   int count, capacity;
+  int passes; /* this one included */
 };
 
 struct pass {

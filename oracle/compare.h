@@ -26,7 +26,7 @@ struct finding {
   const char *rule;           /* what was judged: "element", "exact", "l2", "digest sum", "missing", ... */
   char where[96];             /* index of the worst element: [2, 0, 1] */
   double candidate, expected; /* there */
-  double error, allowed;      /* relative, as in struct tolerance; infinite error: NaN, or no number to compare */
+  double error, allowed;      /* as in struct tolerance, absolute where exact; infinite error: NaN, or no number to compare */
 };
 
 struct verdict {

@@ -11,9 +11,10 @@
  *
  * What happens: inputs are drawn, of random shapes and of all kinds (whole numbers, for which the last bit counts; normal; tiny; sparse; a
  * single 1; large mean and small deviation). The functions run on them three times in the same memory: on the inputs, on others, on the
- * first again. Outputs hold NaN before each call and stand between guards; inputs are looked at afterwards. Every result is held to the
- * reference in double by the rule of docs/oracle.md, in whatever order the kernel sums, and the rule is then put to wrong results, which it
- * has to reject. Nothing is printed, no file is written.
+ * first again. Outputs hold NaN before each call. Arrays stand between guards, which hold huge numbers, in the second call NaN, so that
+ * what is read there shows; guards and inputs are looked at afterwards. Every result is held to the reference in double by the rule of
+ * docs/oracle.md, in whatever order the kernel sums, and the rule is then put to wrong results, which it has to reject. Nothing is printed,
+ * no file is written.
  *
  * Kernels on a GPU: copy in, run, copy out, in a function of yours.
  *
@@ -23,8 +24,8 @@
  *   columns. A gradient is that of some scalar; dy is given. Everything that is not const is an output and is overwritten, whatever it
  *   holds; what is updated in place says so. An array that the case has no use for is null.
  *
- *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: other shapes are tried. Any other value is an error
- *   of the kernel, and a mismatch.
+ *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: other shapes are tried. What it took once it has to
+ *   take again. Any other value is an error of the kernel, and a mismatch.
  */
 #ifndef EDIY_ORACLE_H
 #define EDIY_ORACLE_H
@@ -59,7 +60,7 @@ typedef struct ediy_oracle_linear {
 
 /* y = gamma (x - mu) / sqrt(v + eps) + beta, [+ residual], [then max(., 0)]; x, residual, y m x c. train: mu, v are mean and biased
  * variance of each column; else running_mean, running_var. train also moves those: running_mean += momentum (mu - running_mean),
- * running_var likewise with the unbiased variance. */
+ * running_var likewise with the unbiased variance (of one row: 0). */
 typedef struct ediy_oracle_norm {
   ptrdiff_t m, c;
   double eps, momentum;
@@ -140,8 +141,8 @@ typedef struct ediy_oracle_kernel {
 
 /* ---- the verdict --------------------------------------------------------------------------------------------------------------------- */
 
-/* What the kernel declares to compute in. Inputs of tf32, bf16 and fp16 kernels are rounded by the kernel, sums are in float, outputs are
- * rounded; arrays are of float all the same. */
+/* What the kernel declares to compute in. Inputs of tf32, bf16 and fp16 kernels are rounded by the kernel, sums are in float, outputs of
+ * bf16 and fp16 are rounded; arrays are of float all the same. */
 typedef enum ediy_oracle_precision { EDIY_ORACLE_FP32, EDIY_ORACLE_TF32, EDIY_ORACLE_BF16, EDIY_ORACLE_FP16 } ediy_oracle_precision;
 
 /* All zero, or a null pointer for the struct: the defaults. */
@@ -165,11 +166,12 @@ typedef enum ediy_oracle_status {
 
 typedef struct ediy_oracle_verdict {
   ediy_oracle_status status;
-  char text[1024]; /* one line: what was judged, or what is wrong where, with both values, the rule, and a command that writes the case */
+  char text[1024]; /* one line: what was judged, or what is wrong where, with both values, the rule, the call if it is a later one, and a
+                    * command that writes the case */
   int cases;       /* judged, */
   int declined;    /* declined */
   long tensors;    /* judged */
-  double ratio;    /* error / allowed: of the result that is wrong, or the largest */
+  double ratio;    /* error / allowed: of the result that is wrong (infinite where no number is allowed), or the largest */
   char tensor[64]; /* "out.y", "grad_in.x", ...: of that result */
   char operation[16];
 } ediy_oracle_verdict;

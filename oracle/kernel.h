@@ -27,11 +27,15 @@ struct kernel_buffer {
 
 struct kernel_memory {
   const struct made_case *inputs; /* of this call */
+  int calls;                      /* this one included */
   struct kernel_buffer buffer[KERNEL_BUFFERS];
   int count;
   struct error *err;
   bool failed; /* no memory: *err says so */
 };
+
+/* Before each call: the inputs of it, and new guards. */
+void kernel_memory_begin(struct kernel_memory *m, const struct made_case *inputs);
 
 /* Each returns null on failure. A name that is there already keeps its memory: given anew, poisoned anew. */
 const float *kernel_given(struct kernel_memory *m, const char *name);

@@ -32,6 +32,7 @@ struct session {
   const struct make_options *o;
   struct tally tally[NAMES]; /* of the operation at hand */
   int names;
+  int calls; /* of the case at hand */
   char closest_rule[64];
   char unsteady[512]; /* the first result that came out differently the second time */
   char vacuous[512];  /* the first result whose check was never anything else */
@@ -54,10 +55,12 @@ static void command_of(const struct session *s, char *text, size_t size) {
 
 /* A result, or the kernel itself, is wrong. Returns false: nothing more is judged. */
 static bool mismatch(struct session *s, const char *what) {
-  char command[512];
+  static const char *const when[] = {"", ", in the second call, on other inputs in the same memory",
+                                     ", in the third call, on the first inputs again"};
+  char command[440];
   command_of(s, command, sizeof command);
   s->v->status = EDIY_ORACLE_MISMATCH;
-  snprintf(s->v->text, sizeof s->v->text, "%s: %.440s; the case: %s", s->op->name, what, command);
+  snprintf(s->v->text, sizeof s->v->text, "%s: %.440s%s; the case: %s", s->op->name, what, when[s->calls > 0 ? s->calls - 1 : 0], command);
   return false;
 }
 
@@ -134,13 +137,16 @@ static bool judge_results(struct session *s, const struct kernel_memory *m, cons
   return ok;
 }
 
-/* Calls the kernel on these inputs. *declined: it did not want to. */
-static bool call(struct session *s, struct kernel_memory *m, const struct made_case *inputs, bool *declined) {
+/* Calls the kernel on these inputs, made of o. *declined: it did not want to. */
+static bool call(struct session *s, struct kernel_memory *m, const struct made_case *inputs, const struct make_options *o, bool *declined) {
   char what[256];
-  m->inputs = inputs;
-  int status = s->op->call(s->kernel, s->o, m);
+  s->o = o;
+  s->calls = m->calls + 1;
+  kernel_memory_begin(m, inputs);
+  int status = s->op->call(s->kernel, o, m);
   if (m->failed) return false;
   *declined = status == EDIY_ORACLE_DECLINE;
+  if (*declined && m->calls > 1) return mismatch(s, "a function declined a shape that it had taken");
   if (status != 0 && !*declined) return snprintf(what, sizeof what, "a function returned %d", status), mismatch(s, what);
   return kernel_memory_intact(m, what, sizeof what) || mismatch(s, what);
 }
@@ -168,20 +174,21 @@ static const char *keep(const struct kernel_memory *m, unsigned char *to, const 
   return NULL;
 }
 
-/* On the inputs, on others in the same memory, on the first again. */
-static bool run_case(struct session *s, const struct made_case *first, const struct made_case *other) {
+/* On the inputs, on others in the same memory, on the first again. o, another: what they were made of. */
+static bool run_case(struct session *s, const struct made_case *first, const struct make_options *o, const struct made_case *other,
+                     const struct make_options *another) {
   struct kernel_memory *m = calloc(1, sizeof *m);
   unsigned char *kept = NULL;
   bool declined = false;
   if (!m) return fail(&s->err, "out of memory");
   m->err = &s->err;
-  bool ok = call(s, m, first, &declined);
+  bool ok = call(s, m, first, o, &declined);
   s->v->declined += ok && declined;
   s->v->cases += ok && !declined;
   if (ok && !declined) {
     ok = judge_results(s, m, first) && ((kept = malloc(result_bytes(m) + 1)) || fail(&s->err, "out of memory"));
     if (ok) keep(m, kept, NULL);
-    ok = ok && call(s, m, other, &declined) && judge_results(s, m, other) && call(s, m, first, &declined);
+    ok = ok && call(s, m, other, another, &declined) && judge_results(s, m, other) && call(s, m, first, o, &declined);
     const char *differs = ok ? keep(m, NULL, kept) : NULL;
     if (differs && !s->unsteady[0]) {
       char command[384];
@@ -203,8 +210,7 @@ static bool judge_case(struct session *s, struct make_options *o) {
     struct make_options another = *o;
     another.seed = o->seed + 1;
     if ((ok = make_inputs(other, &another, &s->err))) {
-      s->o = o;
-      ok = run_case(s, first, other);
+      ok = run_case(s, first, o, other, &another);
       made_case_free(other);
     }
     made_case_free(first);

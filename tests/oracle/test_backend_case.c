@@ -1,4 +1,5 @@
 /* Cases on a backend: every operation reaches the table, and an operation that misbehaves beside its results is found out. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,18 @@ static void conv_cached(const struct conv *g, const float *x, const float *w, fl
   backend_reference()->conv_forward(g, x, kept, y, scratch);
 }
 
+/* An element beside x is read, and goes into y[0]. */
+static enum { ADDED, MULTIPLIED_BY_ZERO, LARGEST, SMALLEST, USES } use;
+static ptrdiff_t beside; /* -1, or from the end of x */
+static void conv_reading(const struct conv *g, const float *x, const float *w, float *y, void *scratch) {
+  float read = beside < 0 ? x[beside] : x[g->n * g->h * g->w * g->c + beside];
+  backend_reference()->conv_forward(g, x, w, y, scratch);
+  if (use == ADDED) y[0] += read;
+  if (use == MULTIPLIED_BY_ZERO) y[0] += 0 * read;
+  if (use == LARGEST) y[0] = fmaxf(y[0], read);
+  if (use == SMALLEST) y[0] = fminf(y[0], read);
+}
+
 static struct conduct conduct_of(void (*conv)(const struct conv *, const float *, const float *, float *, void *), enum judgement *j) {
   struct backend table = *backend_reference();
   struct conduct conduct;
@@ -128,11 +141,24 @@ static void what_was_kept_from_other_inputs_is_found(void **state) {
   assert_int_equal(j, JUDGED_MISMATCH);
 }
 
+static void what_is_read_beside_an_input_is_found(void **state) {
+  (void)state;
+  static const ptrdiff_t places[] = {-1, 0, 100};
+  enum judgement j;
+  for (int i = 0; i < 3; i++) {
+    for (use = 0; use < USES; use++) {
+      beside = places[i];
+      struct conduct c = conduct_of(conv_reading, &j);
+      if (c.kind == CONDUCT_GOOD && j == JUDGED_PASS) fail_msg("use %d of what stands at %td passes", (int)use, beside);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_operation_of_every_table_passes),    cmocka_unit_test(an_unknown_backend_names_those_that_there_are),
       cmocka_unit_test(writing_outside_or_to_an_input_is_found),  cmocka_unit_test(other_bits_for_the_same_inputs_are_found),
-      cmocka_unit_test(what_was_kept_from_other_inputs_is_found),
+      cmocka_unit_test(what_was_kept_from_other_inputs_is_found), cmocka_unit_test(what_is_read_beside_an_input_is_found),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -271,6 +271,7 @@ static void indices_are_exact(void **state) {
   index[Q - 1]++;
   write_case("tie", "maxpool", attrs, t, 3);
   assert_int_equal(judge_file(32, text), 1);
+  assert_non_null(strstr(text, "is 599998, expected 599999 (exact): off by 1, allowed 0"));
   assert_int_equal(judge_file(64, text), 1);
   unlink(path);
   free(x);

@@ -101,9 +101,39 @@ static void what_is_kept_or_changes_between_calls_is_found(void **state) {
   (void)state;
   for (int i = 0; i < ALL; i++) {
     const char *at = all[i].result[0];
-    expect(EDIY_ORACLE_MISMATCH, "", judge(&all[i].kernel, STALE, at, &few, NULL));
+    const ediy_oracle_verdict *v = judge(&all[i].kernel, STALE, at, &few, NULL);
+    expect(EDIY_ORACLE_MISMATCH, ", in the second call, on other inputs in the same memory; the case: oracle case make op=", v);
+    assert_non_null(strstr(v->text, " seed=3000001 ")); /* of those inputs */
   }
   expect(EDIY_ORACLE_NONDETERMINISTIC, "out.y has other bits", judge(&all[1].kernel, UNSTEADY, "y", &few, NULL));
+}
+
+/* An element beside x is read, and goes into y[0]. */
+static enum { ADDED, MULTIPLIED_BY_ZERO, LARGEST, SMALLEST, USES } use;
+static ptrdiff_t beside; /* -1, or from the end of x */
+static int conv_reading(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  float read = beside < 0 ? x[beside] : x[g->n * g->h * g->w * g->c + beside];
+  int status = conv_y(context, g, x, w, y);
+  if (use == ADDED) y[0] += read;
+  if (use == MULTIPLIED_BY_ZERO) y[0] += 0 * read;
+  if (use == LARGEST) y[0] = fmaxf(y[0], read);
+  if (use == SMALLEST) y[0] = fminf(y[0], read);
+  return status;
+}
+
+/* A row too many, as where h > H stands for h >= H: with zeros beside the image it would be right. */
+static void what_is_read_beside_an_input_is_found(void **state) {
+  (void)state;
+  static const ptrdiff_t places[] = {-1, 0, 4000};
+  const ediy_oracle_kernel k = {.conv_forward = conv_reading};
+  const ediy_oracle_options one = {.shape = "n=1 h=7 w=8 c=16 k=16 fill=normal"};
+  for (int i = 0; i < 3; i++) {
+    for (use = 0; use < USES; use++) {
+      beside = places[i];
+      const ediy_oracle_verdict *v = judge(&k, RIGHT, "", &one, NULL);
+      if (v->status == EDIY_ORACLE_PASS) fail_msg("use %d of what stands at %td passes: %s", (int)use, beside, v->text);
+    }
+  }
 }
 
 static int conv_but_last(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
@@ -115,6 +145,11 @@ static int conv_but_last(void *context, const ediy_oracle_conv *g, const float *
   return 0;
 }
 
+static int calls_until_declined;
+static int conv_tired(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  return calls_until_declined-- == 0 ? EDIY_ORACLE_DECLINE : conv_y(context, g, x, w, y);
+}
+
 static void the_conduct_of_a_kernel_is_judged(void **state) {
   (void)state;
   expect(EDIY_ORACLE_MISMATCH, "changed its input in.x", judge(&all[0].kernel, TO_INPUT, "", &few, NULL));
@@ -122,6 +157,12 @@ static void the_conduct_of_a_kernel_is_judged(void **state) {
   expect(EDIY_ORACLE_INCOMPLETE, "declined all of 12 cases", judge(&all[4].kernel, DECLINES_ALL, "", &few, NULL));
   const ediy_oracle_kernel lazy = {.conv_forward = conv_but_last};
   expect(EDIY_ORACLE_MISMATCH, "nan, expected ", judge(&lazy, RIGHT, "", &few, NULL));
+  const ediy_oracle_kernel tired = {.conv_forward = conv_tired};
+  for (int i = 1; i < 3; i++) {
+    calls_until_declined = i;
+    expect(EDIY_ORACLE_MISMATCH, i == 1 ? "declined a shape that it had taken, in the second call" : "had taken, in the third call",
+           judge(&tired, RIGHT, "", &few, NULL));
+  }
   const ediy_oracle_verdict *v = judge(&all[0].kernel, DECLINES_SOME, "", &few, NULL);
   expect(EDIY_ORACLE_PASS, " declined", v);
   assert_true(v->declined > 0 && v->cases > 0 && v->declined + v->cases == 12);
@@ -161,6 +202,22 @@ static void a_shape_can_be_given(void **state) {
   expect(EDIY_ORACLE_PASS, "conv: pass, 6 tensors of 1 case as fp32", judge(&all[0].kernel, RIGHT, "", &o, NULL));
 }
 
+static int last_region(void *context, const ediy_oracle_regions *g, const float *t, int32_t *index) {
+  (void)context, (void)t;
+  for (ptrdiff_t i = 0; i < g->b * g->n; i++) index[i] = (int32_t)g->n - 1;
+  return 0;
+}
+
+/* Of equals the last, where nothing but order tells them apart: there is no number that it is off by, and it is beyond its limit. */
+static void a_tie_is_named(void **state) {
+  (void)state;
+  const ediy_oracle_options o = {.shape = "n=1 h=2 w=2 c=4 dot=yes fill=onehot"};
+  const ediy_oracle_kernel k = {.match_diversity = last_region};
+  const ediy_oracle_verdict *v = judge(&k, RIGHT, "", &o, NULL);
+  expect(EDIY_ORACLE_MISMATCH, "out.d1[0, 0] is 3, expected 1 (a tie: the lowest index wins); the case: ", v);
+  assert_true(v->ratio > 1);
+}
+
 /* Inputs of 100 +- 0.01 are a few numbers in half precision: nothing can be told from the normalised ones. */
 static void what_cannot_be_told_is_vacuous(void **state) {
   (void)state;
@@ -194,9 +251,11 @@ int main(void) {
       cmocka_unit_test(right_kernels_pass),
       cmocka_unit_test(every_fault_in_every_result_is_found),
       cmocka_unit_test(what_is_kept_or_changes_between_calls_is_found),
+      cmocka_unit_test(what_is_read_beside_an_input_is_found),
       cmocka_unit_test(the_conduct_of_a_kernel_is_judged),
       cmocka_unit_test(a_precision_has_to_be_declared),
       cmocka_unit_test(a_shape_can_be_given),
+      cmocka_unit_test(a_tie_is_named),
       cmocka_unit_test(what_cannot_be_told_is_vacuous),
       cmocka_unit_test(bad_input_is_refused),
   };
