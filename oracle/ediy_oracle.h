@@ -25,7 +25,8 @@
  *   holds; what is updated in place says so. An array that the case has no use for is null.
  *
  *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: other shapes are tried. What it took once it has to
- *   take again. Any other value is an error of the kernel, and a mismatch.
+ *   take again. Any other value is an error of the kernel, and a mismatch; do not hand on a cudaError_t as it is, whose 1 would
+ *   decline.
  */
 #ifndef EDIY_ORACLE_H
 #define EDIY_ORACLE_H
