@@ -12,8 +12,8 @@
 
 enum { MAX_SIZE = 1 << 28, WHOLE = 3 };
 
-static const char *const op_names[MAKE_OPS] = {"conv", "linear", "norm", "relu", "maxpool",  "avgpool", "match",
-                                               "loss", "lars",   "ema",  "",     "schedule", "augment"};
+static const char *const op_names[MAKE_OPS] = {"conv", "linear", "norm", "relu",   "maxpool",  "avgpool", "match",
+                                               "loss", "lars",   "ema",  "random", "schedule", "augment"};
 static const char *const fill_names[MAKE_FILLS] = {"normal", "int",      "tiny",  "sparse",   "onehot", "offset",
                                                    "ties",   "constant", "zeros", "denormal", "inf",    "wide"};
 

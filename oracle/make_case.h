@@ -68,6 +68,12 @@ enum { MAKE_KEYS = 35 };
 extern const struct option make_keys[MAKE_KEYS];
 void make_defaults(struct make_options *o);
 
+/* The keys that something of this operation is made by, besides op, out and seed, with a blank before each. */
+const char *make_keys_of(int op);
+
+/* Fails for an argument key=value whose key is none of these: what it asks for would not be done. */
+MUST_CHECK bool make_check(const struct make_options *o, int count, char *const *arguments, struct error *err);
+
 /* The command that writes this case to the file. */
 void make_command(const struct make_options *o, const char *file, char *text, size_t size);
 

@@ -46,6 +46,44 @@ const struct option make_keys[MAKE_KEYS] = {
     {"steps", OPTION_INT, AT(steps), "1", 1, 8, NULL, "lars, ema: steps one after the other"},
 };
 
+const char *make_keys_of(int op) {
+  static const char *const keys[MAKE_OPS] = {
+      [MAKE_CONV] = " fill n h w c k r stride pad before",
+      [MAKE_LINEAR] = " fill m i o bias before",
+      [MAKE_NORM] = " fill n h w c train relu residual eps momentum before",
+      [MAKE_RELU] = " fill n h w c",
+      [MAKE_MAXPOOL] = " fill n h w c",
+      [MAKE_AVGPOOL] = " fill n h w c before",
+      [MAKE_MATCH] = " fill n h w c dot",
+      [MAKE_LOSS] = " fill n h w c lambda1 lambda2 lambda3 before stopgrad instance",
+      [MAKE_LARS] = " fill k r c openselfsup lr trust mu decay steps",
+      [MAKE_EMA] = " fill k r c tau steps",
+      [MAKE_RANDOM] = "",
+      [MAKE_SCHEDULE] = "",
+      [MAKE_AUGMENT] = "",
+  };
+  return keys[op];
+}
+
+static bool is_among(const char *keys, const char *key) {
+  size_t length = strlen(key);
+  for (const char *at = keys; (at = strchr(at, ' ')); at++) {
+    if (strncmp(at + 1, key, length) == 0 && (at[1 + length] == ' ' || !at[1 + length])) return true;
+  }
+  return false;
+}
+
+bool make_check(const struct make_options *o, int count, char *const *arguments, struct error *err) {
+  const char *keys = make_keys_of(o->op);
+  for (int i = 0; i < count; i++) {
+    char key[OPTION_KEY_SIZE];
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(arguments[i], "="), arguments[i]);
+    if (!is_among(keys, key) && !is_among(" op out seed", key))
+      return fail(err, "%s: says nothing of op=%s, which is made by %s", key, make_op_name(o->op), keys[0] ? keys + 1 : "its seed alone");
+  }
+  return true;
+}
+
 void make_defaults(struct make_options *o) { options_default(make_keys, MAKE_KEYS, o); }
 
 void make_command(const struct make_options *o, const char *file, char *text, size_t size) {
@@ -57,8 +95,9 @@ void make_command(const struct make_options *o, const char *file, char *text, si
     char standard[OPTION_TEXT_SIZE];
     options_value(&make_keys[i], o, value, sizeof value);
     options_value(&make_keys[i], &usual, standard, sizeof standard);
-    if (strcmp(make_keys[i].key, "out") == 0 || (i > 0 && strcmp(value, standard) == 0)) continue;
-    used += (size_t)snprintf(text + used, size - used, " %s=%s", make_keys[i].key, value);
+    const char *key = make_keys[i].key;
+    if (i > 0 && (strcmp(value, standard) == 0 || !(is_among(make_keys_of(o->op), key) || strcmp(key, "seed") == 0))) continue;
+    used += (size_t)snprintf(text + used, size - used, " %s=%s", key, value);
   }
   if (used < size) snprintf(text + used, size - used, " out=%s", file);
 }

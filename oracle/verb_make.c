@@ -14,6 +14,7 @@ static bool make(int count, char *const *arguments, struct make_options *o, stru
     }
     if (!options_argument(make_keys, MAKE_KEYS, o, arguments[i], err)) return fail_within(err, "case make");
   }
+  if (!make_check(o, count, arguments, err)) return fail_within(err, "case make");
   if (!o->out[0]) return fail(err, "case make: out= is missing; usage: oracle case make %s", oracle_verb_make.usage);
   if (o->op == MAKE_RANDOM) make_draw(o);
   return make_case(o, err);
@@ -38,7 +39,8 @@ const struct oracle_verb oracle_verb_make = {
     .about = "Inputs are drawn from the seed and exact in float; results are those of the reference in double, and what its\n"
              "float build is off by stands in the metadata. Fills: int (whole numbers, -3 to 3: sums are exact), tiny (1e-4),\n"
              "sparse (nine zeros in ten), onehot (a single 1), offset (mean 100, deviation 0.01). A file whose name\n"
-             "begins with int_ is held to the exact bits by `oracle case FILE`. op=random draws operation, sizes and fill.",
+             "begins with int_ is held to the exact bits by `oracle case FILE`. op=random draws operation, sizes and fill.\n"
+             "A key that says nothing of the operation is refused.",
     .example = "oracle case make op=conv n=2 h=8 w=8 c=16 k=16 r=3 stride=2 pad=1 out=conv.safetensors\n"
                "oracle case make op=linear fill=int out=int_linear.safetensors\n"
                "oracle case make op=random seed=7 out=random.safetensors\n"

@@ -332,6 +332,8 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"oracle case conv.safetensors candidate=cut.safetensors", "cut.safetensors"},
       {"oracle case conv.safetensors conv.safetensors candidate=conv.safetensors", "one case"},
       {"oracle case make op=conv", "out= is missing"},
+      {"oracle case make op=conv relu=yes out=x.safetensors",
+       "case make: relu: says nothing of op=conv, which is made by fill n h w c k r stride"},
       {"oracle case make op=conv r=9 pad=0 out=x.safetensors", "kernel"},
       {"oracle case make op=conv out=/nowhere/x.safetensors", "/nowhere/x.safetensors"},
       {"oracle case make op=match fill=offset out=x.safetensors", "hangs on rounding"},
