@@ -273,7 +273,7 @@ const struct verb verb_knn = {
              "pooled features, with weights exp(cos / 0.07). Accuracy with Wilson's 95 % interval, which says how\n"
              "much the choice of test images matters. weights=random is what training starts from.",
     .example = WEIGHTS_EXAMPLE "ediy eval knn weights=teacher/backbone.safetensors train=scenes/train test=scenes/val\n"
-                               "ediy eval knn weights=random backbone=small size=64 train=scenes/train test=scenes/val",
+                               "ediy eval knn weights=random backbone=small size=96 train=scenes/train test=scenes/val",
     .keys = knn_keys,
     .key_count = COUNT(knn_keys),
     .run = run_knn,
