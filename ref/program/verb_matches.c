@@ -113,6 +113,9 @@ static bool settings(const struct matches *m, struct config *config, struct erro
     if (!weights_config(m->teacher, config, &found, err)) return false;
   }
   if (m->teacher[0]) memcpy(config->teacher, m->teacher, sizeof m->teacher);
+  if (m->run[0] && !config->teacher[0])
+    return fail(err, "show matches: run=%s has no teacher to match regions; give teacher=FILE, say teacher=%s/backbone.safetensors", m->run,
+                m->run);
   if (m->data[0]) memcpy(config->data, m->data, sizeof m->data);
   if (file_same(m->out, config->teacher)) /* of a run: no key names it */
     return fail(err, "show matches: out=%s is the teacher, and would be written over; choose another name", m->out);

@@ -227,6 +227,15 @@ static void a_teacher_that_is_not_read_is_said(void **state) {
   assert_null(strstr(assert_runs(TRAIN "data=s/train out=taught stop=1 teacher=w.safetensors")->err, "not read"));
 }
 
+/* Of plain BYOL, or with regions drawn by chance. */
+static void a_run_without_a_teacher_names_one(void **state) {
+  (void)state;
+  assert_runs(BYOL "data=s/train out=untaught epochs=1");
+  assert_refused("show matches: run=untaught has no teacher to match regions; give teacher=FILE, say teacher=untaught/backbone.safetensors",
+                 "ediy show matches run=untaught out=m.png");
+  assert_runs("ediy show matches run=untaught teacher=untaught/backbone.safetensors out=m.png && rm -r untaught m.png");
+}
+
 /* Which would change nothing: who gave them has forgotten backend=cuda. */
 static void keys_of_a_gpu_are_refused_without_one(void **state) {
   (void)state;
@@ -293,6 +302,7 @@ int main(void) {
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
                                      cmocka_unit_test(a_teacher_that_is_not_read_is_said),
+                                     cmocka_unit_test(a_run_without_a_teacher_names_one),
                                      cmocka_unit_test(keys_of_a_gpu_are_refused_without_one),
                                      cmocka_unit_test(what_is_read_is_not_written_over),
                                      cmocka_unit_test(full_outputs_are_named)};
