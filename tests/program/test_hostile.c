@@ -227,6 +227,24 @@ static void a_teacher_that_is_not_read_is_said(void **state) {
   assert_null(strstr(assert_runs(TRAIN "data=s/train out=taught stop=1 teacher=w.safetensors")->err, "not read"));
 }
 
+/* On 8 pixels this network has a map of one cell. */
+static void a_lone_region_is_said(void **state) {
+  (void)state;
+  const char *said = assert_runs(TRAIN "data=s/train out=lone stop=1 sampler=random size=8")->err;
+  assert_non_null(strstr(said, " 1 region of 128 channels"));
+  assert_non_null(
+      strstr(said, "R-DEM trains nothing: a view's only region is paired with itself, and its cosine is 1; a larger size gives"));
+  said = assert_runs(TRAIN "data=s/train out=lone2 stop=1 sampler=random size=8 stem=imagenet")->err;
+  assert_non_null(strstr(said, "a larger size, or stem=cifar, gives more regions"));
+  assert_null(strstr(assert_runs(TRAIN "data=s/train out=lone3 stop=1 sampler=random size=8 lambda1=0")->err, "trains nothing"));
+  assert_null(
+      strstr(assert_runs(TRAIN "data=s/train out=lone4 stop=1 sampler=random size=8 rdem.negative=instance")->err, "trains nothing"));
+  assert_null(strstr(assert_runs(BYOL "data=s/train out=lone5 stop=1 size=8")->err, "trains nothing"));
+  said = assert_runs(TRAIN "data=s/train out=four stop=1 sampler=random")->err;
+  assert_non_null(strstr(said, " 4 regions of 128 channels"));
+  assert_null(strstr(said, "trains nothing"));
+}
+
 /* Of plain BYOL, or with regions drawn by chance. */
 static void a_run_without_a_teacher_names_one(void **state) {
   (void)state;
@@ -302,6 +320,7 @@ int main(void) {
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
                                      cmocka_unit_test(a_teacher_that_is_not_read_is_said),
+                                     cmocka_unit_test(a_lone_region_is_said),
                                      cmocka_unit_test(a_run_without_a_teacher_names_one),
                                      cmocka_unit_test(keys_of_a_gpu_are_refused_without_one),
                                      cmocka_unit_test(what_is_read_is_not_written_over),
