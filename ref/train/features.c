@@ -121,7 +121,8 @@ static bool preprocess(const struct extractor *e, const char *path, uint32_t sam
   switch (view->form) {
   case PREPROCESS_AS_IS:
     if (image.height != e->height || image.width != e->width)
-      ok = fail(err, "%s: %d x %d pixels; all images must be %d x %d here", path, image.width, image.height, e->width, e->height);
+      ok = fail(err, "%s: %d x %d pixels; all images must be %d x %d here (height=%d width=%d): bring them to one size, or give another",
+                path, image.width, image.height, e->width, e->height, e->height, e->width);
     for (ptrdiff_t i = 0; ok && i < (ptrdiff_t)image.height * image.width * 3; i++) y[i] = (float)image.rgb[i] / 255;
     if (ok) augment_normalise((ptrdiff_t)image.height * image.width, y);
     break;

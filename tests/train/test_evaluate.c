@@ -253,7 +253,7 @@ static void colours_are_segmented(void **state) {
   level[0] = 0;
   write_grey("dense/val/labels/3.png", 16, 24, level);
   write_image("dense/test/images/2.png", 0, 32, 32, 1);
-  FAILS_WITH("32 x 32 pixels; all images must be 48 x 32");
+  FAILS_WITH("32 x 32 pixels; all images must be 48 x 32 here (height=32 width=48): bring them to one size, or give another");
   folder_file(folder, "dense/test/images/9.png", "not a picture", 13);
   FAILS_WITH("labels/9.png");
   extractor_free(&e);
