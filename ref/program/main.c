@@ -1,5 +1,4 @@
 /* ediy VERB [ARGUMENT...] [key=value...] */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +82,6 @@ static bool dispatch(int count, char *const *arguments, struct error *err) {
 
 int main(int argc, char **argv) {
   start_up(argv);
-  signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files (ulimit -f) is then an error of write, with a line, like a full disk */
   if (argc > 0 && *argv[0]) verb_program = argv[0];
   struct error err = {{0}};
   bool good = dispatch(argc - 1, argv + 1, &err);

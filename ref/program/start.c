@@ -2,6 +2,7 @@
 
 #include <cblas.h>
 #include <omp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ static bool kernels_are_old(void) {
 static bool suggest(const char *variable, const char *value) { return !getenv(variable) && setenv(variable, value, 1) == 0; }
 
 void start_up(char *const *arguments) {
+  signal(SIGXFSZ, SIG_IGN);
   /* Both libraries read their variables when they are loaded, so only a new process can change them; a variable of our own keeps it at
    * one. */
   if (getenv("EDIY_RESTARTED")) return;

@@ -2,7 +2,8 @@
 #ifndef EDIY_PROGRAM_START_H
 #define EDIY_PROGRAM_START_H
 
-/* Starts the program again, once, where its environment should be another one:
+/* Has a limit on the size of files (ulimit -f) be an error of write, which names the file, and no signal that ends the program; and starts
+ * the program again, once, where its environment should be another one:
  *   - OMP_WAIT_POLICY=passive: threads that wait give their processor away. Left to spin, they take it from the loader's threads and from
  *     whatever else runs; on a shared machine a training step then takes several times as long.
  *   - OPENBLAS_CORETYPE=SkylakeX where this OpenBLAS is older than the processor and has taken its AVX2 kernels although the processor has

@@ -336,6 +336,8 @@ static void bad_input_is_refused_in_one_line(void **state) {
        "case make: relu: says nothing of op=conv, which is made by fill n h w c k r stride"},
       {"oracle case make op=conv r=9 pad=0 out=x.safetensors", "kernel"},
       {"oracle case make op=conv out=/nowhere/x.safetensors", "/nowhere/x.safetensors"},
+      {"ulimit -f 2; oracle case make op=conv out=x.safetensors", "x.safetensors"},
+      {"ulimit -f 2; oracle dump out=limited backbone=small stem=cifar size=16 batch=2", "limited"},
       {"oracle case make op=match fill=offset out=x.safetensors", "hangs on rounding"},
       {"oracle kase", "unknown verb 'kase'"},
   };
