@@ -106,8 +106,8 @@ static bool choice_within_rounding(const struct bench *b, const struct tensor *t
   compare_index_text(truth, i, f->where, sizeof f->where);
   f->pass = false;
   f->rule = !inside ? "no such region" : gap == 0 ? "a tie: the lowest index wins" : "similarity";
-  f->candidate = chosen, f->expected = (double)best, f->error = tie ? INFINITY : gap,
-  f->allowed = allowed; /* a tie is not off by any number */
+  f->candidate = chosen, f->expected = (double)best;
+  f->error = tie ? INFINITY : gap, f->allowed = allowed; /* a tie is not off by any number */
   return false;
 }
 

@@ -38,9 +38,9 @@ bool verb_require(const struct verb *v, const char *key, const char *value, stru
   return value[0] || fail(err, "%s: %s= is missing; usage: ediy %s %s", v->name, key, v->name, v->usage);
 }
 
-bool verb_spares(const struct verb *v, const char *out, const char *data, struct error *err) {
-  if (!dataset_is_image(out) || !file_inside(out, data)) return true;
-  return fail(err, "%s: out=%s is an image of the data set %s, and would be written over; choose another name", v->name, out, data);
+bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err) {
+  bool lost = file_same(out, read) || (dataset_is_image(out) && file_inside(out, read));
+  return !lost || fail(err, "%s: out=%s is read here (%s), and would be written over; choose another name", v->name, out, read);
 }
 
 static void print_range(const struct option *o, FILE *out) {

@@ -34,8 +34,8 @@ MUST_CHECK bool verb_options(const struct verb *v, int count, char *const *argum
 /* Fails for an empty text: "scenes: out= is missing; usage: ediy scenes out=DIR [key=value...]". */
 MUST_CHECK bool verb_require(const struct verb *v, const char *key, const char *value, struct error *err);
 
-/* Fails where the file that out= names is an image of the data set in this folder, and would be lost. */
-MUST_CHECK bool verb_spares(const struct verb *v, const char *out, const char *data, struct error *err);
+/* Fails where writing out= would lose what is read, though no key may name it: the file read, or an image in the folder read. */
+MUST_CHECK bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err);
 
 /* "KEY  help (range, default)" a line. */
 void verb_print_keys(const struct option *keys, int count, FILE *out);

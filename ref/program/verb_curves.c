@@ -117,9 +117,7 @@ static int make_charts(const struct table *t, const struct table *beside, struct
 static bool read_run(const struct curves *c, const char *folder, struct table *t, struct error *err) {
   char path[OPTION_TEXT_SIZE + 16];
   snprintf(path, sizeof path, "%s/log.jsonl", folder);
-  if (file_same(c->out, path))
-    return fail(err, "show curves: out=%s is the log that is drawn, and would be written over; choose another name", c->out);
-  return read_log(path, t, err);
+  return verb_spares(&verb_curves, c->out, path, err) && read_log(path, t, err);
 }
 
 static bool draw(const struct curves *c, const struct table *t, const struct table *beside, struct error *err) {

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/plural.h"
 #include "op/match.h"
 #include "program/backbone.h"
@@ -117,8 +116,6 @@ static bool settings(const struct matches *m, struct config *config, struct erro
     return fail(err, "show matches: run=%s has no teacher to match regions; give teacher=FILE, say teacher=%s/backbone.safetensors", m->run,
                 m->run);
   if (m->data[0]) memcpy(config->data, m->data, sizeof m->data);
-  if (file_same(m->out, config->teacher)) /* of a run: no key names it */
-    return fail(err, "show matches: out=%s is the teacher, and would be written over; choose another name", m->out);
   return verb_require(&verb_matches, "teacher", config->teacher, err) && verb_require(&verb_matches, "data", config->data, err);
 }
 
@@ -128,7 +125,8 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct config *config = malloc(sizeof *config);
   if (!config) return fail(err, "show matches: no memory");
   bool good = verb_options(&verb_matches, count, arguments, &m, err) && settings(&m, config, err) &&
-              verb_spares(&verb_matches, m.out, config->data, err) && dataset_open(&data, config->data, err);
+              verb_spares(&verb_matches, m.out, config->teacher, err) && verb_spares(&verb_matches, m.out, config->data, err) &&
+              dataset_open(&data, config->data, err);
   if (good) {
     good = show(&m, &data, config, err);
     dataset_close(&data);

@@ -109,9 +109,7 @@ static bool choose_networks(const struct saliency *v, struct page *p, struct err
     return false;
   for (int k = 0; k < p->networks; k++) {
     struct network *n = &p->network[k];
-    if (file_same(v->out, n->choice.weights))
-      return fail(err, "show saliency: out=%s is the weights file %s, and would be written over; choose another name", v->out,
-                  n->choice.weights);
+    if (!verb_spares(&verb_saliency, v->out, n->choice.weights, err)) return false;
     if (!backbone_resolve(&n->choice, &n->backbone, err))
       return v->run[0] ? fail_within(err, "run=%s (one that is not done has checkpoints: weights=CHECKPOINT)", v->run) : false;
   }

@@ -53,7 +53,8 @@ done
 case $metrics in gpu__time_duration.sum*) ;; *) echo "ncu knows no counters here: $(grep -m 1 -E 'ERROR|rror' "$out/known.txt")"; exit "$SKIP" ;; esac
 rm "$out/known.txt"
 
-# A step with everything in it: a teacher, regions, three losses.
+# A step with everything in it: a teacher, regions, three losses. Only figures stay in OUT.
+trap 'rm -rf "$out/run" "$out/scenes" "$out/teacher.safetensors"' EXIT
 batch=$(echo "$KEYS" | sed -n 's/.*batch=\([0-9]*\).*/\1/p')
 "$BIN/ediy" scenes out="$out/scenes" images="$batch" val=4 classes=4 >/dev/null &&
   "$BIN/ediy" export weights=random backbone="$(echo "$KEYS" | sed -n 's/.*backbone=\([a-z0-9]*\).*/\1/p')" out="$out/teacher.safetensors" >/dev/null || exit 1
@@ -130,6 +131,5 @@ for run in $RUNS; do
     echo
   fi
 done
-rm -rf "$out/run" "$out/scenes" "$out/teacher.safetensors"
 echo "$done runs, $(($(date +%s) - begun)) s"
 [ $bad -eq 0 ] && [ $done -gt 0 ]

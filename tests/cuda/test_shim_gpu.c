@@ -77,6 +77,7 @@ static void write_ncu(void) {
 static void counters_are_added_up_by_kernel(void **state) {
   (void)state;
   write_ncu();
+  assert_runs("mkdir -p out/counters/scenes && touch out/counters/teacher.safetensors"); /* these programs make none */
   assert_runs("RUNS='bf16-own tf32-own' PACK= sh bundle/run out counters");
   const struct outcome *o = assert_runs("cat out/counters.txt");
   program_expect(0, "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum: ncu does not know it here\n", o);
@@ -88,15 +89,18 @@ static void counters_are_added_up_by_kernel(void **state) {
       "grep -q -- '--clock-control none .*sm__warps_active.avg.pct_of_peak_sustained_active,smsp__average_warps_issue_stalled_barrier.* "
       "precision=tf32 cuda.conv=own cuda.gemm=own cuda.graph=no' $CALLS.ncu");
   assert_int_equal(program_run("grep wavefronts $CALLS.ncu")->status, 1); /* not asked for */
-  assert_runs("test -e out/counters/bf16-own.csv && test -e out/counters/tf32-own.txt && test ! -e out/counters/scenes && rm -r out");
+  assert_runs("test -e out/counters/bf16-own.csv && test -e out/counters/tf32-own.txt && test ! -e out/counters/scenes && "
+              "test ! -e out/counters/teacher.safetensors && rm -r out");
 }
 
 /* Where they cannot be read nothing has failed; a program that fails is one. */
 static void counters_that_cannot_be_read_are_skipped(void **state) {
   (void)state;
   write_ncu();
+  assert_runs("mkdir -p out/counters/scenes && touch out/counters/teacher.safetensors");
   const struct outcome *o = assert_runs("NCU_SAYS='==ERROR== ERR_NVGPUCTRPERM - no permission' PACK= sh bundle/run out counters");
   program_expect(0, "counters   skipped: ==ERROR== ERR_NVGPUCTRPERM - no permission\n", o);
+  assert_runs("test ! -e out/counters/scenes && test ! -e out/counters/teacher.safetensors");
   o = program_run("NCU_SAYS='==ERROR== another' PACK= RUNS=fp32-own sh bundle/run out counters");
   program_expect(1, "counters   failed with status 1: 0 runs, ", o);
   assert_runs("grep -q '^==ERROR== another' out/counters.txt");

@@ -274,12 +274,12 @@ static void what_is_read_is_not_written_over(void **state) {
   assert_refused("embed: out=link is the file that weights= names", "ediy embed weights=w data=s/val out=link");
   assert_refused("show matches: out=w is the file that teacher= names", "ediy show matches teacher=w data=s/val out=w");
   assert_runs("mkdir drawn && cp kept/log.jsonl drawn");
-  assert_refused("show curves: out=drawn/log.jsonl is the log that is drawn", "ediy show curves run=drawn out=drawn/log.jsonl");
-  assert_refused("out=kept/log.jsonl is the log", "ediy show curves run=drawn beside=kept out=kept/log.jsonl");
+  assert_refused("show curves: out=drawn/log.jsonl is read here (drawn/log.jsonl)", "ediy show curves run=drawn out=drawn/log.jsonl");
+  assert_refused("out=kept/log.jsonl is read here", "ediy show curves run=drawn beside=kept out=kept/log.jsonl");
   assert_runs("cmp drawn/log.jsonl kept/log.jsonl");
   assert_runs("cmp w before && ediy export weights=before out=w && rm w before link");
   assert_runs("cp -r s/val gallery && ln -s gallery linked");
-  const char *spared = "is an image of the data set", *first = "$(ls gallery/*/* | head -n 1)";
+  const char *spared = "is read here (", *first = "$(ls gallery/*/* | head -n 1)";
   assert_refused(spared, "ediy show views data=gallery size=32 out=%s", first);
   assert_refused(spared, "ediy show views data=linked size=32 out=%s", first);
   assert_refused(spared, "ediy show matches teacher=w.safetensors data=gallery out=%s", first);

@@ -310,7 +310,7 @@ static void saliency_of_a_run_is_of_its_two_networks(void **state) {
 static void matches_do_not_write_over_the_runs_teacher(void **state) {
   (void)state;
   assert_runs("cp t/backbone.safetensors teacher.before");
-  assert_refused("out=t/backbone.safetensors is the teacher", "ediy show matches run=e out=t/backbone.safetensors");
+  assert_refused("out=t/backbone.safetensors is read here (t/backbone.safetensors)", "ediy show matches run=e out=t/backbone.safetensors");
   assert_runs("cmp t/backbone.safetensors teacher.before");
 }
 
@@ -342,8 +342,8 @@ static void saliency_refuses_what_it_cannot_draw(void **state) {
 static void saliency_of_a_run_writes_over_none_of_it(void **state) {
   (void)state;
   assert_runs("cp -r e e2 && cp t/backbone.safetensors teacher.before");
-  assert_refused("out=e2/backbone.safetensors is the weights file e2/backbone.safetensors", SHOW "run=e2 out=e2/backbone.safetensors");
-  assert_refused("out=t/backbone.safetensors is the weights file", SHOW "run=e2 out=t/backbone.safetensors");
+  assert_refused("out=e2/backbone.safetensors is read here (e2/backbone.safetensors)", SHOW "run=e2 out=e2/backbone.safetensors");
+  assert_refused("out=t/backbone.safetensors is read here", SHOW "run=e2 out=t/backbone.safetensors");
   assert_runs("cmp e2/backbone.safetensors e/backbone.safetensors && cmp t/backbone.safetensors teacher.before");
   assert_runs("rm e2/backbone.safetensors"); /* as of a run that is not done */
   assert_refused("run=e2 (one that is not done has checkpoints: weights=CHECKPOINT): e2/backbone.safetensors", SHOW "run=e2");
