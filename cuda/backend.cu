@@ -67,7 +67,9 @@ static bool cuda_reserve(size_t bytes, void **memory, struct error *err) {
                 (double)available / GIB, (double)total / GIB, (double)bytes / GIB);
   }
   if (!keep_status(status, "reserving memory")) return failed(err);
-  return bytes == 0 || keep_status(cudaMemsetAsync(*memory, 0, bytes, state.stream), "clearing memory") || failed(err);
+  if (bytes > 0) status = cudaMemsetAsync(*memory, 0, bytes, state.stream);
+  if (bytes > 0 && status == cudaSuccess) status = cudaStreamSynchronize(state.stream); /* before a copy in another stream may come */
+  return keep_status(status, "clearing memory") || failed(err);
 }
 
 static void cuda_release(void *memory, size_t) { keep_status(cudaFree(memory), "releasing memory"); }

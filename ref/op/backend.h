@@ -34,7 +34,7 @@ struct backend {
   const char *name;       /* "reference" */
   size_t activation_size; /* bytes of one activation, and of one weight that is read; sizeof(real) here, or of a bf16 */
 
-  /* Memory: one block, zeroed; freed by release. */
+  /* Memory: one block, which is zero when reserve returns, before any copy of the pipeline; freed by release. */
   bool (*reserve)(size_t bytes, void **memory, struct error *err);
   void (*release)(void *memory, size_t bytes);
   void (*upload)(void *to, const void *from_host, size_t bytes);

@@ -10,8 +10,8 @@ void shim_fail_launch(cudaError_t status, const char *format, ...) __attribute__
 bool shim_has_failed(void);
 cudaError_t shim_status(void); /* of that line */
 
-/* A call that reserves or releases memory: waits for everything. True where it must not be now, which has been reported. */
-bool shim_stops(const char *call);
+/* A call that reserves or releases memory, and waits for everything or not. True where it must not be now, which has been reported. */
+bool shim_stops(const char *call, bool waits);
 
 bool shim_is_recording(cudaStream_t stream);
 

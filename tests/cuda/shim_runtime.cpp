@@ -222,7 +222,7 @@ void shim_check_shared(const char *name, void (*kernel)(void), size_t bytes, siz
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
-  if (shim_stops("cudaMalloc")) return last_status;
+  if (shim_stops("cudaMalloc", false)) return last_status;
   if (bytes > shim_machine.memory - in_use) return last_status = cudaErrorMemoryAllocation;
   *memory = allocate(&allocations, bytes, nullptr)->start;
   in_use += bytes;
@@ -232,7 +232,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
 
 static cudaError_t give_back(const char *call, struct allocation **list, void *memory, size_t *freed) {
   if (!memory) return cudaSuccess;
-  if (shim_stops(call)) return last_status;
+  if (shim_stops(call, true)) return last_status;
   for (struct allocation **at = list; *at; at = &(*at)->next)
     if ((*at)->start == memory) {
       *freed = (*at)->bytes;
@@ -251,7 +251,7 @@ cudaError_t cudaFree(void *memory) {
 
 /* Memory of the host, which may touch it. */
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
-  if (shim_stops("cudaHostAlloc")) return last_status;
+  if (shim_stops("cudaHostAlloc", false)) return last_status;
   if (bytes > shim_machine.pinned) return last_status = cudaErrorMemoryAllocation;
   *memory = allocate(&pinned, bytes, nullptr)->start;
   return cudaSuccess;

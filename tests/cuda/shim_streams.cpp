@@ -103,11 +103,12 @@ static bool breaks_recording(const char *call) {
 
 bool shim_is_recording(cudaStream_t s) { return s->recording; }
 
-/* A call for which the host waits until all streams are empty, or may have to. */
-bool shim_stops(const char *call) {
+/* Reserving may wait for what is in the streams, and nothing may rest on it: here it never does. Releasing always waits (CUDA programming
+ * guide, "Stream-Ordered Memory Allocator"). */
+bool shim_stops(const char *call, bool waits) {
   shim_counts.allocations++;
   if (breaks_recording(call)) return true;
-  drain_all();
+  if (waits) drain_all();
   return false;
 }
 
