@@ -22,8 +22,8 @@
  *     across    panels of 64 indices, rows of 128 bytes a depth, eight of them 1024 bytes; xor bits 7 to 9 (128-byte swizzle)
  *
  * for which a tile has to begin at a multiple of 1024 bytes. Source: PTX ISA, "Asynchronous warpgroup level matrix instructions" (shared
- * memory layout, matrix descriptor, register fragments of D), and "fence.proxy"; in CUTLASS (make_gmma_desc) these are the canonical layouts
- * K-major B64 and MN-major B128. Order and rounding of the sums are not documented.
+ * memory layout, matrix descriptor, register fragments of D), and "fence.proxy"; in CUTLASS (make_gmma_desc) these are the
+ * canonical layouts K-major B64 and MN-major B128. Order and rounding of the sums are not documented.
  */
 #ifndef EDIY_CUDA_WARPGROUP_H
 #define EDIY_CUDA_WARPGROUP_H
