@@ -10,12 +10,6 @@
 
 #include "cuda/device.h"
 
-static inline real *test_magnitudes(const real *x, ptrdiff_t n) {
-  real *y = test_reals(n);
-  for (ptrdiff_t i = 0; i < n; i++) y[i] = (real)fabs((double)x[i]);
-  return y;
-}
-
 /* Turns S, computed in double and rounded up here, into the bound. */
 static inline double *test_product_bound(const real *magnitude, ptrdiff_t n, ptrdiff_t length) {
   double *bound = malloc((size_t)(n > 0 ? n : 1) * sizeof *bound), terms = (double)(length + 2) * REAL_ROUNDOFF;

@@ -6,7 +6,8 @@
 #include "train/features.h"
 #include "train/folder.h"
 
-#include "cuda/moved.h"
+#include "cuda/device.h"
+#include "support/moved.h"
 
 enum { IMAGES = 7, BATCH = 3, SIZE = 32, DRAWS = 4 }; /* the last batch is not full */
 

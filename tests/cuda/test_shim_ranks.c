@@ -3,10 +3,10 @@
  * the same whether a step is recorded or not.
  *
  * Everything that computes is forked: this process runs no parallel loop and opens no GPU. */
-#include "cuda/moved.h"
 #include "cuda/runs.h"
 #include "cuda/shim_control.h"
 #include "support/forked.h"
+#include "support/moved.h"
 #include "train/near.h"
 
 enum { STEPS = 3, MOST = 3 };

@@ -11,7 +11,8 @@
 #include "model/init.h"
 #include "model/step.h"
 
-#include "cuda/moved.h"
+#include "cuda/device.h"
+#include "support/moved.h"
 #include "support/small_model.h"
 
 enum { BATCH = 8, DRAWS = 4, MICRO_BATCHES = 2 };

@@ -3,9 +3,9 @@
  * off (moved.h), tensor by tensor, in the largest element. */
 #include <float.h>
 
-#include "cuda/moved.h"
 #include "cuda/moved_class.h"
 #include "cuda/runs.h"
+#include "support/moved.h"
 
 enum { STEPS = 3, DRAWS = 4 };
 

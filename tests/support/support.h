@@ -21,6 +21,13 @@ static inline real *test_reals(ptrdiff_t n) {
   return p;
 }
 
+/* |x|, to be freed. */
+static inline real *test_magnitudes(const real *x, ptrdiff_t n) {
+  real *y = test_reals(n);
+  for (ptrdiff_t i = 0; i < n; i++) y[i] = (real)fabs((double)x[i]);
+  return y;
+}
+
 /* Normal numbers, rounded to float so that both precisions start from the same ones. */
 static inline void test_fill_normal(real *x, ptrdiff_t n, uint32_t stream) {
   struct philox g = philox_stream(1, PHILOX_TEST, 0, stream, 0);

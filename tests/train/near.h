@@ -1,5 +1,5 @@
 /* Checkpoints of runs that differ by rounding: how far they may be apart is measured by runs of the reference with products that are off
- * (cuda/moved.h), tensor by tensor, in the largest element. */
+ * (support/moved.h), tensor by tensor, in the largest element. */
 #ifndef EDIY_TESTS_TRAIN_NEAR_H
 #define EDIY_TESTS_TRAIN_NEAR_H
 

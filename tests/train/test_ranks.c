@@ -15,8 +15,7 @@
 #include "train/near.h"
 
 #include "support/forked.h"
-
-#include "cuda/moved.h"
+#include "support/moved.h"
 
 enum { IMAGES = 26, BATCH = 12, STEPS = 4, MOST = 4 }; /* two epochs of two steps */
 

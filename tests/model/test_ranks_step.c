@@ -1,22 +1,22 @@
 /* Steps of the model over several ranks are those of one process with the same images: every rank ends with the same bits; matched indices
  * and negatives are the same; losses, gradient and states are within what rounding makes of such steps.
  *
- * How far that may be is measured, not guessed: the reference with products that are off at random by what float sums are off
- * (cuda/moved.h) takes the same steps, and the ranks must be no further from the reference than the furthest of DRAWS such runs, tensor by
- * tensor, in the largest element. Ranks differ from one process by the last bit of statistics and by the order in which a gradient is added
- * up, which is far less.
+ * How far that may be is measured, not guessed: the reference with products that are off at random by what sums are off
+ * (support/moved.h) takes the same steps, and the ranks must be no further from the reference than the furthest of DRAWS such runs, tensor
+ * by tensor, in the largest element. Ranks differ from one process by the last bit of statistics and by the order in which a gradient is
+ * added up, which is far less. In double that is 2^29 times less than in float, and so is what they are allowed.
  *
  * Everything that computes is forked: this process runs no parallel loop. */
-#include <float.h>
+#include <string.h>
 
 #include "model/init.h"
 #include "model/step.h"
 #include "op/backend_ranks.h"
 
+#include "support/cmocka.h"
 #include "support/forked.h"
+#include "support/moved.h"
 #include "support/small_model.h"
-
-#include "cuda/moved.h"
 
 enum { IMAGES = 12 /* of a micro-batch: cut into 1, 2, 3, 4 */, MICRO_BATCHES = 2, STEPS = 2, DRAWS = 4, MOST = 4 };
 enum { ONLINE, TARGET, MOMENTUM, GRADIENT /* of the first step */, BLOCKS };
@@ -140,12 +140,12 @@ static double distance(const real *a, const real *b, ptrdiff_t n) {
   return most;
 }
 
-/* How far the moved runs are in n elements of a block, and a spacing of floats at the largest. */
+/* How far the moved runs are in n elements of a block, and a spacing of numbers at the largest. */
 static double allowed_of(const struct job *one, struct job *const gauge[DRAWS], int block, ptrdiff_t offset, ptrdiff_t n) {
   const real *from = one->result[0].block[block] + offset;
   double most = 0;
   for (int d = 0; d < DRAWS; d++) most = fmax(most, distance(gauge[d]->result[0].block[block] + offset, from, n));
-  return most + FLT_EPSILON * test_max_abs(from, n);
+  return most + 2 * REAL_ROUNDOFF * test_max_abs(from, n);
 }
 
 /* Says what is too far, and whether all is near enough. The bias in front of a batch norm (0.bias of every head) has a gradient of exactly

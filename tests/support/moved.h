@@ -1,13 +1,15 @@
 /* The reference with products that are off: what rounding alone may make of a step, measured and not guessed.
  *
  * Every twin but the matrix products computes the reference's bits, so a step on the CUDA table and one on the reference differ by rounding
- * inside products and by what later layers make of it. Here every element of every product is moved at random by up to what a float sum is
+ * inside products and by what later layers make of it. Here every element of every product is moved at random by up to what a sum is
  * off but for rare cases, (2 sqrt(length) + 2) u sum |a| |b| (roundings as independent errors: Higham and Mary 2019). Roundings are
  * relative to partial sums, mostly far below sum |a| |b|, so there is room. */
-#ifndef EDIY_TESTS_CUDA_MOVED_H
-#define EDIY_TESTS_CUDA_MOVED_H
+#ifndef EDIY_TESTS_MOVED_H
+#define EDIY_TESTS_MOVED_H
 
-#include "cuda/products.h"
+#include "op/backend.h"
+
+#include "support/support.h"
 
 static struct backend moved;
 static struct philox moves;
