@@ -105,6 +105,23 @@ void file_abandon(struct file_writer *f) {
   f->temporary[0] = 0;
 }
 
+/* The dot in front of the digits that end at `end`, as "%ld" writes a number; null if there is none. */
+static const char *dot_before(const char *begin, const char *end) {
+  const char *p = end;
+  while (p > begin && p[-1] >= '0' && p[-1] <= '9') p--;
+  bool number = end > p && end - p <= 18 && (*p != '0' || end - p == 1);
+  return number && p > begin && p[-1] == '.' ? p - 1 : NULL;
+}
+
+bool file_is_temporary(const char *name, size_t *length, long *process) {
+  size_t n = strlen(name);
+  const char *end = n > 4 ? name + n - 4 : name;
+  const char *second = strcmp(end, ".tmp") == 0 ? dot_before(name, end) : NULL, *first = second ? dot_before(name, second) : NULL;
+  if (!first || first == name || strtol(second + 1, NULL, 10) >= TEMPORARY_NAMES) return false;
+  *length = (size_t)(first - name), *process = strtol(first + 1, NULL, 10);
+  return *process > 0;
+}
+
 bool file_replace(const char *path, const void *data, size_t size, struct error *err) {
   struct file_writer f;
   if (!file_create(&f, path, err)) return false;

@@ -31,6 +31,10 @@ MUST_CHECK bool file_commit(struct file_writer *f, struct error *err);
 /* Removes the temporary file; the target is as it was. No effect after file_commit or a failure. */
 void file_abandon(struct file_writer *f);
 
+/* Whether name is one that file_create gives a temporary file: *length bytes of it are the file's own name, and *process is the number of
+ * the process that writes it, or wrote it until it was killed. */
+bool file_is_temporary(const char *name, size_t *length, long *process);
+
 /* create + write + commit. */
 MUST_CHECK bool file_replace(const char *path, const void *data, size_t size, struct error *err);
 

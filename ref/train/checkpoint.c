@@ -3,13 +3,16 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/sha256.h"
 #include "model/exchange.h"
 
@@ -309,17 +312,37 @@ void checkpoint_prune(const char *folder, int keep) {
     unlink(path); /* one that stays does no harm */
   }
   free(steps);
-  DIR *dir = opendir(folder);
-  if (!dir) return;
-  struct dirent *entry;
+  checkpoint_leftovers(folder, true);
+}
+
+/* The number is that of another process of this machine. Our own: whoever had it before us, in a container say, is gone. */
+static bool lives(long process) { return process != (long)getpid() && (kill((pid_t)process, 0) == 0 || errno == EPERM); }
+
+/* Whether name is that of a temporary file of a run, which nobody will finish. */
+static bool is_leftover(const char *name) {
+  static const char *const others[] = {"backbone.safetensors", "config.txt"};
+  size_t length;
+  long process;
   const char *rest;
+  if (!file_is_temporary(name, &length, &process)) return false;
+  if (step_of(name, &rest) >= 0 && rest == name + length) return true;
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+    if (strlen(others[i]) == length && strncmp(name, others[i], length) == 0) return !lives(process);
+  return false;
+}
+
+struct leftovers checkpoint_leftovers(const char *folder, bool remove) {
+  struct leftovers l = {0};
+  DIR *dir = opendir(folder);
+  if (!dir) return l;
+  struct dirent *entry;
   while ((entry = readdir(dir))) {
-    if (step_of(entry->d_name, &rest) < 0 || !*rest) continue;
-    size_t n = strlen(rest);
-    if (n > 4 && strcmp(rest + n - 4, ".tmp") == 0) { /* file.h's temporary names */
-      snprintf(path, sizeof path, "%s/%.255s", folder, entry->d_name);
-      unlink(path);
-    }
+    struct stat s;
+    if (!is_leftover(entry->d_name) || fstatat(dirfd(dir), entry->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(s.st_mode)) continue;
+    if (remove && unlinkat(dirfd(dir), entry->d_name, 0) != 0) continue;
+    if (l.count++ == 0) snprintf(l.first, sizeof l.first, "%s", entry->d_name);
+    l.bytes += (size_t)s.st_size;
   }
   closedir(dir);
+  return l;
 }

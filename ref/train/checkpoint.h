@@ -59,9 +59,21 @@ void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH
 MUST_CHECK bool checkpoint_latest(const char *folder, struct checkpoint *c, bool *found, void (*report)(void *context, const char *line),
                                   void *context, struct error *err);
 
-/* Removes all checkpoints of the folder but the `keep` newest by step, and what interrupted writers left of others. The caller is the
- * folder's one writer (log.h). */
+/* Removes all checkpoints of the folder but the `keep` newest by step, and leftovers. The caller is the folder's one writer (log.h). */
 void checkpoint_prune(const char *folder, int keep);
+
+/* Temporary files (file.h) in a run's folder that nobody will finish: a process was killed in the middle of writing a checkpoint,
+ * backbone.safetensors or config.txt. */
+struct leftovers {
+  int count;
+  size_t bytes;
+  char first[256]; /* the name of one; empty if there is none */
+};
+
+/* Finds them, and with `remove` removes them: the caller then is the folder's one writer, so that no temporary checkpoint can be another's.
+ * One of the other two files stays while the process lives whose number it bears: other verbs may write these. Only ordinary files of the
+ * folder itself; one that cannot be removed does no harm, and is not counted. */
+struct leftovers checkpoint_leftovers(const char *folder, bool remove);
 
 /* Reads a network's weights for use elsewhere (evaluation, a teacher): from a checkpoint of this program (online branch) or any safetensors
  * file with torchvision's names, into a host state block. heads_too as exchange_import. */

@@ -73,7 +73,8 @@ bool log_open(struct log *log, const char *path, int64_t keep_steps, struct erro
     return false;
   }
   /* Released by the system however the process ends. A file system without locks (ENOLCK, ...) goes without. */
-  if (flock(fileno(log->file), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  log->locked = flock(fileno(log->file), LOCK_EX | LOCK_NB) == 0;
+  if (!log->locked && errno == EWOULDBLOCK) {
     fail(err, "%s: another process is training in this folder; wait for it, or choose another out", path);
     log_close(log);
     return false;

@@ -24,7 +24,8 @@ struct record {
 
 struct log {
   FILE *file;
-  char *path; /* owned */
+  char *path;  /* owned */
+  bool locked; /* false on a file system without locks: nobody knows who else writes in the folder */
 };
 
 /* Opens path for appending. Lines whose step is above keep_steps, a torn last line, and everything after the first line that is no record

@@ -149,16 +149,28 @@ int64_t run_checkpoint_every(const struct run *r) {
 }
 
 /* A full disk is found out now, not at the first checkpoint, an epoch of work later. A new one is written beside those that are kept; a run
- * that goes on is taken to have these already. */
+ * that goes on is taken to have these already. Leftovers are in nobody's way: they go as soon as the folder is locked. */
 static bool check_disk(const struct run *r, struct error *err) {
   const char *out = r->config->out;
   int64_t steps = run_last_step(r) - r->step, every = run_checkpoint_every(r);
   int64_t writes = steps > 0 ? 1 + (steps - 1) / every : 0, most = r->saved < 0 ? CHECKPOINTS_KEPT + 1 : 1;
   double count = (double)(writes < most ? writes : most), one = (double)checkpoint_bytes(&r->m);
   size_t space;
-  if (!folder_space(out, &space) || count * one <= (double)space) return true;
+  if (!folder_space(out, &space)) return true;
+  space += checkpoint_leftovers(out, false).bytes;
+  if (count * one <= (double)space) return true;
   return fail(err, "%s: %.0f checkpoint%s of %.1f MB must fit there, and the disk has %.1f MB left; free space or choose another out", out,
               count, plural((int64_t)count), one / 1e6, (double)space / 1e6);
+}
+
+/* The open log has locked the folder. Where the file system has no locks, they go with the first checkpoint that is written
+ * (checkpoint_prune). */
+static void remove_leftovers(const struct run *r) {
+  struct leftovers l = {0};
+  if (r->log.locked) l = checkpoint_leftovers(r->config->out, true);
+  if (l.count > 0)
+    run_say(r, "%s: removed %d unfinished file%s of %.1f MB, left by a run that was killed: %s%s", r->config->out, l.count, plural(l.count),
+            (double)l.bytes / 1e6, l.first, l.count > 1 ? ", ..." : "");
 }
 
 /* Of rank 0, which alone writes. */
@@ -168,6 +180,7 @@ static bool open_output(struct run *r, struct error *err) {
   if (!check_disk(r, err) || !folder_create(out, err)) return false;
   snprintf(path, sizeof path, "%s/log.jsonl", out);
   if (!log_open(&r->log, path, r->step, err)) return false;
+  remove_leftovers(r);
   snprintf(path, sizeof path, "%s/config.txt", out);
   return file_replace(path, r->config_text, strlen(r->config_text), err);
 }

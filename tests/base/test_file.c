@@ -102,6 +102,29 @@ static void two_writers_of_one_file_do_not_meet(void **state) {
   remove_file(path);
 }
 
+static void temporary_names_are_known(void **state) {
+  (void)state;
+  struct error err;
+  struct file_writer f;
+  size_t length;
+  long process;
+  assert_true(file_create(&f, in_folder("a.1.2.tmp.b"), &err));
+  const char *name = strrchr(f.temporary, '/') + 1;
+  assert_true(file_is_temporary(name, &length, &process));
+  assert_int_equal(length, strlen("a.1.2.tmp.b"));
+  assert_int_equal(process, getpid());
+  file_abandon(&f);
+  assert_true(file_is_temporary("a.4194304.99.tmp", &length, &process));
+  assert_int_equal(process, 4194304);
+  static const char *const others[] = {"",           "tmp",         ".tmp",        "a.tmp",       "a.1.tmp",     "a.1.0.tmp2",
+                                       "a.1.0",      "a.1.0tmp",    ".1.0.tmp",    "1.0.tmp",     "a.1.100.tmp", "a.0.0.tmp",
+                                       "a.01.0.tmp", "a.1.00.tmp",  "a.-1.0.tmp",  "a.1.-1.tmp",  "a.1..tmp",    "a..0.tmp",
+                                       "a.x1.0.tmp", "a.1x.0.tmp",  "a.1.0x.tmp",  "a.1. 0.tmp",  "a1.0.tmp",    "a.1.0.tmp.tmp",
+                                       "a.1.0.TMP",  "a.1.x.0.tmp", "a.1.0.0.xmp", "a.1e1.0.tmp", "a.+1.0.tmp",  "a.1.0.tmp~"};
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+    if (file_is_temporary(others[i], &length, &process)) fail_msg("%s", others[i]);
+}
+
 /* A full disk without a disk to fill: the system lets this process write no file beyond 4096 bytes. In a child, since a limit lowered
  * stays. Exit status 0 if the write failed as it should. */
 static int write_beyond_limit(const char *path) {
@@ -382,6 +405,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_appears_before_commit),
                                      cmocka_unit_test(an_abandoned_file_leaves_nothing),
                                      cmocka_unit_test(two_writers_of_one_file_do_not_meet),
+                                     cmocka_unit_test(temporary_names_are_known),
                                      cmocka_unit_test(a_write_that_fails_leaves_the_target),
                                      cmocka_unit_test(a_full_disk_says_how_much_is_needed),
                                      cmocka_unit_test(the_space_is_that_of_the_disk_above),

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "model/init.h"
 #include "support/cmocka.h"
@@ -237,6 +238,64 @@ static void the_newest_whole_one_is_found(void **state) {
   model_free(&m);
 }
 
+/* The number of a process that is gone. */
+static int gone(void) {
+  pid_t child = fork();
+  if (child == 0) _exit(0);
+  waitpid(child, NULL, 0);
+  return child;
+}
+
+/* By name, place and process, and nothing but these: process 1 lives on every machine. */
+static void leftovers_are_what_nobody_will_finish(void **state) {
+  (void)state;
+  char mine[2][64], folder_like[2 * FOLDER_PATH], link_like[2 * FOLDER_PATH], name[2 * FOLDER_PATH];
+  snprintf(mine[0], sizeof mine[0], "backbone.safetensors.%d.0.tmp", gone());
+  snprintf(mine[1], sizeof mine[1], "config.txt.%d.3.tmp", (int)getpid());
+  const char *const removed[] = {"checkpoint-00000007.safetensors.1.0.tmp", "checkpoint-999999999.safetensors.4194999.99.tmp", mine[0],
+                                 mine[1]};
+  static const char *const kept[] = {"backbone.safetensors.1.0.tmp",
+                                     "config.txt.1.0.tmp",
+                                     "config.txt",
+                                     "log.jsonl.4194999.0.tmp",
+                                     "checkpoint-00000007.safetensors.tmp",
+                                     "checkpoint-00000007.safetensors.1.0.tmp.bak",
+                                     "checkpoint-00000007.safetensors.x.0.tmp",
+                                     "checkpoint-x.safetensors.4194999.0.tmp",
+                                     "checkpoint-00000007.safetensors-old.4194999.0.tmp",
+                                     "my-backbone.safetensors.4194999.0.tmp",
+                                     "backbone.safetensors.old.4194999.0.tmp",
+                                     "below/checkpoint-00000007.safetensors.1.0.tmp"};
+  enum { REMOVED = sizeof removed / sizeof removed[0], KEPT = sizeof kept / sizeof kept[0] };
+  for (int i = 0; i < REMOVED; i++) folder_file(folder, removed[i], "12345", 5);
+  for (int i = 0; i < KEPT; i++) folder_file(folder, kept[i], "x", 1);
+  snprintf(folder_like, sizeof folder_like, "%s/checkpoint-00000001.safetensors.1.0.tmp", folder);
+  snprintf(link_like, sizeof link_like, "%s/checkpoint-00000002.safetensors.1.0.tmp", folder);
+  assert_int_equal(mkdir(folder_like, 0777), 0);
+  assert_int_equal(symlink("config.txt", link_like), 0);
+
+  for (int remove = 0; remove < 2; remove++) {
+    struct leftovers l = checkpoint_leftovers(folder, remove);
+    assert_int_equal(l.count, REMOVED);
+    assert_int_equal(l.bytes, 5 * REMOVED);
+    bool known = false;
+    for (int i = 0; i < REMOVED; i++) {
+      known = known || strcmp(l.first, removed[i]) == 0;
+      snprintf(name, sizeof name, "%s/%s", folder, removed[i]);
+      assert_int_equal(access(name, F_OK), -remove);
+    }
+    assert_true(known);
+  }
+  assert_int_equal(checkpoint_leftovers(folder, true).count, 0);
+  for (int i = 0; i < KEPT; i++) {
+    snprintf(name, sizeof name, "%s/%s", folder, kept[i]);
+    if (access(name, F_OK) != 0) fail_msg("%s is gone", kept[i]);
+  }
+  struct stat s;
+  assert_true(stat(folder_like, &s) == 0 && lstat(link_like, &s) == 0);
+  assert_int_equal(checkpoint_leftovers("/nowhere", true).count, 0);
+}
+
 /* A teacher comes from our checkpoint (its online network) or from torchvision's names. */
 static void weights_come_from_either_kind_of_file(void **state) {
   (void)state;
@@ -263,8 +322,8 @@ static void weights_come_from_either_kind_of_file(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
-      TEST(a_model_reads_back_to_the_bit),        TEST(tensors_have_pytorch_names_and_order),        TEST(damage_is_seen),
-      TEST(what_is_no_checkpoint_is_named),       TEST(another_architecture_is_named_by_its_tensor), TEST(the_newest_whole_one_is_found),
-      TEST(weights_come_from_either_kind_of_file)};
+      TEST(a_model_reads_back_to_the_bit),         TEST(tensors_have_pytorch_names_and_order),        TEST(damage_is_seen),
+      TEST(what_is_no_checkpoint_is_named),        TEST(another_architecture_is_named_by_its_tensor), TEST(the_newest_whole_one_is_found),
+      TEST(leftovers_are_what_nobody_will_finish), TEST(weights_come_from_either_kind_of_file)};
   return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
 }

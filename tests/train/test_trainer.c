@@ -12,6 +12,7 @@
 #include "support/cmocka.h"
 #include "support/support.h"
 #include "train/folder.h"
+#include "train/log.h"
 #include "train/run.h"
 #include "train/schedule.h"
 
@@ -24,7 +25,7 @@ static const char *program;
 
 struct watcher {
   int lines, steps;
-  char last_line[1200];
+  char last_line[1200], removed[1200];
   int64_t stop_at;
   volatile sig_atomic_t stop;
   struct progress progress;
@@ -33,6 +34,7 @@ static void on_message(void *context, const char *line) {
   struct watcher *w = context;
   w->lines++;
   snprintf(w->last_line, sizeof w->last_line, "%s", line);
+  if (strstr(line, ": removed ")) snprintf(w->removed, sizeof w->removed, "%s", line);
 }
 static void on_progress(void *context, const struct progress *p) {
   struct watcher *w = context;
@@ -295,6 +297,40 @@ static void kill_leaves_a_whole_checkpoint(void **state) {
   assert_same_weights(checkpoint_of("k2", STEPS), checkpoint_of("whole", STEPS));
 }
 
+/* By the run that holds the folder's lock, which says so; another one, refused, leaves them: they may be what the first is writing. */
+static void what_a_killed_run_left_is_removed(void **state) {
+  (void)state;
+  static const char *const left[] = {"left/checkpoint-00000004.safetensors.1.0.tmp", "left/checkpoint-00000003.safetensors.4194999.1.tmp"};
+  static char block[1000000];
+  char path[2 * FOLDER_PATH];
+  struct log log;
+  struct error err;
+  struct watcher w = {0};
+  struct train_result r;
+  run("left", "stop=2");
+  for (int i = 0; i < 2; i++) folder_file(folder, left[i], block, sizeof block);
+  snprintf(path, sizeof path, "%s/left/log.jsonl", folder);
+  if (!log_open(&log, path, 2, &err)) fail_msg("%s", err.text);
+  assert_true(log.locked);
+  refused("left", "", "another process is training in this folder");
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", folder, left[i]);
+    assert_int_equal(access(path, F_OK), 0);
+  }
+  log_close(&log);
+  /* which ends before a checkpoint of its own would have removed them */
+  if (!start("left", "stop=2", &w, &r, &err)) fail_msg("%s", err.text);
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", folder, left[i]);
+    assert_int_equal(access(path, F_OK), -1);
+  }
+  const char *said = strstr(w.removed, "/left: removed 2 unfinished files of 2.0 MB, left by a run that was killed: checkpoint-0000000");
+  if (!said || !strstr(said, ".tmp, ...")) fail_msg("%s", w.removed);
+  *w.removed = 0;
+  if (!start("left", "stop=2", &w, &r, &err)) fail_msg("%s", err.text);
+  assert_string_equal(w.removed, "");
+}
+
 /* ---- teacher ------------------------------------------------------------------------------------------------------------------------- */
 
 /* BYOL trains a teacher, E-DIY uses it; the teacher does not change, and resuming needs its file no more. */
@@ -474,6 +510,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(a_stop_asked_for_ends_after_the_step),
                                      cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
                                      cmocka_unit_test(kill_leaves_a_whole_checkpoint),
+                                     cmocka_unit_test(what_a_killed_run_left_is_removed),
                                      cmocka_unit_test(byol_then_ediy),
                                      cmocka_unit_test(a_loss_that_is_not_finite_is_located),
                                      cmocka_unit_test(bad_images_are_told_and_too_many_stop_the_run),
