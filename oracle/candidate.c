@@ -225,7 +225,7 @@ bool candidate_judge(const struct case_file *c, const char *path, const struct p
   struct safetensors candidate;
   *j = (struct judged_file){0};
   if (!safetensors_open(&candidate, path, err)) return false;
-  bool ok = candidate_judge_tensors(c, candidate.tensor, candidate.count, p, chain, false, j, err);
+  bool ok = values_known(&candidate, err) && candidate_judge_tensors(c, candidate.tensor, candidate.count, p, chain, false, j, err);
   safetensors_close(&candidate);
   return ok;
 }

@@ -71,7 +71,8 @@ static bool parse_entry(const struct dump *d, const json_t *o, struct dump_entry
   if (!name) return fail(err, "a tensor without a name");
   if (!dump_name_parse(name, e, err)) return false;
   const char *dtype = json_string_value(json_object_get(o, "dtype"));
-  if (!dtype || !dtype_parse(dtype, &e->dtype)) return fail(err, "tensor %s: dtype is one of F32 F64 BF16 I32 I64 U8", name);
+  if (!dtype || !dtype_parse(dtype, &e->dtype) || e->dtype == DTYPE_F16)
+    return fail(err, "tensor %s: dtype is one of F32 F64 BF16 I32 I64 U8", name);
   if (!parse_shape(json_object_get(o, "shape"), e))
     return fail(err, "tensor %s: shape is a list of at most %d sizes with at least one element", name, TENSOR_MAX_DIMS);
   if (!parse_sha256(json_object_get(o, "sha256"), e)) return fail(err, "tensor %s: sha256 is not 64 digits in lower case", name);

@@ -87,6 +87,7 @@ static bool convert(const struct tensor *t, ptrdiff_t i, enum dtype dtype, void 
     return (double)k == x;
   }
   case DTYPE_I64:
+  case DTYPE_F16:
   case DTYPE_BF16: break; /* nothing here computes in these */
   }
   return false;

@@ -8,6 +8,13 @@ enum { WORTH_THREADS = 1 << 15 };
 bool tensor_is_index(const struct tensor *t) { return t->dtype == DTYPE_I32 || t->dtype == DTYPE_I64; }
 bool tensor_is_float(const struct tensor *t) { return t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64 || t->dtype == DTYPE_BF16; }
 
+bool values_known(const struct safetensors *f, struct error *err) {
+  for (int i = 0; i < f->count; i++)
+    if (f->tensor[i].dtype == DTYPE_F16)
+      return fail(err, "%s: tensor %s: dtype F16, which no precision here is judged in; convert it to F32", f->path, f->tensor[i].name);
+  return true;
+}
+
 bool tensor_same_shape(const struct tensor *a, const struct tensor *b) {
   bool same = a->ndim == b->ndim;
   for (int d = 0; same && d < a->ndim; d++) same = a->shape[d] == b->shape[d];

@@ -5,11 +5,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/tensor.h"
+#include "base/safetensors.h"
 
 bool tensor_is_index(const struct tensor *t); /* I32, I64 */
 bool tensor_is_float(const struct tensor *t); /* F32, F64, BF16 */
 bool tensor_same_shape(const struct tensor *a, const struct tensor *b);
+
+/* Whether a file has only such tensors as the rules know: F16 they do not. */
+MUST_CHECK bool values_known(const struct safetensors *f, struct error *err);
 
 /* The elements of t as doubles, into to. */
 void tensor_load(const struct tensor *t, double *to);

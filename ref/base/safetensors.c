@@ -56,7 +56,7 @@ static bool parse_tensor(struct extent *e, const char *name, const json_t *entry
   const char *dtype = json_string_value(json_object_get(entry, "dtype"));
   if (!dtype) return fail(err, "%s: tensor %s: no dtype; the file is damaged", path, name);
   if (!dtype_parse(dtype, &t->dtype))
-    return fail(err, "%s: tensor %s: dtype %.20s is not known here; convert it to one of F32 F64 BF16 I32 I64 U8", path, name, dtype);
+    return fail(err, "%s: tensor %s: dtype %.20s is not known here; convert it to one of F32 F64 BF16 F16 I32 I64 U8", path, name, dtype);
 
   const json_t *shape = json_object_get(entry, "shape");
   size_t ndim = json_array_size(shape);
@@ -259,7 +259,7 @@ static void shape_text(int ndim, const ptrdiff_t *shape, char *text, size_t size
   if (used < size) snprintf(text + used, size - used, "]");
 }
 
-static bool is_float(enum dtype dtype) { return dtype == DTYPE_F32 || dtype == DTYPE_F64 || dtype == DTYPE_BF16; }
+static bool is_float(enum dtype dtype) { return dtype == DTYPE_F32 || dtype == DTYPE_F64 || dtype == DTYPE_BF16 || dtype == DTYPE_F16; }
 
 bool safetensors_load(const struct safetensors *f, const char *name, enum dtype dtype, int ndim, const ptrdiff_t *shape, void *data,
                       struct error *err) {
@@ -280,7 +280,7 @@ bool safetensors_load(const struct safetensors *f, const char *name, enum dtype 
     if (n > 0) memcpy(data, t->data, (size_t)n * dtype_size(dtype));
   } else if (is_float(t->dtype) && dtype == DTYPE_F32) {
     float *out = data;
-    for (ptrdiff_t i = 0; i < n; i++) out[i] = (float)tensor_at(t, i); /* exact from BF16 */
+    for (ptrdiff_t i = 0; i < n; i++) out[i] = (float)tensor_at(t, i); /* exact from BF16 and F16 */
   } else if (is_float(t->dtype) && dtype == DTYPE_F64) {
     double *out = data;
     for (ptrdiff_t i = 0; i < n; i++) out[i] = tensor_at(t, i); /* exact */

@@ -42,7 +42,7 @@ const struct tensor *safetensors_find(const struct safetensors *f, const char *n
 /* The metadata value of this key, or null. */
 const char *safetensors_metadata(const struct safetensors *f, const char *key);
 
-/* Copies the tensor of this name into data, which has the given dtype and shape. Shapes must be equal. F32, F64 and BF16 are converted
+/* Copies the tensor of this name into data, which has the given dtype and shape. Shapes must be equal. F32, F64, BF16 and F16 are converted
  * to F32 or F64 (to nearest; an F64 beyond the range of F32 becomes infinite); otherwise the dtypes must be equal.
  * Fails with file, tensor and both shapes or dtypes in the message; data is then untouched. */
 MUST_CHECK bool safetensors_load(const struct safetensors *f, const char *name, enum dtype dtype, int ndim, const ptrdiff_t *shape,

@@ -7,12 +7,13 @@
 #include <string.h>
 
 #include "base/bf16.h"
+#include "base/f16.h"
 
 static const struct {
   const char *name;
   size_t size;
 } dtypes[] = {
-    [DTYPE_F32] = {"F32", 4}, [DTYPE_F64] = {"F64", 8}, [DTYPE_BF16] = {"BF16", 2},
+    [DTYPE_F32] = {"F32", 4}, [DTYPE_F64] = {"F64", 8}, [DTYPE_BF16] = {"BF16", 2}, [DTYPE_F16] = {"F16", 2},
     [DTYPE_I32] = {"I32", 4}, [DTYPE_I64] = {"I64", 8}, [DTYPE_U8] = {"U8", 1},
 };
 
@@ -54,6 +55,11 @@ double tensor_at(const struct tensor *t, ptrdiff_t i) {
     uint16_t half;
     memcpy(&half, p, sizeof half);
     return (double)bf16_widen(half);
+  }
+  case DTYPE_F16: {
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return (double)f16_widen(half);
   }
   case DTYPE_I32: {
     int32_t x;

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_BF16, DTYPE_I32, DTYPE_I64, DTYPE_U8 };
+/* F16 is that of files with weights; the oracle, whose rules do not know it, refuses it (oracle/values.h). */
+enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_BF16, DTYPE_F16, DTYPE_I32, DTYPE_I64, DTYPE_U8 };
 
 enum { TENSOR_MAX_DIMS = 6, TENSOR_MAX_NAME = 160 /* bytes, the end of the string among them */ };
 

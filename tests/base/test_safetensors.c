@@ -169,12 +169,13 @@ static void loading_converts_between_floats(void **state) {
   (void)state;
   double f64[] = {0.1, -3.0, 1e300};
   float f32[] = {0.1f, -3.0f, 0x1p-149f};
-  uint16_t bf16[] = {0x3f80, 0xc020, 0x0001};
+  uint16_t bf16[] = {0x3f80, 0xc020, 0x0001}, f16[] = {0x3c00, 0xc100, 0x0001};
   unsigned char pad[] = {0};
   const struct tensor t[] = {tensor_make(DTYPE_U8, pad, 0, NULL, "pad"), tensor_make(DTYPE_F64, f64, 1, (ptrdiff_t[]){3}, "f64"),
                              tensor_make(DTYPE_F32, f32, 1, (ptrdiff_t[]){3}, "f32"),
-                             tensor_make(DTYPE_BF16, bf16, 1, (ptrdiff_t[]){3}, "bf16")};
-  write_or_fail(t, 4, NULL);
+                             tensor_make(DTYPE_BF16, bf16, 1, (ptrdiff_t[]){3}, "bf16"),
+                             tensor_make(DTYPE_F16, f16, 1, (ptrdiff_t[]){3}, "f16")};
+  write_or_fail(t, 5, NULL);
   struct safetensors f;
   struct error err;
   open_or_fail(&f);
@@ -193,6 +194,10 @@ static void loading_converts_between_floats(void **state) {
   assert_true(single[0] == 1.0f && single[1] == -2.5f && single[2] == 0x1p-133f);
   assert_true(safetensors_load(&f, "bf16", DTYPE_F64, 1, shape, twice, &err));
   assert_true(twice[0] == 1.0 && twice[1] == -2.5 && twice[2] == 0x1p-133);
+  assert_true(safetensors_load(&f, "f16", DTYPE_F32, 1, shape, single, &err));
+  assert_true(single[0] == 1.0f && single[1] == -2.5f && single[2] == 0x1p-24f);
+  assert_true(safetensors_load(&f, "f16", DTYPE_F64, 1, shape, twice, &err));
+  assert_true(twice[0] == 1.0 && twice[1] == -2.5 && twice[2] == 0x1p-24);
   safetensors_close(&f);
 }
 
@@ -276,7 +281,7 @@ static const struct {
     {"{\"x\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, "tensor x: no shape"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "tensor x: data_offsets are not two whole numbers"},
     /* dtype */
-    {X("F16", "[2]", "[0,4]"), 4, "tensor x: dtype F16 is not known here; convert it to one of F32 F64 BF16 I32 I64 U8"},
+    {X("BOOL", "[4]", "[0,4]"), 4, "tensor x: dtype BOOL is not known here; convert it to one of F32 F64 BF16 F16 I32 I64 U8"},
     {X("f32", "[1]", "[0,4]"), 4, "dtype f32 is not known"},
     {X("", "[1]", "[0,4]"), 4, "dtype  is not known"},
     /* shape */

@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (ptrdiff_t k = 0; k < n; k++) sum += tensor_at(t, k);
     double *copy = malloc((size_t)n * sizeof *copy + 1);
     require(copy != NULL);
-    bool is_float = t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64 || t->dtype == DTYPE_BF16;
+    bool is_float = t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64 || t->dtype == DTYPE_BF16 || t->dtype == DTYPE_F16;
     require(safetensors_load(&f, t->name, DTYPE_F64, t->ndim, t->shape, copy, &err) == is_float);
     double total = 0;
     for (ptrdiff_t k = 0; is_float && k < n; k++) total += copy[k];

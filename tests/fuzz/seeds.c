@@ -131,13 +131,14 @@ static void write_jpegs(void) {
 static void write_safetensors(void) {
   static double data[8] = {1, -2, 0.5, 3e300};
   static const char *const metadata[] = {"format", "pt", "config", "epochs = 3\nlr = 0.5\n", "\"quoted\\\n", "", NULL};
-  struct tensor tensors[8];
+  struct tensor tensors[16];
   int count = 0;
   for (int d = DTYPE_F32; d <= DTYPE_U8; d++)
     tensors[count++] = tensor_make((enum dtype)d, data, 2, (ptrdiff_t[]){2, 2}, "layer%d.0.weight", d);
   tensors[count++] = tensor_make(DTYPE_I64, data, 0, NULL, "bn1.num_batches_tracked");
   tensors[count++] = tensor_make(DTYPE_F32, data, 3, (ptrdiff_t[]){2, 0, 5}, "empty");
-  for (int n = 0; n <= count; n += count / 2) { /* none, half of them, all */
+  for (int part = 0; part <= 2; part++) { /* none, half of them, all */
+    const int n = count * part / 2;
     char name[64], path[4096];
     struct error err;
     snprintf(name, sizeof name, "tensors%d", n);

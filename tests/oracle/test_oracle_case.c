@@ -307,6 +307,23 @@ static void a_case_that_is_wrong_is_no_case(void **state) {
   program_expect(BAD_INPUT, "the reference in double disagrees", judged(&r, r.count, "wrong.safetensors", ""));
 }
 
+/* Its numbers are read, as those of weights; what a kernel in fp16 may do, no rule says. */
+static void f16_is_refused_in_a_case_and_in_results(void **state) {
+  (void)state;
+  make_conv("");
+  struct results r = right_results("conv.safetensors");
+  const char *metadata[] = {"format", "ediy-case-1", "op", "conv", "attrs", "{\"stride\": 1, \"pad\": 1}", "layout", "NHWC,KRSC", NULL};
+  struct error err;
+  r.t[1].dtype = DTYPE_F16;
+  assert_true(safetensors_write("f16.safetensors", r.t, r.count, metadata, &err));
+  const char *said = "f16.safetensors: tensor %s: dtype F16, which no precision here is judged in; convert it to F32";
+  char line[256];
+  snprintf(line, sizeof line, said, r.t[1].name);
+  for (int i = 0; i < r.count; i++) free(r.t[i].data);
+  program_expect(BAD_INPUT, line, program_run("oracle case conv.safetensors candidate=f16.safetensors"));
+  program_expect(BAD_INPUT, line, program_run("oracle case f16.safetensors"));
+}
+
 static void bad_input_is_refused_in_one_line(void **state) {
   (void)state;
   static const char *const commands[][2] = {
@@ -436,6 +453,7 @@ int main(void) {
       cmocka_unit_test(findings_are_written_as_json),
       cmocka_unit_test(findings_of_a_file_of_any_name_are_written),
       cmocka_unit_test(a_case_that_is_wrong_is_no_case),
+      cmocka_unit_test(f16_is_refused_in_a_case_and_in_results),
       cmocka_unit_test(bad_input_is_refused_in_one_line),
       cmocka_unit_test(the_examples_of_the_help_work_as_printed),
       cmocka_unit_test(the_python_of_the_document_works),
