@@ -76,7 +76,7 @@ static bool open_data(struct step_source *s, const struct checkpoint *from, stru
 
 static bool load_teacher(struct step_source *s, struct error *err) {
   struct branch *t = &s->start->teacher;
-  return weights_load(&t->net, s->config.teacher, false, t->state, err) || fail_within(err, "teacher");
+  return weights_load(&t->net, s->config.teacher, NULL, false, t->state, err) || fail_within(err, "teacher");
 }
 
 /* state: laid out as that of the net; PREFIX NAME is what the formula is told. momentum: 1e-3 t in place of the values. */

@@ -80,7 +80,7 @@ static bool make(ediy_backbone **out, const char *path, uint64_t seed, const edi
   if (ok) options_default(config_options, config_option_count, config);
   ok = ok && (!path || config_of_file(path, config, &known, err)) && config_of_options(o, known, what, config, err) &&
        create(b, config, o, what, err);
-  ok = ok && (path ? extractor_load(&b->extractor, path, err)
+  ok = ok && (path ? extractor_load(&b->extractor, path, NULL, err)
                    : init_state(b->extractor.backend, &b->extractor.net, seed, ONLINE_NETWORK, b->extractor.state, err));
   free(config);
   if (!ok) ediy_backbone_close(b), b = NULL;

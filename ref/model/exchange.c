@@ -130,7 +130,7 @@ bool exchange_import(const struct net *net, const struct safetensors *file, cons
   for (int i = 0; ok && i < net->parameters; i++) {
     const struct parameter *p = &net->parameter[i];
     if (!heads_too && is_head(p->name)) continue;
-    char name[2 * NET_NAME];
+    char name[TENSOR_MAX_NAME + NET_NAME];
     snprintf(name, sizeof name, "%s%s", prefix, p->name);
     ptrdiff_t shape[4];
     int ndim = exchange_shape(p, shape);
@@ -139,4 +139,47 @@ bool exchange_import(const struct net *net, const struct safetensors *file, cons
   }
   free(read);
   return ok;
+}
+
+/* The first two prefixes under which the file holds the first layers of the backbone, and how many there are. Those of two stages, since
+ * layer1.0. stands in front of a conv1.weight, too. One with other characters than names have is none. */
+static int prefixes(const struct net *net, const struct safetensors *file, char prefix[2][TENSOR_MAX_NAME]) {
+  static const char usual[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+  const char *first = net->parameter[0].name, *second = first;
+  for (int i = 0; i < net->parameters && second == first; i++)
+    if (strncmp(net->parameter[i].name, "layer", 5) == 0) second = net->parameter[i].name;
+  const size_t n = strlen(first);
+  int count = 0;
+  for (int i = 0; i < file->count; i++) {
+    const char *name = file->tensor[i].name;
+    const size_t length = strlen(name), before = length > n ? length - n : 0;
+    if (before == 0 || strcmp(name + before, first) != 0 || name[before - 1] != '.' || strspn(name, usual) < before) continue;
+    char other[TENSOR_MAX_NAME + NET_NAME];
+    snprintf(other, sizeof other, "%.*s%s", (int)before, name, second);
+    if (!safetensors_find(file, other)) continue;
+    if (count < 2) snprintf(prefix[count], TENSOR_MAX_NAME, "%.*s", (int)before, name);
+    count++;
+  }
+  return count;
+}
+
+bool exchange_import_foreign(const struct net *net, const struct safetensors *file, char prefix[TENSOR_MAX_NAME], bool heads_too,
+                             real *state, struct error *err) {
+  char found[2][TENSOR_MAX_NAME] = {"", ""};
+  const char *path = file->path, *first = net->parameter[0].name;
+  const bool plain = file->count == 0 || safetensors_find(file, first);
+  const int count = plain ? 0 : prefixes(net, file, found);
+  if (!plain && count == 0)
+    return fail(err, "%s: has no tensor %s, and the first that it has is %s; is it a ResNet under torchvision's names?", path, first,
+                file->tensor[0].name);
+  if (count > 1)
+    return fail(err,
+                "%s: holds several backbones, under %s and %s; write one of them alone, in Python: "
+                "save_file({k[%zu:]: v for k, v in load_file(FILE).items() if k.startswith('%s')}, OUT) of safetensors.torch",
+                path, found[0], found[1], strlen(found[0]), found[0]);
+  if (count == 1 && !prefix)
+    return fail(err, "%s: its names begin with %s; ediy import weights=%s backbone=NAME out=FILE takes it over without that", path,
+                found[0], path);
+  if (prefix) memcpy(prefix, found[0], TENSOR_MAX_NAME);
+  return exchange_import(net, file, found[0], heads_too, state, err);
 }

@@ -26,6 +26,7 @@ void exchange_detectron2_name(const char *name, char out[NET_NAME]);
 #define exchange_unpack REAL_NAME(exchange_unpack)
 #define exchange_export REAL_NAME(exchange_export)
 #define exchange_import REAL_NAME(exchange_import)
+#define exchange_import_foreign REAL_NAME(exchange_import_foreign)
 
 /* One parameter between the order inside (own) and the order in files. p->size reals each; must not overlap. */
 void exchange_pack(const struct parameter *p, const real *own, real *file);
@@ -41,5 +42,11 @@ MUST_CHECK bool exchange_export(const struct net *net, const real *state, enum e
  * missing tensor, or both shapes of one that does not fit. */
 MUST_CHECK bool exchange_import(const struct net *net, const struct safetensors *file, const char *prefix, bool heads_too, real *state,
                                 struct error *err);
+
+/* The same from a file that others wrote, whose names may all have a prefix, which is found: "module." of DataParallel, "backbone." of a
+ * larger network. prefix: gets it, empty where there is none; null where it is not wanted: such a file is then refused, with a line that
+ * names `ediy import`, and so are two of them, and a file without the backbone, with its first name. */
+MUST_CHECK bool exchange_import_foreign(const struct net *net, const struct safetensors *file, char prefix[TENSOR_MAX_NAME], bool heads_too,
+                                        real *state, struct error *err);
 
 #endif

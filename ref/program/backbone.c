@@ -35,9 +35,10 @@ bool backbone_resolve(const struct backbone_choice *choice, struct backbone *b, 
   return good;
 }
 
-static bool load(const struct backbone_choice *choice, struct extractor *e, struct error *err) {
+static bool load(const struct backbone_choice *choice, struct backbone *b, struct extractor *e, struct error *err) {
+  b->prefix[0] = 0;
   if (is_random(choice)) return init_state(e->backend, &e->net, RANDOM_SEED, ONLINE_NETWORK, e->state, err);
-  return extractor_load(e, choice->weights, err);
+  return extractor_load(e, choice->weights, choice->prefix_allowed ? b->prefix : NULL, err);
 }
 
 bool backbone_open(const struct backbone_choice *choice, int height, int width, struct backbone *b, struct extractor *e,
@@ -46,7 +47,7 @@ bool backbone_open(const struct backbone_choice *choice, int height, int width, 
   if (!height) height = width = b->size;
   const struct backend *backend = backend_open(&(struct backend_options){.backend = (enum backend_choice)choice->backend}, err);
   if (!backend || !extractor_create(e, backend, &b->arch, choice->batch, height, width, err)) return false;
-  if (load(choice, e, err)) return true;
+  if (load(choice, b, e, err)) return true;
   extractor_free(e);
   return false;
 }

@@ -20,7 +20,8 @@ struct backbone_choice {
   int stem;                       /* 0: as the file says; else 1 + enum stem */
   int64_t size;                   /* pixels; 0: as the file says */
   int64_t batch;
-  int backend; /* enum backend_choice */
+  int backend;         /* enum backend_choice */
+  bool prefix_allowed; /* in front of every name in the file; no key, import's alone */
 };
 
 /* Rows of an option table for the member `choice` of a configuration. */
@@ -56,6 +57,7 @@ struct backbone {
   struct architecture arch;
   int size;                     /* of the input, pixels */
   char stem_name[16], name[16]; /* as the keys have them */
+  char prefix[TENSOR_MAX_NAME]; /* what was in front of every name; empty but for prefix_allowed */
 };
 
 /* What the choice comes to: keys first, then the configuration that the file carries. Fails where neither says what the architecture is. */

@@ -34,6 +34,7 @@ static bool convert(const struct verb *verb, int count, char *const *arguments, 
   bool good = verb_options(verb, count, arguments, x, err) && verb_require(verb, "weights", x->choice.weights, err) &&
               verb_require(verb, "out", x->out, err);
   x->choice.batch = 1;
+  x->choice.prefix_allowed = verb == &verb_import;
   good = good && backbone_open(&x->choice, 0, 0, &b, &e, err);
   if (good) {
     size_t bytes = (size_t)e.net.state_size * sizeof(float);
@@ -46,6 +47,7 @@ static bool convert(const struct verb *verb, int count, char *const *arguments, 
       e.backend->download(state, e.state, bytes);
       good = exchange_export(&e.net, state, (enum exchange_form)x->form, metadata, x->out, err);
     }
+    if (good && b.prefix[0]) printf("%s: its names begin with %s, which is left out\n", x->choice.weights, b.prefix);
     if (good) printf("%s: %s, %s stem, %td channels\n", x->out, b.name, b.stem_name, e.channels);
     free(state);
     extractor_free(&e);
@@ -81,7 +83,8 @@ const struct verb verb_import = {
     .usage = "weights=FILE backbone=NAME out=FILE [stem=NAME] [size=N]",
     .about = "Reads a safetensors file with torchvision's names (fc and num_batches_tracked are passed over), checks\n"
              "every tensor against the architecture, and writes a backbone file that says what it is: for teacher=\n"
-             "and weights=. In Python: safetensors.torch.save_file(model.state_dict(), FILE).",
+             "and weights=. In Python: safetensors.torch.save_file(model.state_dict(), FILE). Half precision (F16, BF16)\n"
+             "becomes F32. What stands in front of all names, such as the module. of DataParallel, is left out.",
     .example = "ediy export weights=random backbone=resnet18 out=resnet18.safetensors\n"
                "ediy import weights=resnet18.safetensors backbone=resnet18 out=teacher.safetensors",
     .keys = import_keys,

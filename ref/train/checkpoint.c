@@ -215,7 +215,7 @@ bool checkpoint_load(const struct checkpoint *c, struct model *m, struct error *
   return ok;
 }
 
-bool weights_load(const struct net *net, const char *path, bool heads_too, float *state, struct error *err) {
+bool weights_load(const struct net *net, const char *path, char prefix[TENSOR_MAX_NAME], bool heads_too, float *state, struct error *err) {
   struct safetensors file;
   if (!safetensors_open(&file, path, err)) return false;
   bool ours = checkpoint_is_one(&file);
@@ -223,12 +223,13 @@ bool weights_load(const struct net *net, const char *path, bool heads_too, float
   if (ours) {
     struct checkpoint c;
     if (!checkpoint_open(&c, path, err)) return false;
+    if (prefix) prefix[0] = 0; /* what we put in front is nobody's concern */
     bool ok = exchange_import(net, &c.file, "online.", heads_too, state, err);
     checkpoint_close(&c);
     return ok;
   }
   if (!safetensors_open(&file, path, err)) return false;
-  bool ok = exchange_import(net, &file, "", heads_too, state, err);
+  bool ok = exchange_import_foreign(net, &file, prefix, heads_too, state, err);
   safetensors_close(&file);
   return ok;
 }

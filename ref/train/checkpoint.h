@@ -76,7 +76,8 @@ struct leftovers {
 struct leftovers checkpoint_leftovers(const char *folder, bool remove);
 
 /* Reads a network's weights for use elsewhere (evaluation, a teacher): from a checkpoint of this program (online branch) or any safetensors
- * file with torchvision's names, into a host state block. heads_too as exchange_import. */
-MUST_CHECK bool weights_load(const struct net *net, const char *path, bool heads_too, float *state, struct error *err);
+ * file with torchvision's names, into a host state block. prefix, of the latter's names, and heads_too as exchange_import_foreign. */
+MUST_CHECK bool weights_load(const struct net *net, const char *path, char prefix[TENSOR_MAX_NAME], bool heads_too, float *state,
+                             struct error *err);
 
 #endif

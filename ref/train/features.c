@@ -91,10 +91,10 @@ void extractor_free(struct extractor *e) {
   *e = (struct extractor){0};
 }
 
-bool extractor_load(struct extractor *e, const char *path, struct error *err) {
+bool extractor_load(struct extractor *e, const char *path, char prefix[TENSOR_MAX_NAME], struct error *err) {
   float *host = calloc((size_t)e->net.state_size, sizeof *host);
   if (!host) return fail(err, "%s: out of memory for its weights", path);
-  bool ok = weights_load(&e->net, path, false, host, err);
+  bool ok = weights_load(&e->net, path, prefix, false, host, err);
   if (ok) e->backend->upload(e->state, host, (size_t)e->net.state_size * sizeof *host);
   free(host);
   return ok;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/tensor.h"
 #include "model/net.h"
 #include "model/net_run.h"
 #include "model/plan.h"
@@ -57,8 +58,8 @@ MUST_CHECK bool extractor_create(struct extractor *e, const struct backend *back
                                  int height, int width, struct error *err);
 void extractor_free(struct extractor *e);
 
-/* Reads the backbone from a checkpoint (the online one) or a file of torchvision's names, as weights_load (checkpoint.h). */
-MUST_CHECK bool extractor_load(struct extractor *e, const char *path, struct error *err);
+/* Reads the backbone from a checkpoint (the online one) or a file of torchvision's names; prefix as weights_load (checkpoint.h). */
+MUST_CHECK bool extractor_load(struct extractor *e, const char *path, char prefix[TENSOR_MAX_NAME], struct error *err);
 
 /* What net_forward takes to run the backbone on e->input, and net_value to find what has come of it. */
 struct net_run extractor_pass(const struct extractor *e);

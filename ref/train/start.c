@@ -68,7 +68,7 @@ static bool load_teacher(struct run *r, struct error *err) {
   size_t bytes = (size_t)net->state_size * sizeof(real);
   real *host = calloc(1, bytes);
   if (!host) return fail(err, "out of memory: %.2f GB for the teacher", (double)bytes / 1e9);
-  bool ok = weights_load(net, r->config->teacher, false, host, err) || fail_within(err, "teacher");
+  bool ok = weights_load(net, r->config->teacher, NULL, false, host, err) || fail_within(err, "teacher");
   if (ok) r->m.backend->upload(r->m.teacher.state, host, bytes);
   free(host);
   return ok;

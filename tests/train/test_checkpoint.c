@@ -306,14 +306,14 @@ static void weights_come_from_either_kind_of_file(void **state) {
   struct error err;
   struct net *net = &n.teacher.net;
   real *state_block = test_reals(net->state_size);
-  if (!weights_load(net, path, false, state_block, &err)) fail_msg("%s", err.text);
+  if (!weights_load(net, path, NULL, false, state_block, &err)) fail_msg("%s", err.text);
   for (int i = 0; i < net->parameters; i++) {
     const struct parameter *p = &net->parameter[i];
     int j = net_find_parameter(&m.online.net, p->name);
     assert_memory_equal(state_block + p->offset, m.online.state + m.online.net.parameter[j].offset, (size_t)p->size * sizeof(real));
   }
   flip_byte(path, file_size(path) - 1);
-  assert_false(weights_load(net, path, false, state_block, &err));
+  assert_false(weights_load(net, path, NULL, false, state_block, &err));
   assert_non_null(strstr(err.text, "damaged"));
   free(state_block);
   model_free(&m), model_free(&n);
