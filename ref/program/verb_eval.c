@@ -29,6 +29,11 @@ static void print_backbone(const struct backbone_choice *choice, const struct ba
   fflush(stdout); /* before the progress lines, which go elsewhere */
 }
 
+static void say_left_out(const struct dataset *d) {
+  struct error line = dataset_left_out(d);
+  if (line.text[0]) fprintf(stderr, "%s\n", line.text);
+}
+
 /* ---- knn and linear ---------------------------------------------------------------------------------------------------------------- */
 
 struct eval {
@@ -72,7 +77,10 @@ static bool eval_open(const struct verb *verb, const struct eval *v, struct eval
     return false;
   if (!dataset_open(&d->train, v->train, err)) return false;
   if (dataset_open(&d->test, v->test, err)) {
-    if (backbone_open(&v->choice, 0, 0, &d->backbone, &d->extractor, err)) return true;
+    if (backbone_open(&v->choice, 0, 0, &d->backbone, &d->extractor, err)) {
+      say_left_out(&d->train), say_left_out(&d->test);
+      return true;
+    }
     dataset_close(&d->test);
   }
   dataset_close(&d->train);
@@ -193,6 +201,17 @@ static void print_dense(const struct evaluate_dense_result *r, const double *iou
     if (iou[c] >= 0) printf("  class %-3d IoU  %6.2f %%\n", c, 100 * iou[c]);
 }
 
+/* Of a folder whose images are in ROOT/images. */
+static bool say_left_out_below(const char *root, struct error *err) {
+  struct dataset images;
+  char folder[OPTION_TEXT_SIZE + 16];
+  snprintf(folder, sizeof folder, "%s/images", root);
+  if (!dataset_open(&images, folder, err)) return false;
+  say_left_out(&images);
+  dataset_close(&images);
+  return true;
+}
+
 static bool run_dense(int count, char *const *arguments, struct error *err) {
   struct dense *v = malloc(sizeof *v);
   struct backbone backbone;
@@ -208,7 +227,8 @@ static bool run_dense(int count, char *const *arguments, struct error *err) {
     struct dense_eval_options o = dense_eval_defaults();
     o.epochs = (int)v->epochs;
     print_backbone(&v->choice, &backbone);
-    good = evaluate_dense(&extractor, v->train, v->val, v->test, (int)v->classes, (int)v->void_class, &o, &result, iou, show_progress,
+    good = say_left_out_below(v->train, err) && say_left_out_below(v->val, err) && say_left_out_below(v->test, err) &&
+           evaluate_dense(&extractor, v->train, v->val, v->test, (int)v->classes, (int)v->void_class, &o, &result, iou, show_progress,
                           &terminal, err);
     terminal_end(&terminal);
     if (good) print_dense(&result, iou, (int)v->classes);
@@ -249,6 +269,7 @@ static bool run_embed(int count, char *const *arguments, struct error *err) {
   if (good) {
     good = backbone_open(&v->choice, 0, 0, &backbone, &extractor, err);
     if (good) {
+      say_left_out(&data);
       int resize = v->resize ? (int)v->resize : features_resize(backbone.size);
       good = evaluate_embed(&extractor, &data, resize, v->out, show_progress, &terminal, err);
       terminal_end(&terminal);

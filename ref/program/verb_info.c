@@ -106,6 +106,8 @@ static bool info_folder(const char *path, struct error *err) {
   printf("%s: data set, %td image%s", path, d.count, plural(d.count));
   if (d.classes) printf(" of %d class%s", d.classes, d.classes == 1 ? "" : "es");
   printf("\n");
+  struct error left_out = dataset_left_out(&d);
+  if (left_out.text[0]) printf("%s\n", left_out.text);
   for (int c = 0; c < d.classes; c++) {
     ptrdiff_t n = 0;
     for (ptrdiff_t i = 0; i < d.count; i++) n += d.label[i] == c;

@@ -15,14 +15,26 @@
 /* Deeper nesting than any data set has; reached through a link into a parent. */
 enum { MAX_DEPTH = 16 };
 
-bool dataset_is_image(const char *name) {
-  static const char *const ending[] = {".jpg", ".jpeg", ".png"};
+/* Whether a name ends in one of these, null behind the last, and has something in front of it. */
+static bool ends_in(const char *name, const char *const *ending) {
   size_t n = strlen(name);
-  for (size_t i = 0; i < sizeof ending / sizeof ending[0]; i++) {
-    size_t e = strlen(ending[i]);
-    if (n > e && strcasecmp(name + n - e, ending[i]) == 0) return true;
+  for (; *ending; ending++) {
+    size_t e = strlen(*ending);
+    if (n > e && strcasecmp(name + n - e, *ending) == 0) return true;
   }
   return false;
+}
+
+bool dataset_is_image(const char *name) {
+  static const char *const ending[] = {".jpg", ".jpeg", ".png", NULL};
+  return ends_in(name, ending);
+}
+
+/* What somebody may take for a part of the data set; the first two are JPEG files under names that few have. */
+static bool is_left_out(const char *name) {
+  static const char *const ending[] = {".jfif", ".jpe", ".jp2", ".jxl", ".gif", ".webp", ".bmp",  ".tif",  ".tiff", ".ppm",
+                                       ".pgm",  ".pbm", ".pnm", ".tga", ".dng", ".avif", ".heic", ".heif", NULL};
+  return ends_in(name, ending);
 }
 
 static char *join(const char *folder, const char *name) {
@@ -53,6 +65,13 @@ static bool add(struct dataset *d, ptrdiff_t *capacity, char *path, struct error
   return true;
 }
 
+/* Takes ownership of path. */
+static void leave_out(struct dataset *d, char *path) {
+  char *later = path;
+  if (d->left_out++ == 0 || strcmp(path, d->first_out) < 0) later = d->first_out, d->first_out = path;
+  free(later);
+}
+
 /* Adds every image of folder (relative depth `depth`) and of the folders below. */
 static bool list(struct dataset *d, ptrdiff_t *capacity, const char *folder, int depth, struct error *err) {
   if (depth > MAX_DEPTH) return fail(err, "%s: folders nested more than %d deep; does a link lead back to a parent?", folder, MAX_DEPTH);
@@ -73,6 +92,9 @@ static bool list(struct dataset *d, ptrdiff_t *capacity, const char *folder, int
     else if (S_ISREG(s.st_mode) && dataset_is_image(entry->d_name)) {
       ok = add(d, capacity, path, err);
       path = NULL;
+    } else if (S_ISREG(s.st_mode) && is_left_out(entry->d_name)) {
+      leave_out(d, path);
+      path = NULL;
     }
     free(path);
   }
@@ -83,7 +105,17 @@ static bool list(struct dataset *d, ptrdiff_t *capacity, const char *folder, int
 
 static int by_path(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-const char *dataset_name(const struct dataset *d, ptrdiff_t i) { return d->path[i] + strlen(d->root) + 1; }
+static const char *below_root(const struct dataset *d, const char *path) { return path + strlen(d->root) + 1; }
+
+const char *dataset_name(const struct dataset *d, ptrdiff_t i) { return below_root(d, d->path[i]); }
+
+struct error dataset_left_out(const struct dataset *d) {
+  struct error line = {""};
+  if (d->left_out > 0)
+    fail(&line, "%s: %td image%s left out, the first %s; only *.jpg, *.jpeg and *.png are read", d->root, d->left_out,
+         d->left_out == 1 ? " is" : "s are", below_root(d, d->first_out));
+  return line;
+}
 
 /* Length of the class folder's name in a relative path; 0 for an image at the top. */
 static size_t class_length(const char *name) {
@@ -161,6 +193,9 @@ bool dataset_open(struct dataset *d, const char *root, struct error *err) {
     ok = fail(err, "%s: a file; expected a folder of images, or of one sub-folder of images a class", d->root);
   else
     ok = list(d, &capacity, d->root, 0, err);
+  if (ok && d->count == 0 && d->left_out > 0)
+    ok = fail(err, "%s: no image that is read here, but %td of another kind, the first %s; convert to *.jpg, *.jpeg or *.png", d->root,
+              d->left_out, below_root(d, d->first_out));
   if (ok && d->count == 0)
     ok = fail(err, "%s: no image found; expected *.jpg, *.jpeg or *.png in this folder, or in one sub-folder a class", d->root);
   if (ok) {
@@ -177,6 +212,7 @@ void dataset_close(struct dataset *d) {
   free(d->path);
   free(d->label);
   free(d->class_name);
+  free(d->first_out);
   free(d->root);
   *d = (struct dataset){0};
 }

@@ -9,11 +9,13 @@
 
 struct dataset {
   char *root;
-  char **path;       /* count, full paths, in byte order of the path relative to root: the index names the image in Philox streams */
-  int *label;        /* count; -1 in a flat folder */
-  ptrdiff_t count;   /* below 2^31 */
-  char **class_name; /* classes */
-  int classes;       /* 0 in a flat folder */
+  char **path;        /* count, full paths, in byte order of the path relative to root: the index names the image in Philox streams */
+  int *label;         /* count; -1 in a flat folder */
+  ptrdiff_t count;    /* below 2^31 */
+  char **class_name;  /* classes */
+  int classes;        /* 0 in a flat folder */
+  ptrdiff_t left_out; /* files with the ending of an image that is not read here */
+  char *first_out;    /* full path of the first of them in byte order; null: there is none */
 };
 
 /* Lists *.jpg *.jpeg *.png (any case), sub-folders of class folders too. Names that start with a dot are passed over (folders of version
@@ -24,6 +26,10 @@ void dataset_close(struct dataset *d);
 
 /* Whether a file of this name is taken for an image: .jpg, .jpeg or .png, in letters of either case. */
 bool dataset_is_image(const char *name);
+
+/* What a user should know: how many images were left out for their ending (.gif, .webp, .tiff, ...), the first of them, and the endings
+ * that are read. Empty where there is none. */
+struct error dataset_left_out(const struct dataset *d);
 
 /* Image i as the user knows it: its path relative to root. */
 const char *dataset_name(const struct dataset *d, ptrdiff_t i);

@@ -58,6 +58,8 @@ static bool open_data(struct run *r, struct error *err) {
   if (r->data.classes) snprintf(classes, sizeof classes, " in %d class%s", r->data.classes, r->data.classes == 1 ? "" : "es");
   run_say(r, "data: %td image%s%s, %" PRId64 " step%s an epoch, %" PRId64 " in all", r->data.count, plural(r->data.count), classes,
           r->steps_per_epoch, plural(r->steps_per_epoch), r->schedule.steps);
+  struct error left_out = dataset_left_out(&r->data);
+  if (left_out.text[0]) run_say(r, "%s", left_out.text);
   return true;
 }
 

@@ -111,6 +111,23 @@ static void paths_that_checkpoints_cannot_keep_are_refused_first(void **state) {
   assert_runs("test ! -e latin -a ! -e 'lat\xe9' && ediy embed weights=w.safetensors 'data=latin-\xe9' out=f && rm f");
 }
 
+/* By whatever reads a folder of them; on standard error, so that results are as they were. */
+static void images_that_are_left_out_are_said(void **state) {
+  (void)state;
+  const char *said = "mixed/train: 2 images are left out, the first 00-striped-disc/0.webp; only *.jpg, *.jpeg and *.png are read\n";
+  const char *eval = "weights=w.safetensors train=mixed/train test=mixed/val", *dense = "train=mixed/dense/train val=mixed/dense/val";
+  assert_runs("cp -r s mixed && : >mixed/train/00-striped-disc/0.webp && : >mixed/train/01-dotted-triangle/1.GIF");
+  assert_non_null(strstr(assert_runs(BYOL "data=mixed/train out=mixed-run stop=1")->err, said));
+  assert_non_null(strstr(assert_runs("ediy eval knn %s", eval)->err, said));
+  assert_non_null(strstr(assert_runs("ediy eval linear %s epochs=1 views=1", eval)->err, said));
+  assert_non_null(strstr(assert_runs("ediy embed weights=w.safetensors data=mixed/train out=f && rm f")->err, said));
+  assert_non_null(strstr(assert_runs("ediy info mixed/train")->out, said));
+  const struct outcome *o = assert_runs("ediy eval dense weights=w.safetensors size=24 %s test=s/dense/val epochs=1", dense);
+  assert_non_null(strstr(o->err, "mixed/dense/train/images: 2 images are left out, the first 00-striped-disc/0.webp"));
+  assert_null(strstr(assert_runs("ediy eval knn weights=w.safetensors train=s/train test=mixed/val")->err, "left out"));
+  assert_runs("rm -r mixed mixed-run");
+}
+
 static void one_class_is_no_classification(void **state) {
   (void)state;
   assert_runs("mkdir -p one/c && cp s/val/00*/*.png one/c");
@@ -314,6 +331,7 @@ int main(void) {
                                      cmocka_unit_test(an_endless_strip_is_named),
                                      cmocka_unit_test(names_of_any_kind_are_trained_on),
                                      cmocka_unit_test(paths_that_checkpoints_cannot_keep_are_refused_first),
+                                     cmocka_unit_test(images_that_are_left_out_are_said),
                                      cmocka_unit_test(one_class_is_no_classification),
                                      cmocka_unit_test(a_label_out_of_range_names_its_map),
                                      cmocka_unit_test(info_says_what_is_wrong_with_a_file),

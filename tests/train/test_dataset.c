@@ -102,6 +102,37 @@ static void what_is_no_data_set_is_named(void **state) {
   refuse(folder, "1 image at the top (x.jpg) and 2 in sub-folders (a/1.png)", "flat folder");
 }
 
+/* By their endings; what is no image is of no interest, nor is what is hidden. The first is that of the byte order, in whichever the system
+ * lists them. */
+static void images_of_other_kinds_are_counted(void **state) {
+  (void)state;
+  struct error err;
+  struct dataset d;
+  touch("a/1.jpg"), touch("a/readme.md"), touch("a/labels.csv"), touch("a/.x.webp"), touch("a/gif"), touch("a/.gif"), touch("b/x.txt");
+  touch("b/x.webp.part"), touch(".trash/x.gif"), touch("c.webp/2.png");
+  char path[FOLDER_PATH + 16];
+  snprintf(path, sizeof path, "%s/a/pipe.gif", folder);
+  assert_int_equal(mkfifo(path, 0666), 0);
+  if (!dataset_open(&d, folder, &err)) fail_msg("%s", err.text);
+  assert_true(d.left_out == 0 && d.count == 2 && dataset_left_out(&d).text[0] == 0);
+  dataset_close(&d);
+  char expected[FOLDER_PATH + 128];
+  touch("b/m.GIF");
+  if (!dataset_open(&d, folder, &err)) fail_msg("%s", err.text);
+  snprintf(expected, sizeof expected, "%s: 1 image is left out, the first b/m.GIF; only *.jpg, *.jpeg and *.png are read", folder);
+  assert_string_equal(dataset_left_out(&d).text, expected);
+  dataset_close(&d);
+  touch("b/z.TIFF"), touch("b/c.tif"), touch("b/b.heic"), touch("b/a\n.webp"), touch("b/d.bmp"), touch("d/e/f.ppm"), touch("b/y.jfif");
+  if (!dataset_open(&d, folder, &err)) fail_msg("%s", err.text);
+  assert_int_equal(d.count, 2);
+  assert_int_equal(d.classes, 2);
+  snprintf(expected, sizeof expected, "%s: 8 images are left out, the first b/a?.webp; only *.jpg, *.jpeg and *.png are read", folder);
+  assert_string_equal(dataset_left_out(&d).text, expected);
+  dataset_close(&d);
+  snprintf(path, sizeof path, "%s/b", folder);
+  refuse(path, "/b: no image that is read here, but 7 of another kind, the first a?.webp", "convert to *.jpg, *.jpeg or *.png");
+}
+
 static void a_link_to_a_parent_ends(void **state) {
   (void)state;
   touch("a/1.jpg");
@@ -131,11 +162,9 @@ static void the_fingerprint_is_of_names_not_of_the_place(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {TEST(a_flat_folder_has_no_labels_and_byte_order),
-                                     TEST(labels_follow_the_byte_order_of_class_names),
-                                     TEST(many_classes_are_found_whatever_their_order),
-                                     TEST(what_is_no_data_set_is_named),
-                                     TEST(a_link_to_a_parent_ends),
+  const struct CMUnitTest tests[] = {TEST(a_flat_folder_has_no_labels_and_byte_order),  TEST(labels_follow_the_byte_order_of_class_names),
+                                     TEST(many_classes_are_found_whatever_their_order), TEST(what_is_no_data_set_is_named),
+                                     TEST(images_of_other_kinds_are_counted),           TEST(a_link_to_a_parent_ends),
                                      TEST(the_fingerprint_is_of_names_not_of_the_place)};
   return cmocka_run_group_tests_name("dataset", tests, NULL, NULL);
 }
