@@ -130,21 +130,11 @@ static bool ranks_are_equal(const struct job *job, int ranks) {
   return equal;
 }
 
-static double distance(const real *a, const real *b, ptrdiff_t n) {
-  double most = 0;
-  for (ptrdiff_t i = 0; i < n; i++) {
-    double e = fabs((double)a[i] - (double)b[i]);
-    if (isnan(e)) return e;
-    most = fmax(most, e);
-  }
-  return most;
-}
-
 /* How far the moved runs are in n elements of a block, and a spacing of numbers at the largest. */
 static double allowed_of(const struct job *one, struct job *const gauge[DRAWS], int block, ptrdiff_t offset, ptrdiff_t n) {
   const real *from = one->result[0].block[block] + offset;
   double most = 0;
-  for (int d = 0; d < DRAWS; d++) most = fmax(most, distance(gauge[d]->result[0].block[block] + offset, from, n));
+  for (int d = 0; d < DRAWS; d++) most = fmax(most, moved_apart(gauge[d]->result[0].block[block] + offset, from, n));
   return most + 2 * REAL_ROUNDOFF * test_max_abs(from, n);
 }
 
@@ -164,7 +154,7 @@ static bool blocks_are_near(const struct job *job, const struct job *one, struct
         const struct parameter *w = &net->parameter[net_find_parameter(net, weight)];
         allowed = fmax(allowed, allowed_of(one, gauge, k, w->offset, w->size));
       }
-      double off = distance(job->result[0].block[k] + p->offset, one->result[0].block[k] + p->offset, p->size);
+      double off = moved_apart(job->result[0].block[k] + p->offset, one->result[0].block[k] + p->offset, p->size);
       if (off <= allowed) continue;
       if (!quiet) print_error("block %d of %s is off by %.3g, allowed %.3g\n", k, p->name, off, allowed);
       near = false;
