@@ -257,8 +257,8 @@ check-valgrind: ## valgrind, over parsers and operations
 run-tests:
 	@BUILD=$(BUILD) sh tests/run.sh $(TESTS)
 
-check-kill: $(BUILD)/tests/train/test_trainer ## kill -9 a training run at 50 random moments and go on from each
-	@EDIY_TEST_KILLS=50 BUILD=$(BUILD) sh tests/run.sh $(BUILD)/tests/train/test_trainer
+check-kill: $(BUILD)/tests/train/test_interruption ## kill -9 a training run at 50 random moments and go on from each
+	@EDIY_TEST_KILLS=50 BUILD=$(BUILD) sh tests/run.sh $(BUILD)/tests/train/test_interruption
 
 # Speed, never asserted. BENCH=key=value... is handed to ediy bench; PEER names the PyTorch script to be measured beside it, turn by turn.
 BENCH ?= backbone=resnet50 size=224 batch=16
