@@ -4,7 +4,7 @@
  * How far that may be is measured, not guessed: the reference with products that are off at random by what sums are off
  * (support/moved.h) takes the same steps, and the ranks must be no further from the reference than the furthest of DRAWS such runs, tensor
  * by tensor, in the largest element. Ranks differ from one process by the last bit of statistics and by the order in which a gradient is
- * added up, which is far less. In double that is 2^29 times less than in float, and so is what they are allowed.
+ * added up, which is far less. In double roundings are 2^29 times smaller, and so is what they are allowed.
  *
  * Everything that computes is forked: this process runs no parallel loop. */
 #include <string.h>
