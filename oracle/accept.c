@@ -144,7 +144,6 @@ static void add_element(const struct yardstick *m, const double *c, ptrdiff_t i,
  * its errors: divided by the share that the others have (HC3, MacKinnon and White 1985). */
 static double left_of(const struct group *g, double beta, double sz) {
   double left = g->ez - beta * g->sz, others = 1 - g->sz / sz;
-  if (left == 0) return 0;
   return others > 0 ? left / others * (left / others) : INFINITY;
 }
 
