@@ -551,14 +551,15 @@ $(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(G
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a %.so,$^) $(LDLIBS) $(CUDA_LDLIBS) -o $@
 
-.PHONY: cuda check-ptx ptx-tests check-cuda bench-cuda cuda-bundle gpu-tests lint-cuda
+.PHONY: cuda check-ptx ptx-tests check-cuda bench-cuda cuda-bundle cuda-variants gpu-tests lint-cuda
 lint: lint-cuda
 lint-cuda:
+	@for p in tests/cuda/variants/*.patch; do git apply --check $$p || { echo "lint: $$p no longer fits: make it again, or remove it when it is decided"; exit 1; }; done
 	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard $(foreach d,. ptx libraries,tests/cuda/$d/*.cu tests/cuda/$d/*.cpp))
 
 ifeq ($(NVCC),)
 $(if $(WITH_CUDA),$(error CUDA=1 needs nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda))
-cuda check-ptx check-cuda bench-cuda cuda-bundle:
+cuda check-ptx check-cuda bench-cuda cuda-bundle cuda-variants:
 	@echo "$@: skipped, there is no nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda; everything else builds without it"
 else
 cuda: $(BUILD)/cuda/libediy_cuda.a $(BUILD)/cuda/values.o ## the CUDA backend for GPUs, as a library
@@ -580,7 +581,7 @@ check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU
 	@EDIY_PTX_RACES=0 SMALL=1 BIN=$(PTX) SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh $(PTX)/check $(PTX_PARTS)
 ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(BUILD)/shim/ediy
 gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy $(PTX)/ediy
-ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy PTX=$(abspath $(PTX))/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) COUNTERS=$(abspath tests/cuda/counters.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
+ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy PTX=$(abspath $(PTX))/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) COUNTERS=$(abspath tests/cuda/counters.sh) CHOICES=$(abspath tests/cuda/variants.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
          sh tests/cuda/gpu.sh
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
 	@sh .ci/deps $(PACKAGES)
@@ -601,11 +602,34 @@ cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
 	  cp build-bundle/shim/ediy $(BUNDLE)/shim && cp $(subst $(BUILD),build-bundle,$(PTX))/ediy $(BUNDLE)/ptx && cp build-bundle/cuda/libediy_cuda.so $(BUNDLE)/lib && \
 	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/ptx/ediy $(BUNDLE)/tests/cuda/*
-	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh tests/cuda/counters.sh tests/cuda/within.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
+	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh tests/cuda/counters.sh tests/cuda/variants.sh tests/cuda/within.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
 	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* $(BUNDLE)/lib/libediy_cuda.so | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
 	  case $${l##*/} in libediy_cuda.so) ;; ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
 	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's
 	@tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz
+
+# Programs of the bundle with another choice in the products of convolutions, each a patch of tests/cuda/variants, to be timed by variants.sh. Only what a
+# choice reaches in bf16 is compiled again, for compute capability 9.0 alone. xz, with a window that finds again what all of them have in common.
+VARIANTS := $(patsubst tests/cuda/variants/%.patch,%,$(wildcard tests/cuda/variants/*.patch))
+cuda-variants: cuda-bundle ## programs with other choices in the products, to be timed beside those of the bundle (tests/cuda/variants)
+	@sh .ci/deps patch xz-utils
+	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 BUNDLED=1 $(VARIANTS:%=build-bundle/variants/%/lib/libediy_cuda.so)
+	@rm -rf $(BUNDLE)/variants
+	@for v in $(VARIANTS); do d=$(BUNDLE)/variants/$$v; mkdir -p $$d/lib && cp $(BUNDLE)/ediy $$d && cp build-bundle/variants/$$v/lib/libediy_cuda.so $$d/lib && strip $$d/lib/libediy_cuda.so && \
+	  sed '/^--- /,$$d' tests/cuda/variants/$$v.patch >$$d/why.txt && \
+	  ldd $$d/ediy | grep -q "variants/$$v/.*libediy_cuda.so" || { echo "cuda-variants: $$v would not be run with its own library"; exit 1; }; done
+	@tar cf - -C build-bundle bundle/variants | xz -T0 --lzma2=preset=6,dict=128MiB >build-bundle/variants.tar.xz && du -h build-bundle/variants.tar.xz
+# What is made on the way is kept, for the next time.
+.PRECIOUS: build-bundle/variants/%/patched build-bundle/variants/%/conv.o build-bundle/variants/%/tensor_bf16.o build-bundle/variants/%/tensor_wgmma.o
+build-bundle/variants/%/patched: tests/cuda/variants/%.patch $(wildcard cuda/*)
+	@rm -rf $(@D) && mkdir -p $(@D)/lib && cp -r cuda $(@D) && patch -s -p1 -d $(@D) <$< && touch $@
+build-bundle/variants/%/conv.o build-bundle/variants/%/tensor_bf16.o build-bundle/variants/%/tensor_wgmma.o: build-bundle/variants/%/patched
+	@for f in conv:90 tensor_bf16:90 tensor_wgmma:90a; do printf '  NVCC %s\n' $(<D)/$${f%:*}.o; \
+	  $(NVCC) -I$(<D) $(CUDA_CPPFLAGS) $(filter-out $(CUDA_ARCH),$(NVCCFLAGS)) -gencode arch=compute_$${f#*:},code=sm_$${f#*:} -c $(<D)/cuda/$${f%:*}.cu -o $(<D)/$${f%:*}.o || exit 1; done
+build-bundle/variants/%/lib/libediy_cuda.so: build-bundle/variants/%/conv.o build-bundle/variants/%/tensor_bf16.o build-bundle/variants/%/tensor_wgmma.o build-bundle/cuda/libediy_cuda.a
+	@cp build-bundle/cuda/libediy_cuda.a build-bundle/variants/$*/libediy_cuda.a && $(AR) r build-bundle/variants/$*/libediy_cuda.a $(filter %.o,$^)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(notdir $@),-z,defs -Wl,--whole-archive build-bundle/variants/$*/libediy_cuda.a -Wl,--no-whole-archive $(BUILD)/libediy.a $(LDLIBS) $(CUDA_LDLIBS) -o $@
 endif
 
 clean: ## remove what was built

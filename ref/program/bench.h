@@ -10,6 +10,7 @@
 #include "train/config.h"
 
 enum { BENCH_STEP, BENCH_CONVOLUTIONS };
+enum { BENCH_BY_ALL, BENCH_BY_PIPELINED };
 
 struct bench {
   int backbone;
@@ -17,7 +18,7 @@ struct bench {
   int64_t product, copy; /* side; MB */
   int64_t hidden, out;   /* of the heads */
   bool graph;
-  int regions, backend, precision, conv, gemm, what;
+  int regions, backend, precision, conv, gemm, what, by;
   char data[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
 };
 

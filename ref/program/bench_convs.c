@@ -180,9 +180,12 @@ bool bench_convolutions(const struct bench *o, struct error *err) {
   own.conv = BACKEND_CONV_OWN, library.conv = BACKEND_CONV_CUDNN, plain.conv = BACKEND_CONV_PLAIN, wgmma.conv = BACKEND_CONV_WGMMA;
   struct error why = {.text = ""}, why_wgmma = {.text = ""};
   if (o->backend != BACKEND_CUDA) return fail(err, "bench: what=convolutions compares ways to compute on a GPU: give backend=cuda");
-  const struct backend *const table[PATHS] = {backend_open(&own, err), backend_open(&library, &why), backend_open(&plain, err),
-                                              backend_open(&wgmma, &why_wgmma)};
-  if (!table[OWN] || !table[PLAIN]) return false;
+  bool all = o->by == BENCH_BY_ALL;
+  const struct backend *const table[PATHS] = {[OWN] = backend_open(&own, err),
+                                              [LIBRARY] = all ? backend_open(&library, &why) : NULL,
+                                              [PLAIN] = all ? backend_open(&plain, err) : NULL,
+                                              [WGMMA] = backend_open(&wgmma, &why_wgmma)};
+  if (!table[OWN] || (all && !table[PLAIN])) return false;
   struct profile_peaks peaks = {0};
   struct row *rows = NULL;
   int count = 0;
@@ -196,7 +199,7 @@ bool bench_convolutions(const struct bench *o, struct error *err) {
   if (ok) {
     printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 "; this GPU: %.1f TFLOP/s in a product, %.1f GB/s in a copy\n",
            bench_backbone(o), o->size, o->size, o->batch, peaks.flops / 1e12, peaks.bytes / 1e9);
-    if (!table[LIBRARY]) printf("without cuDNN: %s\n", why.text);
+    if (all && !table[LIBRARY]) printf("without cuDNN: %s\n", why.text);
     if (!table[WGMMA]) printf("without wgmma: %s\n", why_wgmma.text);
     print_rows(rows, count, table);
   }

@@ -2,7 +2,8 @@
 # What has to be seen on a machine with a GPU, one part after the other, each into a file of the folder OUT, with a count at the end.
 #
 #     gpu.sh OUT [part...]      all parts: tests oracle libraries wgmma steps bits train memcheck racecheck synccheck bench
-#                               sanitizer: its three tools. initcheck is run when it is named (docs/cuda.md says why), and so is counters
+#                               sanitizer: its three tools. initcheck is run when it is named (docs/cuda.md says why), and so are counters
+#                               and variants
 #
 # BIN      folder of ediy and oracle, linked with CUDA, and of tests/cuda/test_* (.)
 # SHIM     ediy linked with the shim ($BIN/shim/ediy)
@@ -10,6 +11,7 @@
 # RUNNER   run.sh of the tests ($BIN/run.sh)
 # BENCH    bench.sh ($BIN/bench.sh); PEER, PYTHON, ROUNDS, KEYS as it says
 # COUNTERS counters.sh ($BIN/counters.sh); RUNS, NCU, KEYS as it says
+# CHOICES  variants.sh ($BIN/variants.sh); VARIANTS, KEYS as it says
 # CLASSES  of precision, for the parts oracle, steps, bits and train (fp32 tf32 bf16)
 # SMALL=1  sizes with which the script itself can be tried
 # SECONDS_A_TOOL   for each of the sanitizer's tools (500): what it does not come to is named
@@ -28,6 +30,7 @@ PTX=${PTX:-$BIN/ptx/ediy}
 RUNNER=${RUNNER:-$BIN/run.sh}
 BENCH=${BENCH:-$BIN/bench.sh}
 COUNTERS=${COUNTERS:-$BIN/counters.sh}
+CHOICES=${CHOICES:-$BIN/variants.sh}
 PYTHON=${PYTHON:-python3}
 SMALL=${SMALL:-}
 CLASSES=${CLASSES:-fp32 tf32 bf16}
@@ -42,9 +45,9 @@ absolute() {
 }
 PEER=$(absolute "${PEER:-}")
 [ -z "$PEER" ] || [ -f "$PEER" ] || { echo "gpu.sh: PEER: there is no file $PEER" >&2; exit 2; }
-SHIM=$(absolute "$SHIM") PTX=$(absolute "$PTX") RUNNER=$(absolute "$RUNNER") BENCH=$(absolute "$BENCH") COUNTERS=$(absolute "$COUNTERS") PYTHON=$(absolute "$PYTHON")
+SHIM=$(absolute "$SHIM") PTX=$(absolute "$PTX") RUNNER=$(absolute "$RUNNER") BENCH=$(absolute "$BENCH") COUNTERS=$(absolute "$COUNTERS") CHOICES=$(absolute "$CHOICES") PYTHON=$(absolute "$PYTHON")
 EDIY_CUDNN=$(absolute "${EDIY_CUDNN:-}") EDIY_CUBLAS=$(absolute "${EDIY_CUBLAS:-}") EDIY_NCCL=$(absolute "${EDIY_NCCL:-}")
-export BIN SHIM PTX RUNNER BENCH COUNTERS SMALL PEER PYTHON CLASSES SECONDS_A_TOOL SECONDS_A_TEST EDIY_CUDNN EDIY_CUBLAS EDIY_NCCL
+export BIN SHIM PTX RUNNER BENCH COUNTERS CHOICES SMALL PEER PYTHON CLASSES SECONDS_A_TOOL SECONDS_A_TEST EDIY_CUDNN EDIY_CUBLAS EDIY_NCCL
 
 # cuDNN and cuBLASLt of Python's packages, where they are and nothing else is named: what PyTorch runs on there.
 packages=$("$PYTHON" -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
@@ -409,6 +412,12 @@ part_counters() {
   SECONDS_LEFT=$(seconds_of 540) sh "$COUNTERS" "$RESULTS/counters"
 }
 
+# What other choices in the products would do to their speed, where programs with them were built.
+part_variants() {
+  needs_gpu
+  SECONDS_LEFT=$(seconds_of 540) sh "$CHOICES" "$RESULTS/variants"
+}
+
 if [ "${1:-}" = --part ]; then
   work=$(mktemp -d) && cd "$work" || exit 2
   trap 'rm -rf "$work"' EXIT
@@ -427,7 +436,7 @@ parts=''
 for part in "$@"; do
   case $part in
   sanitizer) parts="$parts memcheck racecheck synccheck" ;;
-  tests | oracle | libraries | wgmma | steps | bits | train | memcheck | racecheck | initcheck | synccheck | bench | counters) parts="$parts $part" ;;
+  tests | oracle | libraries | wgmma | steps | bits | train | memcheck | racecheck | initcheck | synccheck | bench | counters | variants) parts="$parts $part" ;;
   *) echo "gpu.sh: there is no part $part" >&2; exit 2 ;;
   esac
 done
@@ -457,7 +466,7 @@ for part in $parts; do
   case $part in
   tests) limit=240 ;;
   bits | oracle | libraries) limit=120 ;;
-  bench | counters) limit=570 ;;
+  bench | counters | variants) limit=570 ;;
   steps) limit=360 ;;
   wgmma) limit=300 ;;
   *check) limit=$((SECONDS_A_TOOL + 30)) ;;

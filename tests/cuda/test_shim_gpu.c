@@ -15,12 +15,12 @@ static void name_file(const char *variable, const char *file) {
  * test_slow. */
 static int enter(void **state) {
   name_file("GPU", "tests/cuda/gpu.sh"), name_file("BUNDLE", "tests/cuda/bundle.sh"), name_file("BENCH_SCRIPT", "tests/cuda/bench.sh");
-  name_file("COUNTERS_SCRIPT", "tests/cuda/counters.sh");
+  name_file("COUNTERS_SCRIPT", "tests/cuda/counters.sh"), name_file("VARIANTS_SCRIPT", "tests/cuda/variants.sh");
   name_file("WITHIN", "tests/cuda/within.sh"), name_file("RUNNER", "tests/run.sh");
   shim_programs_name("EDIY", "shim/ediy");
   program_enter(state);
-  static const char *const unset[] = {"PEER",         "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK", "FORCE_LIBC",
-                                      "SECONDS_LEFT", "COUNTERS",   "NCU",         "RUNS",      "KEYS", "SMALL"};
+  static const char *const unset[] = {"PEER",     "EDIY_CUDNN", "EDIY_CUBLAS", "EDIY_NCCL", "PACK",  "FORCE_LIBC", "SECONDS_LEFT",
+                                      "COUNTERS", "NCU",        "RUNS",        "KEYS",      "SMALL", "CHOICES",    "VARIANTS"};
   for (size_t i = 0; i < sizeof unset / sizeof unset[0]; i++) unsetenv(unset[i]);
   assert_runs("mkdir -p bundle/tests/cuda bundle/shim bundle/lib bundle/libc tools lib\n"
               "cp $GPU bundle/gpu.sh && cp $WITHIN bundle/within.sh && cp $BUNDLE bundle/run\n"
@@ -214,6 +214,42 @@ static void nothing_goes_on_after_a_script_is_ended(void **state) {
   assert_runs("test -e out/results.tar.gz && rm -r out");
 }
 
+/* A row of convolutions and a line of steps for each variant, between two of the program as it is; without wgmma, those of the others. */
+static void variants_are_beside_the_program_as_it_is(void **state) {
+  (void)state;
+  assert_runs("cp $VARIANTS_SCRIPT bundle/variants.sh && mv bundle/ediy ediy.kept");
+  program_expect(0, "variants   skipped: there are no variants in ", assert_runs("PACK= sh bundle/run out variants"));
+  assert_runs("mkdir -p bundle/variants/one/lib bundle/variants/two && echo 'a reason' >bundle/variants/one/why.txt\n"
+              "cat >bundle/ediy <<'end'\n#!/bin/sh\n"
+              "[ \"$1\" != --version ] || exit 0\n"
+              "case $0 in *one*) n=5 ;; *two*) n=7 ;; *) n=3 ;; esac\n"
+              "case $* in *convolutions*by=pipelined*) echo \"all layers    |    $n.1 ${WAYS-1$n.1} |   $n.2 ${WAYS-1$n.2} |    $n.3 "
+              "${WAYS-1$n.3}\" ;;\n"
+              "*cuda.conv=wgmma*) [ -z \"${WAYS+none}\" ] || { echo 'cuda.conv=wgmma: GPU 0 has compute capability 8.0'; exit 2; }; echo "
+              "\"${n}9 images/s (1 to 2)\" ;;\n"
+              "*cuda.conv=own*steps=7*) echo \"${n}8 images/s (1 to 2)\" ;; *) exit 3 ;; esac\nend\n"
+              "chmod +x bundle/ediy && cp bundle/ediy bundle/variants/one && cp bundle/ediy bundle/variants/two");
+  program_expect(0, "variants   passed\n", assert_runs("PACK= sh bundle/run out variants"));
+  const struct outcome *o = assert_runs("tr -s ' ' <out/variants.txt");
+  program_expect(0, "\nas-it-is | 3.1 13.1 | 3.2 13.2 | 3.3 13.3 |\none | 5.1 15.1 | 5.2 15.2 | 5.3 15.3 |\ntwo | 7.1 17.1 |", o);
+  program_expect(0, "\nas-it-is-again | 3.1 13.1 |", o);
+  program_expect(0, "\nas-it-is own 38 images/s (1 to 2)\none own 58 images/s (1 to 2)\n", o);
+  program_expect(0, "\ntwo wgmma 79 images/s (1 to 2)\nas-it-is-again wgmma 39 images/s (1 to 2)\n", o);
+  program_expect(0, "\none: a reason\n", o);
+  assert_runs("WAYS= PACK= sh bundle/run out variants && tr -s ' ' <out/variants.txt >few.txt");
+  o = assert_runs("cat few.txt");
+  program_expect(0, "\none | 5.1 - | 5.2 - | 5.3 - |\n", o);
+  program_expect(0, "\none, step-wgmma: status 2: cuda.conv=wgmma: GPU 0 has compute capability 8.0\n", o);
+  program_expect(1, "variants   failed with status 1: took ",
+                 program_run("echo 'exit 4' >bundle/variants/two/ediy; PACK= sh bundle/run out variants"));
+  /* With another C library a variant still has its own library first. */
+  assert_runs("cp bundle/ediy bundle/variants/two && cp -r bundle other && FORCE_LIBC=1 PACK= sh other/run out variants && tr -s ' ' "
+              "<out/variants.txt >forced.txt");
+  assert_runs("grep -q '^two | 7.1 17.1 ' forced.txt && other/variants/one/ediy convolutions by=pipelined >made.txt && "
+              "grep -q \"^$PWD/other/libc:$PWD/other/variants/one/lib:$PWD/other/lib$\" $CALLS.path");
+  assert_runs("rm -r out other bundle/variants && mv ediy.kept bundle/ediy");
+}
+
 /* Twice, too: the programs of the second call are those of the first. */
 static void an_old_c_library_is_replaced_once(void **state) {
   (void)state;
@@ -236,6 +272,7 @@ int main(void) {
       cmocka_unit_test(all_results_are_in_one_archive),           cmocka_unit_test(a_test_that_hangs_is_named),
       cmocka_unit_test(what_there_is_no_time_for_is_left_out),    cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
       cmocka_unit_test(nothing_goes_on_after_a_script_is_ended),  cmocka_unit_test(counters_are_added_up_by_kernel),
-      cmocka_unit_test(counters_that_cannot_be_read_are_skipped), cmocka_unit_test(an_old_c_library_is_replaced_once)};
+      cmocka_unit_test(counters_that_cannot_be_read_are_skipped), cmocka_unit_test(variants_are_beside_the_program_as_it_is),
+      cmocka_unit_test(an_old_c_library_is_replaced_once)};
   return cmocka_run_group_tests_name("scripts for a GPU machine", tests, enter, program_leave);
 }

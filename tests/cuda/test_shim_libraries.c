@@ -164,6 +164,8 @@ static void the_benchmark_has_every_way_and_the_peer(void **state) {
   o = assert_runs("ediy bench backend=cuda precision=bf16 what=convolutions backbone=small size=32 batch=2 product=16 copy=1 json=c.json");
   assert_non_null(strstr(o->out, "plain ms    own ms  wgmma ms  cudnn ms"));
   assert_runs("grep -q '\"wgmma_ms\": [0-9.]*[1-9]' c.json");
+  o = assert_runs("ediy bench backend=cuda precision=bf16 what=convolutions by=pipelined backbone=small size=32 batch=2 product=16 copy=1");
+  assert_non_null(strstr(o->out, "forward             own ms  wgmma ms  |"));
   assert_runs("echo 'case \"$*\" in *--graph*) echo \"50.0 images/s median (1 to 2), 3 ms/image, peak 1.50 GB\" ;; esac' >p.sh");
   o = assert_runs("SMALL=1 BENCH_CLASSES=fp32 BIN=$(dirname $EDIY) PEER=p.sh PYTHON=sh PEER_NEEDS=: sh $BENCH out");
   assert_non_null(strstr(o->out, "PyTorch fp32 --graph 50.0 images/s, ratio "));
