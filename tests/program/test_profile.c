@@ -85,12 +85,13 @@ static int trained(const struct branch *n) {
 }
 
 /* One step of a small model on this table; its views are freed with it by the caller. */
-enum { BATCH = 2, SIDE = 32 };
-static void step_on(const struct backend *timed, const struct backend *plain, struct model *m, const struct profile_peaks *peaks,
-                    struct profile *p) {
+enum { BATCH = 2, SIDE = 64 };
+static void step_on(const struct backend *timed, const struct backend *plain, enum negative negative, struct model *m,
+                    const struct profile_peaks *peaks, struct profile *p) {
   struct model_config c = small_model(BATCH, SIDE);
   struct error err = {0};
   c.arch.stem = STEM_IMAGENET; /* with a max pool */
+  c.negative = negative;
   if (!model_create(m, &c, plain, &err) || !model_initialise(m, 1, &err)) fail_msg("%s", err.text);
   m->backend = timed;
   real *views[2] = {test_reals(BATCH * SIDE * SIDE * 3), test_reals(BATCH * SIDE * SIDE * 3)};
@@ -113,7 +114,7 @@ static void every_second_is_counted_once(void **state) {
   struct model m;
   struct profile p;
   now = 0;
-  step_on(profile_backend(&slow), &slow, &m, &(struct profile_peaks){0, 0}, &p);
+  step_on(profile_backend(&slow), &slow, NEGATIVE_REGION, &m, &(struct profile_peaks){0, 0}, &p);
   double parts = 0, stages = 0;
   for (int i = 0; i < PARTS; i++) parts += p.part[i].seconds;
   for (int i = 0; i < STAGES; i++) stages += p.stage[i].seconds;
@@ -144,7 +145,7 @@ static void what_is_joined_is_timed_as_one(void **state) {
   struct profile p;
   slow.conv_norm_forward_eval = conv_norm_slowly;
   joined = 0;
-  step_on(profile_backend(&slow), &slow, &m, &(struct profile_peaks){0, 0}, &p);
+  step_on(profile_backend(&slow), &slow, NEGATIVE_REGION, &m, &(struct profile_peaks){0, 0}, &p);
   int convs = layers_of(&m.teacher, LAYER_CONV), together = 0;
   for (int i = 0; i < m.teacher.net.layers; i++) together += m.teacher.plan.joined[i];
   assert_true(together > 0);
@@ -175,11 +176,11 @@ static void floors_are_the_longer_of_two(void **state) {
   struct backend slow = slow_table();
   struct model m;
   struct profile by_flops, by_bytes, none;
-  step_on(profile_backend(&slow), &slow, &m, &(struct profile_peaks){1, 1e30}, &by_flops);
+  step_on(profile_backend(&slow), &slow, NEGATIVE_REGION, &m, &(struct profile_peaks){1, 1e30}, &by_flops);
   model_free(&m);
-  step_on(profile_backend(&slow), &slow, &m, &(struct profile_peaks){1e30, 1}, &by_bytes);
+  step_on(profile_backend(&slow), &slow, NEGATIVE_REGION, &m, &(struct profile_peaks){1e30, 1}, &by_bytes);
   model_free(&m);
-  step_on(profile_backend(&slow), &slow, &m, &(struct profile_peaks){0, 0}, &none);
+  step_on(profile_backend(&slow), &slow, NEGATIVE_REGION, &m, &(struct profile_peaks){0, 0}, &none);
   model_free(&m);
   assert_true(by_flops.part[PART_CONV_FORWARD].floor == by_flops.part[PART_CONV_FORWARD].flops);
   assert_true(by_bytes.part[PART_CONV_FORWARD].floor == by_bytes.part[PART_CONV_FORWARD].bytes);
@@ -193,14 +194,36 @@ static void the_reference_is_timed_by_the_host(void **state) {
   const struct backend *b = backend_reference();
   struct model m;
   struct profile p;
-  step_on(profile_backend(b), b, &m, &(struct profile_peaks){0, 0}, &p);
+  step_on(profile_backend(b), b, NEGATIVE_REGION, &m, &(struct profile_peaks){0, 0}, &p);
   for (int i = 0; i < STAGES; i++) assert_true(p.stage[i].seconds > 0 && p.stage[i].calls > 0);
   model_free(&m);
 }
 
+/* Every operation is handed on as it was asked for. */
+static void a_timed_step_has_the_bits_of_a_plain_one(void **state) {
+  (void)state;
+  static const enum negative negatives[] = {NEGATIVE_REGION, NEGATIVE_INSTANCE};
+  const struct backend *b = backend_reference();
+  for (int i = 0; i < 2; i++) {
+    struct model timed, plain;
+    struct profile p;
+    step_on(profile_backend(b), b, negatives[i], &timed, &(struct profile_peaks){0, 0}, &p);
+    step_on(b, b, negatives[i], &plain, &(struct profile_peaks){0, 0}, &p);
+    const size_t bytes = (size_t)plain.online.net.state_size * sizeof(real);
+    assert_memory_equal(timed.online.state, plain.online.state, bytes);
+    assert_memory_equal(timed.momentum, plain.momentum, bytes);
+    assert_memory_equal(timed.target.state, plain.target.state, (size_t)plain.target.net.state_size * sizeof(real));
+    assert_memory_equal(timed.sums, plain.sums, sizeof *plain.sums);
+    model_free(&timed), model_free(&plain);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_second_is_counted_once), cmocka_unit_test(what_is_joined_is_timed_as_one),
-                                     cmocka_unit_test(a_step_begins_anew), cmocka_unit_test(floors_are_the_longer_of_two),
-                                     cmocka_unit_test(the_reference_is_timed_by_the_host)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_second_is_counted_once),
+                                     cmocka_unit_test(what_is_joined_is_timed_as_one),
+                                     cmocka_unit_test(a_step_begins_anew),
+                                     cmocka_unit_test(floors_are_the_longer_of_two),
+                                     cmocka_unit_test(the_reference_is_timed_by_the_host),
+                                     cmocka_unit_test(a_timed_step_has_the_bits_of_a_plain_one)};
   return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
 }
