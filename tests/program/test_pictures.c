@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "image/image.h"
+#include "program/draw.h"
 #include "program/picture.h"
 #include "support/cmocka.h"
 #include "support/program.h"
@@ -120,6 +121,56 @@ static void matches_show_every_region_of_a_small_map(void **state) {
   assert_non_null(strstr(o->out, "2 images"));
   assert_non_null(strstr(o->out, "2 x 2 regions"));
   struct image image = open_picture("m.png");
+  image_free(&image);
+}
+
+/* Whether a point of a picture, two pixels a point of the sheet, has this ink. */
+static bool is_inked(const struct image *i, double x, double y, struct ink ink) {
+  const uint8_t *p = i->rgb + 3 * ((int)(2 * y) * i->width + (int)(2 * x));
+  return fabs(p[0] - 255 * ink.r) <= 2 && fabs(p[1] - 255 * ink.g) <= 2 && fabs(p[2] - 255 * ink.b) <= 2;
+}
+
+enum { PAIRS_TOP = 64 + 18, PAIRS_SIDE = 200 };
+static const int pairs_left[4] = {24, 24 + 216, 24 + 464, 24 + 680};
+
+/* Whether all four sides of a cell in one of the four boxes of matches.png are drawn in the first ink. */
+static bool is_framed(const struct image *i, const struct matches_row *r, int box, int cell) {
+  double w = PAIRS_SIDE / (double)r->across, h = PAIRS_SIDE / (double)r->down;
+  double x = pairs_left[box] + cell % r->across * w, y = PAIRS_TOP + cell / r->across * h;
+  return is_inked(i, x + 1, y + h / 4, ink_of(0)) && is_inked(i, x + w - 1, y + h / 4, ink_of(0)) &&
+         is_inked(i, x + w / 4, y + 1, ink_of(0)) && is_inked(i, x + w / 4, y + h - 1, ink_of(0));
+}
+
+/* Of 3 rows of 4 cells the one in the middle is shown first: it is framed, on the left with its D, on the right with its S12, and no other
+ * cell is. Where there are fewer cells than regions asked for, each is shown, once. */
+static void matches_frame_the_pairs(void **state) {
+  (void)state;
+  static uint8_t grey[8 * 8 * 3];
+  enum { MIDDLE = 6, D1 = 0, D2 = 11, S12 = 9, OTHER = 3 };
+  int32_t d1[12], d2[12], s12[12];
+  struct error err;
+  memset(grey, 128, sizeof grey);
+  for (int j = 0; j < 12; j++) d1[j] = d2[j] = s12[j] = OTHER;
+  d1[MIDDLE] = D1, d2[MIDDLE] = D2, s12[MIDDLE] = S12;
+  const struct matches_row row = {{grey, grey}, 8, 4, 3, {d1, d2}, s12};
+  const int framed[4][2] = {{MIDDLE, D1}, {MIDDLE, D2}, {MIDDLE, MIDDLE}, {S12, S12}};
+  if (!picture_matches("pairs.png", "title", &row, 1, 1, &err)) fail_msg("%s", err.text);
+  struct image image = open_picture("pairs.png");
+  for (int box = 0; box < 4; box++)
+    for (int j = 0; j < 12; j++)
+      if (is_framed(&image, &row, box, j) != (j == framed[box][0] || j == framed[box][1])) fail_msg("box %d, cell %d", box, j);
+  image_free(&image);
+
+  const struct matches_row small = {{grey, grey}, 8, 2, 2, {d1, d2}, s12};
+  for (int j = 0; j < 4; j++) d1[j] = d2[j] = s12[j] = j;
+  if (!picture_matches("all.png", "title", &small, 1, 7, &err)) fail_msg("%s", err.text);
+  image = open_picture("all.png");
+  for (int j = 0; j < 4; j++) { /* on the side of the cell where no other is */
+    int inks = 0;
+    for (int q = 0; q < 7; q++)
+      inks += is_inked(&image, pairs_left[2] + (j % 2 ? PAIRS_SIDE - 1 : 1), PAIRS_TOP + j / 2 * 100 + 25, ink_of(q));
+    assert_int_equal(inks, 1);
+  }
   image_free(&image);
 }
 
@@ -354,14 +405,21 @@ static void saliency_of_a_run_writes_over_none_of_it(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(views_have_a_row_an_image_and_text),         cmocka_unit_test(views_are_those_of_the_seed),
-      cmocka_unit_test(curves_are_drawn_while_the_run_writes),      cmocka_unit_test(another_run_lies_over_the_first),
-      cmocka_unit_test(damaged_logs_are_named_with_the_line),       cmocka_unit_test(matches_show_every_region_of_a_small_map),
-      cmocka_unit_test(saliency_is_warm_where_a_share_is_large),    cmocka_unit_test(saliency_has_one_scale),
-      cmocka_unit_test(saliency_prints_the_mean_of_its_images),     cmocka_unit_test(saliency_draws_each_image_with_its_shares),
-      cmocka_unit_test(saliency_compares_on_the_same_images),       cmocka_unit_test(saliency_of_a_run_is_of_its_two_networks),
-      cmocka_unit_test(matches_do_not_write_over_the_runs_teacher), cmocka_unit_test(saliency_refuses_what_it_cannot_draw),
-      cmocka_unit_test(saliency_of_a_run_writes_over_none_of_it)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(views_have_a_row_an_image_and_text),
+                                     cmocka_unit_test(views_are_those_of_the_seed),
+                                     cmocka_unit_test(curves_are_drawn_while_the_run_writes),
+                                     cmocka_unit_test(another_run_lies_over_the_first),
+                                     cmocka_unit_test(damaged_logs_are_named_with_the_line),
+                                     cmocka_unit_test(matches_show_every_region_of_a_small_map),
+                                     cmocka_unit_test(matches_frame_the_pairs),
+                                     cmocka_unit_test(saliency_is_warm_where_a_share_is_large),
+                                     cmocka_unit_test(saliency_has_one_scale),
+                                     cmocka_unit_test(saliency_prints_the_mean_of_its_images),
+                                     cmocka_unit_test(saliency_draws_each_image_with_its_shares),
+                                     cmocka_unit_test(saliency_compares_on_the_same_images),
+                                     cmocka_unit_test(saliency_of_a_run_is_of_its_two_networks),
+                                     cmocka_unit_test(matches_do_not_write_over_the_runs_teacher),
+                                     cmocka_unit_test(saliency_refuses_what_it_cannot_draw),
+                                     cmocka_unit_test(saliency_of_a_run_writes_over_none_of_it)};
   return cmocka_run_group_tests_name("pictures", tests, program_enter, program_leave);
 }
