@@ -3,6 +3,8 @@
 #ifndef EDIY_TESTS_TRAIN_SMALL_RUN_H
 #define EDIY_TESTS_TRAIN_SMALL_RUN_H
 
+#include <omp.h>
+
 #include "train/trainer.h"
 
 #include "image/image.h"
@@ -18,6 +20,7 @@ static char folder[FOLDER_PATH];
 
 struct watcher {
   int lines, steps;
+  int threads; /* of the arithmetic, in the last step */
   char last_line[1200], removed[1200];
   int64_t stop_at;
   volatile sig_atomic_t stop;
@@ -32,6 +35,7 @@ static inline void on_message(void *context, const char *line) {
 static inline void on_progress(void *context, const struct progress *p) {
   struct watcher *w = context;
   w->steps++;
+  w->threads = omp_get_max_threads();
   w->progress = *p;
   if (p->now.step == w->stop_at) w->stop = 1;
 }

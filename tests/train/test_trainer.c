@@ -1,6 +1,5 @@
 /* A run ends in the same bits whatever its threads, and stops with a line that helps. What interrupts one is in test_interruption.c. */
 #include <math.h>
-#include <omp.h>
 
 #include "train/schedule.h"
 #include "train/small_run.h"
@@ -55,10 +54,16 @@ static void a_run_trains_logs_and_exports(void **state) {
 static void threads_and_workers_change_no_bit(void **state) {
   (void)state;
   static const char *const extra[] = {"threads=1 workers=1", "threads=3 workers=4 data.ahead=5", "threads=5 data.cache=0"};
+  const int before = omp_get_max_threads();
   for (int i = 0; i < 3; i++) {
+    struct watcher w = {0};
+    struct train_result r;
+    struct error err;
     char out[16];
     snprintf(out, sizeof out, "t%d", i);
-    run(out, extra[i]);
+    if (!start(out, extra[i], &w, &r, &err)) fail_msg("%s", err.text);
+    assert_int_equal(w.threads, 1 + 2 * i); /* as many as were asked for, and afterwards the caller's own */
+    assert_int_equal(omp_get_max_threads(), before);
     assert_same_weights(checkpoint_of(out, STEPS), checkpoint_of("whole", STEPS));
   }
 }
@@ -160,7 +165,18 @@ static void bad_images_are_told_and_too_many_stop_the_run(void **state) {
 
 static void too_little_memory_is_said_before_anything_is_written(void **state) {
   (void)state;
-  refused("m", "backbone=resnet50 size=4096 stem=cifar", "this run needs ");
+  static struct config c;
+  struct train_result r;
+  struct error err = {""}, other;
+  size_t bytes;
+  double gb;
+  char *argv[] = {(char[]){"data=d"},       (char[]){"out=o"},      (char[]){"sampler=random"},      (char[]){"batch=8"},
+                  (char[]){"accumulate=2"}, (char[]){"workers=2"},  (char[]){"projector.hidden=16"}, (char[]){"projector.out=8"},
+                  (char[]){"size=4096"},    (char[]){"stem=cifar"}, (char[]){"backbone=resnet50"}};
+  if (!config_from_arguments(&c, 11, argv, &other) || !train_memory(&c, &bytes, &other)) fail_msg("%s", other.text);
+  assert_false(start("m", "backbone=resnet50 size=4096 stem=cifar", NULL, &r, &err));
+  if (sscanf(err.text, "this run needs %lf GB of memory, ", &gb) != 1 || fabs(gb - 1e-9 * (double)bytes) > 0.0051)
+    fail_msg("%zu bytes, said: %s", bytes, err.text);
   char path[FOLDER_PATH + 8];
   snprintf(path, sizeof path, "%s/m", folder);
   assert_int_equal(access(path, F_OK), -1);
