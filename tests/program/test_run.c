@@ -35,6 +35,19 @@ static void evaluation_does_not_depend_on_threads(void **state) {
       keys, keys);
 }
 
+/* Of 20, 10, 100 and 200 neighbours those that 40 images are enough for, of 8 images one; or as many as were asked for. */
+static void neighbours_are_no_more_than_images(void **state) {
+  (void)state;
+  const char *eval = "ediy eval knn weights=random backbone=small stem=cifar size=16 test=e/val";
+  const char *out = assert_runs("%s train=e/train", eval)->out;
+  assert_true(strstr(out, "k = 20 ") && strstr(out, "k = 10 ") && !strstr(out, "k = 1 ") && !strstr(out, "k = 100"));
+  out = assert_runs("%s train=e/train k=3", eval)->out;
+  assert_true(strstr(out, "k = 3 ") && !strstr(out, "k = 20") && !strstr(out, "k = 10"));
+  assert_runs("ediy scenes out=few images=8 val=4 classes=4 size=24");
+  out = assert_runs("%s train=few/train", eval)->out;
+  assert_true(strstr(out, "k = 1 ") && !strstr(out, "k = 20") && !strstr(out, "k = 10"));
+}
+
 static void five_guesses_are_scored_where_they_can_be_wrong(void **state) {
   (void)state;
   const char *keys = "weights=random backbone=small stem=cifar size=16 epochs=1 views=1";
@@ -61,6 +74,7 @@ static void weights_survive_export_and_import(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_signal_leaves_a_checkpoint_to_go_on_from), cmocka_unit_test(evaluation_does_not_depend_on_threads),
-      cmocka_unit_test(five_guesses_are_scored_where_they_can_be_wrong), cmocka_unit_test(weights_survive_export_and_import)};
+      cmocka_unit_test(neighbours_are_no_more_than_images), cmocka_unit_test(five_guesses_are_scored_where_they_can_be_wrong),
+      cmocka_unit_test(weights_survive_export_and_import)};
   return cmocka_run_group_tests_name("runs", tests, program_enter, program_leave);
 }
