@@ -43,6 +43,11 @@ bool verb_spares(const struct verb *v, const char *out, const char *read, struct
   return !lost || fail(err, "%s: out=%s is read here (%s), and would be written over; choose another name", v->name, out, read);
 }
 
+void verb_say_left_out(const struct dataset *d) {
+  struct error line = dataset_left_out(d);
+  if (line.text[0]) fprintf(stderr, "%s\n", line.text);
+}
+
 static void print_range(const struct option *o, FILE *out) {
   switch (o->type) {
   case OPTION_BOOL: fputs("yes | no", out); break;

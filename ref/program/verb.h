@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "train/dataset.h"
 
 struct verb {
   const char *name;    /* "scenes", or two words: "show views" */
@@ -36,6 +37,9 @@ MUST_CHECK bool verb_require(const struct verb *v, const char *key, const char *
 
 /* Fails where writing out= would lose what is read, though no key may name it: the file read, or an image in the folder read. */
 MUST_CHECK bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err);
+
+/* The line about images of another format in the folder, where there are any, to standard error: so that results are as they were. */
+void verb_say_left_out(const struct dataset *d);
 
 /* "KEY  help (range, default)" a line. */
 void verb_print_keys(const struct option *keys, int count, FILE *out);

@@ -44,6 +44,7 @@ static const struct option keys[] = {
 static bool time_input(const struct bench *o, struct figures *f, struct error *err) {
   struct dataset d;
   if (!dataset_open(&d, o->data, err)) return false;
+  verb_say_left_out(&d);
   struct augmentation t[2] = {augmentation_byol(0, (int)o->size), augmentation_byol(1, (int)o->size)};
   ptrdiff_t count = d.count < 400 ? d.count : 400, bad = 0;
   double start = omp_get_wtime();

@@ -29,11 +29,6 @@ static void print_backbone(const struct backbone_choice *choice, const struct ba
   fflush(stdout); /* before the progress lines, which go elsewhere */
 }
 
-static void say_left_out(const struct dataset *d) {
-  struct error line = dataset_left_out(d);
-  if (line.text[0]) fprintf(stderr, "%s\n", line.text);
-}
-
 /* ---- knn and linear ---------------------------------------------------------------------------------------------------------------- */
 
 struct eval {
@@ -78,7 +73,7 @@ static bool eval_open(const struct verb *verb, const struct eval *v, struct eval
   if (!dataset_open(&d->train, v->train, err)) return false;
   if (dataset_open(&d->test, v->test, err)) {
     if (backbone_open(&v->choice, 0, 0, &d->backbone, &d->extractor, err)) {
-      say_left_out(&d->train), say_left_out(&d->test);
+      verb_say_left_out(&d->train), verb_say_left_out(&d->test);
       return true;
     }
     dataset_close(&d->test);
@@ -207,7 +202,7 @@ static bool say_left_out_below(const char *root, struct error *err) {
   char folder[OPTION_TEXT_SIZE + 16];
   snprintf(folder, sizeof folder, "%s/images", root);
   if (!dataset_open(&images, folder, err)) return false;
-  say_left_out(&images);
+  verb_say_left_out(&images);
   dataset_close(&images);
   return true;
 }
@@ -269,7 +264,7 @@ static bool run_embed(int count, char *const *arguments, struct error *err) {
   if (good) {
     good = backbone_open(&v->choice, 0, 0, &backbone, &extractor, err);
     if (good) {
-      say_left_out(&data);
+      verb_say_left_out(&data);
       int resize = v->resize ? (int)v->resize : features_resize(backbone.size);
       good = evaluate_embed(&extractor, &data, resize, v->out, show_progress, &terminal, err);
       terminal_end(&terminal);

@@ -122,6 +122,10 @@ static void images_that_are_left_out_are_said(void **state) {
   assert_non_null(strstr(assert_runs("ediy eval linear %s epochs=1 views=1", eval)->err, said));
   assert_non_null(strstr(assert_runs("ediy embed weights=w.safetensors data=mixed/train out=f && rm f")->err, said));
   assert_non_null(strstr(assert_runs("ediy info mixed/train")->out, said));
+  assert_non_null(
+      strstr(assert_runs("ediy show saliency weights=w.safetensors data=mixed/train images=1 out=m.png && rm m.png")->err, said));
+  assert_non_null(
+      strstr(assert_runs("ediy bench backbone=small size=32 batch=2 steps=1 warmup=0 projector.hidden=8 data=mixed/train")->err, said));
   const struct outcome *o = assert_runs("ediy eval dense weights=w.safetensors size=24 %s test=s/dense/val epochs=1", dense);
   assert_non_null(strstr(o->err, "mixed/dense/train/images: 2 images are left out, the first 00-striped-disc/0.webp"));
   assert_null(strstr(assert_runs("ediy eval knn weights=w.safetensors train=s/train test=mixed/val")->err, "left out"));
