@@ -66,6 +66,45 @@ static void classes_have_operations_of_their_own(void **state) {
   }
 }
 
+/* cuda.conv and cuda.gemm put other products in their place, whose bits may be the same, and nothing else. */
+static void ways_have_products_of_their_own(void **state) {
+  (void)state;
+  device_backend();
+#define AT(entry) offsetof(struct backend, entry)
+  static const size_t conv[] = {AT(conv_forward), AT(conv_norm_forward_eval), AT(conv_backward_data), AT(conv_backward_weights),
+                                AT(conv_forward_moments)};
+  static const size_t linear[] = {AT(linear_forward), AT(linear_backward_data), AT(linear_backward_weights), AT(linear_scratch)};
+  enum {
+    MOMENTS = AT(conv_moments) /* which the plain kernel leaves none of */,
+    SCRATCH = AT(conv_scratch) /* another function of the same bytes */
+  };
+#undef AT
+  static const struct {
+    enum cuda_precision precision;
+    enum cuda_conv conv;
+    enum cuda_gemm gemm;
+  } ways[] = {{CUDA_FP32, CUDA_CONV_PLAIN, CUDA_GEMM_OWN},  {CUDA_TF32, CUDA_CONV_PLAIN, CUDA_GEMM_OWN},
+              {CUDA_BF16, CUDA_CONV_PLAIN, CUDA_GEMM_OWN},  {CUDA_BF16, CUDA_CONV_WGMMA, CUDA_GEMM_OWN},
+              {CUDA_BF16, CUDA_CONV_OWN, CUDA_GEMM_WGMMA},  {CUDA_BF16, CUDA_CONV_WGMMA, CUDA_GEMM_WGMMA},
+              {CUDA_BF16, CUDA_CONV_PLAIN, CUDA_GEMM_WGMMA}};
+  for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+    struct error err = {0};
+    const char *own = (const char *)backend_cuda(0, &(struct backend_cuda_options){.precision = ways[i].precision}, &err);
+    const char *other = (const char *)backend_cuda(0, &(struct backend_cuda_options){ways[i].precision, ways[i].conv, ways[i].gemm}, &err);
+    if (!other) { /* a GPU without wgmma */
+      print_message("%s\n", err.text);
+      continue;
+    }
+    for (size_t at = 0; at < sizeof(struct backend); at += sizeof(void *)) {
+      bool expected = (at == MOMENTS && ways[i].conv == CUDA_CONV_PLAIN) || (at == SCRATCH && ways[i].conv == CUDA_CONV_WGMMA);
+      for (size_t k = 0; k < sizeof conv / sizeof conv[0]; k++) expected |= conv[k] == at && ways[i].conv != CUDA_CONV_OWN;
+      for (size_t k = 0; k < sizeof linear / sizeof linear[0]; k++) expected |= linear[k] == at && ways[i].gemm != CUDA_GEMM_OWN;
+      if ((memcmp(own + at, other + at, sizeof(void *)) != 0) != expected)
+        fail_msg("way %zu, entry %zu of the tables", i, at / sizeof(void *));
+    }
+  }
+}
+
 static void memory_is_zero_at_first_and_keeps_what_is_put_there(void **state) {
   (void)state;
   enum { BYTES = 1000, PART = 300 };
@@ -169,6 +208,7 @@ int main(void) {
                                      cmocka_unit_test(a_status_before_opening_is_refused),
                                      cmocka_unit_test(every_operation_of_every_table_is_there),
                                      cmocka_unit_test(classes_have_operations_of_their_own),
+                                     cmocka_unit_test(ways_have_products_of_their_own),
                                      cmocka_unit_test(memory_is_zero_at_first_and_keeps_what_is_put_there),
                                      cmocka_unit_test(too_much_memory_is_refused),
                                      cmocka_unit_test(bf16_is_to_nearest_even_there_and_back),

@@ -190,7 +190,8 @@ static void linear_layers_are_the_sums(void **state) {
 /* ---- what runs, and that it repeats -------------------------------------------------------------------------------------------------- */
 
 /* The shapes with channels in eights are the library's in every direction: nothing falls to the twins unseen. What NVIDIA's has depends on
- * its version and on the GPU, and is no fault of ours: there it is said. */
+ * its version and on the GPU, and is no fault of ours: there it is said. The stand-in has the other shapes, too, some of them in its second
+ * list alone, but for dw in bf16, where the twins take over. */
 static void the_library_has_what_networks_need(void **state) {
   (void)state;
   bool is_standin = name_libraries();
@@ -198,12 +199,13 @@ static void the_library_has_what_networks_need(void **state) {
     for (int i = 0; i < SHAPES; i++) {
       struct fixture f;
       make(&f, (enum cuda_precision)p, i, true);
-      for (int d = 0; f.g.c % 8 == 0 && f.g.k % 8 == 0 && d < 3; d++)
-        if (!backend_cuda_conv_is_library(&f.g, d, (enum cuda_precision)p)) {
+      for (int d = 0; d < 3; d++) {
+        bool by_eights = f.g.c % 8 == 0 && f.g.k % 8 == 0, has = backend_cuda_conv_is_library(&f.g, d, (enum cuda_precision)p);
+        if (by_eights && !has)
           print_message("%s: cuDNN has no plan for %s, %s: the kernel here takes its place\n", precision_name[p], f.what,
                         direction_name[d]);
-          assert_false(is_standin);
-        }
+        if (is_standin) assert_int_equal(has, by_eights || p != CUDA_BF16 || d != 2);
+      }
       fixture_free(&f);
     }
 }

@@ -52,6 +52,27 @@ static void every_wait_is_needed(void **state) {
   assert_false(rounds(SHIM_COPIES_EARLY, STATUS));
 }
 
+/* The memory of the host that is uploaded may be used again at once, and what is downloaded is there: also where it is page-locked, so that
+ * the runtime itself does not wait. */
+static void up_and_down_are_done_when_they_return(void **state) {
+  (void)state;
+  const struct backend *b = device_backend();
+  struct error err = {0};
+  void *pinned;
+  const int32_t before[] = {1, 2}, after[] = {3, 4};
+  int32_t *dev = device_poisoned(sizeof before);
+  if (!b->pipeline->pin(sizeof before, &pinned, &err)) fail_msg("%s", err.text);
+  shim_order = SHIM_ALL_LATE;
+  memcpy(pinned, before, sizeof before);
+  b->upload(dev, pinned, sizeof before);
+  memcpy(pinned, after, sizeof after);
+  b->download(pinned, dev, sizeof before);
+  assert_memory_equal(pinned, before, sizeof before);
+  shim_order = SHIM_AT_ONCE;
+  b->pipeline->unpin(pinned);
+  device_end();
+}
+
 /* ---- recording ----------------------------------------------------------------------------------------------------------------------- */
 
 static double tau_now;
@@ -180,8 +201,11 @@ static void a_run_goes_on_without_a_graph(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_wait_is_needed), cmocka_unit_test(a_recording_repeats_and_refuses),
-                                     cmocka_unit_test(a_step_waits_once), cmocka_unit_test(bits_hold_whenever_copies_run),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_wait_is_needed),
+                                     cmocka_unit_test(up_and_down_are_done_when_they_return),
+                                     cmocka_unit_test(a_recording_repeats_and_refuses),
+                                     cmocka_unit_test(a_step_waits_once),
+                                     cmocka_unit_test(bits_hold_whenever_copies_run),
                                      cmocka_unit_test(a_run_goes_on_without_a_graph)};
   return cmocka_run_group_tests_name("cuda flow on the shim", tests, runs_setup, runs_teardown);
 }

@@ -1,6 +1,7 @@
 /* `ediy` with cuda.conv=cudnn and cuda.gemm=cublas from outside, on the shim's GPU and the stand-ins of the libraries: that runs go through
  * them, and what is said where a library is missing, is another one, or fails. */
 #define _GNU_SOURCE /* realpath */
+#include "cuda/loading.h"
 #include "cuda/shim_programs.h"
 
 #define CUDNN "ediy train " SHIM_RUN " backend=cuda cuda.conv=cudnn"
@@ -22,6 +23,58 @@ static void a_library_that_is_not_there_is_named(void **state) {
                          "EDIY_CUDNN=s/none " CUDNN " out=none");
   shim_programs_end_with("ediy: cuda.gemm=cublas: EDIY_CUBLAS=s does not lead to libcublasLt.so.13: ", "EDIY_CUBLAS=s " CUBLAS " out=none");
   assert_runs("test ! -e none");
+}
+
+/* A library of a made-up name, so that what is installed on this machine makes no difference: the stand-in of cuBLASLt, found under it. */
+#define MADE_UP "libediy-made-up.so"
+
+static void is_not_found(const char *words) {
+  struct error err = {0};
+  assert_null(loading_open(MADE_UP, "EDIY_MADE_UP", &err));
+  if (!strstr(err.text, words) || strchr(err.text, '\n')) fail_msg("'%s' does not say '%s'", err.text, words);
+}
+
+static void lies_in(const char *folder) { assert_runs("mkdir -p %s && ln -s $EDIY_CUBLAS/libcublasLt.so.13 %s/" MADE_UP, folder, folder); }
+
+static void is_found(void) {
+  struct error err = {0};
+  if (!loading_open(MADE_UP, "EDIY_MADE_UP", &err)) fail_msg("%s", err.text);
+}
+
+/* In a Python environment, or under the user's home, as pip leaves NVIDIA's; where the variable names a folder or a file, there and nowhere
+ * else. The last test, as it changes the environment. */
+static void a_library_is_found_where_pip_puts_it(void **state) {
+  (void)state;
+#define FOUND "/lib/python3.11/site-packages/nvidia/made_up/lib"
+  static const struct {
+    const char *variable, *value, *folder;
+  } places[] = {{"VIRTUAL_ENV", "venv", "venv" FOUND},
+                {"CONDA_PREFIX", "conda", "conda" FOUND},
+                {"HOME", "home", "home/.local" FOUND},
+                {"HOME", "home", "home/.pyenv/versions/3.11.9" FOUND}};
+#undef FOUND
+  char here[PATH_MAX], path[2 * PATH_MAX];
+  unsetenv("VIRTUAL_ENV"), unsetenv("CONDA_PREFIX");
+  assert_non_null(realpath(".", here));
+  for (int i = 0; i < 4; i++) {
+    lies_in(places[i].folder);
+    setenv(places[i].variable, "", 1);
+    setenv("EDIY_MADE_UP", "", 1); /* as if it were not there */
+    is_not_found("option needs the library " MADE_UP ", which was not found (" MADE_UP ": ");
+    is_not_found("); install it, or name its folder: EDIY_MADE_UP=...");
+    snprintf(path, sizeof path, "%s/%s", here, places[i].value);
+    setenv(places[i].variable, path, 1);
+    is_found();
+    setenv("EDIY_MADE_UP", "s", 1);
+    is_not_found("option: EDIY_MADE_UP=s does not lead to " MADE_UP ": s/" MADE_UP ": ");
+    setenv(places[i].variable, "", 1);
+    setenv("EDIY_MADE_UP", places[i].folder, 1);
+    is_found();
+    snprintf(path, sizeof path, "%s/" MADE_UP, places[i].folder);
+    setenv("EDIY_MADE_UP", path, 1);
+    is_found();
+    unsetenv("EDIY_MADE_UP");
+  }
 }
 
 static void another_library_is_not_taken_for_it(void **state) {
@@ -263,6 +316,7 @@ int main(void) {
                                      cmocka_unit_test(the_benchmark_has_every_way_and_the_peer),
                                      cmocka_unit_test(the_fastest_of_the_peer_is_beside_ours_and_the_libraries),
                                      cmocka_unit_test(the_fastest_of_ours_is_beside_the_peer),
-                                     cmocka_unit_test(a_mode_that_fails_is_left_out)};
+                                     cmocka_unit_test(a_mode_that_fails_is_left_out),
+                                     cmocka_unit_test(a_library_is_found_where_pip_puts_it)};
   return cmocka_run_group_tests_name("cuda libraries in programs on the shim", tests, enter, program_leave);
 }
