@@ -189,6 +189,20 @@ static void linear_layers_are_the_sums(void **state) {
 
 /* ---- what runs, and that it repeats -------------------------------------------------------------------------------------------------- */
 
+/* Every product goes through them, and none past them by a pass that the twins alone have. */
+static void products_are_the_libraries(void **state) {
+  (void)state;
+  for (int p = 0; p < CUDA_PRECISIONS; p++) {
+    const struct backend *b = table_of((enum cuda_precision)p), *own = device_backend_in((enum cuda_precision)p);
+    assert_true(!b->conv_norm_forward_eval && !b->conv_moments && !b->conv_forward_moments);
+    assert_true(b->conv_forward != own->conv_forward && b->conv_backward_data != own->conv_backward_data);
+    assert_true(b->conv_backward_weights != own->conv_backward_weights && b->conv_scratch != own->conv_scratch);
+    assert_true(b->conv_scratch_least == own->conv_scratch && b->linear_scratch != own->linear_scratch);
+    assert_true(b->linear_forward != own->linear_forward && b->linear_backward_data != own->linear_backward_data);
+    assert_true(b->linear_backward_weights != own->linear_backward_weights);
+  }
+}
+
 /* The shapes with channels in eights are the library's in every direction: nothing falls to the twins unseen. What NVIDIA's has depends on
  * its version and on the GPU, and is no fault of ours: there it is said. The stand-in has the other shapes, too, some of them in its second
  * list alone, but for dw in bf16, where the twins take over. */
@@ -210,6 +224,81 @@ static void the_library_has_what_networks_need(void **state) {
     }
 }
 
+/* ---- addresses ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Moved by an element, so that it begins at no multiple of 16: activations of the table, or floats. */
+static real *moved(const struct backend *b, const real *device, ptrdiff_t n, bool activations) {
+  size_t element = activations ? b->activation_size : sizeof(real);
+  char *to = device_poisoned((size_t)(n + 1) * element);
+  b->copy(to + element, device, (size_t)n * element);
+  return (real *)(void *)(to + element);
+}
+
+/* A tensor that is not aligned as the libraries ask, each in turn: the twins compute, of integers the same. */
+static void tensors_may_begin_anywhere(void **state) {
+  (void)state;
+  for (int i = 0; i < 3 * CUDA_PRECISIONS; i++) {
+    struct fixture f;
+    int which = i % 3; /* x, w or y, and their gradients */
+    make(&f, (enum cuda_precision)(i / 3), 0, true);
+    real *x = which == 0 ? moved(f.b, f.dev_x, f.xs, true) : f.dev_x, *w = which == 1 ? moved(f.b, f.dev_w, f.ws, true) : f.dev_w,
+         *dy = which == 2 ? moved(f.b, f.dev_dy, f.ys, true) : f.dev_dy;
+    struct result y = result_y(&f), dx = result_dx(&f, true, true), dw = result_dw(&f, true);
+    if (which == 0) dx.device = moved(f.b, dx.device, f.xs, true);
+    if (which == 1) dw.device = moved(f.b, dw.device, f.ws, false);
+    if (which == 2) y.device = moved(f.b, y.device, f.ys, true);
+    f.b->conv_forward(&f.g, x, w, y.device, f.scratch);
+    f.b->conv_backward_data(&f.g, dy, w, dx.device, true, f.scratch);
+    f.b->conv_backward_weights(&f.g, x, dy, dw.device, f.scratch);
+    check(f.b, true, y.device, y.expected, y.magnitude, y.size, y.length, true);
+    check(f.b, true, dx.device, dx.expected, dx.magnitude, dx.size, dx.length, true);
+    check(f.b, false, dw.device, dw.expected, dw.magnitude, dw.size, dw.length, true);
+    result_free(&y), result_free(&dx), result_free(&dw);
+    fixture_free(&f);
+  }
+}
+
+/* The same of a linear layer, whose bias is a tensor more. Each number is 1, and a sum their count. */
+static void tensors_of_a_layer_may_begin_anywhere(void **state) {
+  (void)state;
+  const struct linear g = {16, 8, 24};
+  enum { MOST = 24 * 16 };
+  real ones[MOST];
+  for (int i = 0; i < MOST; i++) ones[i] = 1;
+  for (int i = 0; i < 4 * CUDA_PRECISIONS; i++) {
+    int which = i % 4; /* x, w, y or b, and their gradients */
+    const struct backend *b = table_of((enum cuda_precision)(i / 4));
+    const struct {
+      ptrdiff_t size;
+      bool activations;
+      int moved;
+      real value; /* of what is computed; 0: an operand */
+    } kinds[] = {{g.m * g.i, true, 0, 0},
+                 {g.o * g.i, true, 1, 0},
+                 {g.m * g.o, true, 2, 0},
+                 {g.o, false, 3, 0},
+                 {g.m * g.o, true, 2, (real)g.i + 1},
+                 {g.m * g.i, true, 0, (real)g.o},
+                 {g.o * g.i, false, 1, (real)g.m + 1},
+                 {g.o, false, 3, (real)g.m + 1}};
+    enum { X, W, DY, B, Y, DX, DW, DB, KINDS };
+    real *p[KINDS];
+    for (int k = 0; k < KINDS; k++) {
+      p[k] = kinds[k].activations ? device_activations_from(b, ones, kinds[k].size) : device_from(ones, kinds[k].size);
+      if (kinds[k].moved == which) p[k] = moved(b, p[k], kinds[k].size, kinds[k].activations);
+    }
+    b->linear_forward(&g, p[X], p[W], p[B], p[Y]);
+    b->linear_backward_data(&g, p[DY], p[W], p[DX], false);
+    b->linear_backward_weights(&g, p[X], p[DY], p[DW], p[DB], device_scratch(b->linear_scratch(&g)));
+    for (int k = Y; k < KINDS; k++) {
+      real *got = kinds[k].activations ? device_read_activations(b, p[k], kinds[k].size) : device_read(p[k], kinds[k].size);
+      for (ptrdiff_t e = 0; e < kinds[k].size; e++) assert_true(got[e] == kinds[k].value);
+      free(got);
+    }
+    device_end();
+  }
+}
+
 static void results_repeat(void **state) {
   (void)state;
   for (int p = 0; p < CUDA_PRECISIONS; p++) {
@@ -221,9 +310,14 @@ static void results_repeat(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(convolutions_are_the_sums_in_fp32),  cmocka_unit_test(convolutions_are_the_sums_in_tf32),
-      cmocka_unit_test(convolutions_are_the_sums_in_bf16),  cmocka_unit_test(linear_layers_are_the_sums),
-      cmocka_unit_test(the_library_has_what_networks_need), cmocka_unit_test(results_repeat)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(convolutions_are_the_sums_in_fp32),
+                                     cmocka_unit_test(convolutions_are_the_sums_in_tf32),
+                                     cmocka_unit_test(convolutions_are_the_sums_in_bf16),
+                                     cmocka_unit_test(linear_layers_are_the_sums),
+                                     cmocka_unit_test(products_are_the_libraries),
+                                     cmocka_unit_test(the_library_has_what_networks_need),
+                                     cmocka_unit_test(tensors_may_begin_anywhere),
+                                     cmocka_unit_test(tensors_of_a_layer_may_begin_anywhere),
+                                     cmocka_unit_test(results_repeat)};
   return cmocka_run_group_tests_name("cuda libraries", tests, NULL, NULL);
 }

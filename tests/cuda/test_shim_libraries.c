@@ -138,6 +138,22 @@ static void micro_batches_that_fit_are_confirmed_with_the_plans(void **state) {
   assert_runs("test ! -e none && " LARGE_PLANS CUDNN " out=large batch=8 accumulate=4 stop=1");
 }
 
+/* A plan is made once for a shape, however many steps there are: seeking one may take a while, and it is never freed. */
+static void plans_are_made_once(void **state) {
+  (void)state;
+  static const char both[] = CUDNN " cuda.gemm=cublas cuda.graph=no";
+  assert_runs("EDIY_STANDIN_PLANS=of1 %s out=one stop=1 && EDIY_STANDIN_PLANS=of3 %s out=three stop=3", both, both);
+  assert_runs("cmp of1 of3 && grep -q '^product$' of1 && grep -q '^2$' of1");
+}
+
+/* Where cuBLASLt has no algorithm the twins compute, with their bits. */
+static void layers_without_an_algorithm_are_the_twins(void **state) {
+  (void)state;
+  assert_runs("EDIY_STANDIN_FAIL=cublasLtMatmulAlgoGetHeuristic " CUBLAS " out=without && ediy train " SHIM_RUN " backend=cuda out=twins");
+  assert_runs("for run in without twins; do tail -c 300000 $run/backbone.safetensors >$run.end; done; cmp without.end twins.end && "
+              "test $(wc -c <twins.end) = 300000"); /* of the tensors; in front of them are keys */
+}
+
 /* Each in its class, and not in the one above it. */
 static void the_oracle_judges_the_libraries(void **state) {
   (void)state;
@@ -309,6 +325,8 @@ int main(void) {
                                      cmocka_unit_test(a_graph_of_library_calls_has_their_bits),
                                      cmocka_unit_test(micro_batches_that_fit_are_found_with_few_plans),
                                      cmocka_unit_test(micro_batches_that_fit_are_confirmed_with_the_plans),
+                                     cmocka_unit_test(plans_are_made_once),
+                                     cmocka_unit_test(layers_without_an_algorithm_are_the_twins),
                                      cmocka_unit_test(the_oracle_judges_the_libraries),
                                      cmocka_unit_test(plain_is_the_tiled_kernel_for_every_shape),
                                      cmocka_unit_test(a_plain_step_is_of_its_class),

@@ -2,7 +2,7 @@
  *
  * Which algorithms are listed, in this order: INPLACE and OUTPUT (parts of a split sum are joined in D's type), if the preference's mask
  * lets them be, and they give wrong results; UNREADY, whose state is no success; LARGE, if the preference's workspace allows 64 MiB; PLAIN.
- * With FAST_TF32 operands are read as TF32. */
+ * With FAST_TF32 operands are read as TF32. The line of a choice (standin_note) is "product"; one that is told to fail lists nothing. */
 #include "cublasLt.h"
 #include "standin.h"
 
@@ -127,6 +127,8 @@ extern "C" cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle
   cublasStatus_t status = make_problem(&q, product, a, b, c, d);
   *count = 0;
   if (!handle || status != CUBLAS_STATUS_SUCCESS) return status;
+  standin_note("product");
+  if (standin_fails("cublasLtMatmulAlgoGetHeuristic")) return CUBLAS_STATUS_NOT_SUPPORTED;
   const bool listed[] = {(preference->joins & CUBLASLT_REDUCTION_SCHEME_INPLACE) != 0,
                          (preference->joins & CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE) != 0, true, preference->workspace >= LARGE_WORKSPACE,
                          preference->workspace >= WORKSPACE};
@@ -194,7 +196,8 @@ extern "C" cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmul
       !is_there(d, *layout_d, algo->data[4]))
     return CUBLAS_STATUS_INVALID_VALUE;
   if (product->epilogue == CUBLASLT_EPILOGUE_BIAS &&
-      !shim_is_device(product->bias, (size_t)call.q.m * (layout_d->type == CUDA_R_16BF ? 2 : 4)))
+      ((uintptr_t)product->bias % algo->data[4] ||
+       !shim_is_device(product->bias, (size_t)call.q.m * (layout_d->type == CUDA_R_16BF ? 2 : 4))))
     return CUBLAS_STATUS_INVALID_VALUE;
   call.alpha = *static_cast<const float *>(alpha), call.beta = *static_cast<const float *>(beta);
   call.a = const_cast<void *>(a), call.b = const_cast<void *>(b), call.c = const_cast<void *>(c), call.d = d, call.workspace = workspace;

@@ -7,8 +7,7 @@
  * TENSOR reads floats as TF32; with bf16 it wants channels that are multiples of 8. FMA is for float. A result of another type than the
  * operands is not supported but as a second operation, the identity in float, which only TENSOR offers, for dw.
  *
- * EDIY_STANDIN_PLANS names a file that gets a line for every plan that is made, with its number of images; EDIY_STANDIN_WORKSPACE is the
- * bytes that a plan works in (131). */
+ * The line of a plan (standin_note) is its number of images. EDIY_STANDIN_WORKSPACE is the bytes that a plan works in (131). */
 #include "cudnn.h"
 
 #include <stdio.h>
@@ -62,6 +61,21 @@ static size_t bytes_of(int type) {
   case CUDNN_TYPE_VOID_PTR:
   case CUDNN_TYPE_BACKEND_DESCRIPTOR: return 8;
   default: return 4; /* float and enumerators */
+  }
+}
+
+/* Elements of an attribute; a graph may have more operations. */
+static int64_t count_of(int name) {
+  switch (name) {
+  case CUDNN_ATTR_TENSOR_DIMENSIONS:
+  case CUDNN_ATTR_TENSOR_STRIDES: return 4;
+  case CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS:
+  case CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS: return 3;
+  case CUDNN_ATTR_CONVOLUTION_DILATIONS:
+  case CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES:
+  case CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS:
+  case CUDNN_ATTR_CONVOLUTION_POST_PADDINGS: return 2;
+  default: return 1;
   }
 }
 
@@ -200,6 +214,8 @@ extern "C" cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descr
   if (owner_of(name) != d->type) return refuse(CUDNN_STATUS_BAD_PARAM, "not an attribute of this descriptor");
   for (const auto &t : types)
     if (t.name == name && t.type != type) return refuse(CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE, "another type of attribute");
+  if (count != count_of(name) && !(name == CUDNN_ATTR_OPERATIONGRAPH_OPS && count == 2))
+    return refuse(CUDNN_STATUS_BAD_PARAM, "another count of elements");
   if (count < 1 || bytes > MOST_BYTES || d->attributes == MOST_ATTRIBUTES) return refuse(CUDNN_STATUS_BAD_PARAM, "count of elements");
   auto &a = d->attribute[d->attributes++];
   a.name = name, a.count = count;
@@ -261,11 +277,9 @@ static cudnnStatus_t check_graph(const struct standin *d) {
 }
 
 static void note_plan(const struct standin *plan) {
-  const char *name = getenv("EDIY_STANDIN_PLANS");
-  FILE *file = name ? fopen(name, "a") : nullptr;
-  if (!file) return;
-  fprintf(file, "%d\n", (int)operation_of(child(plan->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)).x.size[0]);
-  fclose(file);
+  char images[32];
+  snprintf(images, sizeof images, "%d", (int)operation_of(child(plan->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)).x.size[0]);
+  standin_note(images);
 }
 
 extern "C" cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {

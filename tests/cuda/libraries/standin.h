@@ -2,6 +2,7 @@
 #ifndef EDIY_TESTS_CUDA_STANDIN_H
 #define EDIY_TESTS_CUDA_STANDIN_H
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,15 @@
 static inline bool standin_fails(const char *function) {
   const char *name = getenv("EDIY_STANDIN_FAIL");
   return name && strcmp(name, function) == 0;
+}
+
+/* A line in the file that EDIY_STANDIN_PLANS names, for every plan that is made. */
+static inline void standin_note(const char *line) {
+  const char *name = getenv("EDIY_STANDIN_PLANS");
+  FILE *file = name ? fopen(name, "a") : nullptr;
+  if (!file) return;
+  fprintf(file, "%s\n", line);
+  fclose(file);
 }
 
 static inline float standin_read(const void *memory, bool is_bf16, int64_t i) {
