@@ -1,4 +1,6 @@
 /* Opening a GPU, its memory, and what is refused: true of the shim and of any GPU; the first two tests also hold where there is none. */
+#include <time.h>
+
 #include "base/bf16.h"
 
 #include "cuda/device.h"
@@ -126,6 +128,27 @@ static void memory_is_zero_at_first_and_keeps_what_is_put_there(void **state) {
   b->release(p, BYTES);
 }
 
+static double host_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Some of what the host has seen go by, in its unit, whatever marks were set before. */
+static void the_clock_tells_what_lies_between_two_marks(void **state) {
+  (void)state;
+  enum { BYTES = 1 << 22, LAST = BACKEND_MARKS - 1 };
+  const struct backend *b = device_backend();
+  char *p = device_poisoned(BYTES);
+  for (int turn = 0; turn < 2; turn++) {
+    double before = host_seconds();
+    b->mark(0), b->zero(p, BYTES), b->mark(LAST);
+    double between = b->seconds_between(0, LAST), all = host_seconds() - before;
+    if (!(between > 0 && between <= all)) fail_msg("%g s of %g s", between, all);
+  }
+  device_end();
+}
+
 /* No failure of the device: a smaller request goes through. */
 static void too_much_memory_is_refused(void **state) {
   (void)state;
@@ -210,6 +233,7 @@ int main(void) {
                                      cmocka_unit_test(classes_have_operations_of_their_own),
                                      cmocka_unit_test(ways_have_products_of_their_own),
                                      cmocka_unit_test(memory_is_zero_at_first_and_keeps_what_is_put_there),
+                                     cmocka_unit_test(the_clock_tells_what_lies_between_two_marks),
                                      cmocka_unit_test(too_much_memory_is_refused),
                                      cmocka_unit_test(bf16_is_to_nearest_even_there_and_back),
                                      cmocka_unit_test(floats_are_stored_rounded_wherever_they_lie)};

@@ -49,9 +49,12 @@ static double plain_objective(const void *context) {
 
 /* ---- The library's ------------------------------------------------------------------------------------------------------------------- */
 
+/* Images are computed at once, each in a part of the scratch of its own. */
 static void run(enum kind kind, const struct loss *g, const real *x, const real *other, const int32_t *index, double scale, double *value,
                 real *dx) {
-  double *scratch = test_doubles(loss_scratch(g));
+  ptrdiff_t room = loss_scratch(g);
+  double *scratch = test_doubles(room);
+  for (ptrdiff_t i = 0; i < room; i++) scratch[i] = (double)NAN;
   switch (kind) {
   case BYOL: loss_byol(g, x, other, scale, value, dx, scratch); break;
   case RDEM: loss_rdem(g, x, index, RDEM_STOPGRAD_NONE, scale, value, dx, scratch); break;
@@ -59,6 +62,7 @@ static void run(enum kind kind, const struct loss *g, const real *x, const real 
   case RDEM_INSTANCE: loss_rdem_instance(g, x, other, index, scale, value, dx, scratch); break;
   default: loss_riem(g, x, other, index, scale, value, dx, scratch); break;
   }
+  for (ptrdiff_t b = 0; b < g->b; b++) assert_false(isnan(scratch[room / g->b * b]));
   free(scratch);
 }
 
