@@ -150,6 +150,8 @@ static void what_is_joined_is_timed_as_one(void **state) {
   for (int i = 0; i < m.teacher.net.layers; i++) together += m.teacher.plan.joined[i];
   assert_true(together > 0);
   assert_int_equal(joined, 2 * together);
+  int norms = layers_of(&m.teacher, LAYER_NORM) + layers_of(&m.target, LAYER_NORM) + layers_of(&m.online, LAYER_NORM);
+  assert_int_equal(p.part[PART_NORM_FORWARD].calls, 2 * (norms - together)); /* the joined ones are not computed once more */
   assert_true(p.stage[STAGE_TEACHER].seconds == 2 * CONV * convs && p.part[PART_CONV_FORWARD].calls == 6 * convs);
   model_free(&m);
 }
