@@ -41,7 +41,7 @@ static inline void on_progress(void *context, const struct progress *p) {
 }
 
 /* The smallest run that has every part: two micro-batches a step, regions, a drawn sampler unless a teacher is given. */
-static inline bool start(const char *out, const char *extra, struct watcher *w, struct train_result *result, struct error *err) {
+static inline bool configure(const char *out, const char *extra, struct config *c, struct error *err) {
   char text[24][FOLDER_PATH + 64], *argv[24];
   int n = 0;
   snprintf(text[n++], sizeof text[0], "data=%s/data", folder);
@@ -56,8 +56,12 @@ static inline bool start(const char *out, const char *extra, struct watcher *w, 
     s += k + (s[k] == ' ');
   }
   for (int i = 0; i < n; i++) argv[i] = text[i];
+  return config_from_arguments(c, n, argv, err);
+}
+
+static inline bool start(const char *out, const char *extra, struct watcher *w, struct train_result *result, struct error *err) {
   static struct config c;
-  if (!config_from_arguments(&c, n, argv, err)) return false;
+  if (!configure(out, extra, &c, err)) return false;
   struct watcher nobody = {0};
   if (!w) w = &nobody;
   struct train_callbacks callbacks = {on_message, on_progress, w, &w->stop, NULL};

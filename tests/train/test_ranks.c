@@ -12,6 +12,7 @@
 #include "image/image.h"
 #include "train/backends.h"
 #include "train/folder.h"
+#include "train/logged.h"
 #include "train/near.h"
 
 #include "support/forked.h"
@@ -180,21 +181,7 @@ static void measure(struct near *g, const char *expected, const char *extra) {
 }
 
 /* A number of each line of the log. */
-static int read_log(const char *out, const char *key, double value[STEPS]) {
-  char path[FOLDER_PATH + 64], line[2048], quoted[64];
-  int lines = 0;
-  snprintf(path, sizeof path, "%s/%s/log.jsonl", folder, out);
-  snprintf(quoted, sizeof quoted, "\"%s\": ", key);
-  FILE *f = fopen(path, "r");
-  assert_non_null(f);
-  while (fgets(line, sizeof line, f)) {
-    const char *at = strstr(line, quoted);
-    assert_true(at && lines < STEPS);
-    value[lines++] = strtod(at + strlen(quoted), NULL);
-  }
-  fclose(f);
-  return lines;
-}
+static int read_log(const char *out, const char *key, double value[STEPS]) { return logged(folder, out, key, value, STEPS); }
 
 /* Losses and diagnostics of the whole batch, from rank 0: what they differ by follows the weights, below a thousandth here, where leaving a
  * rank out changes the first digit or two; the entropy of the matches is a function of the indices, and the same number. */

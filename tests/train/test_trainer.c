@@ -1,7 +1,10 @@
 /* A run ends in the same bits whatever its threads, and stops with a line that helps. What interrupts one is in test_interruption.c. */
 #include <math.h>
 
+#include "eval/collapse.h"
 #include "train/schedule.h"
+
+#include "train/logged.h"
 #include "train/small_run.h"
 
 /* ---- what a run leaves --------------------------------------------------------------------------------------------------------------- */
@@ -17,6 +20,7 @@ static void a_run_trains_logs_and_exports(void **state) {
   assert_int_equal(result.steps, STEPS);
   assert_int_equal(w.steps, STEPS);
   assert_int_equal(w.progress.now.epoch, 4);
+  assert_true(w.progress.now.images_per_s > 0 && w.progress.seconds_left == 0);
   assert_string_equal(result.checkpoint, checkpoint_of("a", STEPS));
   assert_int_equal(access(checkpoint_of("a", STEPS), F_OK), 0);
   assert_int_equal(access(checkpoint_of("a", 10), F_OK), 0);
@@ -49,6 +53,61 @@ static void a_run_trains_logs_and_exports(void **state) {
   fclose(log);
   assert_int_equal(step, STEPS);
   assert_true(result.last.std_global > 0 && result.last.entropy_riem > 0);
+}
+
+/* The losses and signs of collapse of each step, which is taken here by hand; of several steps their mean, and the signs of the last. */
+static void a_log_says_what_the_steps_were(void **state) {
+  (void)state;
+  enum { TOTAL, BYOL, RDEM, RIEM, GLOBAL, LOCAL, COSINE, D, S, KEYS, LOSSES = 4, EVERY = 5 };
+  static const char *const keys[KEYS] = {"loss",      "byol",          "rdem",         "riem",        "std_global",
+                                         "std_local", "region_cosine", "entropy_rdem", "entropy_riem"};
+  static struct config c;
+  static double taken[KEYS][STEPS], said[STEPS];
+  const struct backend_f32 *b = backend_reference_f32();
+  const struct schedule s = schedule_make(2, 8, 1, 4, 3, 0.9);
+  struct error err;
+  struct model_f32 m;
+  struct dataset d;
+  struct loader *l;
+  struct feed f;
+  if (!configure("byhand", "", &c, &err)) fail_msg("%s", err.text);
+  const struct model_config shape = config_model(&c);
+  const struct loader_options o = run_loader_options(&c, b, ranks_alone(), 0);
+  if (!model_create_f32(&m, &shape, b, &err) || !model_initialise_f32(&m, (uint64_t)c.seed, &err) || !dataset_open(&d, c.data, &err) ||
+      !loader_open(&l, &d, &o, 0, NULL, NULL, &err) || !feed_create(&f, &c, &m, ranks_alone(), &err))
+    fail_msg("%s", err.text);
+  const ptrdiff_t rows = shape.batch, n = m.cells, out = shape.arch.out;
+  double *scratch = malloc((size_t)collapse_scratch_f32(rows * n, out) * sizeof *scratch), waited = 0;
+  for (int k = 0; k < STEPS; k++) {
+    model_zero_gradient_f32(&m);
+    for (int a = 0; a < 2; a++) {
+      if (!feed_next(&f, l, &waited, &err)) fail_msg("%s", err.text);
+      model_accumulate_f32(&m, (const float *const[2]){f.view[0], f.view[1]}, 0.5, NULL);
+    }
+    const struct losses sum = model_sums_f32(&m).sum;
+    taken[TOTAL][k] = sum.total, taken[BYOL][k] = sum.byol, taken[RDEM][k] = sum.rdem, taken[RIEM][k] = sum.riem;
+    taken[GLOBAL][k] = collapse_std_f32(rows, out, m.q[0], NULL, scratch);
+    taken[LOCAL][k] = collapse_std_f32(rows * n, out, m.r[0], NULL, scratch);
+    taken[COSINE][k] = collapse_cosine_f32(rows, n, out, m.r[0], NULL, scratch);
+    taken[D][k] = collapse_entropy_f32(rows, n, m.diversity[0], NULL, scratch);
+    taken[S][k] = collapse_entropy_f32(rows, n, m.invariance[0], NULL, scratch);
+    model_update_f32(&m, schedule_lr(&s, k), schedule_tau(&s, k), NULL);
+  }
+  free(scratch), feed_free(&f), loader_close(l), dataset_close(&d), model_free_f32(&m);
+
+  run("means", "log.every=5");
+  for (int i = 0; i < KEYS; i++) {
+    assert_int_equal(logged(folder, "whole", keys[i], said, STEPS), STEPS);
+    for (int k = 0; k < STEPS; k++)
+      if (said[k] != taken[i][k]) fail_msg("step %d: %s is %.17g, the log has %.17g", k + 1, keys[i], taken[i][k], said[k]);
+    assert_int_equal(logged(folder, "means", keys[i], said, STEPS), 3);
+    for (int k = 0, line = 0; k < STEPS; line++) {
+      double sum = 0;
+      int steps = 0;
+      for (; steps < EVERY && k < STEPS; steps++) sum += taken[i][k++];
+      assert_true(said[line] == (i < LOSSES ? sum / steps : taken[i][k - 1]));
+    }
+  }
 }
 
 static void threads_and_workers_change_no_bit(void **state) {
@@ -252,6 +311,7 @@ int main(int argc, char **argv) {
   (void)argc;
   wait_passively(argv);
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_run_trains_logs_and_exports),
+                                     cmocka_unit_test(a_log_says_what_the_steps_were),
                                      cmocka_unit_test(threads_and_workers_change_no_bit),
                                      cmocka_unit_test(accumulation_keeps_the_number_of_steps),
                                      cmocka_unit_test(byol_then_ediy),
