@@ -1,6 +1,7 @@
 /* A run ends in the same bits whatever its threads, and stops with a line that helps. What interrupts one is in test_interruption.c. */
 #include <math.h>
 
+#include "base/arena.h"
 #include "eval/collapse.h"
 #include "train/schedule.h"
 
@@ -265,6 +266,24 @@ static void more_micro_batches_need_less_memory(void **state) {
   }
 }
 
+/* Many ranks on one machine have a share of its memory each, in which this run does not fit. */
+static void ranks_on_a_machine_share_its_memory(void **state) {
+  (void)state;
+  static struct config c;
+  struct ranks many = *ranks_alone();
+  struct need needed;
+  struct error err;
+  size_t left = 0;
+  if (memory_available() == 0) skip(); /* the system does not say */
+  if (!configure("shared", "", &c, &err) || !run_check_memory(&c, backend_reference_f32(), &many, &needed, &left, &err))
+    fail_msg("%s", err.text);
+  assert_true(left > 0);
+  many.locals = 1 << 30;
+  assert_false(run_check_memory(&c, backend_reference_f32(), &many, &needed, &left, &err));
+  assert_non_null(strstr(err.text, "this run needs "));
+  assert_true(left == 0);
+}
+
 /* Every part by the function that whoever takes it asks. At 64 pixels the estimate of the regions is their number. */
 static void memory_is_that_of_every_part(void **state) {
   (void)state;
@@ -320,6 +339,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(too_little_memory_is_said_before_anything_is_written),
                                      cmocka_unit_test(another_backend_is_refused_before_anything_is_written),
                                      cmocka_unit_test(more_micro_batches_need_less_memory),
+                                     cmocka_unit_test(ranks_on_a_machine_share_its_memory),
                                      cmocka_unit_test(memory_is_that_of_every_part),
                                      cmocka_unit_test(another_run_is_not_taken_up),
                                      cmocka_unit_test(a_finished_run_has_nothing_to_do)};
