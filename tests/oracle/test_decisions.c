@@ -20,12 +20,12 @@ static void relus_are_opened_and_closed(void **state) {
   (void)state;
   struct decisions d = {0};
   struct trace record = decisions_record(&d), force = decisions_force(&d);
-  float candidate[4] = {2, 0, 4e-7F, 0};
-  double truth[4] = {2, 1e-7, 0, 0}, dy[4] = {1, 2, 3, 4};
+  float candidate[4] = {0.5F, 0, 4e-7F, 0};
+  double truth[4] = {0.5, 1e-7, 0, 0}, dy[4] = {1, 2, 3, 4};
   send(&record, PHASE_FORWARD, "bn1", "y", DTYPE_F32, candidate);
   send(&record, PHASE_BACKWARD, "bn1", "dy", DTYPE_F32, candidate); /* only outputs are recorded */
   send(&force, PHASE_FORWARD, "bn1", "y", DTYPE_F64, truth);
-  assert_true(truth[0] == 2 && truth[1] == 1e-7 && truth[2] == DBL_MIN && truth[3] == 0);
+  assert_true(truth[0] == 0.5 && truth[1] == 1e-7 && truth[2] == DBL_MIN && truth[3] == 0);
   send(&force, PHASE_BACKWARD, "bn1", "dweight", DTYPE_F64, dy);
   send(&force, PHASE_BACKWARD, "bn2", "dy", DTYPE_F64, dy);
   assert_true(dy[1] == 2);
@@ -35,7 +35,7 @@ static void relus_are_opened_and_closed(void **state) {
   assert_int_equal(d.next, d.count);
   assert_int_equal(d.flips, 2);
   assert_int_equal(d.seen, 4);
-  assert_true(d.widest == (double)4e-7F / 2);
+  assert_true(d.widest == (double)4e-7F / 0.5);
   assert_non_null(strstr(d.where, "online view 1 bn1 [2]"));
   decisions_free(&d);
 }
@@ -86,6 +86,48 @@ static void winners_of_the_max_pool_are_raised(void **state) {
   decisions_free(&d);
 }
 
+/* Windows of 3 x 3 with stride 2 and a border, in every place of a plane: the candidate's winner is raised above the truth's, in order. */
+static void every_window_of_the_max_pool_is_looked_at(void **state) {
+  (void)state;
+  enum { H = 6, W = 7, C = 2, P = 3, Q = 4, X = 2 * H * W * C };
+  static float candidate[X], pooled[2 * P * Q * C];
+  static double truth[X], expected[X];
+  const ptrdiff_t xs[] = {2, H, W, C}, ys[] = {2, P, Q, C};
+  struct decisions d = {0};
+  struct trace record = decisions_record(&d), force = decisions_force(&d);
+  struct trace_event e = {.phase = PHASE_FORWARD, .network = "online", .view = 1, .layer = "bn1", .tensor = "y"};
+  for (int i = 0; i < X; i++) candidate[i] = (float)(1 + i * 37 % 101), truth[i] = expected[i] = 1 + i * 53 % 103;
+  e.data = tensor_make(DTYPE_F32, candidate, 4, xs, "x");
+  record.see(record.context, &e);
+  e.layer = "maxpool", e.data = tensor_make(DTYPE_F32, pooled, 4, ys, "y");
+  record.see(record.context, &e);
+  int flips = 0;
+  double widest = 0;
+  for (int n = 0; n < 2; n++)
+    for (int p = 0; p < P; p++)
+      for (int q = 0; q < Q; q++)
+        for (int c = 0; c < C; c++) {
+          int ours = -1, theirs = -1;
+          for (int h = 2 * p - 1; h <= 2 * p + 1; h++)
+            for (int w = 2 * q - 1; w <= 2 * q + 1; w++) {
+              int at = ((n * H + h) * W + w) * C + c;
+              if (h < 0 || w < 0 || h >= H || w >= W) continue;
+              if (theirs < 0 || candidate[at] > candidate[theirs]) theirs = at;
+              if (ours < 0 || expected[at] > expected[ours]) ours = at;
+            }
+          if (ours == theirs) continue;
+          flips++, widest = fmax(widest, (expected[ours] - expected[theirs]) / 103);
+          expected[theirs] = nextafter(expected[ours], INFINITY);
+        }
+  e.layer = "bn1", e.data = tensor_make(DTYPE_F64, truth, 4, xs, "x");
+  force.see(force.context, &e);
+  assert_memory_equal(truth, expected, sizeof truth);
+  assert_int_equal(d.flips, flips);
+  assert_int_equal(d.seen, X + 2 * P * Q * C);
+  assert_true(flips > 20 && fabs(d.widest - widest) < 1e-12);
+  decisions_free(&d);
+}
+
 static void runs_of_other_networks_are_noticed(void **state) {
   (void)state;
   float candidate[4] = {1, 1, 1, 1};
@@ -104,8 +146,11 @@ static void runs_of_other_networks_are_noticed(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(relus_are_opened_and_closed),        cmocka_unit_test(closings_belong_to_one_pass),
-      cmocka_unit_test(outputs_with_a_sign_are_left_alone), cmocka_unit_test(winners_of_the_max_pool_are_raised),
+      cmocka_unit_test(relus_are_opened_and_closed),
+      cmocka_unit_test(closings_belong_to_one_pass),
+      cmocka_unit_test(outputs_with_a_sign_are_left_alone),
+      cmocka_unit_test(winners_of_the_max_pool_are_raised),
+      cmocka_unit_test(every_window_of_the_max_pool_is_looked_at),
       cmocka_unit_test(runs_of_other_networks_are_noticed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

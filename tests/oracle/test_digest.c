@@ -115,13 +115,82 @@ static void projections_are_as_defined(void **state) {
   for (int j = 0; j < DIGEST_PROJECTIONS; j++) assert_true(fabs(g.value[DIGEST_PROJECTION + j] - sum[j]) < 1e-9);
 }
 
+/* Which form a digest has, and how long it is, as docs/golden-format.md has it. */
+static void small_tensors_are_kept_whole(void **state) {
+  (void)state;
+  static const enum dtype floats[] = {DTYPE_F32, DTYPE_F64, DTYPE_BF16}, integers[] = {DTYPE_I32, DTYPE_I64, DTYPE_U8};
+  for (int k = 0; k < 3; k++) {
+    assert_int_equal(digest_form(floats[k], 26), DIGEST_WHOLE);
+    assert_int_equal(digest_length(floats[k], 26), 1 + 26);
+    assert_int_equal(digest_form(floats[k], 27), DIGEST_SKETCH);
+    assert_int_equal(digest_length(floats[k], 27), 1 + 26);
+    assert_int_equal(digest_form(integers[k], 1024), DIGEST_WHOLE);
+    assert_int_equal(digest_length(integers[k], 1024), 1 + 1024);
+    assert_int_equal(digest_form(integers[k], 1025), DIGEST_HISTOGRAM);
+    assert_int_equal(digest_length(integers[k], 1025), 1 + 32);
+  }
+}
+
+static struct digest_distance apart(enum dtype dtype, void *a, void *b, ptrdiff_t count) {
+  static struct digest of_a, of_b;
+  struct tensor t = tensor_make(dtype, a, 1, &count, Y);
+  digest_tensor(&of_a, &t);
+  t.data = b;
+  digest_tensor(&of_b, &t);
+  return digest_compare(Y, dtype, count, of_a.value, of_b.value);
+}
+
+static void distances_are_as_defined(void **state) {
+  (void)state;
+  float a[5] = {3, 0, -4, 0, 12}, b[5] = {3, 1, -6, 0, 12};
+  struct digest_distance d = apart(DTYPE_F32, a, b, 5);
+  assert_true(d.off == sqrt(5) && d.norm == 13 && d.l2 == sqrt(5) / 13 && d.lower == d.l2 && d.max == 12 && d.finite_alike);
+  assert_true(d.where == 2 && d.worst == 2 && d.a == -4 && d.b == -6 && d.zeros_apart == 1);
+  b[4] = INFINITY;
+  assert_false(apart(DTYPE_F32, a, b, 5).finite_alike);
+  a[4] = INFINITY;
+  assert_true(apart(DTYPE_F32, a, b, 5).finite_alike);
+  static int32_t i[2048], j[2048];
+  for (int k = 0; k < 2048; k++) i[k] = j[k] = k % 64;
+  for (int k = 0; k < 10; k++) j[k] += 5;
+  assert_true(apart(DTYPE_I32, i, i, 1024).l2 == 0 && apart(DTYPE_I32, i, j, 1024).l2 == sqrt(2 * 10.0 / 1024));
+  assert_true(apart(DTYPE_I32, i, i, 2048).l2 == 0);
+  d = apart(DTYPE_I32, i, j, 2048); /* 0 to 9 become 5 to 14: five bins lose one, five others gain one */
+  assert_true(d.l2 == sqrt(2 * 5.0 / 2048) && d.lower == d.l2 && d.where == -1);
+}
+
+/* What a sketch knows besides its projections: norms and sums are a lower bound, whatever the signs; zeros, and single elements. */
+static void sketches_know_norms_zeros_and_samples(void **state) {
+  (void)state;
+  enum { COUNT = 5000 };
+  const double root = sqrt(COUNT);
+  for (int k = 0; k < COUNT; k++) y[k] = 1.5f * x[k];
+  struct digest_distance d = apart(DTYPE_F32, x, y, COUNT);
+  assert_true(fabs(d.lower - 0.5) < 1e-6 && fabs(d.off / d.l2 / d.norm - 1) < 1e-12 && fabs(d.l2 / 0.5 - 1) < 0.61 && d.zeros_apart == 0 &&
+              d.finite_alike);
+  for (int j = 0; j < 4; j++) {
+    ptrdiff_t place = (ptrdiff_t)(formula_bits(0, "sampled:" Y, (uint64_t)j) % COUNT);
+    memcpy(y, x, COUNT * sizeof *x);
+    y[place] += 100;
+    d = apart(DTYPE_F32, x, y, COUNT);
+    assert_true(d.where == place && d.b == (double)y[place] && d.a == (double)x[place] && fabs(d.off / 100 - 1) < 1e-5);
+  }
+  for (int k = 0; k < COUNT; k++) x[k] = k % 2 ? 1 : -1, y[k] = k % 2 ? 2 : 0; /* norms 1 and sqrt(2), sums of |x| alike, distance 1 */
+  d = apart(DTYPE_F32, x, y, COUNT);
+  assert_true(fabs(d.lower - (sqrt(2) - 1)) < 1e-9 && d.zeros_apart == COUNT / 2 && d.norm == root && d.max == 1);
+  for (int k = 0; k < COUNT; k++) x[k] = 1, y[k] = k == 0 ? (float)root : 0; /* norms alike, sums of |x| not: root and 1 of it */
+  assert_true(fabs(apart(DTYPE_F32, x, y, COUNT).lower - (1 - 1 / root)) < 1e-6);
+  memcpy(y, x, COUNT * sizeof *x);
+  y[77] = NAN;
+  assert_false(apart(DTYPE_F32, x, y, COUNT).finite_alike);
+}
+
 int main(void) {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, enter, leave)
   const struct CMUnitTest tests[] = {
-      EACH(sketches_estimate_the_distance),
-      EACH(one_channel_is_estimated_as_well),
-      EACH(projections_are_as_defined),
-      EACH(digests_do_not_depend_on_pieces),
+      EACH(sketches_estimate_the_distance),        EACH(one_channel_is_estimated_as_well), EACH(projections_are_as_defined),
+      EACH(digests_do_not_depend_on_pieces),       EACH(small_tensors_are_kept_whole),     EACH(distances_are_as_defined),
+      EACH(sketches_know_norms_zeros_and_samples),
   };
   return cmocka_run_group_tests_name("digests", tests, NULL, NULL);
 }
