@@ -309,6 +309,41 @@ static void errors_are_measured_as_documented(void **state) {
   assert_true(passes((double[]){0, 1e-17}, (double[]){1e-16, 0}, 2, (struct tolerance){.peak = 1e-10, .l2 = INFINITY, .scale = 1}));
 }
 
+/* What a finding says is of the rule that is broken, and of the number that is furthest beyond its limit. */
+static void findings_are_of_the_worst(void **state) {
+  (void)state;
+  const ptrdiff_t n = 4;
+  double y[] = {100, 1, 0, -50}, c[] = {100.9, 1.9, 0.9, -50.9};
+  struct tensor expected = tensor_make(DTYPE_F64, y, 1, &n, "y"), candidate = tensor_make(DTYPE_F64, c, 1, &n, "y");
+  struct finding f = {0};
+  compare_tensor(&expected, &candidate, &(struct tolerance){.peak = 0.01, .l2 = 0.005}, &f);
+  assert_string_equal(f.rule, "l2");
+  assert_true(fabs(f.error - 1.8 / sqrt(12501)) < 1e-12 && f.allowed == 0.005);
+  c[2] = 3;
+  compare_tensor(&expected, &candidate, &(struct tolerance){.peak = 0.01, .l2 = 0.005}, &f);
+  assert_string_equal(f.where, "[2]");
+  assert_true(f.candidate == 3 && f.expected == 0 && fabs(f.error - 0.03) < 1e-12 && f.allowed == 0.01);
+  candidate.shape[0] = 3, f.error = 0;
+  compare_tensor(&expected, &candidate, &(struct tolerance){.peak = 0.01, .l2 = 0.005}, &f);
+  assert_true(isinf(f.error) && !f.pass);
+  static const char *const where[] = {" sum is", " sum of |x| is", " L2 norm is", " dot product is", " sample 0 is"};
+  struct linear_case l = by_hand();
+  struct tensor t[LINEAR_TENSORS];
+  char text[1024];
+  double digest[DIGEST_SIZE];
+  tensors_of(&l, t);
+  t[6] = tensor_make(DTYPE_F64, digest, 1, (ptrdiff_t[]){DIGEST_SIZE}, "grad_param.weight#digest");
+  struct tensor dw = tensor_make(DTYPE_F64, l.dw, 2, (ptrdiff_t[]){2, 3}, "grad_param.weight");
+  for (int i = 0; i < 5; i++) { /* one a hundred times its limit, another, three times as far as it may be */
+    formula_digest(77, "grad_param.weight", &dw, digest);
+    digest[i] += 100 * 2e-6 * 22, digest[i == 0 ? DIGEST_SIZE - 1 : 0] += 3 * 2e-6 * 22;
+    write_case("linear", "linear", "{\"bias\": true, \"formula_seed\": 77}", t, LINEAR_TENSORS);
+    assert_int_equal(judge_file(32, text), 1);
+    if (!strstr(text, where[i])) fail_msg("%s: %s", where[i], text);
+  }
+  unlink(path);
+}
+
 /* ---- the run's own checks ----------------------------------------------------------------------------------------------------------- */
 
 /* An operation that writes past its output, changes its input, or leaves an element unwritten. */
@@ -371,6 +406,7 @@ int main(void) {
       cmocka_unit_test(digests_are_judged_by_every_number),
       cmocka_unit_test(indices_are_exact),
       cmocka_unit_test(errors_are_measured_as_documented),
+      cmocka_unit_test(findings_are_of_the_worst),
       cmocka_unit_test(a_run_notices_bad_manners),
   };
   return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -58,6 +58,7 @@ static void right_kernels_pass(void **state) {
     assert_int_equal(strncmp(v->text, all[i].name, strlen(all[i].name)), 0);
     assert_int_equal(v->cases, 24);
     assert_true(v->ratio > 0 ? v->ratio < 1 : v->ratio == 0);
+    assert_true((v->tensor[0] != 0) == (strstr(v->text, "; closest to its limit: ") != NULL));
   }
   const ediy_oracle_kernel match = {.match_diversity = diversity, .match_invariance = invariance};
   expect(EDIY_ORACLE_PASS, "match: pass", judge(&match, RIGHT, "", &usual, NULL));
