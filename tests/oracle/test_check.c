@@ -148,6 +148,9 @@ static void without_drift_every_value_is_equal(void **state) {
   assert_non_null(strstr(r.text[0], Y "[2700, 1] is "));
   r = one(DUMP_DIGEST, DUMP_FULL, tensor_x(), tensor_y(), -1);
   assert_gives(r, CHECK_MISMATCH, "exact");
+  x[0] = 5, y[0] = 6;
+  r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), -1);
+  assert_non_null(strstr(r.text[0], Y "[0, 0] is 6, expected 5 (exact)"));
 }
 
 static void zeros_of_either_sign_are_equal(void **state) {
@@ -155,6 +158,9 @@ static void zeros_of_either_sign_are_equal(void **state) {
   fresh();
   x[7] = 0, y[7] = -0.0f;
   struct result r = one(DUMP_FULL, DUMP_FULL, tensor_x(), tensor_y(), -1);
+  assert_gives(r, CHECK_PASS, "exact");
+  const ptrdiff_t few = 20; /* of which a digest keeps the values */
+  r = one(DUMP_DIGEST, DUMP_FULL, tensor_make(DTYPE_F32, x, 1, &few, Y), tensor_make(DTYPE_F32, y, 1, &few, Y), -1);
   assert_gives(r, CHECK_PASS, "exact");
 }
 
@@ -398,6 +404,58 @@ static void a_relu_that_falls_the_other_way_is_allowed_for(void **state) {
   }
 }
 
+/* What that share is, to the number: of the gradient behind the flip and the max pool, whose winner may be another; of the momentum; of
+ * parameters by how far the step moves them, and of the target's by how far it follows. The largest gradient at the pool is negative. */
+static void a_flip_is_allowed_its_share(void **state) {
+  (void)state;
+  enum { N_ROWS = 7, FEW = 64 };
+  static const char *const names[N_ROWS] = {Z,
+                                            "0.0/backward/online/1/maxpool/dy",
+                                            "0.0/backward/online/1/bn1/dy",
+                                            "0.0/backward/online/1/conv1/dweight",
+                                            "0.0/optimiser/online/0/conv1.weight/momentum",
+                                            "0.0/optimiser/online/0/conv1.weight/parameter",
+                                            "0.0/ema/target/0/conv1.weight/parameter"};
+  static const float size[N_ROWS] = {1, 1, 1, 1, 0.125F, 1, 1}; /* lr 0.1 and tau 0.9: write_dump */
+  const double share = sqrt(8.0 * 9 / (FEW - 1 + 9) + 8.0 / FEW), moved = share * 0.1 * 0.125;
+  const double shares[N_ROWS] = {0, 0, 0, share, share, moved, moved * (1 - 0.9)};
+  for (int kind = DUMP_FULL; kind <= DUMP_DIGEST; kind++) {
+    static float a[N_ROWS][FEW], b[N_ROWS][FEW];
+    struct tensor t[N_ROWS];
+    struct dump of_a, of_b;
+    struct dump_check c;
+    remove_dumps();
+    for (int k = 0; k < N_ROWS; k++) {
+      for (int i = 0; i < FEW; i++) a[k][i] = size[k], b[k][i] = k < 3 ? a[k][i] : a[k][i] * 1.001F;
+      t[k] = tensor_make(DTYPE_F32, a[k], 1, (ptrdiff_t[]){FEW}, "%s", names[k]);
+    }
+    a[0][5] = 1e-9F, b[0][5] = 0, a[1][7] = b[1][7] = -3;
+    write_dump(path_a, (enum dump_kind)kind, t, N_ROWS);
+    annotate(1e-7);
+    for (int k = 0; k < N_ROWS; k++) t[k].data = b[k];
+    write_dump(path_b, DUMP_FULL, t, N_ROWS);
+    if (!dump_open(&of_a, path_a, &err) || !dump_open(&of_b, path_b, &err) || !dump_check(&c, &of_a, &of_b, "", &err))
+      fail_msg("%s", err.text);
+    assert_int_equal(c.flips, 1);
+    for (int k = 3; k < N_ROWS; k++) {
+      double expected = (kind == DUMP_FULL ? 4 : 4 * 1.65) * (1e-7 + shares[k]);
+      assert_string_equal(c.row[k].rule, "relu");
+      if (!(fabs(c.row[k].allowed / expected - 1) < 1e-6)) fail_msg("%s: %g, not %g", names[k], c.row[k].allowed, expected);
+    }
+    dump_check_free(&c);
+    dump_close(&of_a), dump_close(&of_b);
+    remove_dumps(); /* without the momentum nothing is known of how far a step moves */
+    for (int k = 4; k + 1 < N_ROWS; k++) t[k] = t[k + 1];
+    write_dump(path_b, DUMP_FULL, t, N_ROWS - 1);
+    for (int k = 0; k + 1 < N_ROWS; k++) t[k].data = a[k < 4 ? k : k + 1];
+    write_dump(path_a, (enum dump_kind)kind, t, N_ROWS - 1);
+    annotate(1e-7);
+    struct result r = run();
+    assert_string_equal(r.rule[4], "drift");
+    assert_string_equal(r.first, names[5]);
+  }
+}
+
 int main(void) {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, enter, leave)
   const struct CMUnitTest tests[] = {
@@ -419,6 +477,7 @@ int main(void) {
       IN_FOLDER(manifests_are_compared),
       IN_FOLDER(a_truncated_part_is_unreadable),
       IN_FOLDER(a_relu_that_falls_the_other_way_is_allowed_for),
+      IN_FOLDER(a_flip_is_allowed_its_share),
   };
   int failed = cmocka_run_group_tests_name("oracle check", tests, NULL, NULL);
   free(x), free(y);
