@@ -85,11 +85,27 @@ static void what_is_right_to_the_bit_proves_nothing(void **state) {
   assert_null(accepted_by(anything, &m));
 }
 
+/* A wrong tensor that is the candidate's to the bit is no other tensor, whatever the truth's last digits are. */
+static void what_is_the_candidates_own_proves_nothing(void **state) {
+  (void)state;
+  struct measure m = measure_of_numbers();
+  double c[SIZE];
+  const char *accepted;
+  struct error err;
+  for (int i = 0; i < SIZE; i++) c[i] = lower[i] = (1 + i % 50) / 64.0, y[i] = c[i] + 1e-9; /* numbers of tf32 */
+  assert_true(audit(&m, true, within_a_thousandth, NULL, c, &accepted, &err));
+  assert_null(accepted);
+  lower[7] += 0.0005;
+  assert_true(audit(&m, true, within_a_thousandth, NULL, c, &accepted, &err));
+  assert_string_equal(accepted, "the next lower precision");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_careless_rule_is_found),
       cmocka_unit_test(stale_numbers_are_found_where_there_are_some),
       cmocka_unit_test(what_is_right_to_the_bit_proves_nothing),
+      cmocka_unit_test(what_is_the_candidates_own_proves_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

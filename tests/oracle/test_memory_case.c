@@ -1,5 +1,6 @@
 /* Cases without a file: the verdict is that of the same case in a file, only what is expected is computed, and what is asked for wrongly is
  * said. */
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,12 +160,31 @@ static void numbers_are_rounded_to_the_nearest_of_the_format(void **state) {
   assert_true(number_round(&precision_classes[PRECISION_FP32].in, 0x1.8p-150) == 0x1p-149);
 }
 
+/* What a kernel of a class must not compute in, by docs/oracle.md: 1 and half a unit of its last place, and its largest number. */
+static void the_next_lower_precision_is_as_documented(void **state) {
+  (void)state;
+  static const struct {
+    enum precision class;
+    int bits;
+    double largest;
+  } lower[] = {
+      {PRECISION_FP64, 24, FLT_MAX},   {PRECISION_FP32, 11, 0x1.ffcp127}, {PRECISION_TF32, 8, 0x1.fep127},     {PRECISION_BF16, 4, 448},
+      {PRECISION_FP16, 8, 0x1.fep127}, {PRECISION_BF16_OUT, 4, 448},      {PRECISION_FP32_RZ, 11, 0x1.ffcp127}};
+  for (int k = 0; k < PRECISION_COUNT; k++) {
+    const struct number_format *f = &precision_classes[lower[k].class].lower;
+    double half = ldexp(1, -lower[k].bits);
+    assert_true(number_round(f, 1 + half) == 1 && number_round(f, 1 + 1.01 * half) == 1 + 2 * half);
+    assert_true(number_round(f, lower[k].largest) == lower[k].largest && isinf(number_round(f, 1.1 * lower[k].largest)));
+  }
+  assert_true(number_round(&precision_classes[PRECISION_BF16].lower, 0x1p-9) == 0x1p-9); /* E4M3's smallest */
+  assert_true(number_round(&precision_classes[PRECISION_BF16].lower, 0x0.7p-9) == 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(only_what_is_expected_is_computed_and_judged),
-      cmocka_unit_test(a_relu_without_the_candidates_output_is_the_truths),
-      cmocka_unit_test(what_does_not_fit_is_said_at_the_end),
-      cmocka_unit_test(numbers_are_rounded_to_the_nearest_of_the_format),
+      cmocka_unit_test(only_what_is_expected_is_computed_and_judged), cmocka_unit_test(a_relu_without_the_candidates_output_is_the_truths),
+      cmocka_unit_test(what_does_not_fit_is_said_at_the_end),         cmocka_unit_test(numbers_are_rounded_to_the_nearest_of_the_format),
+      cmocka_unit_test(the_next_lower_precision_is_as_documented),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
