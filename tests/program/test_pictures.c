@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "image/image.h"
+#include "program/bars.h"
 #include "program/draw.h"
 #include "program/picture.h"
 #include "support/cmocka.h"
@@ -171,6 +172,26 @@ static void matches_frame_the_pairs(void **state) {
       inks += is_inked(&image, pairs_left[2] + (j % 2 ? PAIRS_SIDE - 1 : 1), PAIRS_TOP + j / 2 * 100 + 25, ink_of(q));
     assert_int_equal(inks, 1);
   }
+  image_free(&image);
+}
+
+/* A bar ends at its value, on an axis of 380 points from 0 to 100 %, and its interval at low and high; whose bar it is says its ink. */
+static void bars_are_as_long_as_their_values(void **state) {
+  (void)state;
+  static const struct bar_group groups[2] = {{"one", {{.value = 0.5, .low = 0.25, .high = 0.625}, {.value = 1, .low = 0.75, .high = 1}}},
+                                             {"two", {{.value = 0, .low = 0, .high = 0.125}, {.value = 0.25, .low = 0.125, .high = 0.5}}}};
+  struct error err;
+  if (!bars_write("bars.png", "title", "axis", (const char *const[BARS]){"a", "b"}, groups, 2, &err)) fail_msg("%s", err.text);
+  struct image image = open_picture("bars.png");
+  for (int g = 0; g < 2; g++)
+    for (int k = 0; k < BARS; k++) {
+      const struct share a = groups[g].bar[k];
+      double y = 76 + g * 56 + k * 19, end = 150 + 380 * a.value;
+      for (double x = 152; x < 150 + 380; x += 4) /* above the interval's line; a line of the grid is not in an ink of bars */
+        if (fabs(x - end) > 1) assert_int_equal(is_inked(&image, x, y + 2, ink_of(k)), x < end);
+      for (double x = 152, low = 150 + 380 * a.low, high = 150 + 380 * a.high; x < high + 6; x += 4) /* along it, as far as the text */
+        if (fabs(x - low) > 1 && fabs(x - high) > 1) assert_int_equal(is_inked(&image, x, y + 8, ink_text), low < x && x < high);
+    }
   image_free(&image);
 }
 
@@ -412,6 +433,7 @@ int main(void) {
                                      cmocka_unit_test(damaged_logs_are_named_with_the_line),
                                      cmocka_unit_test(matches_show_every_region_of_a_small_map),
                                      cmocka_unit_test(matches_frame_the_pairs),
+                                     cmocka_unit_test(bars_are_as_long_as_their_values),
                                      cmocka_unit_test(saliency_is_warm_where_a_share_is_large),
                                      cmocka_unit_test(saliency_has_one_scale),
                                      cmocka_unit_test(saliency_prints_the_mean_of_its_images),

@@ -36,16 +36,25 @@ static void make(struct model *m, bool teacher, ptrdiff_t hidden, uint32_t strea
     }
 }
 
+/* The lowest number that no open file has. */
+static int free_descriptor(void) {
+  int fd = dup(0);
+  close(fd);
+  return fd;
+}
+static int descriptor_before;
+
 static int setup(void **state) {
   (void)state;
   folder_make(folder);
+  descriptor_before = free_descriptor();
   checkpoint_path(folder, 7, path);
   return 0;
 }
 static int teardown(void **state) {
   (void)state;
   folder_remove(folder);
-  return 0;
+  return free_descriptor() == descriptor_before ? 0 : -1; /* a run that left one open at each checkpoint would soon have none */
 }
 
 static void save(struct model *m, int64_t step) {
