@@ -24,11 +24,28 @@ static char folder[FOLDER_PATH];
 
 /* ---- runs ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* In the place of the library's (the linker takes this one): products may be off. */
+/* The reference, whose memory is counted, with a guard behind every block. */
+static struct backend counted;
+static ptrdiff_t reserved, blocks, torn;
+enum { GUARD = 64, GUARD_BYTE = 0xa5 };
+static bool reserve_counted(size_t bytes, void **memory, struct error *err) {
+  reserved += (ptrdiff_t)bytes, blocks++;
+  if (!backend_reference()->reserve(bytes + GUARD, memory, err)) return false;
+  memset((char *)*memory + bytes, GUARD_BYTE, GUARD);
+  return true;
+}
+static void release_counted(void *memory, size_t bytes) {
+  const unsigned char *guard = (const unsigned char *)memory + bytes;
+  reserved -= (ptrdiff_t)bytes;
+  for (int i = 0; i < GUARD; i++) torn += guard[i] != GUARD_BYTE;
+  backend_reference()->release(memory, bytes + GUARD);
+}
+
+/* In the place of the library's (the linker takes this one): products may be off, memory may be counted. */
 static int moved_draw = -1;
 const struct backend *backend_open(const struct backend_options *options, struct error *err) {
   (void)options, (void)err;
-  return moved_draw < 0 ? backend_reference() : backend_moved((uint32_t)moved_draw);
+  return counted.reserve ? &counted : moved_draw < 0 ? backend_reference() : backend_moved((uint32_t)moved_draw);
 }
 
 /* What a rank says of a run, in shared memory. */
@@ -44,6 +61,7 @@ struct job {
   const char *out, *extra; /* words of key=value */
   const char *other;       /* for the last rank only */
   int stopping;            /* a rank whose program has been asked to stop; -1: none */
+  bool counted;            /* fails unless the backend's memory is kept to, and given back */
   size_t file_limit;       /* bytes that rank 0 may write to a file; 0: any number */
   struct told *told;       /* of every rank */
   volatile sig_atomic_t stop;
@@ -90,7 +108,11 @@ static void train_here(const struct ranks *r, void *context) {
   static struct config c;
   struct train_callbacks callbacks = {on_message, on_progress, told, &job->stop, r};
   if (!config_from_arguments(&c, n, argv, &told->err)) abort();
+  if (job->counted) counted = *backend_reference(), counted.reserve = reserve_counted, counted.release = release_counted;
   told->ok = train(&c, &callbacks, &told->result, &told->err);
+  if (job->counted && (blocks < 4 || reserved != 0 || torn > 0))
+    told->ok = false, snprintf(told->err.text, sizeof told->err.text, "of %td blocks %td bytes are left, %td behind them were written",
+                               blocks, reserved, torn);
 }
 
 static const struct told *run_job(int ranks, struct job job) {
@@ -309,6 +331,13 @@ static void any_rank_may_be_asked_to_stop(void **state) {
   assert_int_equal(t->result.step, 0);
 }
 
+/* Nothing is written behind a block; and as the library may be asked for many runs, each is released, as large as it was reserved. */
+static void a_run_keeps_to_its_memory_and_gives_it_back(void **state) {
+  (void)state;
+  const struct told *t = run_job(2, (struct job){.out = "counted", .extra = drawn, .stopping = -1, .counted = true});
+  if (!t->ok) fail_msg("%s", t->err.text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(runs_over_ranks_are_one_process_s),
                                      cmocka_unit_test(runs_with_drawn_regions_are_one_process_s),
@@ -317,6 +346,7 @@ int main(void) {
                                      cmocka_unit_test(ranks_must_be_of_one_mind),
                                      cmocka_unit_test(what_fails_on_rank_0_ends_all),
                                      cmocka_unit_test(a_loss_that_is_not_finite_ends_all),
-                                     cmocka_unit_test(any_rank_may_be_asked_to_stop)};
+                                     cmocka_unit_test(any_rank_may_be_asked_to_stop),
+                                     cmocka_unit_test(a_run_keeps_to_its_memory_and_gives_it_back)};
   return cmocka_run_group_tests_name("runs over ranks", tests, setup, teardown);
 }
