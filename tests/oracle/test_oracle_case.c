@@ -189,7 +189,7 @@ static void other_shapes_orders_and_types_are_found(void **state) {
 
   r = right_results("conv.safetensors");
   r.t[0].dtype = DTYPE_I32;
-  program_expect(MISMATCH, "dtype", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(MISMATCH, "dtype: numbers are F32, F64 or BF16", judged(&r, r.count, "conv.safetensors", ""));
 }
 
 /* Whole numbers: every order of every sum is exact, so the last bit counts. */
