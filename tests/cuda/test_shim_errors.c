@@ -123,6 +123,8 @@ static void an_index_out_of_range_ends_in_one_line(void **state) {
     }
 }
 
+static void nothing(void *context) { (void)context; }
+
 /* The last test: a failure stays until the process ends. */
 static void a_failed_launch_is_named_and_stays(void **state) {
   (void)state;
@@ -144,6 +146,13 @@ static void a_failed_launch_is_named_and_stays(void **state) {
   void *p;
   assert_false(b->reserve(8, &p, &err));
   assert_non_null(strstr(err.text, "ema_update"));
+  err.text[0] = 0;
+  assert_false(b->pipeline->pin(8, &p, &err));
+  assert_non_null(strstr(err.text, "ema_update"));
+  err.text[0] = 0;
+  assert_null(b->pipeline->record(nothing, NULL, &err));
+  assert_non_null(strstr(err.text, "ema_update"));
+  assert_false(backend_cuda_status(&err)); /* which a recording that fails does not forget */
 }
 
 int main(void) {

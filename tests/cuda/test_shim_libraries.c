@@ -146,12 +146,28 @@ static void plans_are_made_once(void **state) {
   assert_runs("cmp of1 of3 && grep -q '^product$' of1 && grep -q '^2$' of1");
 }
 
-/* Where cuBLASLt has no algorithm the twins compute, with their bits. */
-static void layers_without_an_algorithm_are_the_twins(void **state) {
+static void runs_have_the_same_bytes(const char *a, const char *b) {
+  assert_runs("for run in %s %s; do tail -c 300000 $run/backbone.safetensors >$run.end; done; cmp %s.end %s.end && "
+              "test $(wc -c <%s.end) = 300000", /* of the tensors; in front of them are keys */
+              a, b, a, b, a);
+}
+
+/* Where cuBLASLt has no algorithm, and where cuDNN does not support an operation, the twins compute, with their bits. */
+static void what_libraries_do_not_offer_the_twins_compute(void **state) {
   (void)state;
-  assert_runs("EDIY_STANDIN_FAIL=cublasLtMatmulAlgoGetHeuristic " CUBLAS " out=without && ediy train " SHIM_RUN " backend=cuda out=twins");
-  assert_runs("for run in without twins; do tail -c 300000 $run/backbone.safetensors >$run.end; done; cmp without.end twins.end && "
-              "test $(wc -c <twins.end) = 300000"); /* of the tensors; in front of them are keys */
+  assert_runs("EDIY_STANDIN_FAIL=cublasLtMatmulAlgoGetHeuristic " CUBLAS " out=layers && ediy train " SHIM_RUN " backend=cuda out=twins");
+  runs_have_the_same_bytes("layers", "twins");
+  assert_runs("EDIY_STANDIN_FAIL=cudnnBackendFinalize EDIY_STANDIN_STATUS=3001 " CUDNN " out=maps");
+  runs_have_the_same_bytes("maps", "twins");
+}
+
+/* Another failure than that is one while a plan is sought; and that is one, too, when the plan is there. */
+static void but_a_failure_is_no_lack(void **state) {
+  (void)state;
+  shim_programs_end_with("cuda: GPU 0: conv_forward: CUDNN_STATUS_NOT_INITIALIZED: told to fail; nothing after it was computed",
+                         "EDIY_STANDIN_FAIL=cudnnBackendFinalize EDIY_STANDIN_STATUS=1001 " CUDNN " out=lost3");
+  shim_programs_end_with("cuda: GPU 0: conv_forward: CUDNN_STATUS_NOT_SUPPORTED: told to fail; nothing after it was computed",
+                         "EDIY_STANDIN_FAIL=cudnnBackendExecute EDIY_STANDIN_STATUS=3000 " CUDNN " out=lost4");
 }
 
 /* Each in its class, and not in the one above it. */
@@ -195,8 +211,7 @@ static void wgmma_has_the_bits_of_mma(void **state) {
   (void)state;
 #define HALF "ediy train " SHIM_RUN " backend=cuda precision=bf16"
   assert_runs(HALF " out=mma && " HALF " cuda.conv=wgmma cuda.gemm=wgmma out=wgmma");
-  assert_runs("for run in mma wgmma; do tail -c 300000 $run/backbone.safetensors >$run.end; done; cmp mma.end wgmma.end && "
-              "test $(wc -c <mma.end) = 300000"); /* of the tensors; in front of them are keys */
+  runs_have_the_same_bytes("mma", "wgmma");
   assert_runs("$ORACLE dump out=wgmma16 backend=cuda:bf16:wgmma " STEP " && $ORACLE replay wgmma16");
   assert_runs("$ORACLE dump out=mma16 backend=cuda:bf16 " STEP " && $ORACLE check mma16 wgmma16");
   shim_programs_end_with("ediy: cuda.conv=wgmma: it computes in bf16 alone; add precision=bf16, or leave it out",
@@ -326,7 +341,8 @@ int main(void) {
                                      cmocka_unit_test(micro_batches_that_fit_are_found_with_few_plans),
                                      cmocka_unit_test(micro_batches_that_fit_are_confirmed_with_the_plans),
                                      cmocka_unit_test(plans_are_made_once),
-                                     cmocka_unit_test(layers_without_an_algorithm_are_the_twins),
+                                     cmocka_unit_test(what_libraries_do_not_offer_the_twins_compute),
+                                     cmocka_unit_test(but_a_failure_is_no_lack),
                                      cmocka_unit_test(the_oracle_judges_the_libraries),
                                      cmocka_unit_test(plain_is_the_tiled_kernel_for_every_shape),
                                      cmocka_unit_test(a_plain_step_is_of_its_class),

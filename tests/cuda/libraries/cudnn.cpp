@@ -45,6 +45,12 @@ static cudnnStatus_t refuse(cudnnStatus_t status, const char *why) {
   return status;
 }
 
+/* With which status a function is told to fail: EDIY_STANDIN_STATUS, a number. */
+static cudnnStatus_t told(cudnnStatus_t otherwise) {
+  const char *status = getenv("EDIY_STANDIN_STATUS");
+  return status ? (cudnnStatus_t)atoi(status) : otherwise;
+}
+
 static const struct {
   int name, type;
 } types[] = {
@@ -298,7 +304,8 @@ extern "C" cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descripto
   if (d->type == CUDNN_BACKEND_POINTWISE_DESCRIPTOR && !has_all(d, 0, 1)) status = refuse(CUDNN_STATUS_BAD_PARAM, "pointwise: attributes");
   if (d->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR && !has_all(d, 750, 753))
     status = refuse(CUDNN_STATUS_BAD_PARAM, "pointwise operation: attributes");
-  if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) status = check_graph(d);
+  if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
+    status = standin_fails("cudnnBackendFinalize") ? refuse(told(CUDNN_STATUS_NOT_SUPPORTED), "told to fail") : check_graph(d);
   if (d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR && !has_all(d, 200, 201)) status = refuse(CUDNN_STATUS_BAD_PARAM, "list: attributes");
   if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
     if (!has_all(d, 400, 401)) return refuse(CUDNN_STATUS_BAD_PARAM, "plan: attributes");
@@ -431,7 +438,7 @@ static cudnnStatus_t find(const struct standin *pack, const struct shape &s, int
 }
 
 extern "C" cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack) {
-  if (standin_fails("cudnnBackendExecute")) return refuse(CUDNN_STATUS_EXECUTION_FAILED, "told to fail");
+  if (standin_fails("cudnnBackendExecute")) return refuse(told(CUDNN_STATUS_EXECUTION_FAILED), "told to fail");
   const struct standin *p = static_cast<struct standin *>(plan), *v = static_cast<struct standin *>(pack);
   if (!handle->stream || !p->is_final || !v->is_final) return refuse(CUDNN_STATUS_BAD_PARAM, "stream, plan or pack");
   const struct standin *o = child(p->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
