@@ -20,11 +20,11 @@ void cuda_linear_backward_data(const struct linear *g, const real *dy, const rea
   cuda_launched("linear_backward_data");
 }
 
-/* dw += dy^T x by cuda_conv_backward_weights. db += sum over rows of dy, in double, in order, rounded once, the reference's bits; null for
- * none. */
+/* dw += dy^T x as cuda_conv_backward_weights has it. db += sum over rows of dy, in double, in order, rounded once, the reference's bits;
+ * null for none. */
 void cuda_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
   struct conv conv = conv_of_linear(g);
-  cuda_conv_backward_weights(&conv, x, dy, dw, scratch);
+  conv_backward_weights_tensor<fp32_arithmetic>(&conv, x, dy, dw, scratch);
   if (db) sum_rows_launch(g, dy, db);
   cuda_launched("linear_backward_weights");
 }

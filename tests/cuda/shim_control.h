@@ -16,7 +16,7 @@ struct shim_machine {
   int major, minor;             /* compute capability */
   size_t memory;                /* bytes in all */
   size_t pinned;                /* of the host, the most that can be page-locked at once */
-  const char *refuse; /* the launch of this kernel, named without template arguments, fails; "graph": no graph can be made; null: none */
+  const char *refuse; /* the kernel whose launch fails, without template arguments; "*": any; "graph": no graph can be made; null: none */
   int after;          /* so many launches of it go well first */
 };
 extern struct shim_machine shim_machine;

@@ -3,7 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cuda/device.h"
+#include "cuda/activations.h"
 #include "cuda/shim_control.h"
 
 static const struct shim_machine sound = {
@@ -123,6 +123,88 @@ static void an_index_out_of_range_ends_in_one_line(void **state) {
     }
 }
 
+/* The operations of a table, one by one, on memory of which nothing is computed; null behind the last. */
+static const char *launch(const struct backend *b, int i, void *p) {
+  const struct conv conv = {.n = 1, .h = 3, .w = 3, .c = 8, .k = 8, .r = 3, .s = 3, .stride = 1, .pad = 1, .p = 3, .q = 3};
+  const struct conv large = {.n = 1, .h = 128, .w = 128, .c = 8, .k = 8, .r = 1, .s = 1, .stride = 1, .p = 128, .q = 128}; /* has moments */
+  const struct norm norm = {.m = 9, .c = 8, .eps = 1e-5, .momentum = 0.1};
+  const struct linear linear = {2, 8, 8};
+  const struct pool pool = {1, 4, 4, 8};
+  const struct match match = {1, 4, 8, SIMILARITY_COSINE};
+  const struct loss loss = {1, 4, 8};
+  const struct lars lars = {.momentum = 0.9};
+  const struct loss_values values = {0};
+#define CALL(operation, ...)                                                                                                               \
+  if (i-- == 0) return b->operation(__VA_ARGS__), #operation
+  CALL(conv_forward, &conv, p, p, p, p);
+  CALL(conv_backward_data, &conv, p, p, p, false, p);
+  CALL(conv_backward_weights, &conv, p, p, p, p);
+  CALL(conv_norm_forward_eval, &conv, &norm, p, p, NULL, p, p, p, p, p, p);
+  CALL(norm_forward_train, &norm, p, NULL, p, p, p, p, p, p, p, p);
+  CALL(norm_forward_eval, &norm, p, NULL, p, p, p, p, p);
+  CALL(norm_backward_train, &norm, p, p, p, p, p, p, p, NULL, p, p, p);
+  CALL(norm_rank_moments, &norm, p, p, p);
+  CALL(norm_rank_forward, &norm, 2, p, p, NULL, p, p, p, p, p, p, p);
+  CALL(norm_rank_gradient, &norm, p, p, p, p, p, p, p, p, p);
+  CALL(norm_rank_backward, &norm, 2, p, p, p, p, p, p, p, p, NULL, p);
+  CALL(rank_mean, 2, 8, p, p);
+  CALL(maxpool_forward, &pool, p, p, p);
+  CALL(maxpool_backward, &pool, p, p, p);
+  CALL(avgpool_forward, &pool, p, p);
+  CALL(avgpool_backward, &pool, p, p, false);
+  CALL(linear_forward, &linear, p, p, p, p);
+  CALL(linear_backward_data, &linear, p, p, p, false);
+  CALL(linear_backward_weights, &linear, p, p, p, p, p);
+  CALL(match_diversity, &match, p, p, p);
+  CALL(match_invariance, &match, p, p, p, p);
+  CALL(loss_byol, &loss, p, p, 1, p, p, p);
+  CALL(loss_rdem, &loss, p, p, RDEM_STOPGRAD_NONE, 1, p, p, p);
+  CALL(loss_rdem_instance, &loss, p, p, p, 1, p, p, p);
+  CALL(loss_riem, &loss, p, p, p, 1, p, p, p);
+  CALL(loss_collect, 1, &values, 1, p);
+  CALL(halt_unless_finite, 8, p, p);
+  CALL(lars_update, &lars, 8, true, 0.1, p, p, p);
+  CALL(ema_update, 8, 0.5, p, p);
+  CALL(lars_update_all, &lars, 1, &(struct lars_part){0, 8, true}, 0.1, NULL, p, p, p);
+  CALL(ema_update_all, 1, &(struct ema_part){0, 0, 8}, 0.5, NULL, p, p);
+  if (b->conv_forward_moments) CALL(conv_forward_moments, &large, p, p, p, p, p);
+  if (b->store_activations) CALL(store_activations, 8, p, p);
+#undef CALL
+  return NULL;
+}
+
+/* 0 where the failure has the name of the operation. */
+static int launch_refused(const struct backend *b, int i, void *p) {
+  struct error err = {0};
+  char words[128];
+  shim_machine.refuse = "*";
+  const char *name = launch(b, i, p);
+  if (!name) return 1;
+  snprintf(words, sizeof words, "cuda: GPU 0: %s: unspecified launch failure; ", name);
+  if (!backend_cuda_status(&err) && strstr(err.text, words)) return 0;
+  fprintf(stderr, "%s of %s: %s\n", name, b->name, err.text);
+  return 2;
+}
+
+/* In every table, each in a process of its own, as a failure stays until the process ends. */
+static void a_failure_has_the_name_of_its_operation(void **state) {
+  (void)state;
+  enum { WAYS = CUDA_PRECISIONS * 2 };
+  void *p = device_poisoned(8);
+  for (int way = 0; way < WAYS; way++) {
+    const struct backend *b = device_backend_by((enum cuda_precision)(way / 2), way % 2 ? CUDA_CONV_PLAIN : CUDA_CONV_OWN);
+    int status = 0, operations = 0;
+    for (; status == 0; operations++) {
+      pid_t child = fork();
+      if (child == 0) _exit(launch_refused(b, operations, p));
+      assert_true(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    }
+    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_true(operations > 30);
+  }
+  device_end();
+}
+
 static void nothing(void *context) { (void)context; }
 
 /* The last test: a failure stays until the process ends. */
@@ -164,6 +246,8 @@ int main(void) {
                                      cmocka_unit_test(too_little_memory_says_how_much),
 
                                      cmocka_unit_test(an_index_out_of_range_ends_in_one_line),
+
+                                     cmocka_unit_test(a_failure_has_the_name_of_its_operation),
 
                                      cmocka_unit_test(a_failed_launch_is_named_and_stays)};
   return cmocka_run_group_tests_name("cuda errors on the shim", tests, NULL, NULL);
