@@ -18,10 +18,7 @@
 static inline const struct backend *device_backend(void) {
   struct error err = {0};
   const struct backend *b = backend_cuda(0, NULL, &err);
-  if (!b) {
-    print_message("%s\n", err.text);
-    skip();
-  }
+  if (!b) skip_because("%s", err.text);
   return b;
 }
 

@@ -32,10 +32,7 @@ static const struct backend *table_of(enum cuda_precision precision) {
   device_backend();
   name_libraries();
   const struct backend *b = backend_cuda(0, &o, &err);
-  if (!b) {
-    print_message("%s\n", err.text);
-    skip();
-  }
+  if (!b) skip_because("%s", err.text);
   return b;
 }
 

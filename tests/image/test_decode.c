@@ -16,10 +16,7 @@ static void photographs_have_the_pixels_that_pillow_gives(void **state) {
   const char *shared = getenv("EDIY_SHARED") ? getenv("EDIY_SHARED") : "../shared";
   char path[4096];
   snprintf(path, sizeof path, "%s/cases/decode.json", shared);
-  if (access(path, R_OK) != 0) {
-    print_message("skipped: no %s; set EDIY_SHARED to the folder that holds cases/ and data/\n", path);
-    skip();
-  }
+  if (access(path, R_OK) != 0) skip_because("no %s; set EDIY_SHARED to the folder that holds cases/ and data/", path);
   json_error_t error;
   json_t *list = json_load_file(path, 0, &error), *files = json_object_get(list, "files"), *file;
   if (!json_is_array(files)) fail_msg("%s: %s", path, error.text);

@@ -35,8 +35,7 @@ static bool find_folder(void) {
 
 static void folder_is_there(void **state) {
   (void)state;
-  print_message("skipped: no golden cases in %s; set EDIY_SHARED to the folder that holds cases/\n", cases_folder);
-  skip();
+  skip_because("no golden cases in %s; set EDIY_SHARED to the folder that holds cases/", cases_folder);
 }
 
 static json_t *load_json(const char *name) {

@@ -383,10 +383,8 @@ static void the_examples_of_the_help_work_as_printed(void **state) {
 static void the_python_of_the_document_works(void **state) {
   (void)state;
   const char *python = getenv("PYTHON") ? getenv("PYTHON") : "python3";
-  if (program_run("'%s' -c 'import torch, safetensors'", python)->status != 0) {
-    print_message("skipped: %s has no torch and safetensors; name one that has in PYTHON\n", python);
-    skip();
-  }
+  if (program_run("'%s' -c 'import torch, safetensors'", python)->status != 0)
+    skip_because("%s has no torch and safetensors; name one that has in PYTHON", python);
   assert_true(document[0] != 0);
   program_expect(0, "", program_run("sed -n '/^```python/,/^```/p' '%s' | sed '/^```/d' >kernel.py; test -s kernel.py", document));
   make_conv("stride=2");

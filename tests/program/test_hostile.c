@@ -76,7 +76,8 @@ static void sizes_that_cannot_be_are_named(void **state) {
 /* The first map of 100 images of 4096 x 4096 alone, 100 x 2048 x 2048 x 64 numbers, has 107 GB; all that one image takes is a few GB. */
 static void too_little_memory_names_a_batch(void **state) {
   (void)state;
-  if (program_run("awk '/^MemAvailable/ {exit $2 < 100e6}' /proc/meminfo")->status == 0) skip(); /* this machine has them */
+  if (program_run("awk '/^MemAvailable/ {exit $2 < 100e6}' /proc/meminfo")->status == 0)
+    skip_because("this machine has 100 GB of memory free, and more");
   assert_refused(" GB) would fit", "ediy embed weights=random backbone=resnet50 size=4096 batch=100 data=s/val out=f");
 }
 
@@ -210,7 +211,7 @@ static void a_lost_terminal_or_pipe_leaves_a_checkpoint(void **state) {
 static void a_disk_too_small_for_checkpoints_is_told_first(void **state) {
   (void)state;
   const char *disk = "mkdir -p disk && unshare -m sh -c 'mount -t tmpfs -o size=6m none disk";
-  if (program_run("%s'", disk)->status != 0) skip(); /* not root */
+  if (program_run("%s'", disk)->status != 0) skip_because("mounting a small disk needs root and unshare");
   const struct outcome *o = program_run("%s && " BYOL "epochs=3 data=s/train out=disk/run; status=$?; ls disk; exit $status'", disk);
   assert_int_equal(o->status, 2);
   assert_string_equal(o->out, "");

@@ -69,8 +69,7 @@ static int clean(void **state) {
 
 static void need_installation(void) {
   if (installed) return;
-  print_message("not run: %s\n", SANITIZED ? "built with a sanitizer" : "pkg-config is missing");
-  skip();
+  skip_because("%s", SANITIZED ? "built with a sanitizer" : "pkg-config is missing");
 }
 
 static void versions_agree(void **state) {
@@ -152,10 +151,7 @@ static void a_c_program_runs(void **state) {
 static void a_cxx_program_runs(void **state) {
   (void)state;
   need_installation();
-  if (system("c++ --version >/dev/null 2>&1") != 0) {
-    print_message("not run: no C++ compiler\n");
-    skip();
-  }
+  if (system("c++ --version >/dev/null 2>&1") != 0) skip_because("no C++ compiler");
   outside("c++ -std=c++11 -pedantic -x c++");
 }
 

@@ -34,10 +34,7 @@ static bool has_avx512(void) {
 }
 
 static void needs_preloading(void) {
-  if (SANITIZED) {
-    print_message("not run: a sanitizer wants to be loaded first itself\n");
-    skip();
-  }
+  if (SANITIZED) skip_because("a sanitizer wants to be loaded first itself");
 }
 
 /* On a processor with AVX-512 for which OpenBLAS has chosen older kernels the program starts again with newer ones; without, it stays. */

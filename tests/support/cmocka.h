@@ -7,4 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+/* The test is not run, with the reason, as for printf. */
+#define skip_because(...) (print_message("skipped: " __VA_ARGS__), print_message("\n"), skip())
 #endif

@@ -41,8 +41,7 @@ static inline int mpirun_leave(void **state) { return mpirun_is_there ? program_
 /* Skips the test where there is no MPI. */
 static inline void mpirun_needed(void) {
   if (mpirun_is_there) return;
-  print_message("no MPI: install openmpi-bin and libopenmpi-dev\n");
-  skip();
+  skip_because("no MPI: install openmpi-bin and libopenmpi-dev");
 }
 
 /* Lines of the program's own. */

@@ -274,7 +274,7 @@ static void ranks_on_a_machine_share_its_memory(void **state) {
   struct need needed;
   struct error err;
   size_t left = 0;
-  if (memory_available() == 0) skip(); /* the system does not say */
+  if (memory_available() == 0) skip_because("the system does not say how much memory there is");
   if (!configure("shared", "", &c, &err) || !run_check_memory(&c, backend_reference_f32(), &many, &needed, &left, &err))
     fail_msg("%s", err.text);
   assert_true(left > 0);
