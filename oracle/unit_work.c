@@ -27,11 +27,25 @@ const struct tensor *unit_input(struct maker *m, const char *name, ptrdiff_t cou
   return &e->data;
 }
 
-/* Gives a tensor to a case in this shape, where the dump has it. */
+/* Regions of an image, or images of a batch, of which there are as many as the last axis has places. */
+static bool are_inside(const struct tensor *t, ptrdiff_t count) {
+  for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) {
+    double at = tensor_at(t, i);
+    if (!(at >= 0 && at < (double)count)) return false;
+  }
+  return true;
+}
+
+/* Gives a tensor to a case in this shape, where the dump has it. Indices that point nowhere are none: they are wrong where they are judged,
+ * and what reads them cannot be. */
 void unit_give(struct maker *m, struct memory_case *c, const char *as, const char *name, int ndim, const ptrdiff_t *shape, bool index) {
   ptrdiff_t count = 1;
   for (int d = 0; d < ndim; d++) count *= shape[d];
   const struct tensor *t = unit_input(m, name, count, index);
+  if (t && index && !are_inside(t, shape[ndim - 1])) {
+    if (!m->w->lacks[0]) snprintf(m->w->lacks, sizeof m->w->lacks, "%s", name);
+    return;
+  }
   if (t) memory_case_give_as(c, as, t, ndim, shape);
 }
 

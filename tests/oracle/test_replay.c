@@ -404,6 +404,12 @@ static void rates_and_drawn_indices_are_checked(void **state) {
   index[1] = 1; /* region 1 itself */
   c = replayed(&d, true);
   assert_string_equal(c.failed[1], "0.0/match/-/1/rdem/index");
+  assert_string_equal(c.rule[1], "R-DEM never draws the region itself");
+  index[1] = -1;
+  c = replayed(&d, true);
+  assert_string_equal(c.failed[1], "0.0/match/-/1/rdem/index");
+  assert_string_equal(c.rule[1], "no such region");
+  assert_true(c.incomplete > 0); /* the losses that read it */
   recorded_free(&d);
 }
 
