@@ -603,7 +603,7 @@ cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
 	  cp build-bundle/shim/ediy $(BUNDLE)/shim && cp $(subst $(BUILD),build-bundle,$(PTX))/ediy $(BUNDLE)/ptx && cp build-bundle/cuda/libediy_cuda.so $(BUNDLE)/lib && \
 	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/ptx/ediy $(BUNDLE)/tests/cuda/*
-	@cp tests/run.sh tests/cuda/gpu.sh tests/cuda/bench.sh tests/cuda/counters.sh tests/cuda/variants.sh tests/cuda/within.sh $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
+	@cp tests/run.sh $(addprefix tests/cuda/,gpu.sh parts.sh bench.sh counters.sh variants.sh within.sh) $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
 	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* $(BUNDLE)/lib/libediy_cuda.so | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
 	  case $${l##*/} in libediy_cuda.so) ;; ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
 	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's

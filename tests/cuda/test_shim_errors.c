@@ -250,7 +250,6 @@ int main(void) {
                                      cmocka_unit_test(an_index_out_of_range_ends_in_one_line),
 
                                      cmocka_unit_test(a_failure_has_the_name_of_its_operation),
-
                                      cmocka_unit_test(a_failed_launch_is_named_and_stays)};
   return cmocka_run_group_tests_name("cuda errors on the shim", tests, NULL, NULL);
 }

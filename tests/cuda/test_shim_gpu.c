@@ -14,7 +14,8 @@ static void name_file(const char *variable, const char *file) {
 /* A bundle whose programs are scripts, and in front of the path a compute-sanitizer: it finds something in test_norm, and does not end with
  * test_slow. */
 static int enter(void **state) {
-  name_file("GPU", "tests/cuda/gpu.sh"), name_file("BUNDLE", "tests/cuda/bundle.sh"), name_file("BENCH_SCRIPT", "tests/cuda/bench.sh");
+  name_file("GPU", "tests/cuda/gpu.sh"), name_file("PARTS", "tests/cuda/parts.sh"), name_file("BUNDLE", "tests/cuda/bundle.sh"),
+      name_file("BENCH_SCRIPT", "tests/cuda/bench.sh");
   name_file("COUNTERS_SCRIPT", "tests/cuda/counters.sh"), name_file("VARIANTS_SCRIPT", "tests/cuda/variants.sh");
   name_file("WITHIN", "tests/cuda/within.sh"), name_file("RUNNER", "tests/run.sh");
   shim_programs_name("EDIY", "shim/ediy");
@@ -23,7 +24,7 @@ static int enter(void **state) {
                                       "COUNTERS", "NCU",        "RUNS",        "KEYS",      "SMALL", "CHOICES",    "VARIANTS"};
   for (size_t i = 0; i < sizeof unset / sizeof unset[0]; i++) unsetenv(unset[i]);
   assert_runs("mkdir -p bundle/tests/cuda bundle/shim bundle/lib bundle/libc tools lib\n"
-              "cp $GPU bundle/gpu.sh && cp $WITHIN bundle/within.sh && cp $BUNDLE bundle/run\n"
+              "cp $GPU bundle/gpu.sh && cp $PARTS bundle/parts.sh && cp $WITHIN bundle/within.sh && cp $BUNDLE bundle/run\n"
               "for p in ediy oracle shim/ediy tests/cuda/test_norm tests/cuda/test_conv tests/cuda/test_slow tests/cuda/test_train; do\n"
               "printf '#!/bin/sh\\necho \"$0 restarted=${EDIY_RESTARTED:-no} $*\"\\n' >bundle/$p; chmod +x bundle/$p; done\n"
               "printf '#!/bin/sh\\n[ \"$1\" = --library-path ] || exit 99\\necho \"$2\" >\"$CALLS.path\"\\nshift 2\\nexec \"$@\"\\n' "
@@ -150,7 +151,7 @@ static void all_results_are_in_one_archive(void **state) {
 /* The others are run, and what it had said is there. */
 static void a_test_that_hangs_is_named(void **state) {
   (void)state;
-  assert_runs("mkdir -p hang/tests/cuda && cp bundle/gpu.sh bundle/within.sh bundle/run bundle/ediy hang\n"
+  assert_runs("mkdir -p hang/tests/cuda && cp bundle/gpu.sh bundle/parts.sh bundle/within.sh bundle/run bundle/ediy hang\n"
               "for t in a b c; do printf '#!/bin/sh\\necho \"[  PASSED  ] 2 test(s).\"\\n' >hang/tests/cuda/test_$t; done\n"
               "printf 'echo \"[ RUN      ] stuck\"\\nsh -c \"sleep 6; touch $CALLS.went-on\"\\n' >>hang/tests/cuda/test_b\n"
               "chmod +x hang/tests/cuda/*");
@@ -219,7 +220,8 @@ static void variants_are_beside_the_program_as_it_is(void **state) {
   (void)state;
   assert_runs("cp $VARIANTS_SCRIPT bundle/variants.sh && mv bundle/ediy ediy.kept");
   program_expect(0, "variants   skipped: there are no variants in ", assert_runs("PACK= sh bundle/run out variants"));
-  assert_runs("mkdir -p bundle/variants/one/lib bundle/variants/two && echo 'a reason' >bundle/variants/one/why.txt\n"
+  assert_runs("mkdir -p bundle/variants/one/lib bundle/variants/two && printf 'a\\nreason\\n\\n' | tee bundle/variants/one/why.txt "
+              ">bundle/variants/two/why.txt\n"
               "cat >bundle/ediy <<'end'\n#!/bin/sh\n"
               "[ \"$1\" != --version ] || exit 0\n"
               "case $0 in *one*) n=5 ;; *two*) n=7 ;; *) n=3 ;; esac\n"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# For gpu.sh, bench.sh and counters.sh, which read it.
+# For gpu.sh, bench.sh, counters.sh and variants.sh, which read it.
 #
 # within SECONDS COMMAND...: ends it with all that it has started, after so many seconds (124) and when this script is ended: nothing of it is left
 # on the GPU beside the next.
