@@ -146,14 +146,27 @@ typedef struct ediy_oracle_kernel {
  * bf16 and fp16 are rounded; arrays are of float all the same. */
 typedef enum ediy_oracle_precision { EDIY_ORACLE_FP32, EDIY_ORACLE_TF32, EDIY_ORACLE_BF16, EDIY_ORACLE_FP16 } ediy_oracle_precision;
 
+/* Keys of a shape; what they mean, and what they are where they are left out, is in `oracle case make --help`:
+ *
+ *     conv               n h w c k r stride pad
+ *     linear             m i o bias
+ *     norm               n h w c train relu residual eps momentum
+ *     relu, the pools    n h w c
+ *     match              n h w c dot        n images of h w regions; not fill=sparse, fill=offset, whose matches hang on rounding
+ *     byol               n c
+ *     rdem, riem         n h w c            h w regions
+ *     lars               k r c openselfsup lr trust mu decay    a weight of k r r c numbers with adapt, and k numbers without
+ *     ema                k r c tau
+ *     all                fill               inf of conv, linear, relu and the pools alone */
+
 /* All zero, or a null pointer for the struct: the defaults. */
 typedef struct ediy_oracle_options {
   ediy_oracle_precision precision; /* default fp32 */
   int chain;                       /* additions that the kernel makes one after the other, at most; default 1024 */
   int cases;                       /* random shapes of each operation, the kinds of inputs in turn; default 24 */
   uint64_t seed;                   /* of shapes and numbers */
-  const char *shape; /* one shape in place of random ones, in the keys of `oracle case make --help`: "n=2 h=8 w=8 c=16 k=16 r=3
-                                    * stride=2 pad=1"; with fill= that kind of inputs alone */
+  const char *shape; /* one shape in place of random ones, "n=2 h=8 w=8 c=16 k=16 r=3 stride=2 pad=1", in the keys above; with fill= that
+                      * kind of inputs alone. Each operation takes its own; one that none of them has is refused */
 } ediy_oracle_options;
 
 typedef enum ediy_oracle_status {

@@ -63,7 +63,7 @@ void kernel_memory_free(struct kernel_memory *m);
 struct kernel_operation {
   const char *name;
   enum make_op op;
-  const char *sizes; /* keys of `oracle case make` that matter to it, with blanks around each */
+  const char *keys; /* those of `oracle case make` that its functions are told of, with blanks around each */
   bool (*has)(const ediy_oracle_kernel *k);
   /* Sets up memory and calls the functions; their status, 0 if memory failed. */
   int (*call)(const ediy_oracle_kernel *k, const struct make_options *o, struct kernel_memory *m);

@@ -1,5 +1,6 @@
 /* ediy_oracle_judge: draws cases, runs the kernel on them, judges what comes out, and says it in one line. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,23 +35,21 @@ struct session {
   int names;
   int calls; /* of the case at hand */
   char closest_rule[64];
+  char shapes[640];   /* the shape that was given, as each operation was told of it */
   char unsteady[512]; /* the first result that came out differently the second time */
   char vacuous[512];  /* the first result whose check was never anything else */
 };
 
 /* ---- what is said -------------------------------------------------------------------------------------------------------------------- */
 
-/* The command that writes the case. */
-static void command_of(const struct session *s, char *text, size_t size) {
-  size_t used = (size_t)snprintf(text, size, "oracle case make");
-  for (int i = 0; i < MAKE_KEYS && used < size; i++) {
-    char key[OPTION_KEY_SIZE + 2], value[64];
-    snprintf(key, sizeof key, " %s ", make_keys[i].key);
-    if (!strstr(s->op->sizes, key) && !strstr(" op fill seed ", key)) continue;
-    options_value(&make_keys[i], s->o, value, sizeof value);
-    used += (size_t)snprintf(text + used, size - used, " %s=%s", make_keys[i].key, value);
-  }
-  if (used < size) snprintf(text + used, size - used, " out=case.safetensors");
+/* Behind the text, as much as there is room for. */
+static void append(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void append(char *text, size_t size, const char *format, ...) {
+  size_t used = strlen(text);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text + used, size - used, format, arguments);
+  va_end(arguments);
 }
 
 /* A result, or the kernel itself, is wrong. Returns false: nothing more is judged. */
@@ -58,7 +57,7 @@ static bool mismatch(struct session *s, const char *what) {
   static const char *const when[] = {"", ", in the second call, on other inputs in the same memory",
                                      ", in the third call, on the first inputs again"};
   char command[440];
-  command_of(s, command, sizeof command);
+  make_command(s->o, "case.safetensors", command, sizeof command);
   s->v->status = EDIY_ORACLE_MISMATCH;
   snprintf(s->v->text, sizeof s->v->text, "%s: %.440s%s; the case: %s", s->op->name, what, when[s->calls > 0 ? s->calls - 1 : 0], command);
   return false;
@@ -192,7 +191,7 @@ static bool run_case(struct session *s, const struct made_case *first, const str
     const char *differs = ok ? keep(m, NULL, kept) : NULL;
     if (differs && !s->unsteady[0]) {
       char command[384];
-      command_of(s, command, sizeof command);
+      make_command(s->o, "case.safetensors", command, sizeof command);
       snprintf(s->unsteady, sizeof s->unsteady, "%s: %.60s has other bits when the same inputs come again; the case: %s", s->op->name,
                differs, command);
     }
@@ -222,18 +221,70 @@ static bool judge_case(struct session *s, struct make_options *o) {
 
 /* ---- one operation ------------------------------------------------------------------------------------------------------------------- */
 
+/* Whether the functions of the operation are told of the key. */
+static bool is_told(const struct kernel_operation *op, const char *key) {
+  char blanks[OPTION_KEY_SIZE + 2];
+  snprintf(blanks, sizeof blanks, " %s ", key);
+  return strcmp(key, "fill") == 0 || strstr(op->keys, blanks) != NULL;
+}
+
+/* Whether somebody's kernel can be judged by inputs of this kind: matches of these two hang on rounding, and what divides or averages over
+ * rows is given no infinities (make_case.c). */
+static bool fill_fits(const struct kernel_operation *op, int fill) {
+  if (op->op == MAKE_MATCH && (fill == FILL_SPARSE || fill == FILL_OFFSET)) return false;
+  return fill != FILL_INF || make_may_be_infinite(op->op);
+}
+
+/* No operation that is judged is told of the key: what it asks for would not be done, and the verdict be one about something else. */
+static bool refuse_key(const struct session *s, const char *word, struct error *err) {
+  char keys[400] = "";
+  for (int i = 0; i < OPERATIONS; i++) {
+    if (operations[i]->has(s->kernel))
+      append(keys, sizeof keys, "%s %s:%.*s", keys[0] ? ";" : "", operations[i]->name, (int)strlen(operations[i]->keys) - 1,
+             operations[i]->keys);
+  }
+  return fail(err, "shape: '%s' says nothing of what is judged; fill, and of%s", word, keys);
+}
+
+/* A word of the shape, key=value, before it is set. */
+static bool check_word(const struct session *s, const char *word, struct error *err) {
+  char key[OPTION_KEY_SIZE];
+  bool known = false, told = false;
+  snprintf(key, sizeof key, "%.*s", (int)strcspn(word, "="), word);
+  if (strcmp(key, "op") == 0 || strcmp(key, "out") == 0 || strcmp(key, "seed") == 0)
+    return fail(err, "shape: '%s' is no size; the operation is that of the functions, seed is in the options", word);
+  for (int i = 0; i < MAKE_KEYS; i++) known = known || strcmp(make_keys[i].key, key) == 0;
+  for (int i = 0; i < OPERATIONS; i++) told = told || (operations[i]->has(s->kernel) && is_told(operations[i], key));
+  return !known || told || refuse_key(s, word, err); /* options_argument says which unknown one was meant */
+}
+
 /* Sets the keys of "n=2 h=8 ..."; *filled: fill is among them. */
-static bool read_shape(const char *shape, struct make_options *o, bool *filled, struct error *err) {
+static bool read_shape(const struct session *s, const char *shape, struct make_options *o, bool *filled, struct error *err) {
   char words[1024], *rest = words;
+  *filled = false;
   if (strlen(shape) >= sizeof words) return fail(err, "shape: longer than %zu characters", sizeof words - 1);
   snprintf(words, sizeof words, "%s", shape);
   for (char *word; (word = strtok_r(rest, " \n\t", &rest));) {
-    if (strncmp(word, "op=", 3) == 0 || strncmp(word, "out=", 4) == 0 || strncmp(word, "seed=", 5) == 0)
-      return fail(err, "shape: '%s' is no size; the operation is that of the functions, seed is in the options", word);
     *filled = *filled || strncmp(word, "fill=", 5) == 0;
+    if (!check_word(s, word, err)) return false;
     if (!options_argument(make_keys, MAKE_KEYS, o, word, err)) return fail_within(err, "shape");
   }
+  for (int i = 0; *filled && i < OPERATIONS; i++) {
+    if (operations[i]->has(s->kernel) && !fill_fits(operations[i], o->fill))
+      return fail(err, "shape: %s is not judged by inputs of fill=%s", operations[i]->name, make_fill_name(o->fill));
+  }
   return true;
+}
+
+/* The shape that was given, as this operation was told of it, for the verdict. */
+static void note_shape(struct session *s, const struct make_options *o) {
+  append(s->shapes, sizeof s->shapes, "%s%s of", s->shapes[0] ? "; " : "", s->op->name);
+  for (int i = 0; i < MAKE_KEYS; i++) {
+    char value[OPTION_TEXT_SIZE];
+    if (strcmp(make_keys[i].key, "fill") == 0 || !is_told(s->op, make_keys[i].key)) continue;
+    options_value(&make_keys[i], o, value, sizeof value);
+    append(s->shapes, sizeof s->shapes, " %s=%s", make_keys[i].key, value);
+  }
 }
 
 static bool judge_operation(struct session *s, const ediy_oracle_options *options, struct make_options *o) {
@@ -246,7 +297,9 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
     o->op = (int)s->op->op;
     if (!options->shape) make_draw(o);
     o->fill = i % FILLS;
-    if (options->shape && !read_shape(options->shape, o, &filled, &s->err)) return false;
+    if (options->shape && !read_shape(s, options->shape, o, &filled, &s->err)) return false;
+    if (options->shape && i == 0) note_shape(s, o);
+    if (!fill_fits(s->op, o->fill)) o->fill = FILL_NORMAL;
     if (s->op->prepare) s->op->prepare(o);
     ok = judge_case(s, o);
   }
@@ -291,12 +344,13 @@ static void conclude(struct session *s, const char *names) {
     snprintf(v->text, sizeof v->text, "%s", s->vacuous);
     return;
   }
-  int used = snprintf(v->text, sizeof v->text, "%s: pass, %ld tensor%s of %d case%s as %s", names, v->tensors, plural(v->tensors), v->cases,
-                      plural(v->cases), s->p->name);
-  if (v->declined) used += snprintf(v->text + used, sizeof v->text - (size_t)used, ", %d declined", v->declined);
+  append(v->text, sizeof v->text, "%s: pass, %ld tensor%s of %d case%s as %s", names, v->tensors, plural(v->tensors), v->cases,
+         plural(v->cases), s->p->name);
+  if (v->declined) append(v->text, sizeof v->text, ", %d declined", v->declined);
+  if (s->shapes[0]) append(v->text, sizeof v->text, "; %s", s->shapes);
   if (v->tensor[0])
-    snprintf(v->text + used, sizeof v->text - (size_t)used, "; closest to its limit: %s %s (%s), at %.2g of it", v->operation, v->tensor,
-             s->closest_rule, v->ratio);
+    append(v->text, sizeof v->text, "; closest to its limit: %s %s (%s), at %.2g of it", v->operation, v->tensor, s->closest_rule,
+           v->ratio);
 }
 
 ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const ediy_oracle_options *options, ediy_oracle_verdict *v) {
@@ -318,8 +372,7 @@ ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const edi
     for (int i = 0; ok && i < OPERATIONS; i++) {
       s->op = operations[i];
       if (!s->op->has(kernel)) continue;
-      size_t used = strlen(names);
-      snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", s->op->name);
+      append(names, sizeof names, "%s%s", names[0] ? ", " : "", s->op->name);
       ok = judge_operation(s, options, o);
     }
     if (ok) conclude(s, names);

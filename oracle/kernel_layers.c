@@ -99,7 +99,7 @@ static int call_norm(const ediy_oracle_kernel *k, const struct make_options *o, 
   return 0;
 }
 
-const struct kernel_operation kernel_norm = {"norm", MAKE_NORM, " n h w c train relu residual ", has_norm, call_norm, NULL};
+const struct kernel_operation kernel_norm = {"norm", MAKE_NORM, " n h w c train relu residual eps momentum ", has_norm, call_norm, NULL};
 
 /* ---- ReLU and pools ------------------------------------------------------------------------------------------------------------------ */
 

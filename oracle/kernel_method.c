@@ -22,12 +22,7 @@ static int call_match(const ediy_oracle_kernel *k, const struct make_options *o,
   return 0;
 }
 
-/* These two leave ties to rounding. */
-static void decided(struct make_options *o) {
-  if (o->fill == FILL_SPARSE || o->fill == FILL_OFFSET) o->fill = FILL_NORMAL;
-}
-
-const struct kernel_operation kernel_match = {"match", MAKE_MATCH, " n h w c dot ", has_match, call_match, decided};
+const struct kernel_operation kernel_match = {"match", MAKE_MATCH, " n h w c dot ", has_match, call_match, NULL};
 
 /* ---- losses -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -54,7 +49,7 @@ static int call_byol(const ediy_oracle_kernel *k, const struct make_options *o, 
   return 0;
 }
 
-const struct kernel_operation kernel_byol = {"byol", MAKE_LOSS, " n h w c lambda1 lambda2 lambda3 ", has_byol, call_byol, prepare_byol};
+const struct kernel_operation kernel_byol = {"byol", MAKE_LOSS, " n c ", has_byol, call_byol, prepare_byol};
 
 static bool has_rdem(const ediy_oracle_kernel *k) { return k->loss_rdem != NULL; }
 static void prepare_rdem(struct make_options *o) { o->lambda1 = 1, o->lambda2 = 0, o->lambda3 = 0; }
@@ -74,7 +69,7 @@ static int call_rdem(const ediy_oracle_kernel *k, const struct make_options *o, 
   return 0;
 }
 
-const struct kernel_operation kernel_rdem = {"rdem", MAKE_LOSS, " n h w c lambda1 lambda2 lambda3 ", has_rdem, call_rdem, prepare_rdem};
+const struct kernel_operation kernel_rdem = {"rdem", MAKE_LOSS, " n h w c ", has_rdem, call_rdem, prepare_rdem};
 
 static bool has_riem(const ediy_oracle_kernel *k) { return k->loss_riem != NULL; }
 static void prepare_riem(struct make_options *o) { o->lambda1 = 0, o->lambda2 = 1, o->lambda3 = 0; }
@@ -95,7 +90,7 @@ static int call_riem(const ediy_oracle_kernel *k, const struct make_options *o, 
   return 0;
 }
 
-const struct kernel_operation kernel_riem = {"riem", MAKE_LOSS, " n h w c lambda1 lambda2 lambda3 ", has_riem, call_riem, prepare_riem};
+const struct kernel_operation kernel_riem = {"riem", MAKE_LOSS, " n h w c ", has_riem, call_riem, prepare_riem};
 
 /* ---- updates ------------------------------------------------------------------------------------------------------------------------- */
 

@@ -18,6 +18,7 @@ static const char *const fill_names[MAKE_FILLS] = {"normal", "int",      "tiny",
                                                    "ties",   "constant", "zeros", "denormal", "inf",    "wide"};
 
 const char *make_op_name(int op) { return op_names[op]; }
+const char *make_fill_name(int fill) { return fill_names[fill]; }
 
 int make_op_named(const char *name) {
   for (int i = 0; i < MAKE_OPS; i++) {
@@ -98,11 +99,13 @@ static int gradient_fill(int fill) {
   return kept ? fill : FILL_NORMAL;
 }
 
-/* Infinite values mean something where nothing is divided or averaged over rows. */
+bool make_may_be_infinite(int op) {
+  return op == MAKE_CONV || op == MAKE_LINEAR || op == MAKE_RELU || op == MAKE_MAXPOOL || op == MAKE_AVGPOOL;
+}
+
 static bool add_activation(struct making *m, int ndim, const ptrdiff_t *shape, const char *name) {
-  int op = m->o->op, fill = m->o->fill;
-  bool may_be_infinite = op == MAKE_CONV || op == MAKE_LINEAR || op == MAKE_RELU || op == MAKE_MAXPOOL || op == MAKE_AVGPOOL;
-  return add_numbers(m, fill == FILL_INF && !may_be_infinite ? FILL_NORMAL : fill, 1, 0, ndim, shape, name);
+  int fill = m->o->fill;
+  return add_numbers(m, fill == FILL_INF && !make_may_be_infinite(m->o->op) ? FILL_NORMAL : fill, 1, 0, ndim, shape, name);
 }
 
 static bool add_gradient(struct making *m, int ndim, const ptrdiff_t *shape) {

@@ -63,6 +63,10 @@ struct make_options {
 
 const char *make_op_name(int op);
 int make_op_named(const char *name); /* -1 if there is none */
+const char *make_fill_name(int fill);
+
+/* Whether infinite activations mean something: where nothing is divided or averaged over rows. Elsewhere INF is NORMAL. */
+bool make_may_be_infinite(int op);
 
 enum { MAKE_KEYS = 35 };
 extern const struct option make_keys[MAKE_KEYS];

@@ -197,10 +197,64 @@ static void a_shape_can_be_given(void **state) {
   ediy_oracle_options o = {.shape = "n=1 h=9 w=5 c=3 k=4 r=3 stride=2 pad=0"};
   const ediy_oracle_verdict *v = judge(&all[0].kernel, RIGHT, "", &o, NULL);
   expect(EDIY_ORACLE_PASS, "conv: pass, 36 tensors of 6 cases", v); /* three results, six fills, two sets of numbers */
-  expect(EDIY_ORACLE_MISMATCH, "oracle case make op=conv fill=normal seed=0 n=1 h=9 w=5 c=3 k=4 r=3 stride=2 pad=0 out=case.safetensors",
-         judge(&all[0].kernel, NANS, "dw", &o, NULL));
+  expect(EDIY_ORACLE_PASS, " as fp32; conv of n=1 h=9 w=5 c=3 k=4 r=3 stride=2 pad=0; closest", v);
   o.shape = "n=1 h=9 w=5 c=3 k=4 r=3 fill=int";
-  expect(EDIY_ORACLE_PASS, "conv: pass, 6 tensors of 1 case as fp32", judge(&all[0].kernel, RIGHT, "", &o, NULL));
+  expect(EDIY_ORACLE_PASS, "conv: pass, 6 tensors of 1 case as fp32; conv of n=1 ", judge(&all[0].kernel, RIGHT, "", &o, NULL));
+  /* Each operation takes the keys that it has. */
+  o.shape = "m=5 i=7 o=3 k=4 c=2 fill=normal";
+  const ediy_oracle_kernel two = {.linear_forward = linear_y, .ema = ema};
+  expect(EDIY_ORACLE_PASS, "; linear of m=5 i=7 o=3 bias=yes; ema of c=2 k=4 r=3 tau=0.99; closest", judge(&two, RIGHT, "", &o, NULL));
+}
+
+/* What would be judged is not what was asked for: of another operation, or of no function of the interface. */
+static void a_key_that_no_function_is_told_of_is_refused(void **state) {
+  (void)state;
+  static const struct {
+    int operation; /* of `all` */
+    const char *shape, *words;
+  } wrong[] = {{1, "m=128 n=512 k=256", "shape: 'n=512' says nothing of what is judged; fill, and of linear: m i o bias"},
+               {0, "relu=yes", "'relu=yes' says nothing"},
+               {0, "before=yes", "'before=yes' says nothing"},
+               {1, "before=yes", "'before=yes' says nothing"},
+               {2, "before=yes", "'before=yes' says nothing"},
+               {2, "k=3", "'k=3' says nothing"},
+               {6, "h=8", "'h=8' says nothing of what is judged; fill, and of byol: n c"},
+               {7, "stopgrad=yes", "'stopgrad=yes' says nothing"},
+               {7, "instance=yes", "'instance=yes' says nothing"},
+               {7, "lambda1=2", "'lambda1=2' says nothing"},
+               {9, "steps=2", "'steps=2' says nothing"},
+               {10, "lr=2", "'lr=2' says nothing"},
+               {2, "fill=inf", "norm is not judged by inputs of fill=inf"},
+               {10, "fill=inf", "ema is not judged by inputs of fill=inf"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    const ediy_oracle_options o = {.shape = wrong[i].shape};
+    expect(EDIY_ORACLE_BAD_INPUT, wrong[i].words, judge(&all[wrong[i].operation].kernel, RIGHT, "", &o, NULL));
+  }
+  static const char *const undecided[] = {"fill=sparse", "c=4 fill=offset"};
+  const ediy_oracle_kernel match = {.match_diversity = diversity};
+  for (int i = 0; i < 2; i++) {
+    const ediy_oracle_options o = {.shape = undecided[i]};
+    expect(EDIY_ORACLE_BAD_INPUT, "match is not judged by inputs of fill=", judge(&match, RIGHT, "", &o, NULL));
+  }
+}
+
+/* All that the case is made of, and the seed of the call at hand. */
+static void the_command_makes_the_case(void **state) {
+  (void)state;
+  static const struct {
+    int operation;
+    const char *at, *shape, *words;
+  } spoiled[] = {
+      {0, "dw", "n=1 h=9 w=5 c=3 k=4 r=3 stride=2 pad=0", "op=conv seed=4000000 n=1 h=9 w=5 c=3 k=4 stride=2 pad=0 out=case.safetensors"},
+      {2, "y", "n=1 c=3 eps=0.01 momentum=0.25 relu=yes fill=tiny",
+       "op=norm fill=tiny seed=4000000 n=1 c=3 relu=yes eps=0.01 momentum=0.25 out=case.safetensors"},
+      {9, "w", "c=3 lr=0.1 trust=0.5 mu=0.8 decay=0.25",
+       "op=lars seed=4000000 c=3 lr=0.1 trust=0.5 mu=0.8 decay=0.25 out=case.safetensors"},
+      {10, "xi", "tau=0.7", "op=ema seed=4000000 tau=0.7 out=case.safetensors"}};
+  for (size_t i = 0; i < sizeof spoiled / sizeof *spoiled; i++) {
+    const ediy_oracle_options o = {.shape = spoiled[i].shape, .seed = 4};
+    expect(EDIY_ORACLE_MISMATCH, spoiled[i].words, judge(&all[spoiled[i].operation].kernel, NANS, spoiled[i].at, &o, NULL));
+  }
 }
 
 static int last_region(void *context, const ediy_oracle_regions *g, const float *t, int32_t *index) {
@@ -256,6 +310,8 @@ int main(void) {
       cmocka_unit_test(the_conduct_of_a_kernel_is_judged),
       cmocka_unit_test(a_precision_has_to_be_declared),
       cmocka_unit_test(a_shape_can_be_given),
+      cmocka_unit_test(a_key_that_no_function_is_told_of_is_refused),
+      cmocka_unit_test(the_command_makes_the_case),
       cmocka_unit_test(a_tie_is_named),
       cmocka_unit_test(what_cannot_be_told_is_vacuous),
       cmocka_unit_test(bad_input_is_refused),
