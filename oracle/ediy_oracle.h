@@ -24,9 +24,10 @@
  *   columns. A gradient is that of some scalar; dy is given. Everything that is not const is an output and is overwritten, whatever it
  *   holds; what is updated in place says so. An array that the case has no use for is null.
  *
- *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: other shapes are tried. What it took once it has to
- *   take again. Any other value is an error of the kernel, and a mismatch; do not hand on a cudaError_t as it is, whose 1 would
- *   decline.
+ *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: its results of that case are left out (those of
+ *   norm_backward, too, where norm_forward declines), the other functions are judged, and other shapes are tried. One that declines every
+ *   shape leaves the verdict incomplete. What it took once it has to take again (lars: the weight and the vector of a case, or neither).
+ *   Any other value is an error of the kernel, and a mismatch; do not hand on a cudaError_t as it is, whose 1 would decline.
  */
 #ifndef EDIY_ORACLE_H
 #define EDIY_ORACLE_H
@@ -175,15 +176,15 @@ typedef enum ediy_oracle_status {
   EDIY_ORACLE_BAD_INPUT = 2,        /* options that make no sense, no function, no memory */
   EDIY_ORACLE_VACUOUS = 3,          /* nothing is wrong, but of some result the rule would always have accepted something wrong as well */
   EDIY_ORACLE_NONDETERMINISTIC = 4, /* nothing is wrong, but the same inputs gave other bits the second time */
-  EDIY_ORACLE_INCOMPLETE = 5        /* the kernel declined every shape */
+  EDIY_ORACLE_INCOMPLETE = 5        /* nothing is wrong, but a function declined every shape */
 } ediy_oracle_status;
 
 typedef struct ediy_oracle_verdict {
   ediy_oracle_status status;
   char text[1024]; /* one line: what was judged, or what is wrong where, with both values, the rule, the call if it is a later one, and a
                     * command that writes the case */
-  int cases;       /* judged, */
-  int declined;    /* declined */
+  int cases;       /* judged, by one function at least */
+  int declined;    /* declined, by one function at least */
   long tensors;    /* judged */
   double ratio;    /* error / allowed: of the result that is wrong (infinite where no number is allowed), or the largest */
   char tensor[64]; /* "out.y", "grad_in.x", ...: of that result */

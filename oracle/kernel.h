@@ -22,6 +22,7 @@ struct kernel_buffer {
   const struct tensor *given; /* what it was filled from; null: an output */
   bool updated;               /* given, and then changed by the kernel */
   bool result;                /* to be judged */
+  int function;               /* a result: the function of the operation that makes it */
   unsigned char *base;
 };
 
@@ -30,6 +31,8 @@ struct kernel_memory {
   int calls;                      /* this one included */
   struct kernel_buffer buffer[KERNEL_BUFFERS];
   int count;
+  unsigned declined; /* a bit for each function that did not want the shape in the first call, and is not called again */
+  int status, by;    /* of this call: 0, or what a function returned that ends it, and which */
   struct error *err;
   bool failed; /* no memory: *err says so */
 };
@@ -37,12 +40,21 @@ struct kernel_memory {
 /* Before each call: the inputs of it, and new guards. */
 void kernel_memory_begin(struct kernel_memory *m, const struct made_case *inputs);
 
-/* Each returns null on failure. A name that is there already keeps its memory: given anew, poisoned anew. */
+/* Whether this buffer is to be judged: a result of a function that took the shape. */
+bool kernel_is_judged(const struct kernel_memory *m, const struct kernel_buffer *b);
+/* Whether the function takes the shape, as far as is known. */
+bool kernel_takes(const struct kernel_memory *m, int function);
+/* What function has returned. False: the call ends here. */
+bool kernel_returned(struct kernel_memory *m, int function, int status);
+
+/* Each returns null on failure. function: which of the operation makes the result. A name that is there already keeps its memory: given
+ * anew, poisoned anew. */
 const float *kernel_given(struct kernel_memory *m, const char *name);
 const int32_t *kernel_given_index(struct kernel_memory *m, const char *name);
-float *kernel_result(struct kernel_memory *m, const char *name, int ndim, const ptrdiff_t *shape);
-int32_t *kernel_result_index(struct kernel_memory *m, const char *name, int ndim, const ptrdiff_t *shape);
-float *kernel_updated(struct kernel_memory *m, const char *from, const char *name); /* a result that starts as the input `from` */
+float *kernel_result(struct kernel_memory *m, int function, const char *name, int ndim, const ptrdiff_t *shape);
+int32_t *kernel_result_index(struct kernel_memory *m, int function, const char *name, int ndim, const ptrdiff_t *shape);
+/* A result that starts as the input `from`. */
+float *kernel_updated(struct kernel_memory *m, int function, const char *from, const char *name);
 float *kernel_kept(struct kernel_memory *m, const char *name); /* given where a function could also update, but must not */
 float *kernel_scratch(struct kernel_memory *m, const char *name, ptrdiff_t size); /* poisoned; no result */
 
@@ -52,21 +64,23 @@ void kernel_memory_free(struct kernel_memory *m);
 
 /* ---- operations (kernel_layers.c, kernel_method.c) ----------------------------------------------------------------------------------- */
 
-/* The first call that is not done decides. */
-#define KERNEL_CALL(function, ...)                                                                                                         \
+/* Calls a function, number f of the operation, unless it declined the shape. */
+#define KERNEL_CALL(m, f, function, ...)                                                                                                   \
   do {                                                                                                                                     \
-    int status = (function)(__VA_ARGS__);                                                                                                  \
-    if (status != 0) return status;                                                                                                        \
+    if (kernel_takes(m, f) && !kernel_returned(m, f, (function)(__VA_ARGS__))) return;                                                     \
   } while (0)
+
+enum { KERNEL_FUNCTIONS = 3 }; /* of an operation, at most */
 
 /* What is judged in one go: the functions that share a case. */
 struct kernel_operation {
   const char *name;
   enum make_op op;
-  const char *keys; /* those of `oracle case make` that its functions are told of, with blanks around each */
-  bool (*has)(const ediy_oracle_kernel *k);
-  /* Sets up memory and calls the functions; their status, 0 if memory failed. */
-  int (*call)(const ediy_oracle_kernel *k, const struct make_options *o, struct kernel_memory *m);
+  const char *keys;                             /* those of `oracle case make` that its functions are told of, with blanks around each */
+  const char *functions[KERNEL_FUNCTIONS];      /* by name, in the order of their bits */
+  unsigned (*has)(const ediy_oracle_kernel *k); /* a bit for each function that there is */
+  /* Sets up memory and calls the functions; m->status says how that ended. */
+  void (*call)(const ediy_oracle_kernel *k, const struct make_options *o, struct kernel_memory *m);
   void (*prepare)(struct make_options *o); /* null, or what has to be so for this operation */
 };
 

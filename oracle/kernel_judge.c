@@ -33,11 +33,14 @@ struct session {
   const struct make_options *o;
   struct tally tally[NAMES]; /* of the operation at hand */
   int names;
-  int calls; /* of the case at hand */
+  int calls;                                              /* of the case at hand */
+  int taken[KERNEL_FUNCTIONS], refused[KERNEL_FUNCTIONS]; /* cases of the operation at hand, by each function */
   char closest_rule[64];
   char shapes[640];   /* the shape that was given, as each operation was told of it */
   char unsteady[512]; /* the first result that came out differently the second time */
   char vacuous[512];  /* the first result whose check was never anything else */
+  char declined[400]; /* which function declined how many cases */
+  bool incomplete;    /* some function declined all */
 };
 
 /* ---- what is said -------------------------------------------------------------------------------------------------------------------- */
@@ -92,7 +95,7 @@ static bool case_of(const struct kernel_memory *m, const struct made_case *input
   for (int i = 0; i < m->count; i++) {
     const struct kernel_buffer *b = &m->buffer[i];
     gradients = gradients || strncmp(b->t.name, "grad_", 5) == 0;
-    if (b->result) memory_case_expect(c, b->t.name, b->t.dtype == DTYPE_I32 ? DTYPE_I64 : DTYPE_F64, b->t.ndim, b->t.shape);
+    if (kernel_is_judged(m, b)) memory_case_expect(c, b->t.name, b->t.dtype == DTYPE_I32 ? DTYPE_I64 : DTYPE_F64, b->t.ndim, b->t.shape);
   }
   for (int i = 0; i < inputs->file.file.count; i++) {
     const struct tensor *t = &inputs->file.file.tensor[i];
@@ -126,7 +129,7 @@ static bool judge_results(struct session *s, const struct kernel_memory *m, cons
   int count = 0;
   if (!c) return fail(&s->err, "out of memory");
   for (int i = 0; i < m->count; i++) {
-    if (m->buffer[i].result) result[count++] = m->buffer[i].t;
+    if (kernel_is_judged(m, &m->buffer[i])) result[count++] = m->buffer[i].t;
   }
   bool ok = case_of(m, inputs, c, &s->err) && candidate_judge_tensors(&c->file, result, count, s->p, s->chain, true, &j, &s->err);
   for (int i = 0; ok && i < j.count; i++) ok = judge_tensor(s, &j.tensor[i]);
@@ -136,17 +139,19 @@ static bool judge_results(struct session *s, const struct kernel_memory *m, cons
   return ok;
 }
 
-/* Calls the kernel on these inputs, made of o. *declined: it did not want to. */
-static bool call(struct session *s, struct kernel_memory *m, const struct made_case *inputs, const struct make_options *o, bool *declined) {
+/* Calls the kernel on these inputs, made of o. */
+static bool call(struct session *s, struct kernel_memory *m, const struct made_case *inputs, const struct make_options *o) {
   char what[256];
   s->o = o;
   s->calls = m->calls + 1;
   kernel_memory_begin(m, inputs);
-  int status = s->op->call(s->kernel, o, m);
+  s->op->call(s->kernel, o, m);
   if (m->failed) return false;
-  *declined = status == EDIY_ORACLE_DECLINE;
-  if (*declined && m->calls > 1) return mismatch(s, "a function declined a shape that it had taken");
-  if (status != 0 && !*declined) return snprintf(what, sizeof what, "a function returned %d", status), mismatch(s, what);
+  if (m->status == EDIY_ORACLE_DECLINE) {
+    snprintf(what, sizeof what, "%s declined a shape that it had taken", s->op->functions[m->by]);
+    return mismatch(s, what);
+  }
+  if (m->status != 0) return snprintf(what, sizeof what, "%s returned %d", s->op->functions[m->by], m->status), mismatch(s, what);
   return kernel_memory_intact(m, what, sizeof what) || mismatch(s, what);
 }
 
@@ -155,7 +160,7 @@ static bool call(struct session *s, struct kernel_memory *m, const struct made_c
 static size_t result_bytes(const struct kernel_memory *m) {
   size_t bytes = 0;
   for (int i = 0; i < m->count; i++) {
-    if (m->buffer[i].result) bytes += (size_t)tensor_count(&m->buffer[i].t) * dtype_size(m->buffer[i].t.dtype);
+    if (kernel_is_judged(m, &m->buffer[i])) bytes += (size_t)tensor_count(&m->buffer[i].t) * dtype_size(m->buffer[i].t.dtype);
   }
   return bytes;
 }
@@ -165,7 +170,7 @@ static const char *keep(const struct kernel_memory *m, unsigned char *to, const 
   for (int i = 0; i < m->count; i++) {
     const struct tensor *t = &m->buffer[i].t;
     size_t bytes = (size_t)tensor_count(t) * dtype_size(t->dtype);
-    if (!m->buffer[i].result) continue;
+    if (!kernel_is_judged(m, &m->buffer[i])) continue;
     if (to) memcpy(to, t->data, bytes), to += bytes;
     if (!to && memcmp(kept, t->data, bytes) != 0) return t->name;
     if (!to) kept += bytes;
@@ -173,21 +178,27 @@ static const char *keep(const struct kernel_memory *m, unsigned char *to, const 
   return NULL;
 }
 
+/* Counts what each function did with the case. False: none took it. */
+static bool count_case(struct session *s, const struct kernel_memory *m) {
+  const unsigned has = s->op->has(s->kernel), took = has & ~m->declined;
+  for (int f = 0; f < KERNEL_FUNCTIONS; f++) s->taken[f] += took >> f & 1, s->refused[f] += (has & m->declined) >> f & 1;
+  s->v->cases += took != 0;
+  s->v->declined += took != has;
+  return took != 0;
+}
+
 /* On the inputs, on others in the same memory, on the first again. o, another: what they were made of. */
 static bool run_case(struct session *s, const struct made_case *first, const struct make_options *o, const struct made_case *other,
                      const struct make_options *another) {
   struct kernel_memory *m = calloc(1, sizeof *m);
   unsigned char *kept = NULL;
-  bool declined = false;
   if (!m) return fail(&s->err, "out of memory");
   m->err = &s->err;
-  bool ok = call(s, m, first, o, &declined);
-  s->v->declined += ok && declined;
-  s->v->cases += ok && !declined;
-  if (ok && !declined) {
+  bool ok = call(s, m, first, o);
+  if (ok && count_case(s, m)) {
     ok = judge_results(s, m, first) && ((kept = malloc(result_bytes(m) + 1)) || fail(&s->err, "out of memory"));
     if (ok) keep(m, kept, NULL);
-    ok = ok && call(s, m, other, another, &declined) && judge_results(s, m, other) && call(s, m, first, o, &declined);
+    ok = ok && call(s, m, other, another) && judge_results(s, m, other) && call(s, m, first, o);
     const char *differs = ok ? keep(m, NULL, kept) : NULL;
     if (differs && !s->unsteady[0]) {
       char command[384];
@@ -289,8 +300,10 @@ static void note_shape(struct session *s, const struct make_options *o) {
 
 static bool judge_operation(struct session *s, const ediy_oracle_options *options, struct make_options *o) {
   bool filled = false, ok = true;
-  int count = options->shape ? FILLS : options->cases ? options->cases : CASES_USUAL, before = s->v->cases;
+  int count = options->shape ? FILLS : options->cases ? options->cases : CASES_USUAL;
   s->names = 0;
+  memset(s->taken, 0, sizeof s->taken);
+  memset(s->refused, 0, sizeof s->refused);
   for (int i = 0; ok && i < count && !(filled && i > 0); i++) {
     options_default(make_keys, MAKE_KEYS, o);
     o->seed = (int64_t)(options->seed % 1000000000) * 1000000 + 2 * i;
@@ -303,11 +316,13 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
     if (s->op->prepare) s->op->prepare(o);
     ok = judge_case(s, o);
   }
-  if (ok && s->v->cases == before) {
-    s->v->status = EDIY_ORACLE_INCOMPLETE;
-    snprintf(s->v->text, sizeof s->v->text, "%s: incomplete: the kernel declined all of %d cases; give a shape that it is made for",
-             s->op->name, count);
-    return false;
+  for (int f = 0; ok && f < KERNEL_FUNCTIONS; f++) {
+    if (s->refused[f] == 0) continue;
+    const bool all = s->taken[f] == 0;
+    s->incomplete = s->incomplete || all;
+    append(s->declined, sizeof s->declined, "%s%s declined ", s->declined[0] ? ", " : "", s->op->functions[f]);
+    if (all) append(s->declined, sizeof s->declined, "all of %d cases", s->refused[f]);
+    if (!all) append(s->declined, sizeof s->declined, "%d of %d", s->refused[f], s->taken[f] + s->refused[f]);
   }
   for (int i = 0; ok && i < s->names && !s->vacuous[0]; i++) {
     const struct tally *t = &s->tally[i];
@@ -339,6 +354,13 @@ static void conclude(struct session *s, const char *names) {
     snprintf(v->text, sizeof v->text, "%s", s->unsteady);
     return;
   }
+  if (s->incomplete) {
+    v->status = EDIY_ORACLE_INCOMPLETE;
+    snprintf(v->text, sizeof v->text,
+             "%s: incomplete: %s; give a shape that is taken; else nothing is wrong, %ld tensor%s of %d case%s as %s", names, s->declined,
+             v->tensors, plural(v->tensors), v->cases, plural(v->cases), s->p->name);
+    return;
+  }
   if (s->vacuous[0]) {
     v->status = EDIY_ORACLE_VACUOUS;
     snprintf(v->text, sizeof v->text, "%s", s->vacuous);
@@ -346,7 +368,7 @@ static void conclude(struct session *s, const char *names) {
   }
   append(v->text, sizeof v->text, "%s: pass, %ld tensor%s of %d case%s as %s", names, v->tensors, plural(v->tensors), v->cases,
          plural(v->cases), s->p->name);
-  if (v->declined) append(v->text, sizeof v->text, ", %d declined", v->declined);
+  if (s->declined[0]) append(v->text, sizeof v->text, "; %s", s->declined);
   if (s->shapes[0]) append(v->text, sizeof v->text, "; %s", s->shapes);
   if (v->tensor[0])
     append(v->text, sizeof v->text, "; closest to its limit: %s %s (%s), at %.2g of it", v->operation, v->tensor, s->closest_rule,

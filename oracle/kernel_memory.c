@@ -23,7 +23,21 @@ static void guard_buffer(const struct kernel_memory *m, const struct kernel_buff
 void kernel_memory_begin(struct kernel_memory *m, const struct made_case *inputs) {
   m->inputs = inputs;
   m->calls++;
+  m->status = 0;
   for (int i = 0; i < m->count; i++) guard_buffer(m, &m->buffer[i]);
+}
+
+bool kernel_takes(const struct kernel_memory *m, int function) { return !(m->declined >> function & 1); }
+
+bool kernel_is_judged(const struct kernel_memory *m, const struct kernel_buffer *b) { return b->result && kernel_takes(m, b->function); }
+
+bool kernel_returned(struct kernel_memory *m, int function, int status) {
+  if (status == EDIY_ORACLE_DECLINE && m->calls == 1) {
+    m->declined |= 1u << function;
+    return true;
+  }
+  m->status = status, m->by = function;
+  return status == 0;
 }
 
 /* The buffer of this name, made if it is not there. Null on failure. */
@@ -88,21 +102,21 @@ const int32_t *kernel_given_index(struct kernel_memory *m, const char *name) {
   return b ? b->t.data : NULL;
 }
 
-float *kernel_result(struct kernel_memory *m, const char *name, int ndim, const ptrdiff_t *shape) {
+float *kernel_result(struct kernel_memory *m, int function, const char *name, int ndim, const ptrdiff_t *shape) {
   struct kernel_buffer *b = poison(m, name, DTYPE_F32, ndim, shape);
-  if (b) b->result = true;
+  if (b) b->result = true, b->function = function;
   return b ? b->t.data : NULL;
 }
 
-int32_t *kernel_result_index(struct kernel_memory *m, const char *name, int ndim, const ptrdiff_t *shape) {
+int32_t *kernel_result_index(struct kernel_memory *m, int function, const char *name, int ndim, const ptrdiff_t *shape) {
   struct kernel_buffer *b = poison(m, name, DTYPE_I32, ndim, shape);
-  if (b) b->result = true;
+  if (b) b->result = true, b->function = function;
   return b ? b->t.data : NULL;
 }
 
-float *kernel_updated(struct kernel_memory *m, const char *from, const char *name) {
+float *kernel_updated(struct kernel_memory *m, int function, const char *from, const char *name) {
   struct kernel_buffer *b = fill(m, from, name, DTYPE_F32);
-  if (b) b->result = b->updated = true;
+  if (b) b->result = b->updated = true, b->function = function;
   return b ? b->t.data : NULL;
 }
 

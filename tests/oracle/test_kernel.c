@@ -154,19 +154,58 @@ static int conv_tired(void *context, const ediy_oracle_conv *g, const float *x, 
 static void the_conduct_of_a_kernel_is_judged(void **state) {
   (void)state;
   expect(EDIY_ORACLE_MISMATCH, "changed its input in.x", judge(&all[0].kernel, TO_INPUT, "", &few, NULL));
-  expect(EDIY_ORACLE_MISMATCH, "a function returned 7", judge(&all[2].kernel, ERROR_CODE, "", &few, NULL));
-  expect(EDIY_ORACLE_INCOMPLETE, "declined all of 12 cases", judge(&all[4].kernel, DECLINES_ALL, "", &few, NULL));
+  expect(EDIY_ORACLE_MISMATCH, "norm_forward returned 7", judge(&all[2].kernel, ERROR_CODE, "", &few, NULL));
+  expect(EDIY_ORACLE_INCOMPLETE, "maxpool: incomplete: maxpool_forward declined all of 12 cases; ",
+         judge(&all[4].kernel, DECLINES_ALL, "", &few, NULL));
   const ediy_oracle_kernel lazy = {.conv_forward = conv_but_last};
   expect(EDIY_ORACLE_MISMATCH, "nan, expected ", judge(&lazy, RIGHT, "", &few, NULL));
   const ediy_oracle_kernel tired = {.conv_forward = conv_tired};
   for (int i = 1; i < 3; i++) {
     calls_until_declined = i;
-    expect(EDIY_ORACLE_MISMATCH, i == 1 ? "declined a shape that it had taken, in the second call" : "had taken, in the third call",
+    expect(EDIY_ORACLE_MISMATCH,
+           i == 1 ? "conv_forward declined a shape that it had taken, in the second call" : "had taken, in the third call",
            judge(&tired, RIGHT, "", &few, NULL));
   }
+}
+
+static int never(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  (void)context, (void)x, (void)w;
+  y[g->n * g->p * g->q * g->k - 1] = 1; /* was never to be read */
+  return EDIY_ORACLE_DECLINE;
+}
+static int norm_never(void *context, const ediy_oracle_norm *g, const float *x, const float *residual, const float *gamma,
+                      const float *beta, float *running_mean, float *running_var, float *y, float *saved) {
+  (void)context, (void)x, (void)residual, (void)gamma, (void)beta, (void)running_mean, (void)running_var, (void)y;
+  saved[0] = (float)g->c;
+  return EDIY_ORACLE_DECLINE;
+}
+static int norm_own_scratch(void *context, const ediy_oracle_norm *g, const float *x, const float *y, const float *gamma,
+                            const float *saved, const float *dy, float *dx, float *dresidual, float *dgamma, float *dbeta) {
+  (void)context, (void)g, (void)x, (void)y, (void)gamma, (void)saved, (void)dy, (void)dx, (void)dresidual, (void)dgamma, (void)dbeta;
+  fail_msg("called on what its forward did not save");
+  return 0;
+}
+
+/* What one function does not take is no reason to let the others go. */
+static void what_is_declined_leaves_out_nothing_else(void **state) {
+  (void)state;
   const ediy_oracle_verdict *v = judge(&all[0].kernel, DECLINES_SOME, "", &few, NULL);
-  expect(EDIY_ORACLE_PASS, " declined", v);
-  assert_true(v->declined > 0 && v->cases > 0 && v->declined + v->cases == 12);
+  expect(EDIY_ORACLE_PASS, "; conv_forward declined ", v);
+  assert_true(v->declined > 0 && v->declined < 12 && v->cases == 12);
+  assert_int_equal(v->tensors, 2 * (3 * 12 - v->declined));
+  expect(EDIY_ORACLE_MISMATCH, "conv: grad_in.x",
+         judge(&(ediy_oracle_kernel){.conv_forward = never, .conv_backward_data = conv_dx}, FACTOR, "dx", &few, NULL));
+  v = judge(&(ediy_oracle_kernel){.conv_forward = never, .conv_backward_data = conv_dx}, RIGHT, "", &few, NULL);
+  expect(EDIY_ORACLE_INCOMPLETE, "conv: incomplete: conv_forward declined all of 12 cases; ", v);
+  expect(EDIY_ORACLE_INCOMPLETE, "; else nothing is wrong, 24 tensors of 12 cases as fp32", v);
+  assert_int_equal(v->declined, 12);
+  /* Nor to let the operations go that come later. */
+  expect(EDIY_ORACLE_MISMATCH, "ema: out.target.0.0",
+         judge(&(ediy_oracle_kernel){.conv_forward = never, .ema = ema}, FACTOR, "xi", &few, NULL));
+  expect(EDIY_ORACLE_INCOMPLETE, "conv, ema: incomplete: conv_forward declined all of 12 cases; ",
+         judge(&(ediy_oracle_kernel){.conv_forward = never, .ema = ema}, RIGHT, "", &few, NULL));
+  expect(EDIY_ORACLE_INCOMPLETE, "norm_forward declined all of 12 cases, norm_backward declined all of 12 cases",
+         judge(&(ediy_oracle_kernel){.norm_forward = norm_never, .norm_backward = norm_own_scratch}, RIGHT, "", &few, NULL));
 }
 
 /* A kernel that rounds its inputs and outputs to bf16, and sums in float. */
@@ -308,6 +347,7 @@ int main(void) {
       cmocka_unit_test(what_is_kept_or_changes_between_calls_is_found),
       cmocka_unit_test(what_is_read_beside_an_input_is_found),
       cmocka_unit_test(the_conduct_of_a_kernel_is_judged),
+      cmocka_unit_test(what_is_declined_leaves_out_nothing_else),
       cmocka_unit_test(a_precision_has_to_be_declared),
       cmocka_unit_test(a_shape_can_be_given),
       cmocka_unit_test(a_key_that_no_function_is_told_of_is_refused),
