@@ -64,6 +64,7 @@ static void backward_weights(const struct conv *g, const real *x, const real *dy
 template <enum cuda_precision P> static void fill(struct backend *table) {
   own[P] = *table;
   table->conv_scratch = scratch_of<P>, table->conv_scratch_least = own[P].conv_scratch;
+  table->conv_chain = nullptr; /* how cuDNN cuts its sums it does not say */
   table->conv_forward = forward<P>;
   table->conv_backward_data = backward_data<P>;
   table->conv_backward_weights = backward_weights<P>;

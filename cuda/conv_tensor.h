@@ -57,6 +57,14 @@ static struct tensor_cut tensor_cut_of(const struct conv *g) {
   return {tile, (int)chunk, (int)((rows + chunk - 1) / chunk)};
 }
 
+/* Terms of the longest sum that is one chain of additions: a bias is the last of them, chunks are joined in double. */
+template <class T> static ptrdiff_t conv_chain_tensor(const struct conv *g, int direction) {
+  struct conv wide = padded<T>(g);
+  if (direction == 0) return g->r * g->s * g->c + 1;
+  if (direction == 1) return ((g->r + g->stride - 1) / g->stride) * ((g->s + g->stride - 1) / g->stride) * g->k;
+  return tensor_cut_of(&wide).chunk;
+}
+
 /* In front of the copies: partial dw. Whole pieces, as their rows are where copies follow. */
 template <class T> static size_t scratch_in_front(const struct conv *g) {
   struct conv wide = padded<T>(g);

@@ -96,6 +96,7 @@ static void backward_weights(const struct linear *g, const real *x, const real *
 template <enum cuda_precision P> static void fill(struct backend *table) {
   own[P] = *table;
   table->linear_scratch = scratch_of<P>;
+  table->conv_chain = nullptr; /* how cuBLASLt cuts its sums it does not say */
   table->linear_forward = forward<P>;
   table->linear_backward_data = backward_data<P>;
   table->linear_backward_weights = backward_weights<P>;

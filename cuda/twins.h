@@ -31,7 +31,8 @@ double cuda_seconds_between(int first, int second);
 
 size_t cuda_conv_scratch(const struct conv *g);
 void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
-size_t cuda_conv_moments(const struct conv *g); /* of backend.h, as the two that follow */
+ptrdiff_t cuda_conv_chain(const struct conv *g, int direction); /* of backend.h, as the three that follow */
+size_t cuda_conv_moments(const struct conv *g);
 void cuda_conv_forward_moments(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
 void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                  const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,

@@ -98,8 +98,8 @@ void dump_describe(struct dump_writer *w, const char *key, json_t *value);
 
 /* Adds a tensor in host memory under its name; a digest dump keeps its digest. Tensors come in the order of execution. */
 MUST_CHECK bool dump_add(struct dump_writer *w, const struct tensor *t, struct error *err);
-/* The same of a tensor of another class than the dump's. */
-MUST_CHECK bool dump_add_as(struct dump_writer *w, const struct tensor *t, enum precision own, struct error *err);
+/* The same of a tensor that is declared apart: with a class, or null for the dump's; with a chain of additions, or 0 for the dump's. */
+MUST_CHECK bool dump_add_as(struct dump_writer *w, const struct tensor *t, const enum precision *own, double chain, struct error *err);
 
 /* Both free the writer; commit also when it fails. */
 MUST_CHECK bool dump_commit(struct dump_writer *w, struct error *err);

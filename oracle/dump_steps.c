@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "ediy.h"
+#include "oracle/candidate.h"
 #include "oracle/digest.h"
 #include "oracle/distance.h"
 #include "oracle/moved.h"
@@ -32,8 +33,9 @@ static bool write_event(void *context, const struct step_event *e, struct error 
   struct writing *w = context;
   w->result->tensors++;
   w->result->bytes += (double)tensor_count(&e->data) * (double)dtype_size(e->data.dtype);
-  enum precision own = step_class(w->by, w->model, e);
-  return own == w->by->precision ? dump_add(w->writer, &e->data, err) : dump_add_as(w->writer, &e->data, own, err);
+  const enum precision own = step_class(w->by, w->model, e);
+  const double chain = step_chain(w->by, w->model, e);
+  return dump_add_as(w->writer, &e->data, own == w->by->precision ? NULL : &own, chain > CHAIN_USUAL ? chain : 0, err);
 }
 
 static void describe(struct dump_writer *w, const struct step_source *s, const struct step_backend *b, json_t *steps) {

@@ -27,8 +27,8 @@ struct staged {
   struct dump_entry e;
   struct tensor t; /* in the part's buffer, on the stage, or the caller's */
   size_t bytes;
-  double *row;  /* of a digest dump: the place of its digest in the part's buffer */
-  bool differs; /* its class is not the dump's */
+  double *row;               /* of a digest dump: the place of its digest in the part's buffer */
+  bool own_class, own_chain; /* not the dump's */
 };
 
 struct dump_writer {
@@ -101,7 +101,7 @@ static bool clear_stage(struct dump_writer *w, struct error *err) {
   }
   free(order);
   for (int i = 0; i < w->count; i++) {
-    if (!append_line(&w->tensors, &w->staged[i].e, w->staged[i].differs, false)) return memory(w->folder, err);
+    if (!append_line(&w->tensors, &w->staged[i].e, w->staged[i].own_class, w->staged[i].own_chain)) return memory(w->folder, err);
   }
   w->count = 0, w->used = 0, w->bytes = 0;
   return true;
@@ -131,14 +131,14 @@ static bool add_large(struct dump_writer *w, struct staged *s, struct error *err
     else
       ok = dump_part_stream(&w->part, &s->t, err);
   }
-  return ok && (append_line(&w->tensors, &s->e, s->differs, false) || memory(w->folder, err));
+  return ok && (append_line(&w->tensors, &s->e, s->own_class, s->own_chain) || memory(w->folder, err));
 }
 
-/* own: null, or a class that is not the dump's. */
-static bool add(struct dump_writer *w, const struct tensor *t, const enum precision *own, struct error *err) {
+bool dump_add_as(struct dump_writer *w, const struct tensor *t, const enum precision *own, double chain, struct error *err) {
   const ptrdiff_t count = tensor_count(t);
   struct staged s = {.e = {.dtype = t->dtype, .ndim = t->ndim, .drift = -1}, .t = *t, .bytes = (size_t)count * dtype_size(t->dtype)};
-  if (own) s.differs = true, s.e.precision = *own;
+  if (own) s.own_class = true, s.e.precision = *own;
+  if (chain > 0) s.own_chain = true, s.e.chain = chain;
   struct tensor kept = *t;
   if (!dump_name_parse(t->name, &s.e, err)) return false;
   assert(count > 0);
@@ -162,9 +162,7 @@ static bool add(struct dump_writer *w, const struct tensor *t, const enum precis
   return true;
 }
 
-bool dump_add(struct dump_writer *w, const struct tensor *t, struct error *err) { return add(w, t, NULL, err); }
-
-bool dump_add_as(struct dump_writer *w, const struct tensor *t, enum precision own, struct error *err) { return add(w, t, &own, err); }
+bool dump_add(struct dump_writer *w, const struct tensor *t, struct error *err) { return dump_add_as(w, t, NULL, 0, err); }
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------------------------- */
 

@@ -163,9 +163,10 @@ typedef enum ediy_oracle_precision { EDIY_ORACLE_FP32, EDIY_ORACLE_TF32, EDIY_OR
 /* All zero, or a null pointer for the struct: the defaults. */
 typedef struct ediy_oracle_options {
   ediy_oracle_precision precision; /* default fp32 */
-  int chain;                       /* additions that the kernel makes one after the other, at most; default 1024 */
-  int cases;                       /* random shapes of each operation, the kinds of inputs in turn; default 24 */
-  uint64_t seed;                   /* of shapes and numbers */
+  int chain; /* additions that the kernel makes one after the other in one accumulator, at most; default 1024. The longest sums of random
+              * shapes are those of convolutions, of 7 x 7 x 40 terms */
+  int cases; /* random shapes of each operation, the kinds of inputs in turn; default 24 */
+  uint64_t seed;     /* of shapes and numbers */
   const char *shape; /* one shape in place of random ones, "n=2 h=8 w=8 c=16 k=16 r=3 stride=2 pad=1", in the keys above; with fill= that
                       * kind of inputs alone. Each operation takes its own; one that none of them has is refused */
 } ediy_oracle_options;

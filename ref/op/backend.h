@@ -56,6 +56,10 @@ struct backend {
   /* Bytes of scratch that an operation of this shape needs. */
   size_t (*conv_scratch)(const struct conv *g);
   size_t (*conv_scratch_least)(const struct conv *g); /* no more than that, and soon known; null where conv_scratch itself is */
+  /* Additions that a product of this shape makes one after the other in a sum, at most: forward (0), backward data (1), backward weights
+   * (2); of a linear layer those of the convolution of m images of one pixel. What an oracle has to be told. Null: no more than 1024, or
+   * not known. */
+  ptrdiff_t (*conv_chain)(const struct conv *g, int direction);
   size_t (*norm_scratch)(const struct norm *g);
   size_t (*linear_scratch)(const struct linear *g);
   size_t (*match_scratch)(const struct match *g);

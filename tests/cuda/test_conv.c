@@ -92,7 +92,60 @@ static void sums_are_chains_to_the_bit(void **state) {
   }
 }
 
+static void count_terms(void *context, ptrdiff_t y, ptrdiff_t x, ptrdiff_t w) {
+  struct chain *terms = context;
+  (void)w;
+  terms[0].sum[y] += 1, terms[1].sum[x] += 1;
+}
+
+static real most_of(const real *x, ptrdiff_t n) {
+  real most = 0;
+  for (ptrdiff_t i = 0; i < n; i++) most = fmaxf(most, x[i]);
+  return most;
+}
+
+/* What an oracle is told. Forward and backward data, whose sums are one chain: no fewer than the terms, and no more than zeros at a border
+ * and a bias account for. */
+static void chains_are_as_long_as_is_said(void **state) {
+  (void)state;
+  for (int i = 0; i < SHAPES; i++) {
+    const struct conv g = conv_of_shape(&shapes[i]);
+    ptrdiff_t xs = g.n * g.h * g.w * g.c, ys = g.n * g.p * g.q * g.k;
+    struct chain terms[2] = {{.sum = test_reals(ys)}, {.sum = test_reals(xs)}};
+    products_in_order(&g, count_terms, terms);
+    const ptrdiff_t y = device_backend()->conv_chain(&g, 0), dx = device_backend()->conv_chain(&g, 1);
+    assert_true(y >= (ptrdiff_t)most_of(terms[0].sum, ys) + 1 && y <= g.r * g.s * g.c + 1);
+    assert_true(dx >= (ptrdiff_t)most_of(terms[1].sum, xs) && dx <= g.r * g.s * g.k);
+    if (g.pad == 0) assert_int_equal(y, (ptrdiff_t)most_of(terms[0].sum, ys) + 1);
+    if (g.r == 1) assert_int_equal(dx, g.k);
+    free(terms[0].sum), free(terms[1].sum);
+  }
+  const struct conv halved = conv_of_shape(&(struct conv_shape){2, 8, 8, 40, 24, 3, 3, 2, 1, "a phase meets four taps at most"});
+  assert_int_equal(device_backend()->conv_chain(&halved, 1), 4 * 24);
+}
+
+/* Backward weights, measured: behind 2^24 a chain loses every 1, and the sums of the other chunks, joined in double, lose none. */
+static void a_chunk_is_as_long_as_is_said(void **state) {
+  (void)state;
+  static const struct conv_shape long_ones[] = {{5, 32, 32, 4, 4, 1, 1, 1, 0, "ten chunks"}, {1, 26, 50, 4, 8, 1, 1, 1, 0, "two"}};
+  for (int i = 0; i < 2; i++) {
+    struct fixture f;
+    fixture_make(&f, device_backend(), &long_ones[i], true, false);
+    const ptrdiff_t rows = f.g.n * f.g.p * f.g.q, chain = f.b->conv_chain(&f.g, 2);
+    for (ptrdiff_t j = 0; j < f.xs; j++) f.x[j] = j < f.g.c ? 0x1p24f : 1;
+    for (ptrdiff_t j = 0; j < f.ys; j++) f.dy[j] = 1;
+    real *dw = test_reals(f.ws), *dev_dw = device_from(dw, f.ws), *x = device_from(f.x, f.xs), *dy = device_from(f.dy, f.ys);
+    f.b->conv_backward_weights(&f.g, x, dy, dev_dw, f.scratch);
+    real *got = device_read(dev_dw, f.ws);
+    assert_true(chain > 1 && chain < rows);
+    for (ptrdiff_t j = 0; j < f.ws; j++) assert_int_equal((long)got[j], (1L << 24) + rows - chain);
+    free(dw), free(got);
+    fixture_free(&f);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(sums_are_chains_to_the_bit)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(sums_are_chains_to_the_bit), cmocka_unit_test(chains_are_as_long_as_is_said),
+                                     cmocka_unit_test(a_chunk_is_as_long_as_is_said)};
   return cmocka_run_group_tests_name("cuda conv", tests, NULL, NULL);
 }

@@ -314,6 +314,35 @@ static void a_layer_in_lower_precision_is_named(void **state) {
 
 /* ---- bad input ---------------------------------------------------------------------------------------------------------------------- */
 
+/* 2000 and more: the direction, and the outputs of the product. */
+static ptrdiff_t long_chain(const struct conv *g, int direction) { return 2000 + 1000 * direction + g->k; }
+
+static double chain_at(const struct dump *d, const char *name) {
+  const struct dump_entry *e = dump_find(d, "%s", name);
+  if (!e) fail_msg("%s", name);
+  return e->chain;
+}
+
+/* A replay supposes 1024 of what declares nothing, and would reject a right kernel. */
+static void long_chains_are_declared(void **state) {
+  (void)state;
+  struct backend_f32 table = *backend_reference_f32();
+  struct dump d;
+  table.conv_chain = long_chain;
+  write_steps(path_a, "ref32", &table, 1, 200, STEP_FORMULA, DUMP_FULL, 0, "");
+  if (!dump_open(&d, path_a, &err)) fail_msg("%s", err.text);
+  assert_true(d.chain == 1024);
+  assert_true(chain_at(&d, "0.0/forward/teacher/1/layer1.0.conv1/y") == 2000 + 16);
+  assert_true(chain_at(&d, "0.0/backward/online/1/layer1.0.conv1/dweight") == 4000 + 16);
+  assert_true(chain_at(&d, "0.0/backward/online/1/layer1.0.bn1/dy") == 3000 + 16); /* layer1.0.conv2 reads it */
+  assert_true(chain_at(&d, "0.0/forward/online/2/projector.0/y") == 2000 + 16);
+  assert_true(chain_at(&d, "0.0/backward/online/2/projector.0/dweight") == 4000 + 16);
+  static const char *const others[] = {"0.0/forward/teacher/1/layer1.0.bn1/y", "0.0/backward/online/2/projector.0/dbias",
+                                       "0.0/ema/target/0/conv1.weight/parameter", "0.0/backward/online/1/layer1.0.conv1/dy"};
+  for (int i = 0; i < 4; i++) assert_true(chain_at(&d, others[i]) == 1024);
+  dump_close(&d);
+}
+
 static void bad_sources_are_refused(void **state) {
   (void)state;
   static struct step_source s;
@@ -343,6 +372,7 @@ int main(void) {
       IN_FOLDER(the_reference_in_float_passes),
       IN_FOLDER(a_further_draw_passes),
       IN_FOLDER(a_layer_in_lower_precision_is_named),
+      IN_FOLDER(long_chains_are_declared),
       IN_FOLDER(bad_sources_are_refused),
   };
   return cmocka_run_group_tests_name("oracle dump steps", tests, NULL, NULL);
