@@ -7,7 +7,7 @@
 
 enum {
   PIECE = 1 << 22, /* reals that go through the buffer at once: enough to hide what a collective costs, 16 MiB as floats */
-  VALUES = 6       /* arrays of losses: three of either view */
+  VALUES = 2 * (sizeof(struct loss_values) / (2 * sizeof(double *) + sizeof(double))) /* arrays there: of every loss two, and a weight */
 };
 
 /* The table has no context: state of the process, as the device of a backend is. */
@@ -61,7 +61,10 @@ static void ranks_loss_rdem_instance(const struct loss *g, const real *r, const 
 
 static void ranks_loss_collect(ptrdiff_t b, const struct loss_values *v, double share, struct loss_sums *sums) {
   struct loss_values all = *v;
-  const double **array[VALUES] = {&all.rdem[0], &all.rdem[1], &all.riem[0], &all.riem[1], &all.byol[0], &all.byol[1]};
+  const double **array[] = {&all.rdem[0], &all.rdem[1], &all.riem[0], &all.riem[1], &all.byol[0], &all.byol[1]};
+  /* One that is left out would be read beyond this rank's images. */
+  _Static_assert(sizeof array / sizeof array[0] == VALUES && sizeof all == VALUES * sizeof(double *) + VALUES / 2 * sizeof(double),
+                 "every array of struct loss_values is gathered");
   double *to = state.buffer;
   for (int i = 0; i < VALUES; i++) {
     if (!*array[i]) continue;

@@ -231,6 +231,59 @@ static void one_rank_changes_no_table(void **state) {
   assert_true(b->norm_scratch(&g) == bytes);
 }
 
+/* ---- losses ------------------------------------------------------------------------------------------------------------------------- */
+
+enum { IMAGES = 3, ARRAYS = 6 }; /* images a rank; two views of each loss */
+
+struct loss_case {
+  bool given[ARRAYS];
+  struct loss_sums sums[MOST];
+};
+
+static double value_of(int array, ptrdiff_t image) { return (double)((array + 1) * (100 + image)); }
+
+/* The values of `count` images from `first` on, array by array: IMAGES MOST apart. */
+static struct loss_values values_of(const bool *given, double *room, ptrdiff_t first, ptrdiff_t count) {
+  struct loss_values v = {.lambda_rdem = 1, .lambda_riem = 2, .lambda_byol = 4};
+  const double **array[ARRAYS] = {&v.rdem[0], &v.rdem[1], &v.riem[0], &v.riem[1], &v.byol[0], &v.byol[1]};
+  for (int k = 0; k < ARRAYS; k++, room += IMAGES * MOST) {
+    for (ptrdiff_t i = 0; i < count; i++) room[i] = value_of(k, first + i);
+    if (given[k]) *array[k] = room;
+  }
+  return v;
+}
+
+static void collect_here(const struct ranks *r, void *context) {
+  struct loss_case *c = context;
+  const struct backend *inner = backend_reference(), *b = backend_ranks(inner, r);
+  size_t bytes = backend_ranks_bytes(inner, r, 1, IMAGES, 0);
+  void *buffer = memory_of(inner, bytes);
+  double *room = test_doubles(ARRAYS * IMAGES * MOST);
+  struct loss_values v = values_of(c->given, room, r->rank * IMAGES, IMAGES);
+  backend_ranks_buffer(buffer);
+  b->loss_collect(IMAGES, &v, 0.5, &c->sums[r->rank]);
+  inner->release(buffer, bytes);
+  free(room);
+}
+
+/* Whole numbers, whose sums are exact: those of all images, on every rank. */
+static void losses_over_ranks_are_those_of_the_whole_batch(void **state) {
+  (void)state;
+  static const bool given[][ARRAYS] = {{true, true, true, true, true, true}, {false, false, false, false, true, true}};
+  double *room = test_doubles(ARRAYS * IMAGES * MOST);
+  for (size_t g = 0; g < 2; g++)
+    for (int count = 2; count <= MOST; count++) {
+      struct loss_case *c = forked_shared(sizeof *c);
+      struct loss_sums whole = {0};
+      memcpy(c->given, given[g], sizeof c->given);
+      forked_run(count, collect_here, c);
+      struct loss_values v = values_of(given[g], room, 0, count * IMAGES);
+      loss_collect(count * IMAGES, &v, 0.5, &whole);
+      for (int k = 0; k < count; k++) assert_memory_equal(&c->sums[k], &whole, sizeof whole);
+    }
+  free(room);
+}
+
 /* ---- spoiled collectives ------------------------------------------------------------------------------------------------------------ */
 
 /* What these tests hold ranks to sees a rank that is left out, an exchange that gives the piece before, and parts that are taken unwaited
@@ -299,6 +352,7 @@ int main(void) {
       cmocka_unit_test(means_are_summed_in_the_order_of_the_ranks),
       cmocka_unit_test(norms_over_ranks_are_those_of_the_whole_batch),
       cmocka_unit_test(statistics_are_the_same_on_every_rank),
+      cmocka_unit_test(losses_over_ranks_are_those_of_the_whole_batch),
       cmocka_unit_test(spoiled_collectives_are_found),
       cmocka_unit_test(every_rank_says_the_same),
       cmocka_unit_test(one_rank_changes_no_table),
