@@ -83,7 +83,7 @@ void unit_make_match(struct maker *m) {
   static const char *const results[2][2] = {{"out.d1", "out.s12"}, {"out.d2", "out.s21"}};
   const struct model_config *o = &m->u->config;
   bool drawn = o->sampler == SAMPLER_RANDOM;
-  ptrdiff_t shape[] = {o->batch, m->u->cells, net_channels(&o->arch)};
+  ptrdiff_t shape[] = {o->batch, m->u->cells, m->u->channels};
   m->w->op = drawn ? "sampler" : "match";
   struct memory_case *c = drawn ? NULL : unit_begin(m, "match", "regions");
   for (int v = 1; c && v <= 2; v++) {

@@ -102,7 +102,7 @@ bool units_open(struct units *u, const struct dump *d, struct error *err) {
   }
   if (ok) {
     const struct value *map = &u->net[UNIT_ONLINE].value[u->net[UNIT_ONLINE].map];
-    u->cells = map->h * map->w;
+    u->cells = map->h * map->w, u->channels = map->c;
     ok = list(u, err);
   }
   if (!ok) units_close(u);

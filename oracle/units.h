@@ -52,7 +52,7 @@ struct units {
   const struct dump *d;
   struct model_config config;
   int steps, micro_batches;
-  ptrdiff_t cells;               /* regions of a view */
+  ptrdiff_t cells, channels;     /* of the last map: regions of a view, numbers of one */
   struct net net[UNIT_NETWORKS]; /* the teacher's is empty without one */
   struct unit *unit;             /* in the order of execution */
   int count, capacity;

@@ -98,7 +98,7 @@ static bool put_copy(struct case_run *run, const real *from, int ndim, const ptr
 /* out.first.*: what the first micro-batch left. */
 static bool put_first(struct case_run *run, const struct model *m) {
   const struct model_config *o = &m->config;
-  ptrdiff_t features[3] = {o->batch, m->cells, net_channels(&o->arch)}, regions[3] = {o->batch, m->cells, o->arch.out};
+  ptrdiff_t features[3] = {o->batch, m->cells, m->channels}, regions[3] = {o->batch, m->cells, o->arch.out};
   ptrdiff_t whole[2] = {o->batch, o->arch.out};
   for (int v = 0; v < 2; v++) {
     if (!put_copy(run, m->t[v], 3, features, "t", v) || !put_copy(run, m->q[v], 2, whole, "q", v) ||

@@ -63,7 +63,7 @@ static void cut_all(struct model *m, struct cutter *c) {
   size_t activation = m->backend->activation_size;
   for (int v = 0; v < 2; v++) {
     if (m->backend->store_activations) m->input[v] = cut(c, f->value[0].size, activation);
-    if (o->teacher) m->t[v] = cut(c, rows * net_channels(&o->arch), activation);
+    if (o->teacher) m->t[v] = cut(c, rows * m->channels, activation);
     m->q[v] = cut(c, o->batch * out, activation);
     m->z[v] = cut(c, o->batch * out, activation);
     m->byol[v] = cut(c, o->batch, sizeof(double));
@@ -78,7 +78,7 @@ static void cut_all(struct model *m, struct cutter *c) {
   m->sums = cut(c, 1, sizeof *m->sums);
   if (o->regions && o->negative == NEGATIVE_INSTANCE) m->other[0] = cut(c, o->batch, sizeof(int32_t));
 
-  struct match match = {.b = o->batch, .n = m->cells, .c = net_channels(&o->arch), .similarity = o->similarity};
+  struct match match = {.b = o->batch, .n = m->cells, .c = m->channels, .similarity = o->similarity};
   struct loss local = {.b = o->batch, .n = m->cells, .c = out}, global = {.b = o->batch, .n = 1, .c = out};
   ptrdiff_t workspace = 0, scratch = (ptrdiff_t)m->backend->loss_scratch(&global);
   if (o->regions) scratch = size_max(scratch, (ptrdiff_t)m->backend->loss_scratch(&local));
@@ -99,7 +99,7 @@ static bool model_plan(struct model *m, const struct model_config *config, const
             (!config->teacher || branch_create(&m->teacher, "teacher", with_heads(config, false, false, false), m, false, err));
   if (!ok) return false;
   const struct value *map = &m->online.net.value[m->online.net.map];
-  m->cells = map->h * map->w;
+  m->cells = map->h * map->w, m->channels = map->c;
   struct cutter counting = {0};
   cut_all(m, &counting);
   m->bytes = counting.used;

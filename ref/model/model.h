@@ -61,7 +61,7 @@ struct model {
   const struct backend *backend;
   struct branch online, target, teacher; /* teacher.state is null without a teacher */
   real *gradient, *momentum;             /* as online.state; zero where that holds statistics */
-  ptrdiff_t cells;                       /* n: regions of a view */
+  ptrdiff_t cells, channels;             /* of the last map: regions of a view (n), numbers of one */
 
   real *input[2]; /* the views as activations, where those are not reals; else null */
 

@@ -96,7 +96,6 @@ struct net {
 #define net_free REAL_NAME(net_free)
 #define net_find_parameter REAL_NAME(net_find_parameter)
 #define net_find_layer REAL_NAME(net_find_layer)
-#define net_channels REAL_NAME(net_channels)
 #define architecture_named REAL_NAME(architecture_named)
 #define net_add_conv REAL_NAME(net_add_conv)
 #define net_add_norm REAL_NAME(net_add_norm)
@@ -121,7 +120,6 @@ void net_free(struct net *net);
 
 int net_find_parameter(const struct net *net, const char *name); /* -1 if there is none */
 int net_find_layer(const struct net *net, const char *name);     /* -1 if there is none */
-ptrdiff_t net_channels(const struct architecture *arch);         /* of the last feature map */
 
 /* For those who build other networks (a single block, a single head, another backbone): begin with the input value, then append records.
  * Each returns the value it writes. A failed append leaves *ok false and the net consistent for net_free. */

@@ -31,8 +31,6 @@ bool architecture_named(const char *name, struct architecture *arch) {
 
 static ptrdiff_t expansion(enum block block) { return block == BLOCK_BOTTLENECK ? 4 : 1; }
 
-ptrdiff_t net_channels(const struct architecture *arch) { return arch->base_width * 8 * expansion(arch->block); }
-
 /* conv, norm and, if asked, ReLU: the pair every ResNet is made of. "layer1.0" + ".conv" "1" -> "layer1.0.conv1", "layer1.0.bn1". */
 static int conv_norm(struct net *net, const char *prefix, int number, int x, ptrdiff_t k, ptrdiff_t kernel, ptrdiff_t stride, int residual,
                      bool relu, bool *ok, struct error *err) {

@@ -63,7 +63,7 @@ static void teacher_forward(struct model *m, int view, const real *input, const 
 static void match_regions(struct model *m, const struct trace *trace) {
   const struct model_config *c = &m->config;
   const struct backend *b = m->backend;
-  struct match g = {.b = c->batch, .n = m->cells, .c = net_channels(&c->arch), .similarity = c->similarity};
+  struct match g = {.b = c->batch, .n = m->cells, .c = m->channels, .similarity = c->similarity};
   for (int v = 0; v < 2; v++) {
     if (c->sampler == SAMPLER_TEACHER) {
       b->match_diversity(&g, m->t[v], m->diversity[v], m->scratch);

@@ -239,7 +239,7 @@ static bool open_model(struct run *r, const struct backend *b, const struct need
   ptrdiff_t weights = 0;
   for (int i = 0; i < r->m.online.net.parameters; i++) weights += r->m.online.net.parameter[i].size;
   run_say(r, "network: %.1f million weights, %td region%s of %td channels a view; %.2f GB of memory%s", (double)weights / 1e6, r->m.cells,
-          plural(r->m.cells), net_channels(&m.arch), (double)(needed->host + needed->device) / 1e9, r->ranks->count > 1 ? " a rank" : "");
+          plural(r->m.cells), r->m.channels, (double)(needed->host + needed->device) / 1e9, r->ranks->count > 1 ? " a rank" : "");
   if (r->m.cells == 1 && r->config->lambda1 > 0 && m.negative == NEGATIVE_REGION)
     run_say(r, "R-DEM trains nothing: a view's only region is paired with itself, and its cosine is 1; a larger size%s gives more regions",
             m.arch.stem == STEM_IMAGENET ? ", or stem=cifar," : "");
