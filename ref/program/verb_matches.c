@@ -4,12 +4,15 @@
 #include <string.h>
 
 #include "base/plural.h"
-#include "op/match.h"
+#include "base/size.h"
 #include "program/backbone.h"
+#include "program/pairs.h"
 #include "program/picture.h"
 #include "program/run_folder.h"
 #include "program/sample.h"
 #include "program/verb.h"
+
+enum { BATCH_MOST = 64 }; /* images for the teacher's statistics, if they are of the batch: a step's memory without its backward pass */
 
 struct matches {
   char run[OPTION_TEXT_SIZE], teacher[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], out[OPTION_TEXT_SIZE];
@@ -28,75 +31,71 @@ static const struct option keys[] = {
     {"epoch", OPTION_INT, offsetof(struct matches, epoch), "0", 0, 1e9, NULL, "of the augmentation"},
 };
 
-/* The images of one picture: their views, what the teacher makes of them, and its matches. */
+/* The micro-batch that the teacher sees, and the images of it that are drawn: all of them, unless its statistics are of the batch. */
 struct page {
-  int rows;
-  struct sample *sample;
+  int batch, rows;
+  struct sample *sample; /* batch */
+  float *view[2];        /* of all, one after the other */
+  struct pairs pairs;
   struct matches_row *row;
-  float *views, *map[2];              /* one batch of views; both maps, rows x cells x channels */
-  int32_t *diversity[2], *invariance; /* rows x cells */
 };
 
 static void page_free(struct page *p) {
-  for (int i = 0; p->sample && i < p->rows; i++) sample_free(&p->sample[i]);
+  for (int i = 0; p->sample && i < p->batch; i++) sample_free(&p->sample[i]);
   free(p->sample);
   free(p->row);
-  free(p->views);
-  for (int k = 0; k < 2; k++) {
-    free(p->map[k]);
-    free(p->diversity[k]);
-  }
-  free(p->invariance);
+  for (int k = 0; k < 2; k++) free(p->view[k]);
+  pairs_free(&p->pairs);
 }
 
-/* Teacher and matches, as model_accumulate has them (model/step.c), for the whole page at once. */
-static bool match_page(struct page *p, struct extractor *teacher, const struct config *config, struct error *err) {
-  const struct value *map = &teacher->net.value[teacher->net.map];
-  const struct net_run pass = extractor_pass(teacher);
-  struct match g = {p->rows, map->h * map->w, map->c, (enum similarity)config->similarity};
-  size_t view = (size_t)(config->size * config->size * 3), cells = (size_t)(g.b * g.n);
-  double *scratch = malloc((size_t)match_scratch(&g) * sizeof *scratch);
-  p->views = malloc((size_t)p->rows * view * sizeof *p->views);
-  p->invariance = malloc(cells * sizeof *p->invariance);
-  bool good = scratch && p->views && p->invariance;
-  for (int k = 0; good && k < 2; k++) {
-    p->map[k] = malloc((size_t)map->size * sizeof *p->map[k]);
-    p->diversity[k] = malloc(cells * sizeof *p->diversity[k]);
-    good = p->map[k] && p->diversity[k];
-    if (!good) break;
-    for (int i = 0; i < p->rows; i++) memcpy(p->views + (size_t)i * view, p->sample[i].view[k], view * sizeof(float));
-    teacher->backend->upload(teacher->input, p->views, (size_t)p->rows * view * sizeof(float));
-    net_forward(&pass, NET_EVAL, teacher->input);
-    teacher->backend->download(p->map[k], net_value(&pass, teacher->net.map), (size_t)map->size * sizeof(float));
-    match_diversity(&g, p->map[k], p->diversity[k], scratch);
+static bool page_read(struct page *p, const struct matches *m, const struct dataset *data, const struct config *config, struct error *err) {
+  size_t view = (size_t)(config->size * config->size * 3);
+  p->sample = calloc((size_t)p->batch, sizeof *p->sample);
+  p->row = calloc((size_t)p->rows, sizeof *p->row);
+  for (int k = 0; k < 2; k++) p->view[k] = malloc((size_t)p->batch * view * sizeof *p->view[k]);
+  if (!p->sample || !p->row || !p->view[0] || !p->view[1]) return fail(err, "show matches: no memory for %d images", p->batch);
+  for (int i = 0; i < p->batch; i++) {
+    ptrdiff_t index = sample_spread(i, p->batch, data->count);
+    if (!sample_read(&p->sample[i], data, index, config, (uint64_t)m->seed, (uint32_t)m->epoch, err)) return false;
+    for (int k = 0; k < 2; k++) memcpy(p->view[k] + (size_t)i * view, p->sample[i].view[k], view * sizeof(float));
   }
-  if (good) match_invariance(&g, p->map[0], p->map[1], p->invariance, scratch);
-  free(scratch);
-  for (int i = 0; good && i < p->rows; i++) {
-    ptrdiff_t first = i * g.n;
-    p->row[i] = (struct matches_row){{p->sample[i].rgb[0], p->sample[i].rgb[1]},         (int)config->size,    (int)map->w, (int)map->h,
-                                     {p->diversity[0] + first, p->diversity[1] + first}, p->invariance + first};
+  return true;
+}
+
+static bool page_match(struct page *p, struct extractor *teacher, const struct config *config, struct error *err) {
+  const float *const view[2] = {p->view[0], p->view[1]};
+  if (!pairs_find(&p->pairs, teacher, config, view, err)) return fail_within(err, "show matches");
+  for (int i = 0; i < p->rows; i++) {
+    ptrdiff_t image = sample_spread(i, p->rows, p->batch), first = image * teacher->map_h * teacher->map_w;
+    const struct sample *s = &p->sample[image];
+    p->row[i] = (struct matches_row){.view = {s->rgb[0], s->rgb[1]},
+                                     .size = (int)config->size,
+                                     .across = (int)teacher->map_w,
+                                     .down = (int)teacher->map_h,
+                                     .diversity = {p->pairs.diversity[0] + first, p->pairs.diversity[1] + first},
+                                     .invariance = p->pairs.invariance + first};
   }
-  return good || fail(err, "show matches: no memory for %d images", p->rows);
+  return true;
 }
 
 static bool show(const struct matches *m, const struct dataset *data, const struct config *config, struct error *err) {
   struct backbone b;
   struct extractor teacher;
   struct page p = {.rows = (int)(m->rows < data->count ? m->rows : data->count)};
-  struct backbone_choice choice = {.backbone = 1 + config->backbone, .stem = 1 + config->stem, .size = config->size, .batch = p.rows};
+  bool of_batch = config_model(config).teacher_batch;
+  ptrdiff_t micro_batch = size_min(config_micro_batch(config), data->count);
+  p.batch = of_batch ? (int)size_max(p.rows, size_min(micro_batch, BATCH_MOST)) : p.rows;
+  struct backbone_choice choice = {.backbone = 1 + config->backbone, .stem = 1 + config->stem, .size = config->size, .batch = p.batch};
   memcpy(choice.weights, config->teacher, sizeof choice.weights);
   if (!backbone_open(&choice, 0, 0, &b, &teacher, err)) return false;
-  p.sample = calloc((size_t)p.rows, sizeof *p.sample);
-  p.row = calloc((size_t)p.rows, sizeof *p.row);
-  bool good = (p.sample && p.row) || fail(err, "show matches: no memory");
-  for (int i = 0; good && i < p.rows; i++)
-    good = sample_read(&p.sample[i], data, sample_spread(i, p.rows, data->count), config, (uint64_t)m->seed, (uint32_t)m->epoch, err);
-  good = good && match_page(&p, &teacher, config, err);
   char title[160];
   snprintf(title, sizeof title, "Regions matched by the teacher %.100s", config->teacher);
-  good = good && picture_matches(m->out, title, p.row, p.rows, (int)m->regions, err);
+  bool good = page_read(&p, m, data, config, err) && page_match(&p, &teacher, config, err) &&
+              picture_matches(m->out, title, p.row, p.rows, (int)m->regions, err);
   if (good) printf("%s: %d image%s of %s, %d x %d regions\n", m->out, p.rows, plural(p.rows), data->root, p.row[0].across, p.row[0].down);
+  if (good && of_batch)
+    printf("teacher.bn = batch: statistics of %d image%s; a micro-batch of training has %" PRId64 "\n", p.batch, plural(p.batch),
+           config_micro_batch(config));
   page_free(&p);
   extractor_free(&teacher);
   return good;
@@ -140,7 +139,8 @@ const struct verb verb_matches = {
     .summary = "draw which regions the teacher matches",
     .usage = "run=RUN | teacher=FILE data=DIR [out=FILE.png] [key=value...]",
     .about = "For a few regions of each view: the most different region of the same view (R-DEM, Eq. 4) and the\n"
-             "most similar region of the other view (R-IEM, Eq. 6), as the teacher's last feature map says.",
+             "most similar region of the other view (R-IEM, Eq. 6), as the teacher's last feature map says.\n"
+             "With teacher.bn=batch in the run, the teacher sees a micro-batch, of 64 images at most, and some of it is drawn.",
     .example = "ediy scenes out=scenes images=64 val=16\n"
                "ediy train preset=demo lambda1=0 lambda2=0 data=scenes/train out=teacher epochs=1 warmup=0 batch=16\n"
                "ediy show matches teacher=teacher/backbone.safetensors data=scenes/train out=matches.png",

@@ -386,6 +386,20 @@ static void matches_do_not_write_over_the_runs_teacher(void **state) {
   assert_runs("cmp t/backbone.safetensors teacher.before");
 }
 
+/* The teacher of a run with teacher.bn=batch sees a micro-batch, as in training, and other pairs come of it; how large one is said. */
+static void matches_are_of_the_statistics_of_the_run(void **state) {
+  (void)state;
+  assert_runs(
+      "cp -r e batch && sed -i 's/^teacher.bn = running$/teacher.bn = batch/' batch/config.txt && ! cmp -s e/config.txt batch/config.txt");
+  assert_null(strstr(assert_runs("ediy show matches run=e rows=4 out=of-running.png")->out, "statistics"));
+  assert_runs("ediy show matches run=batch rows=4 out=of-batch.png");
+  assert_true(differing("of-running.png", "of-batch.png") > 0); /* of the same images: the whole micro-batch */
+  const char *out = assert_runs("ediy show matches run=batch rows=3 out=of-some.png")->out;
+  assert_printed_in_order(out, "of-some.png: 3 images of ", "teacher.bn = batch: statistics of 4 images; a micro-batch of training has 4");
+  out = assert_runs("ediy show matches run=batch rows=6 out=of-more.png")->out;
+  assert_non_null(strstr(out, "statistics of 6 images; a micro-batch of training has 4"));
+}
+
 static void saliency_refuses_what_it_cannot_draw(void **state) {
   (void)state;
   assert_runs("ediy scenes out=y images=4 val=1 classes=2 size=32 && echo text >text.safetensors");
@@ -441,6 +455,7 @@ int main(void) {
                                      cmocka_unit_test(saliency_compares_on_the_same_images),
                                      cmocka_unit_test(saliency_of_a_run_is_of_its_two_networks),
                                      cmocka_unit_test(matches_do_not_write_over_the_runs_teacher),
+                                     cmocka_unit_test(matches_are_of_the_statistics_of_the_run),
                                      cmocka_unit_test(saliency_refuses_what_it_cannot_draw),
                                      cmocka_unit_test(saliency_of_a_run_writes_over_none_of_it)};
   return cmocka_run_group_tests_name("pictures", tests, program_enter, program_leave);
