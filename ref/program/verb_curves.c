@@ -120,16 +120,17 @@ static bool read_run(const struct curves *c, const char *folder, struct table *t
   return verb_spares(&verb_curves, c->out, path, err) && read_log(path, t, err);
 }
 
+/* As close_tally has it (train/trainer.c). */
+static const char caption[] = "Losses and speed are means over the steps since the last record, all else is of its last step. Spread: the "
+                              "standard deviation of normalised features, 1/sqrt(d) at best, 0 in collapse.";
+
 static bool draw(const struct curves *c, const struct table *t, const struct table *beside, struct error *err) {
   struct chart charts[PANELS];
   char title[256];
   int used = snprintf(title, sizeof title, "%.80s: %.0f steps", c->run, t->step[t->count - 1]);
   if (beside->count)
     snprintf(title + used, sizeof title - (size_t)used, "; in dashes %.80s: %.0f steps", c->beside, beside->step[beside->count - 1]);
-  return chart_write(c->out, title,
-                     "Means over the steps since the last record. Spread: the standard deviation of normalised features, 1/sqrt(d) at "
-                     "best, 0 in collapse.",
-                     "step", charts, make_charts(t, beside, charts), err);
+  return chart_write(c->out, title, caption, "step", charts, make_charts(t, beside, charts), err);
 }
 
 static bool run(int count, char *const *arguments, struct error *err) {
