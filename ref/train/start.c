@@ -58,6 +58,11 @@ static bool open_data(struct run *r, struct error *err) {
   if (r->data.classes) snprintf(classes, sizeof classes, " in %d class%s", r->data.classes, r->data.classes == 1 ? "" : "es");
   run_say(r, "data: %td image%s%s, %" PRId64 " step%s an epoch, %" PRId64 " in all", r->data.count, plural(r->data.count), classes,
           r->steps_per_epoch, plural(r->steps_per_epoch), r->schedule.steps);
+  if (c->warmup >= c->epochs)
+    run_say(r,
+            "warmup = %" PRId64 " leaves nothing of epochs = %" PRId64 ": the learning rate rises to the last step and never falls; "
+            "a smaller warmup lets it",
+            c->warmup, c->epochs);
   struct error left_out = dataset_left_out(&r->data);
   if (left_out.text[0]) run_say(r, "%s", left_out.text);
   return true;

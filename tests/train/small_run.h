@@ -20,8 +20,8 @@ static char folder[FOLDER_PATH];
 
 struct watcher {
   int lines, steps;
-  int threads; /* of the arithmetic, in the last step */
-  char last_line[1200], removed[1200];
+  int threads;                                       /* of the arithmetic, in the last step */
+  char last_line[1200], removed[1200], warmup[1200]; /* empty: not said */
   int64_t stop_at;
   volatile sig_atomic_t stop;
   struct progress progress;
@@ -31,6 +31,7 @@ static inline void on_message(void *context, const char *line) {
   w->lines++;
   snprintf(w->last_line, sizeof w->last_line, "%s", line);
   if (strstr(line, ": removed ")) snprintf(w->removed, sizeof w->removed, "%s", line);
+  if (strncmp(line, "warmup = ", 9) == 0) snprintf(w->warmup, sizeof w->warmup, "%s", line);
 }
 static inline void on_progress(void *context, const struct progress *p) {
   struct watcher *w = context;

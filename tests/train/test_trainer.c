@@ -137,6 +137,24 @@ static void accumulation_keeps_the_number_of_steps(void **state) {
   assert_true(r.last.lr == schedule_lr(&(struct schedule){STEPS, 3, 2.0 * 8 / 256, 0.9}, STEPS - 1));
 }
 
+/* Warm-up that leaves no step behind it is said, with both numbers; one that leaves an epoch is not. */
+static void a_warmup_that_fills_the_run_is_said(void **state) {
+  (void)state;
+  static const struct {
+    const char *out, *extra, *said;
+  } runs[] = {{"w0", "epochs=1 warmup=0 stop=1", NULL},
+              {"w1", "epochs=3 warmup=2 stop=1", NULL},
+              {"w2", "epochs=3 warmup=3 stop=1", "warmup = 3 leaves nothing of epochs = 3: "},
+              {"w3", "epochs=3 warmup=10 stop=1", "warmup = 10 leaves nothing of epochs = 3: "}};
+  for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+    struct watcher w = {0};
+    struct train_result result;
+    struct error err;
+    if (!start(runs[i].out, runs[i].extra, &w, &result, &err)) fail_msg("%s", err.text);
+    if (runs[i].said ? !strstr(w.warmup, runs[i].said) : w.warmup[0]) fail_msg("%s: said \"%s\"", runs[i].extra, w.warmup);
+  }
+}
+
 /* ---- teacher ------------------------------------------------------------------------------------------------------------------------- */
 
 /* BYOL trains a teacher, E-DIY uses it; the teacher does not change, and resuming needs its file no more. */
@@ -333,6 +351,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(a_log_says_what_the_steps_were),
                                      cmocka_unit_test(threads_and_workers_change_no_bit),
                                      cmocka_unit_test(accumulation_keeps_the_number_of_steps),
+                                     cmocka_unit_test(a_warmup_that_fills_the_run_is_said),
                                      cmocka_unit_test(byol_then_ediy),
                                      cmocka_unit_test(a_loss_that_is_not_finite_is_located),
                                      cmocka_unit_test(bad_images_are_told_and_too_many_stop_the_run),
