@@ -22,7 +22,8 @@
  *
  *   A function that can fail returns bool, true for success. On failure it fills *err (may be null) with one line for the user: what is
  *   wrong, which file or argument, what to do; outputs then hold nothing of use. Nothing here prints, exits, or catches signals. What is
- *   wrong in an argument (a size below 1, an index out of range, null) is reported in the same way.
+ *   wrong in its arguments (a size below 1, an index out of range, null) is reported in the same way. Other functions take no null unless
+ *   they say so.
  *
  *   Results are the same, bit for bit, for any number of OpenMP threads. Functions may be called from several threads at once, on one
  *   ediy_backbone by one thread at a time.
@@ -65,7 +66,7 @@ typedef struct ediy_image {
 /* Reads a JPEG or PNG file: the bytes that Pillow's Image.open(path).convert("RGB") gives. No EXIF rotation. Damaged and truncated files
  * fail. Free with ediy_image_free. */
 EDIY_API bool ediy_image_read(const char *path, ediy_image *image, ediy_error *err);
-EDIY_API void ediy_image_free(ediy_image *image);
+EDIY_API void ediy_image_free(ediy_image *image); /* null is allowed */
 
 /* ---- features --------------------------------------------------------------------------------------------------------------------------
  * A frozen ResNet. Its batch norms use the running statistics, so that the features of an image do not depend on what is beside it.
@@ -112,8 +113,9 @@ EDIY_API int ediy_backbone_cells(const ediy_backbone *b);
  *     features  count x channels            mean over the cells of the map
  *     map       count x cells x cells x channels     the last feature map
  *
- * Both overwritten, either may be null. Files and images are preprocessed as BYOL evaluates: short side to `resize` (bicubic, antialiased),
- * central crop of `size`, ImageNet's mean and deviation. inputs: count x size x size x 3, already normalised. */
+ * Both overwritten, either may be null. Files and images are preprocessed as torchvision evaluates: short side to `resize` (bicubic,
+ * antialiased), central crop of `size`, ImageNet's mean and deviation. (BYOL's code cuts the same window, but for rounding, before it
+ * resizes.) inputs: count x size x size x 3, already normalised. */
 EDIY_API bool ediy_backbone_files(ediy_backbone *b, ptrdiff_t count, const char *const *paths, float *features, float *map,
                                   ediy_error *err);
 EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy_image *images, float *features, float *map,
@@ -169,7 +171,8 @@ EDIY_API bool ediy_loss_riem_f64(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t 
  * n x 1 x 1 x c.
  *
  * 2-D convolution without bias (a cross-correlation, as everywhere in this field). x, dx: n h w c; w, dw: k r s c; y, dy: n p q k, where p
- * and q are ediy_conv_out of rows and columns. Each result is one sum, accumulated in the type of the arrays.
+ * and q are ediy_conv_out of rows and columns. Each y and dx is one sum, accumulated in the type of the
+ * arrays; dw is summed so in chunks of positions, which are joined in double.
  *
  *     y[n,p,q,k]  = sum over r, s, c of  x[n, p stride + r - pad, q stride + s - pad, c] w[k,r,s,c]          0 outside the image
  */
@@ -236,12 +239,13 @@ typedef struct ediy_lars {
   double trust, momentum, weight_decay; /* BYOL: 0.001, 0.9, 1.5e-6 */
 } ediy_lars;
 
-EDIY_API void ediy_lars_f32(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const float *g, float *w, float *m);
-EDIY_API void ediy_lars_f64(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const double *g, double *w, double *m);
+EDIY_API bool ediy_lars_f32(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const float *g, float *w, float *m, ediy_error *err);
+EDIY_API bool ediy_lars_f64(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const double *g, double *w, double *m,
+                            ediy_error *err);
 
 /* xi += (1 - tau)(theta - xi): the moving average of the target network (BYOL, Eq. 1). Exact for tau = 0 and 1. */
-EDIY_API void ediy_ema_f32(ptrdiff_t size, double tau, const float *theta, float *xi);
-EDIY_API void ediy_ema_f64(ptrdiff_t size, double tau, const double *theta, double *xi);
+EDIY_API bool ediy_ema_f32(ptrdiff_t size, double tau, const float *theta, float *xi, ediy_error *err);
+EDIY_API bool ediy_ema_f64(ptrdiff_t size, double tau, const double *theta, double *xi, ediy_error *err);
 
 /* ---- views (BYOL, appendix B) ----------------------------------------------------------------------------------------------------------
  * Random resized crop, flip, colour jitter, greyscale, blur, solarisation, clip to [0, 1], ImageNet's mean and deviation. First every
@@ -258,8 +262,9 @@ typedef struct ediy_view {
   int taps;                                     /* of the blur, odd: 23 for size 224 */
 } ediy_view;
 
-/* Draws a view of a height x width image from the Philox stream (seed, epoch, sample, view): the same numbers everywhere. view is 0 for
- * T, 1 for T' (they differ in how often they blur and solarise). */
+/* Draws a view of a height x width image from the Philox stream (seed, epoch, sample, view): the same random numbers everywhere. The
+ * aspect ratio of the window comes from them by the C library's exp and log, whose last bits differ between systems; so, rarely, does the
+ * window. view is 0 for T, 1 for T' (they differ in how often they blur and solarise). */
 EDIY_API bool ediy_augment_draw(int view, int size, int height, int width, uint64_t seed, uint32_t epoch, uint32_t sample, ediy_view *drawn,
                                 ediy_error *err);
 

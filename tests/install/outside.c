@@ -92,9 +92,9 @@ static void updates(void) {
   const ediy_lars lars = {EDIY_LARS_BYOL, 1.0, 0.9, 0.0};
   double w[] = {3, 4}, m[] = {0, 0}, xi[] = {1, 3};
   const double g[] = {6, 8};
-  ediy_lars_f64(&lars, 2, true, 0.5, g, w, m); /* |w| / |g| = 1/2 */
+  REQUIRE(ediy_lars_f64(&lars, 2, true, 0.5, g, w, m, &err)); /* |w| / |g| = 1/2 */
   REQUIRE(m[0] == 3 && m[1] == 4 && w[0] == 1.5 && w[1] == 2);
-  ediy_ema_f64(2, 0.75, w, xi);
+  REQUIRE(ediy_ema_f64(2, 0.75, w, xi, &err));
   REQUIRE(xi[0] == 1.125 && xi[1] == 2.75);
 }
 

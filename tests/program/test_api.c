@@ -60,6 +60,7 @@ static void wrong_arguments_are_named(void **state) {
   ediy_image image = {1, 1, pixel}, endless = {1, 100000000, pixel};
   float x[4], y[3 * 4 * 4];
   double value[1];
+  ediy_lars lars = {EDIY_LARS_BYOL, 1, 0.9, 0};
   int32_t index[4] = {0, 0, 0, -1};
 
   assert_refused(ediy_backbone_fresh(&b, 1, NULL, &err), "options.architecture");
@@ -84,6 +85,16 @@ static void wrong_arguments_are_named(void **state) {
   assert_refused(ediy_match_diversity_f32(1, 2, 2, EDIY_COSINE, NULL, index, &err), "null");
   assert_refused(ediy_loss_rdem_f32(2, 2, 1, x, index, false, 1, value, NULL, &err), "image 1, region 1");
   assert_refused(ediy_loss_byol_f32(PTRDIFF_MAX / 4, 2, x, x, 1, value, NULL, &err), "too large");
+  assert_refused(ediy_lars_f32(&lars, 0, true, 1, x, y, y + 4, &err), "ediy_lars: 0 numbers");
+  assert_refused(ediy_lars_f32(&lars, PTRDIFF_MAX / 4, true, 1, x, y, y + 4, &err), "too large");
+  assert_refused(ediy_lars_f32(NULL, 4, true, 1, x, y, y + 4, &err), "null");
+  for (int i = 0; i < 3; i++)
+    assert_refused(ediy_lars_f32(&lars, 4, true, 1, i == 0 ? NULL : x, i == 1 ? NULL : y, i == 2 ? NULL : y + 4, &err), "null");
+  lars.variant = (ediy_lars_variant)7;
+  assert_refused(ediy_lars_f32(&lars, 4, true, 1, x, y, y + 4, &err), "variant 7");
+  assert_refused(ediy_ema_f32(-1, 0.5, x, y, &err), "ediy_ema: -1 numbers");
+  assert_refused(ediy_ema_f32(4, 0.5, NULL, y, &err), "null");
+  assert_refused(ediy_ema_f32(4, 0.5, x, NULL, &err), "null");
   assert_refused(ediy_augment_draw(2, 4, 8, 8, 0, 0, 0, &view, &err), "view 2");
   assert_refused(ediy_augment_draw(0, 4, 0, 8, 0, 0, 0, &view, &err), "8 x 0");
   assert_true(ediy_augment_draw(0, 4, 1, 1, 0, 0, 0, &view, &err));

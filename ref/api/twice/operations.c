@@ -26,7 +26,7 @@ static bool check_shape(const char *what, ptrdiff_t images, ptrdiff_t regions, p
 }
 
 static bool check_pointers(const char *what, const void *a, const void *b, const void *c, struct error *err) {
-  return (a && b && c) || fail(err, "%s: an array that is needed is null", what);
+  return (a && b && c) || fail(err, "%s: a pointer that is needed is null", what);
 }
 
 static bool check_index(const char *what, ptrdiff_t images, ptrdiff_t regions, const int32_t *index, struct error *err) {
@@ -116,11 +116,34 @@ EDIY_API bool REAL_NAME(ediy_loss_riem)(ptrdiff_t images, ptrdiff_t regions, ptr
 
 /* ---- updates ------------------------------------------------------------------------------------------------------------------------ */
 
-EDIY_API void REAL_NAME(ediy_lars)(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m) {
-  const struct lars inner = {o->variant == EDIY_LARS_OPENSELFSUP ? LARS_OPENSELFSUP : LARS_BYOL, o->trust, o->momentum, o->weight_decay};
-  if (size > 0) lars_update(&inner, size, adapt, lr, g, w, m);
+static bool check_size(const char *what, ptrdiff_t size, struct error *err) {
+  ptrdiff_t bytes;
+  if (size < 1) return fail(err, "%s: %td numbers; there must be at least 1", what, size);
+  return size_product(size, sizeof(double), 1, 1, &bytes) || fail(err, "%s: %td numbers are too large", what, size);
 }
 
-EDIY_API void REAL_NAME(ediy_ema)(ptrdiff_t size, double tau, const real *theta, real *xi) {
-  if (size > 0) ema_update(size, tau, theta, xi);
+static bool check_variant(const char *what, ediy_lars_variant v, struct error *err) {
+  return v == EDIY_LARS_BYOL || v == EDIY_LARS_OPENSELFSUP ||
+         fail(err, "%s: variant %d; it must be EDIY_LARS_BYOL or EDIY_LARS_OPENSELFSUP", what, (int)v);
+}
+
+EDIY_API bool REAL_NAME(ediy_lars)(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m,
+                                   ediy_error *err) {
+  static const char what[] = "ediy_lars";
+  struct error inner = {""};
+  bool ok = check_size(what, size, &inner) && check_pointers(what, g, w, m, &inner) && check_pointers(what, o, o, o, &inner) &&
+            check_variant(what, o->variant, &inner);
+  if (ok) {
+    const struct lars given = {o->variant == EDIY_LARS_OPENSELFSUP ? LARS_OPENSELFSUP : LARS_BYOL, o->trust, o->momentum, o->weight_decay};
+    lars_update(&given, size, adapt, lr, g, w, m);
+  }
+  return outside(ok, &inner, err);
+}
+
+EDIY_API bool REAL_NAME(ediy_ema)(ptrdiff_t size, double tau, const real *theta, real *xi, ediy_error *err) {
+  static const char what[] = "ediy_ema";
+  struct error inner = {""};
+  bool ok = check_size(what, size, &inner) && check_pointers(what, theta, xi, xi, &inner);
+  if (ok) ema_update(size, tau, theta, xi);
+  return outside(ok, &inner, err);
 }
