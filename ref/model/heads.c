@@ -11,16 +11,16 @@ int net_add_mlp(struct net *net, const char *name, int x, ptrdiff_t hidden, ptrd
   snprintf(layer, sizeof layer, "%s%s0", name, *name ? "." : "");
   int y = net_add_linear(net, layer, x, hidden, true, ok, err);
   snprintf(layer, sizeof layer, "%s%s1", name, *name ? "." : "");
-  if (*ok) y = net_add_norm(net, layer, y, -1, true, ok, err);
+  y = net_add_norm(net, layer, y, -1, true, ok, err);
   snprintf(layer, sizeof layer, "%s%s3", name, *name ? "." : "");
-  return *ok ? net_add_linear(net, layer, y, out, false, ok, err) : -1;
+  return net_add_linear(net, layer, y, out, false, ok, err);
 }
 
 void net_add_heads(struct net *net, bool *ok, struct error *err) {
   const struct architecture *a = &net->arch;
   net->pooled = net_add_avgpool(net, "avgpool", net->map, ok, err);
-  if (*ok && a->projector) net->projection = net_add_mlp(net, "projector", net->pooled, a->hidden, a->out, ok, err);
-  if (*ok && a->predictor) net->prediction = net_add_mlp(net, "predictor", net->projection, a->hidden, a->out, ok, err);
-  if (*ok && a->local_projector) net->regions = net_add_mlp(net, "local_projector", net->map, a->hidden, a->out, ok, err);
-  if (*ok && a->local_predictor) net->region_prediction = net_add_mlp(net, "local_predictor", net->regions, a->hidden, a->out, ok, err);
+  if (a->projector) net->projection = net_add_mlp(net, "projector", net->pooled, a->hidden, a->out, ok, err);
+  if (a->predictor) net->prediction = net_add_mlp(net, "predictor", net->projection, a->hidden, a->out, ok, err);
+  if (a->local_projector) net->regions = net_add_mlp(net, "local_projector", net->map, a->hidden, a->out, ok, err);
+  if (a->local_predictor) net->region_prediction = net_add_mlp(net, "local_predictor", net->regions, a->hidden, a->out, ok, err);
 }

@@ -76,7 +76,7 @@ static void cut_all(struct model *m, struct cutter *c) {
     m->riem[v] = cut(c, o->batch, sizeof(double));
   }
   m->sums = cut(c, 1, sizeof *m->sums);
-  if (o->regions && o->negative == NEGATIVE_INSTANCE) m->other[0] = cut(c, o->batch, sizeof(int32_t));
+  if (o->regions && o->negative == NEGATIVE_INSTANCE) m->other = cut(c, o->batch, sizeof(int32_t));
 
   struct match match = {.b = o->batch, .n = m->cells, .c = m->channels, .similarity = o->similarity};
   struct loss local = {.b = o->batch, .n = m->cells, .c = out}, global = {.b = o->batch, .n = 1, .c = out};

@@ -71,7 +71,7 @@ struct model {
   real *r[2], *g[2];                   /* online and target regions: batch x n x out */
   int32_t *diversity[2];               /* D1, D2: batch x n (Eq. 4) */
   int32_t *invariance[2];              /* S12, S21: batch x n (Eq. 6) */
-  int32_t *other[1];                   /* batch: the other image of rdem.negative = instance */
+  int32_t *other;                      /* batch: the other image of rdem.negative = instance */
   double *rdem[2], *riem[2], *byol[2]; /* batch: losses of every image, one direction each */
   struct loss_sums *sums;              /* of the step */
 

@@ -38,7 +38,7 @@ static int conv_norm(struct net *net, const char *prefix, int number, int x, ptr
   snprintf(name, sizeof name, "%sconv%d", prefix, number);
   int y = net_add_conv(net, name, x, k, kernel, stride, ok, err);
   snprintf(name, sizeof name, "%sbn%d", prefix, number);
-  return *ok ? net_add_norm(net, name, y, residual, relu, ok, err) : -1;
+  return net_add_norm(net, name, y, residual, relu, ok, err);
 }
 
 /* y = relu(F(x) + shortcut(x)); the sum and the ReLU are part of the last norm (norm.h). The shortcut is the identity, or a 1x1
@@ -53,29 +53,29 @@ int net_add_block(struct net *net, const char *name, int x, enum block block, pt
   int last = block == BLOCK_BOTTLENECK ? 3 : 2, y = x;
   if (block == BLOCK_BOTTLENECK) {
     y = conv_norm(net, prefix, 1, y, planes, 1, 1, -1, true, ok, err);
-    if (*ok) y = conv_norm(net, prefix, 2, y, planes, 3, stride, -1, true, ok, err);
+    y = conv_norm(net, prefix, 2, y, planes, 3, stride, -1, true, ok, err);
   } else {
     y = conv_norm(net, prefix, 1, y, planes, 3, stride, -1, true, ok, err);
   }
 
   snprintf(layer, sizeof layer, "%sconv%d", prefix, last);
-  int body = *ok ? net_add_conv(net, layer, y, out, block == BLOCK_BOTTLENECK ? 1 : 3, 1, ok, err) : -1;
+  int body = net_add_conv(net, layer, y, out, block == BLOCK_BOTTLENECK ? 1 : 3, 1, ok, err);
   int shortcut = x;
-  if (*ok && project) {
+  if (project) {
     snprintf(layer, sizeof layer, "%sdownsample.0", prefix);
     shortcut = net_add_conv(net, layer, x, out, 1, stride, ok, err);
     snprintf(layer, sizeof layer, "%sdownsample.1", prefix);
-    if (*ok) shortcut = net_add_norm(net, layer, shortcut, -1, false, ok, err);
+    shortcut = net_add_norm(net, layer, shortcut, -1, false, ok, err);
   }
   snprintf(layer, sizeof layer, "%sbn%d", prefix, last);
-  return *ok ? net_add_norm(net, layer, body, shortcut, true, ok, err) : -1;
+  return net_add_norm(net, layer, body, shortcut, true, ok, err);
 }
 
 int net_add_resnet(struct net *net, int x, bool *ok, struct error *err) {
   const struct architecture *arch = &net->arch;
   bool imagenet = arch->stem == STEM_IMAGENET;
   int y = conv_norm(net, "", 1, x, arch->base_width, imagenet ? 7 : 3, imagenet ? 2 : 1, -1, true, ok, err);
-  if (*ok && imagenet) y = net_add_maxpool(net, "maxpool", y, ok, err);
+  if (imagenet) y = net_add_maxpool(net, "maxpool", y, ok, err);
   for (int stage = 0; stage < 4; stage++)
     for (int i = 0; i < arch->blocks[stage] && *ok; i++) {
       char name[NET_NAME];

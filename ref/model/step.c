@@ -107,7 +107,7 @@ static void losses_of_view(struct model *m, const struct net_run *run, int view,
   if (c->negative == NEGATIVE_REGION)
     b->loss_rdem(&region, r, m->diversity[view], c->stopgrad, share * c->lambda_rdem, m->rdem[view], dr, m->scratch);
   else
-    b->loss_rdem_instance(&region, r, m->g[view], m->other[0], share * c->lambda_rdem, m->rdem[view], dr, m->scratch);
+    b->loss_rdem_instance(&region, r, m->g[view], m->other, share * c->lambda_rdem, m->rdem[view], dr, m->scratch);
   see(trace, PHASE_LOSS, "online", view + 1, "rdem", "value", DTYPE_F64, m->rdem[view], 1, &c->batch);
 
   /* region.predictor = mlp: R-IEM reads the prediction, R-DEM the projection before it. */
@@ -134,7 +134,7 @@ void model_set_draws(struct model *m, const struct step_draws *draws, bool there
     put(m->diversity[v], draws->diversity[v], bytes);
     put(m->invariance[v], draws->invariance[v], bytes);
   }
-  if (c->negative == NEGATIVE_INSTANCE) put(m->other[0], draws->other, (size_t)c->batch * sizeof(int32_t));
+  if (c->negative == NEGATIVE_INSTANCE) put(m->other, draws->other, (size_t)c->batch * sizeof(int32_t));
 }
 
 void model_accumulate(struct model *m, const real *const views[2], double share, const struct trace *trace) {
@@ -195,25 +195,36 @@ static void update_one_by_one(struct model *m, double lr, double tau, const stru
   }
 }
 
-/* The same, many tensors a pass, which look at m->sums->halt themselves. */
+/* Tensors of one pass, which looks at m->sums->halt itself. Returns 0: none is left. */
+static int update_parts(struct model *m, int n, const struct lars_part *part, double lr) {
+  if (n > 0) m->backend->lars_update_all(&m->config.lars, n, part, lr, &m->sums->halt, m->gradient, m->online.state, m->momentum);
+  return 0;
+}
+static int average_parts(struct model *m, int n, const struct ema_part *part, double tau) {
+  if (n > 0) m->backend->ema_update_all(n, part, tau, &m->sums->halt, m->online.state, m->target.state);
+  return 0;
+}
+
+/* The same as one by one, many tensors a pass. */
 static void update_together(struct model *m, double lr, double tau) {
   const struct net *f = &m->online.net, *g = &m->target.net;
   struct lars_part lars[UPDATE_PARTS];
   struct ema_part ema[UPDATE_PARTS];
-  for (int i = 0, n = 0; i < f->parameters; i++) {
+  int n = 0;
+  for (int i = 0; i < f->parameters; i++) {
     const struct parameter *p = &f->parameter[i];
-    if (p->role != ROLE_STATISTIC) lars[n++] = (struct lars_part){p->offset, p->size, p->role == ROLE_WEIGHT};
-    if (n == 0 || (n < UPDATE_PARTS && i + 1 < f->parameters)) continue;
-    m->backend->lars_update_all(&m->config.lars, n, lars, lr, &m->sums->halt, m->gradient, m->online.state, m->momentum);
-    n = 0;
+    if (p->role == ROLE_STATISTIC) continue;
+    lars[n++] = (struct lars_part){p->offset, p->size, p->role == ROLE_WEIGHT};
+    if (n == UPDATE_PARTS) n = update_parts(m, n, lars, lr);
   }
-  for (int i = 0, n = 0; i < g->parameters; i++) {
+  n = update_parts(m, n, lars, lr);
+  for (int i = 0; i < g->parameters; i++) {
     const struct parameter *p = &g->parameter[i];
-    if (p->role != ROLE_STATISTIC) ema[n++] = (struct ema_part){of_online(m, p)->offset, p->offset, p->size};
-    if (n == 0 || (n < UPDATE_PARTS && i + 1 < g->parameters)) continue;
-    m->backend->ema_update_all(n, ema, tau, &m->sums->halt, m->online.state, m->target.state);
-    n = 0;
+    if (p->role == ROLE_STATISTIC) continue;
+    ema[n++] = (struct ema_part){of_online(m, p)->offset, p->offset, p->size};
+    if (n == UPDATE_PARTS) n = average_parts(m, n, ema, tau);
   }
+  average_parts(m, n, ema, tau);
 }
 
 /* Whoever watches sees every tensor before and after its update. */

@@ -42,6 +42,11 @@ void loss_byol(const struct loss *g, const real *q, const real *z, double scale,
 
 /* ---- Eq. 5: R-DEM ------------------------------------------------------------------------------------------------------------------- */
 
+/* row += x / |x|, given 1 / |x|. */
+static void add_unit_row(ptrdiff_t c, const real *x, double inverse, double *row) {
+  for (ptrdiff_t k = 0; k < c; k++) row[k] += inverse * (double)x[k];
+}
+
 /* The gradient of factor * sum over j of cos(r[j], r[d[j]]), gathered region by region: region i takes part in its own term, and in
  * that of every j that is matched to it unless the match is a constant. With the partners k of i and their cosines,
  *     dr[i] += factor / |r[i]| sum over k of (u[k] - cos[k] u[i]),    u = r / |r|,
@@ -50,13 +55,13 @@ static void rdem_gradient(const struct loss *g, const real *r, const int32_t *d,
                           const double *inverse, const double *cos, double *row, real *dr) {
   ptrdiff_t n = g->n, c = g->c;
   for (ptrdiff_t i = 0; i < n; i++) {
-    double cosines = 0;
+    double cosines = cos[i];
     for (ptrdiff_t k = 0; k < c; k++) row[k] = 0;
-    for (ptrdiff_t term = -1; term < (stopgrad == RDEM_STOPGRAD_NONE ? n : 0); term++) {
-      if (term >= 0 && d[term] != i) continue;
-      ptrdiff_t partner = term < 0 ? d[i] : term;
-      for (ptrdiff_t k = 0; k < c; k++) row[k] += inverse[partner] * (double)r[partner * c + k];
-      cosines += cos[term < 0 ? i : term];
+    add_unit_row(c, r + d[i] * c, inverse[d[i]], row);
+    for (ptrdiff_t j = 0; j < n && stopgrad == RDEM_STOPGRAD_NONE; j++) {
+      if (d[j] != i) continue;
+      add_unit_row(c, r + j * c, inverse[j], row);
+      cosines += cos[j];
     }
     double along = unit_is_guarded(inverse[i]) ? 0.0 : cosines * inverse[i];
     for (ptrdiff_t k = 0; k < c; k++)

@@ -94,8 +94,9 @@ static bool not_finite(struct run *r, struct error *err) {
   for (int64_t a = 0; ok && !found && a < r->config->accumulate; a++) {
     if (!(ok = load(r, &ignored, &why))) break;
     struct error here = {""};
-    found = watch_locate(&r->watch, views, share, where, sizeof where) && !fail(&here, "%s", where);
-    if ((found = !run_agree(r, !found, &here))) snprintf(where, sizeof where, "%.255s", here.text);
+    bool finite = !watch_locate(&r->watch, views, share, where, sizeof where) || fail(&here, "%s", where);
+    found = !run_agree(r, finite, &here);
+    if (found) snprintf(where, sizeof where, "%.255s", here.text);
   }
   if (!ok) snprintf(where, sizeof where, "a micro-batch that cannot be had again: %.200s", why.text);
   double loss = model_sums(&r->m).last.total;

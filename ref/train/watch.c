@@ -14,31 +14,34 @@ static ptrdiff_t host_reals(const struct model *m, int ranks) { return host_rows
 static ptrdiff_t host_indices(const struct model *m, int ranks) { return ranks * m->config.batch * m->cells; }
 static ptrdiff_t scratch_doubles(const struct model *m, int ranks) { return collapse_scratch(host_rows(m, ranks), m->config.arch.out); }
 
+/* The tensors of one pass, as a moving average with tau = 0, which is a copy of many at once. Returns 0: none is left. */
+static int copy_parts(const struct backend *b, int n, const struct ema_part *part, const real *from, real *to) {
+  if (n > 0 && b->ema_update_all)
+    b->ema_update_all(n, part, 0, NULL, from, to);
+  else
+    for (int j = 0; j < n; j++) b->copy(to + part[j].to, from + part[j].from, (size_t)part[j].size * sizeof(real));
+  return 0;
+}
+
 /* Copies every running statistic of both networks that update them into `kept`, one after the other, or back; within the backend's memory.
- * Returns how many reals they are; with kept null only that. A moving average with tau = 0 is a copy, of many tensors at once. */
+ * Returns how many reals they are; with kept null only that. */
 static ptrdiff_t copy_statistics(const struct model *m, real *kept, bool back) {
   const struct branch *both[] = {&m->online, &m->target};
-  const struct backend *b = m->backend;
   struct ema_part part[UPDATE_PARTS];
   ptrdiff_t at = 0;
   for (int k = 0; k < 2; k++) {
-    real *state = both[k]->state;
     const struct net *net = &both[k]->net;
-    for (int i = 0, n = 0; i < net->parameters; i++) {
+    const real *from = back ? kept : both[k]->state;
+    real *to = back ? both[k]->state : kept;
+    int n = 0;
+    for (int i = 0; i < net->parameters; i++) {
       const struct parameter *p = &net->parameter[i];
-      if (p->role == ROLE_STATISTIC) {
-        if (kept) part[n++] = (struct ema_part){.from = back ? at : p->offset, .to = back ? p->offset : at, .size = p->size};
-        at += p->size;
-      }
-      if (n == 0 || (n < UPDATE_PARTS && i + 1 < net->parameters)) continue;
-      const real *from = back ? kept : state;
-      real *to = back ? state : kept;
-      if (b->ema_update_all)
-        b->ema_update_all(n, part, 0, NULL, from, to);
-      else
-        for (int j = 0; j < n; j++) b->copy(to + part[j].to, from + part[j].from, (size_t)part[j].size * sizeof(real));
-      n = 0;
+      if (p->role != ROLE_STATISTIC) continue;
+      if (kept) part[n++] = (struct ema_part){.from = back ? at : p->offset, .to = back ? p->offset : at, .size = p->size};
+      if (n == UPDATE_PARTS) n = copy_parts(m->backend, n, part, from, to);
+      at += p->size;
     }
+    copy_parts(m->backend, n, part, from, to);
   }
   return at;
 }
