@@ -1,5 +1,6 @@
-/* The one matrix product everything is built on: OpenBLAS, called single-threaded from inside our own parallel loops, so that
- * the cut of the work, and with it every bit of the result, does not depend on the number of threads. */
+/* The matrix product of linear layers, of convolutions' weight gradients and of the evaluations: OpenBLAS, called single-threaded from
+ * inside our own parallel loops, so that the cut of the work, and with it every bit of the result, does not depend on the number of
+ * threads. (Convolutions forward and back to their input have a product of their own: op/panel.h.) */
 #ifndef EDIY_BASE_BLAS_H
 #define EDIY_BASE_BLAS_H
 

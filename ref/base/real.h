@@ -1,7 +1,7 @@
 /* real: the scalar type of the arithmetic, chosen when a source file is compiled.
  *
- * Every file of op/, model/, image/ (the augmentation), train/ and eval/ that computes is one ordinary source, compiled twice:
- * with -DEDIY_REAL_BITS=32 (float) and with -DEDIY_REAL_BITS=64 (double). The same function then exists under two names,
+ * Every file of op/, model/, eval/ and the augmentation of image/ that computes (TWICE in the Makefile) is one ordinary source, compiled
+ * twice: with -DEDIY_REAL_BITS=32 (float) and with -DEDIY_REAL_BITS=64 (double). The same function then exists under two names,
  * conv_forward_f32 and conv_forward_f64. Its header says so with one line,
  *
  *     #define conv_forward REAL_NAME(conv_forward)

@@ -44,7 +44,8 @@ MUST_CHECK bool knn_search(const struct knn *g, const real *bank, const real *qu
 /* The votes of the first k of the g->k neighbours that knn_search found. label: m, in [0, classes). neighbour, similarity: q x g->k.
  * votes: q x classes, overwritten: the sum of exp(similarity / temperature) over the neighbours of a class, in falling order of
  * similarity; prediction: q, overwritten: the class of most votes, ties by the lowest class. Either may be null. Fails for k outside
- * 1..g->k, a label out of range (the message names row and label), and temperature < 0.002, where exp(1 / T) leaves the doubles. */
+ * 1..g->k, a label out of range (the message names row and label), and temperature < 0.002: down to there even 10^9 votes of
+ * exp(1 / T) have a finite sum. */
 MUST_CHECK bool knn_vote(const struct knn *g, ptrdiff_t k, int classes, double temperature, const int32_t *label, const int32_t *neighbour,
                          const double *similarity, double *votes, int32_t *prediction, struct error *err);
 

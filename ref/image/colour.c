@@ -6,7 +6,7 @@
 #include "base/size.h"
 #include "image/augment.h"
 
-/* ITU-R BT.601 luma, four digits, as the paper, BYOL and torchvision have it. */
+/* ITU-R BT.601 luma, four digits, as BYOL's appendix B and torchvision have it. */
 static const double grey_weight[3] = {0.2989, 0.587, 0.114};
 
 static inline real least(real a, real b) { return a < b ? a : b; }

@@ -2,7 +2,7 @@
  *
  * resnet.c and heads.c append records; nothing else knows what a ResNet is. A record names its layer as PyTorch does, the values it reads
  * and writes, and its parameters. A value is an activation: N H W C, or rows x C. From the same array memory is planned (plan.h), and the
- * trace sees every tensor of every layer without a word in the model code.
+ * trace sees every tensor of every layer from the loops, without a word in what appends records.
  *
  * A net belongs to one input shape; its state (parameters and running statistics) does not: two nets of one architecture and different
  * batch sizes share one state block, whose layout depends on the architecture alone.

@@ -39,7 +39,8 @@ void model_set_draws(struct model *m, const struct step_draws *draws, bool there
  * view 1 first. */
 void model_accumulate(struct model *m, const real *const views[2], double share, const struct trace *trace);
 
-/* Whoever calls this before model_update has it do nothing where the loss or a gradient is not finite; model_sums then says so in halt. */
+/* Call it before model_update: if the loss or a gradient is not finite, model_update then changes nothing, and model_sums reports it in
+ * halt. */
 void model_halt_unless_finite(struct model *m);
 
 /* LARS with this learning rate on every online parameter, then xi += (1 - tau)(theta - xi) on every parameter of the target. Running

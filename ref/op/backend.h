@@ -53,9 +53,10 @@ struct backend {
   void (*mark)(int mark);
   double (*seconds_between)(int first, int second);
 
-  /* Bytes of scratch that an operation of this shape needs. */
+  /* Bytes of scratch that an operation of this shape needs. conv_scratch_least: a lower bound of conv_scratch that is cheap to compute;
+   * null in a backend whose conv_scratch is cheap itself. */
   size_t (*conv_scratch)(const struct conv *g);
-  size_t (*conv_scratch_least)(const struct conv *g); /* no more than that, and soon known; null where conv_scratch itself is */
+  size_t (*conv_scratch_least)(const struct conv *g);
   /* Additions that a product of this shape makes one after the other in a sum, at most: forward (0), backward data (1), backward weights
    * (2); of a linear layer those of the convolution of m images of one pixel. What an oracle has to be told. Null: no more than 1024, or
    * not known. */
@@ -67,8 +68,8 @@ struct backend {
 
   void (*conv_forward)(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
   /* conv_forward, which also leaves sums of y's channels, conv_moments bytes of them: norm_forward_train of y takes them from g->moments in
-   * place of a pass over y, and gives the bits that it gives without. conv_moments: 0 for a shape of which none are left, and null with the
-   * other in a backend that leaves none, as the reference. */
+   * place of a pass over y, and gives the bits that it gives without. conv_moments is 0 for a shape without moments; both are null in a
+   * backend without any, as the reference. */
   size_t (*conv_moments)(const struct conv *g);
   void (*conv_forward_moments)(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
   void (*conv_backward_data)(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);

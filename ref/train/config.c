@@ -26,7 +26,7 @@ const struct option config_options[] = {
     {"seed", OPTION_INT, AT(seed), "1", 0, 0x1p53, NULL, "of weights, order, augmentation and samplers"},
     {"epochs", OPTION_INT, AT(epochs), "100", 1, 1e6, NULL, "passes over the data"},
     {"warmup", OPTION_INT, AT(warmup), "10", 0, 1e6, NULL, "epochs of linear warm-up from 0 (BYOL: 10)"},
-    {"batch", OPTION_INT, AT(batch), "256", 2, MANY, NULL, "images of one optimiser step (paper: 4096)"},
+    {"batch", OPTION_INT, AT(batch), "256", 2, MANY, NULL, "images of one optimiser step (BYOL: 4096)"},
     {"accumulate", OPTION_INT, AT(accumulate), "1", 1, MANY, NULL,
      "micro-batches a step is cut into; batch statistics are of one micro-batch"},
     {"lr", OPTION_REAL, AT(lr), "0.5", 0, MANY, NULL, "base learning rate; the peak is lr * batch / 256"},

@@ -1,9 +1,11 @@
 /* Presets: settings by name. The paper's and BYOL's are those of the paper (Sec. 4.2, Tables 1, 2 and 6) and of the official BYOL code; the
- * others are small runs for a CPU. lr is the base rate: the published peaks 3.2 (E-DIY; BYOL 1000 epochs), 4.8 (300) and 7.2 (100) are lr *
- * 4096 / 256. */
+ * others are small runs for a CPU. lr is the base rate: the published peaks 3.2 (E-DIY; BYOL 1000 epochs), 4.8 (BYOL 300) and 7.2 (BYOL
+ * 100) are lr * 4096 / 256. */
 #include "train/config.h"
 
-/* E-DIY on ImageNet: 16 GPUs x 128 images x 2 accumulations. What is not here is the default: ResNet-50 at 224 pixels, heads 4096-256. */
+/* E-DIY on ImageNet. The paper has 16 GPUs x 128 = 2048 images an iteration and accumulates gradients, without saying how often: twice
+ * makes BYOL's batch of 4096. Its one rate, 3.2, is of 1000 epochs; for 300 and 100 it states none, and they have the same here. What is
+ * not here is the default: heads 4096-256. */
 #define EDIY(epochs)                                                                                                                       \
   "epochs = " epochs "\nwarmup = 10\nbatch = 4096\naccumulate = 2\nlr = 0.2\nweight_decay = 1.5e-6\ntau0 = 0.996\n"                        \
   "backbone = resnet50\nsize = 224\nlambda1 = 1\nlambda2 = 1\nlambda3 = 1\n"
@@ -14,7 +16,9 @@
   "backbone = resnet50\nsize = 224\nlambda1 = 0\nlambda2 = 0\nlambda3 = 1\n"
 
 const struct preset presets[] = {
-    {"ediy-1000", "E-DIY on ImageNet as in the paper: 1000 epochs, batch 4096; needs teacher=FILE", EDIY("1000")},
+    {"ediy-1000",
+     "E-DIY on ImageNet: the paper's 1000 epochs and 2048 images, accumulated twice to BYOL's batch of 4096; needs teacher=FILE",
+     EDIY("1000")},
     {"ediy-300", "the same for 300 epochs (Table 1)", EDIY("300")},
     {"ediy-100", "the same for 100 epochs (Table 2)", EDIY("100")},
     {"byol-1000", "BYOL on ImageNet as in its official code: 1000 epochs, batch 4096; trains a teacher",
