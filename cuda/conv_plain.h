@@ -4,6 +4,7 @@
 #ifndef EDIY_CUDA_CONV_PLAIN_H
 #define EDIY_CUDA_CONV_PLAIN_H
 
+#include "base/size.h"
 #include "cuda/gemm.h"
 #include "cuda/shared.h"
 #include "cuda/tensor_sums.h"
@@ -70,15 +71,16 @@ template <class P, class T> static void forward_plain(P p, const struct conv *g,
 /* Rows h = a + stride i of dx (phase a of stride) meet the kernel rows r = r0 + stride t with r0 = (a + pad) mod stride only, in dy row
  * p = (h + pad - r) / stride. Columns likewise. Each of the stride^2 phases is one product,
  *     dx (positions of the phase x C) = dy under those taps (positions x taps K) times w (taps K x C),
- * and writes elements that no other phase writes. */
+ * and writes elements that no other phase writes. Phases of which the image has no pixel are left out. */
 template <class A> struct plain_backward_data : plain_product<A> {
   typedef typename A::number number;
   static const bool A_ALONG_DEPTH = true, B_ALONG_DEPTH = false;
   using plain_product<A>::g;
+  int first_phase, phases_across;         /* of this launch; of all, those whose a is the same */
   int a, b, r0, s0, taps_s, down, across; /* the phase; its rows and columns of pixels */
 
   __device__ void begin(int phase) {
-    a = phase / g.stride, b = phase % g.stride;
+    a = (first_phase + phase) / phases_across, b = (first_phase + phase) % phases_across;
     r0 = (a + g.pad) % g.stride, s0 = (b + g.pad) % g.stride;
     taps_s = every(g.s, s0, g.stride);
     down = every(g.h, a, g.stride), across = every(g.w, b, g.stride);
@@ -105,8 +107,10 @@ template <class A> struct plain_backward_data : plain_product<A> {
 template <class A, class T> static void backward_data_plain(const struct conv *g, const T *dy, const T *w, T *dx, bool accumulate) {
   struct plain_backward_data<A> p = {};
   p.g = shape_of(g), p.accumulate = accumulate, p.columns = p.g.c;
-  int most = p.g.n * every(p.g.h, 0, p.g.stride) * every(p.g.w, 0, p.g.stride);
-  gemm_launch(p, most, p.columns, p.g.stride * p.g.stride, dy, w, nullptr, dx);
+  p.phases_across = (int)size_min(g->stride, g->w);
+  int most = p.g.n * every(p.g.h, 0, p.g.stride) * every(p.g.w, 0, p.g.stride), phases = (int)size_min(g->stride, g->h) * p.phases_across;
+  for (; p.first_phase < phases; p.first_phase += MOST_PARTS) /* more than a grid is deep: strides of 256 and more */
+    gemm_launch(p, most, p.columns, (int)size_min(MOST_PARTS, phases - p.first_phase), dy, w, nullptr, dx);
 }
 
 /* ---- backward weights ---------------------------------------------------------------------------------------------------------------- */

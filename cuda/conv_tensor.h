@@ -1,10 +1,12 @@
 /* Convolution in one class of precision at a time: three implicit products of tensor_gemm.h. A is the arithmetic (tensor_sums.h), T the
  * type of activations and weights, float (fp32, tf32) or bf16; gradients of weights and bias are float. The functions of the table are in
- * conv.cu, tensor_tf32.cu and tensor_bf16.cu, and so is the linear layer, the convolution of images of one pixel with a bias.
+ * conv.cu and linear.cu (fp32) and made by tensor_table.h in tensor_tf32.cu, tensor_bf16.cu and tensor_wgmma.cu; the linear layer is the
+ * convolution of images of one pixel with a bias.
  *
- * Numbers are brought in whole pieces of 16 bytes. Where channels of x are none, forward and backward weights work on a copy of x (and of
- * w) with zeros beside them (pad.h), in scratch. What remains, odd channels of y in a backward product, a kernel of more than MOST_SIDE
- * rows, tensors at odd addresses, goes the slow way (conv_plain.h). */
+ * Numbers are brought in whole pieces of 16 bytes, 4 floats or 8 of bf16. Where channels of x are no multiple of that, forward and
+ * backward weights work on a copy of x (and of w) with zeros beside them (pad.h), in scratch. What remains goes the slow way
+ * (conv_plain.h): backward weights where K is no multiple, backward data where K or C is none, a linear layer (which has no scratch)
+ * where its inputs are none, a kernel of more than MOST_SIDE rows or columns, tensors that do not begin at a multiple of 16 bytes. */
 #ifndef EDIY_CUDA_CONV_TENSOR_H
 #define EDIY_CUDA_CONV_TENSOR_H
 
@@ -199,8 +201,9 @@ template <class A, class T> static void conv_backward_data_tensor(const struct c
   p.accumulate = accumulate, p.columns = (int)g->c, p.stride = (int)g->stride, p.height = (int)g->h, p.width = (int)g->w;
   p.a.height = (int)g->p, p.a.width = (int)g->q, p.a.channels = (int)g->k, p.a.stride = 1;
   p.b.indices = p.columns, p.b.kernel_r = (int)g->r, p.b.kernel_s = (int)g->s, p.b.stride = p.stride;
-  for (int phase = 0; phase < p.stride * p.stride; phase++) {
-    p.up = phase / p.stride, p.left = phase % p.stride;
+  int across = (int)size_min(g->stride, g->w), phases = (int)size_min(g->stride, g->h) * across;
+  for (int phase = 0; phase < phases; phase++) {
+    p.up = phase / across, p.left = phase % across;
     p.b.r = (p.up + pad) % p.stride, p.b.s = (p.left + pad) % p.stride;
     p.a.up = (p.up + pad) / p.stride, p.a.left = (p.left + pad) / p.stride;
     p.a.position = {every(p.height, p.up, p.stride), every(p.width, p.left, p.stride)};

@@ -79,6 +79,8 @@ __global__ static void __launch_bounds__(GEMM_THREADS)
 
 static inline int tiles_of(int size) { return (size + TILE - 1) / TILE; }
 
+enum { MOST_PARTS = 65535 }; /* blocks of a grid in its third dimension */
+
 /* Launches p over a C of at most this many rows and columns, parts times (begin). */
 template <class P>
 static void gemm_launch(const P &p, int rows, int columns, int parts, const typename P::number *a, const typename P::number *b,

@@ -66,7 +66,7 @@ static cudaError_t capture(void (*section)(void *context), void *context, cudaGr
   return cudaStreamEndCapture(cuda_stream(), graph);
 }
 
-/* malloc: a program in C that is linked with this needs no library of C++. */
+/* malloc, not new: too little memory is a line in err and no exception. */
 static struct recording *remember(cudaGraphExec_t graph, struct error *err) {
   struct recording *r = (struct recording *)malloc(sizeof *r);
   if (r) {

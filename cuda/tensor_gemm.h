@@ -1,12 +1,12 @@
 /* The matrix product C = A B in pipelined tiles, on tensor cores or fp32 units: for convolution and linear layers in every class.
  *
  * A block of four warps computes a tile of C, each warp a part of it in registers. Slabs of A and B (tensor_tile.h) stand in shared memory
- * in a ring of four stages. While a slab is multiplied, the slab three ahead is on its way into the stage that was multiplied last, so that
+ * in a ring of four stages. While a slab is multiplied, the slab three ahead is asked for, into the stage that was multiplied last, so that
  * between asking memory for a number and needing it lie two whole slabs of multiplications:
  *
  *     stage      0         1         2         3
- *     slab i     multiply  there     coming    asked for        one barrier a slab: all have multiplied slab i - 1, whose stage is free,
- *     slab i+1   asked for multiply  there     coming           and slab i, for which each thread has waited, is there for all
+ *     slab i     multiply  coming    coming    asked for        one barrier a slab: all have multiplied slab i - 1, whose stage is free,
+ *     slab i+1   asked for multiply  coming    coming           and slab i, for which each thread has waited, is there for all
  *
  * Where multiplications go on behind the threads' back (LAG, tensor_sums.h), slab i - 1 may be under way until the next barrier: there is
  * one stage more, and the stage of slab i - 2 is filled.

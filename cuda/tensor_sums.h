@@ -2,13 +2,13 @@
  *
  *     number        the type of operands in memory and in shared memory
  *     operand(x)    the float that is multiplied
- *     LAG           slabs behind the last whose multiplication may still be going on
+ *     LAG           slabs whose multiplication may still be in flight when that of the next is begun: 0, for wgmma 1
  *     sums<K>       a warp's part of a tile of K:
  *         begin()                          before the barrier behind which a slab is there
  *         step(stage, step, warp, lane)    adds the products of one step of the slab in this stage (tensor_tile.h), or begins to
  *         end(), finish()                  behind a slab, and behind the last
  *         put(staged, half, warp, lane)    writes what the warp has of a half of the tile's rows to rows of K::PITCH floats
- *         BLOCKS                           on a multiprocessor at a time, for which its 64 Ki registers are enough: nothing spills
+ *         BLOCKS                           on a multiprocessor at a time: its 64 Ki registers are to be enough (docs/cuda.md: what spills)
  *
  * and an element's sum is in every case one chain from the first depth to the last: of mma, each adding 8 (tf32) or 16 (bf16) products to a
  * float, or of fused multiply-adds, each adding one. */

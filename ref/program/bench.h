@@ -10,7 +10,7 @@
 #include "train/config.h"
 
 enum { BENCH_STEP, BENCH_CONVOLUTIONS };
-enum { BENCH_BY_ALL, BENCH_BY_PIPELINED };
+enum { BENCH_BY_ALL, BENCH_BY_PIPELINED, BENCH_BY_OWN };
 
 struct bench {
   int backbone;
@@ -48,8 +48,8 @@ void bench_describe(const struct bench *o, char *text, size_t size);
 double bench_seconds(const struct backend *b, void (*call)(void *context), void *context, int times);
 double bench_median(double *values, int count); /* sorts them */
 
-/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, after half a second of products; those
- * of cuBLASLt and wgmma count as well, where they are. */
+/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, after half a second of products. Those
+ * of cuBLASLt (by=all) and wgmma (by=pipelined, too) count as well, where they are; one that fails on the GPU fails the whole process. */
 MUST_CHECK bool bench_peaks(const struct bench *o, const struct backend *b, struct profile_peaks *peaks, struct error *err);
 
 /* n reals of backend memory with normal noise, as activations if asked; false, with a line in err, when there is no room. */

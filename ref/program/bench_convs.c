@@ -184,7 +184,7 @@ bool bench_convolutions(const struct bench *o, struct error *err) {
   const struct backend *const table[PATHS] = {[OWN] = backend_open(&own, err),
                                               [LIBRARY] = all ? backend_open(&library, &why) : NULL,
                                               [PLAIN] = all ? backend_open(&plain, err) : NULL,
-                                              [WGMMA] = backend_open(&wgmma, &why_wgmma)};
+                                              [WGMMA] = o->by == BENCH_BY_OWN ? NULL : backend_open(&wgmma, &why_wgmma)};
   if (!table[OWN] || (all && !table[PLAIN])) return false;
   struct profile_peaks peaks = {0};
   struct row *rows = NULL;
@@ -200,7 +200,7 @@ bool bench_convolutions(const struct bench *o, struct error *err) {
     printf("%s, %" PRId64 " x %" PRId64 " pixels, batch %" PRId64 "; this GPU: %.1f TFLOP/s in a product, %.1f GB/s in a copy\n",
            bench_backbone(o), o->size, o->size, o->batch, peaks.flops / 1e12, peaks.bytes / 1e9);
     if (all && !table[LIBRARY]) printf("without cuDNN: %s\n", why.text);
-    if (!table[WGMMA]) printf("without wgmma: %s\n", why_wgmma.text);
+    if (o->by != BENCH_BY_OWN && !table[WGMMA]) printf("without wgmma: %s\n", why_wgmma.text);
     print_rows(rows, count, table);
   }
   ok = ok && (!*o->json || write_rows(o, rows, count, &peaks, (int)table[OWN]->activation_size, err));

@@ -142,9 +142,10 @@ static bool measure_product(const struct bench *o, const struct backend *b, doub
 }
 
 bool bench_peaks(const struct bench *o, const struct backend *b, struct profile_peaks *peaks, struct error *err) {
-  static const int others[] = {BACKEND_GEMM_CUBLAS, BACKEND_GEMM_WGMMA};
+  static const int others[] = {BACKEND_GEMM_CUBLAS, BACKEND_GEMM_WGMMA},
+                   first[] = {[BENCH_BY_ALL] = 0, [BENCH_BY_PIPELINED] = 1, [BENCH_BY_OWN] = 2};
   bool ok = measure_product(o, b, &peaks->flops, err) && measure_copy(o, b, &peaks->bytes, err);
-  for (size_t i = 0; ok && i < sizeof others / sizeof others[0]; i++) {
+  for (size_t i = (size_t)first[o->by]; ok && i < sizeof others / sizeof others[0]; i++) {
     struct backend_options options = bench_backend(o);
     struct error none;
     options.conv = BACKEND_CONV_OWN, options.gemm = others[i];

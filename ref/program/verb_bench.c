@@ -30,8 +30,9 @@ static const struct option keys[] = {
     {"projector.out", OPTION_INT, offsetof(struct bench, out), "256", 1, 1e6, NULL, "outputs of every head"},
     {"what", OPTION_CHOICE, offsetof(struct bench, what), "step", 0, 0, "step | convolutions",
      "a training step; or each convolution of the backbone, by every cuda.conv"},
-    {"by", OPTION_CHOICE, offsetof(struct bench, by), "all", 0, 0, "all | pipelined",
-     "with what=convolutions, every cuda.conv; or own and wgmma alone"},
+    {"by", OPTION_CHOICE, offsetof(struct bench, by), "all", 0, 0, "all | pipelined | own",
+     "with what=convolutions, every cuda.conv; or own and wgmma alone; or own. A GPU's peak in products is the best of cuda.gemm's same "
+     "ways"},
     {"product", OPTION_INT, offsetof(struct bench, product), "8192", 8, 32768, NULL, "side of the product that measures a GPU's FLOP/s"},
     {"copy", OPTION_INT, offsetof(struct bench, copy), "1024", 1, 65536, NULL, "MB of the copy that measures a GPU's bytes/s"},
     {"data", OPTION_TEXT, offsetof(struct bench, data), "", 0, 0, NULL,

@@ -5,19 +5,20 @@
 #     counters.sh OUT    for each of RUNS a table, kernels by their time; in OUT the tables as RUN.txt, what ncu wrote as RUN.csv
 #
 # BIN      folder of ediy, linked with CUDA (.)
-# RUNS     CLASS-PATH: precision, and what computes convolutions and linear layers (bf16-own bf16-wgmma tf32-own fp32-own)
+# RUNS     CLASS-PATH: precision, and what computes convolutions and linear layers (bf16-wgmma bf16-own tf32-own fp32-own)
 # KEYS     of the step (backbone=resnet50 size=224 batch=32)
 # NCU      the program (ncu, on the path or in /usr/local/cuda*/bin or /opt/nvidia/nsight-compute)
 # SMALL=1  sizes with which the script itself can be tried
 #
 # SECONDS_LEFT: so long it takes at most (540). Exit status 77 where the counters cannot be read here, with the reason.
 #
-# The columns: ms, % of the step's, launches; GB/s of device memory, and % of what that, the L2 and the L1 could move; % of the turns in which a warp could
-# begin an instruction and one did, of the tensor cores' time, of the warps that a multiprocessor holds; % of accesses to shared memory that are lost to
-# banks; and what the warps wait for most, in turns an instruction. Figures of several launches are weighted by their time.
+# The columns: ms, % of the step's, launches; GB/s of device memory; % of the time in which that was busy (mem), of the sectors that the L2 could look up, of
+# the cycles in which the L1 or shared memory could give data; % of the cycles in which a warp issued an instruction, of the tensor cores' time, of the warps
+# that a multiprocessor holds; bank conflicts, % of accesses to shared memory; and what the warps wait for most, in cycles an instruction. Figures of several
+# launches are weighted by their time.
 set -u
 SKIP=77
-BIN=${BIN:-.} RUNS=${RUNS:-bf16-own bf16-wgmma tf32-own fp32-own} SMALL=${SMALL:-} SECONDS_LEFT=${SECONDS_LEFT:-540}
+BIN=${BIN:-.} RUNS=${RUNS:-bf16-wgmma bf16-own tf32-own fp32-own} SMALL=${SMALL:-} SECONDS_LEFT=${SECONDS_LEFT:-540}
 KEYS=${KEYS:-backbone=resnet50 size=224 batch=32}
 [ -z "$SMALL" ] || KEYS="backbone=small size=32 batch=4 projector.hidden=16 projector.out=8"
 [ $# -eq 1 ] || { echo "usage: counters.sh OUT" >&2; exit 2; }
@@ -33,11 +34,11 @@ for path in /usr/local/cuda*/bin/ncu /opt/nvidia/nsight-compute/*/ncu; do
 done
 [ -n "$ncu" ] || { echo "there is no ncu on the path, in /usr/local/cuda*/bin or in /opt/nvidia/nsight-compute"; exit "$SKIP"; }
 
-# What is asked for, and which name of it this ncu and this GPU know.
-STALLS='long_scoreboard short_scoreboard barrier membar gmma mio_throttle lg_throttle tex_throttle math_pipe_throttle wait not_selected no_instruction
-branch_resolving dispatch_stall drain imc_miss sleeping'
-wanted='gpu__time_duration.sum dram__bytes_read.sum dram__bytes_write.sum dram__throughput.avg.pct_of_peak_sustained_elapsed
-lts__throughput.avg.pct_of_peak_sustained_elapsed l1tex__throughput.avg.pct_of_peak_sustained_active smsp__issue_active.avg.pct_of_peak_sustained_active
+# What is asked for, and which name of it this ncu and this GPU know. Single counters: the sums of many that are called throughput, and rare reasons to wait,
+# would have each launch run several times more.
+STALLS='long_scoreboard short_scoreboard barrier gmma mio_throttle lg_throttle math_pipe_throttle wait not_selected no_instruction'
+wanted='gpu__time_duration.sum dram__bytes_read.sum dram__bytes_write.sum dram__cycles_active.avg.pct_of_peak_sustained_elapsed
+lts__t_sectors.avg.pct_of_peak_sustained_elapsed l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed smsp__issue_active.avg.pct_of_peak_sustained_active
 sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active sm__warps_active.avg.pct_of_peak_sustained_active
 l1tex__data_pipe_lsu_wavefronts_mem_shared.sum l1tex__data_bank_conflicts_pipe_lsu_mem_shared.sum'
 for stall in $STALLS; do wanted="$wanted smsp__average_warps_issue_stalled_${stall}_per_issue_active.ratio"; done
@@ -76,9 +77,9 @@ table() {
       if (!(k in time)) order[++kernels] = k
       time[k] += ns; all += ns; launches[k]++; launched++
       bytes[k] += number("dram__bytes_read.sum") + number("dram__bytes_write.sum")
-      dram[k] += ns * number("dram__throughput.avg.pct_of_peak_sustained_elapsed")
-      l2[k] += ns * number("lts__throughput.avg.pct_of_peak_sustained_elapsed")
-      l1[k] += ns * number("l1tex__throughput.avg.pct_of_peak_sustained_active")
+      dram[k] += ns * number("dram__cycles_active.avg.pct_of_peak_sustained_elapsed")
+      l2[k] += ns * number("lts__t_sectors.avg.pct_of_peak_sustained_elapsed")
+      l1[k] += ns * number("l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed")
       issue[k] += ns * number("smsp__issue_active.avg.pct_of_peak_sustained_active")
       tensor[k] += ns * number("sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active")
       warps[k] += ns * number("sm__warps_active.avg.pct_of_peak_sustained_active")
@@ -118,7 +119,8 @@ for run in $RUNS; do
   [ -z "$cannot" ] || { echo "$cannot"; exit "$SKIP"; }
   case $(cat "$out/$run.said") in *' has compute capability '*) echo "$run: $(tail -n 1 "$out/$run.said")"; rm -f "$out/$run.csv"; continue ;; esac
   if [ $status -eq 124 ]; then
-    echo "$run: not finished, there was no time"
+    echo "$run: not finished, there was no time; launches so far:"
+    table "$out/$run.csv" >"$out/$run.txt" 2>/dev/null && cat "$out/$run.txt"
   elif [ $status -ne 0 ] || ! table "$out/$run.csv" >"$out/$run.txt"; then
     bad=1
     echo "$run: status $status, no figures; what was said:"

@@ -85,10 +85,14 @@ for part in "$@"; do
 done
 mkdir -p "$out" || exit 2
 out=$(cd "$out" && pwd)
-RESULTS=$out
+RESULTS=$out holder=''
+leave() {
+  [ -z "$holder" ] || { kill "$holder"; wait "$holder"; } 2>/dev/null
+  [ -z "${PACK:-}" ] || { pack; rm -rf "$RESULTS"; }
+}
+trap leave EXIT
 if [ -n "${PACK:-}" ]; then
   RESULTS=$(mktemp -d) || exit 2
-  trap 'pack; rm -rf "$RESULTS"' EXIT
   [ ! -e "$out/results.tar.gz" ] || tar xzf "$out/results.tar.gz" -C "$RESULTS" # of another call: this one adds to it
 fi
 export RESULTS # of a part that leaves more than its text
@@ -105,10 +109,16 @@ begun=$(date +%s) passed=0 failed=0 skipped=0 unfinished=0
   if command -v nvidia-smi >/dev/null; then nvidia-smi; else echo "no nvidia-smi"; fi
   grep -m 1 'model name' /proc/cpuinfo
 } >"$RESULTS/machine.txt" 2>&1
+# The driver closes a GPU that no program has open, and takes seconds to open it for the next: one stays, and leaves how fast, hot and busy it was.
+if command -v nvidia-smi >/dev/null; then
+  nvidia-smi --query-gpu=timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,memory.used --format=csv -l 5 >"$RESULTS/load.csv" 2>&1 &
+  holder=$!
+fi
 for part in $parts; do
   case $part in
   tests) limit=240 ;;
-  bits | oracle | libraries) limit=120 ;;
+  oracle) limit=120 ;;
+  bits | libraries) limit=200 ;; # the libraries are half a gigabyte, read for the first time
   bench | counters | variants) limit=570 ;;
   steps) limit=360 ;;
   wgmma) limit=300 ;;

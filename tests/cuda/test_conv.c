@@ -22,6 +22,9 @@ static const struct conv_shape shapes[] = {
     {1, 6, 7, 8, 8, 5, 6, 1, 2, "whole pieces, a kernel that is not square"},
     {1, 16, 17, 4, 4, 15, 15, 1, 1, "as many rows of a kernel as have bits"},
     {1, 17, 17, 4, 4, 16, 16, 1, 0, "more rows of a kernel than have bits"},
+    {1, 5, 7, 3, 2, 2, 2, 9, 1, "a stride larger than the map"},
+    {1, 5, 7, 8, 8, 2, 2, 9, 1, "whole pieces, a stride larger than the map"},
+    {1, 33000, 2, 1, 1, 1, 1, 33000, 0, "more phases of backward data than a grid is deep"},
     {2, 11, 13, 72, 72, 1, 1, 1, 0, "a large tile of dw over more than a ring of slabs"},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };

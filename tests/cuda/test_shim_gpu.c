@@ -55,23 +55,23 @@ static void write_ncu(void) {
               "case $1 in --query-metrics) cat <<list\n"
               "Metric Name                Metric Type\n"
               "gpu__time_duration         Counter\ndram__bytes_read           Counter\ndram__bytes_write          Counter\n"
-              "dram__throughput           Throughput\nlts__throughput            Throughput\nl1tex__throughput          Throughput\n"
+              "dram__cycles_active        Counter\nlts__t_sectors             Counter\nl1tex__data_pipe_lsu_wavefronts Counter\n"
               "smsp__issue_active         Counter\nsm__pipe_tensor_cycles_active Counter\nsm__warps_active           Counter\n"
               "smsp__average_warps_issue_stalled_barrier_per_issue_active Ratio\n"
-              "smsp__average_warps_issue_stalled_membar_per_issue_active Ratio\n"
+              "smsp__average_warps_issue_stalled_wait_per_issue_active Ratio\n"
               "list\nexit;; esac\n"
               "echo \"$*\" >>\"$CALLS.ncu\"\n[ -z \"${NCU_SAYS:-}\" ] || { echo \"$NCU_SAYS\"; exit 1; }\n"
               "while [ \"$1\" != --log-file ]; do shift; done\nlog=$2; shift 2; \"$@\" || exit\ncat >$log <<rows\n"
               "==PROF== Profiling \"tensor_gemm\" - 0: 0%%....100%% - 6 passes\n"
               "\"ID\",\"Kernel Name\",\"Grid Size\",\"dram__bytes_read.sum\",\"dram__bytes_write.sum\","
-              "\"dram__throughput.avg.pct_of_peak_sustained_elapsed\",\"gpu__time_duration.sum\","
+              "\"dram__cycles_active.avg.pct_of_peak_sustained_elapsed\",\"gpu__time_duration.sum\","
               "\"smsp__average_warps_issue_stalled_barrier_per_issue_active.ratio\","
-              "\"smsp__average_warps_issue_stalled_membar_per_issue_active.ratio\"\n"
+              "\"smsp__average_warps_issue_stalled_wait_per_issue_active.ratio\"\n"
               "\"\",\"\",\"\",\"byte\",\"byte\",\"%%\",\"nsecond\",\"inst\",\"inst\"\n"
               "\"0\",\"void norm(int, float)\",\"(1, 1, 1)\",\"100,000\",\"50,000\",\"40\",\"1,000\",\"1\",\"2\"\n"
               "\"1\",\"void gemm<A, B>(A)\",\"(1, 1, 1)\",\"200,000\",\"100,000\",\"10\",\"1,000\",\"3\",\"5\"\n"
               "\"2\",\"void gemm<A, B>(A)\",\"(9, 1, 1)\",\"600,000\",\"300,000\",\"50\",\"3,000\",\"3\",\"1\"\n"
-              "rows\nend\nchmod +x tools/ncu");
+              "rows\nexit ${NCU_ENDS:-0}\nend\nchmod +x tools/ncu");
 }
 
 /* Figures of a kernel are weighted by its launches' times, the longest kernel is first, and what ncu does not know is left out and said. */
@@ -82,14 +82,19 @@ static void counters_are_added_up_by_kernel(void **state) {
   assert_runs("RUNS='bf16-own tf32-own' PACK= sh bundle/run out counters");
   const struct outcome *o = assert_runs("cat out/counters.txt");
   program_expect(0, "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum: ncu does not know it here\n", o);
-  program_expect(0, "\n    0.004   80.0      2     300    40     0     0      0      0     0     0  barrier 3.0, membar 2.0 ", o);
+  program_expect(0, "\n    0.004   80.0      2     300    40     0     0      0      0     0     0  barrier 3.0, wait 2.0 ", o);
   program_expect(0, "void gemm<A, B>(A)\n    0.001   20.0      1     150    40 ", o);
-  program_expect(0, "membar 2.0, barrier 1.0 ", o);
+  program_expect(0, "wait 2.0, barrier 1.0 ", o);
   program_expect(0, "void norm(int, float)\n    0.005 ms in 3 launches of 2 kernels, one after the other\n", o);
   assert_runs(
       "grep -q -- '--clock-control none .*sm__warps_active.avg.pct_of_peak_sustained_active,smsp__average_warps_issue_stalled_barrier.* "
       "precision=tf32 cuda.conv=own cuda.gemm=own cuda.graph=no' $CALLS.ncu");
-  assert_int_equal(program_run("grep wavefronts $CALLS.ncu")->status, 1); /* not asked for */
+  assert_int_equal(program_run("grep wavefronts_mem_shared $CALLS.ncu")->status, 1); /* not asked for */
+  o = assert_runs(
+      "mkdir out/counters/scenes; touch out/counters/teacher.safetensors; NCU_ENDS=124 RUNS=bf16-own PACK= sh bundle/run out counters; cat "
+      "out/counters.txt"); /* ended: the launches until then */
+  program_expect(0, "bf16-own: not finished, there was no time; launches so far:\n", o);
+  program_expect(0, "0.005 ms in 3 launches of 2 kernels, one after the other\n0 runs, ", o);
   assert_runs("test -e out/counters/bf16-own.csv && test -e out/counters/tf32-own.txt && test ! -e out/counters/scenes && "
               "test ! -e out/counters/teacher.safetensors && rm -r out");
 }
@@ -242,6 +247,11 @@ static void variants_are_beside_the_program_as_it_is(void **state) {
   o = assert_runs("cat few.txt");
   program_expect(0, "\none | 5.1 - | 5.2 - | 5.3 - |\n", o);
   program_expect(0, "\none, step-wgmma: status 2: cuda.conv=wgmma: GPU 0 has compute capability 8.0\n", o);
+  /* What cannot do wgmma at all still has the other path's figures. */
+  assert_runs(
+      "sed -i.kept 's/.convolutions.by=pipelined./*by=pipelined*) echo fault; exit 3 ;; *convolutions*by=own*/' bundle/variants/two/ediy");
+  o = program_run("WAYS= PACK= sh bundle/run out variants; tr -s ' ' <out/variants.txt");
+  program_expect(0, "\ntwo, convolutions: status 3: fault\ntwo | 7.1 - | 7.2 - | 7.3 - |\n", o);
   program_expect(1, "variants   failed with status 1: took ",
                  program_run("echo 'exit 4' >bundle/variants/two/ediy; PACK= sh bundle/run out variants"));
   /* With another C library a variant still has its own library first. */
@@ -250,6 +260,19 @@ static void variants_are_beside_the_program_as_it_is(void **state) {
   assert_runs("grep -q '^two | 7.1 17.1 ' forced.txt && other/variants/one/ediy convolutions by=pipelined >made.txt && "
               "grep -q \"^$PWD/other/libc:$PWD/other/variants/one/lib:$PWD/other/lib$\" $CALLS.path");
   assert_runs("rm -r out other bundle/variants && mv ediy.kept bundle/ediy");
+}
+
+/* A program that keeps the GPU open is there before the first part and gone after the last, and what it says is among the results. */
+static void the_gpu_is_kept_open(void **state) {
+  (void)state;
+  assert_runs(
+      "cat >tools/nvidia-smi <<'end'\n#!/bin/sh\ncase $* in *' -l 5') echo clocks; echo $$ >$CALLS.holder; exec sleep 60 ;; esac\nend\n"
+      "chmod +x tools/nvidia-smi");
+  assert_runs(
+      "sh bundle/run out bench && mkdir x && tar xzf out/results.tar.gz -C x && grep clocks x/load.csv && ! kill -0 $(cat $CALLS.holder)");
+  assert_runs(
+      "PACK= sh bundle/run plain bench && grep clocks plain/load.csv && ! kill -0 $(cat $CALLS.holder); status=$?; rm -r x out plain "
+      "tools/nvidia-smi; exit $status");
 }
 
 /* Twice, too: the programs of the second call are those of the first. */
@@ -269,12 +292,17 @@ static void an_old_c_library_is_replaced_once(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_peer_that_is_not_there_is_an_error),     cmocka_unit_test(paths_are_of_the_folder_where_it_begins),
-      cmocka_unit_test(all_results_are_in_one_archive),           cmocka_unit_test(a_test_that_hangs_is_named),
-      cmocka_unit_test(what_there_is_no_time_for_is_left_out),    cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
-      cmocka_unit_test(nothing_goes_on_after_a_script_is_ended),  cmocka_unit_test(counters_are_added_up_by_kernel),
-      cmocka_unit_test(counters_that_cannot_be_read_are_skipped), cmocka_unit_test(variants_are_beside_the_program_as_it_is),
-      cmocka_unit_test(an_old_c_library_is_replaced_once)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_peer_that_is_not_there_is_an_error),
+                                     cmocka_unit_test(paths_are_of_the_folder_where_it_begins),
+                                     cmocka_unit_test(all_results_are_in_one_archive),
+                                     cmocka_unit_test(a_test_that_hangs_is_named),
+                                     cmocka_unit_test(what_there_is_no_time_for_is_left_out),
+                                     cmocka_unit_test(a_tool_s_findings_are_counted_and_what_it_did_not_reach),
+                                     cmocka_unit_test(nothing_goes_on_after_a_script_is_ended),
+                                     cmocka_unit_test(counters_are_added_up_by_kernel),
+                                     cmocka_unit_test(counters_that_cannot_be_read_are_skipped),
+                                     cmocka_unit_test(variants_are_beside_the_program_as_it_is),
+                                     cmocka_unit_test(the_gpu_is_kept_open),
+                                     cmocka_unit_test(an_old_c_library_is_replaced_once)};
   return cmocka_run_group_tests_name("scripts for a GPU machine", tests, enter, program_leave);
 }

@@ -28,6 +28,8 @@ fi
 mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 2
 begun=$(date +%s)
 left() { echo $((begun + SECONDS_LEFT - $(date +%s))); }
+# at_most SECONDS: so much, or what is left
+at_most() { if [ "$(left)" -lt "$1" ]; then left; else echo "$1"; fi; }
 # shellcheck disable=SC1091  # checked by itself
 . "$(dirname "$0")/within.sh"
 
@@ -38,16 +40,17 @@ done
 [ -n "$names" ] || { echo "there are no variants in $VARIANTS: make cuda-variants builds them"; exit "$SKIP"; }
 program() { if [ "${1%-again}" = as-it-is ]; then echo "$BIN/ediy"; else echo "$VARIANTS/$1/ediy"; fi; }
 
-# run NAME KIND KEY...: ediy bench of a program, into OUT/NAME-KIND.txt; 1 where it fails or there is no time
-bad=0
+# run NAME KIND KEY...: ediy bench of a program, into OUT/NAME-KIND.txt; 1 where it fails or there is no time. One that hangs does not take the others'.
+bad=0 MOST_OF_A_RUN=90
+[ -z "$SMALL" ] || MOST_OF_A_RUN=540
 run() {
   name=$1 kind=$2
   shift 2
-  [ "$(left)" -ge 15 ] || { echo "$name, $kind: left out, there was no time"; return 1; }
+  [ "$(left)" -ge 15 ] || { echo "$name, $kind: left out, there was no time"; status=124; return 1; }
   # shellcheck disable=SC2086  # keys are words
-  within "$(left)" "$(program "$name")" bench backend=cuda precision=bf16 $KEYS $PEAKS "$@" >"$out/$name-$kind.txt" 2>&1
+  within "$(at_most $MOST_OF_A_RUN)" "$(program "$name")" bench backend=cuda precision=bf16 $KEYS $PEAKS "$@" >"$out/$name-$kind.txt" 2>&1
   status=$?
-  [ $status -ne 124 ] || { echo "$name, $kind: not finished, there was no time"; return 1; }
+  [ $status -ne 124 ] || { echo "$name, $kind: not finished in its time"; return 1; }
   if [ $status -ne 0 ]; then
     why=$(tail -n 1 "$out/$name-$kind.txt")
     case $why in *' has compute capability '*) ;; *) bad=1 ;; esac
@@ -61,7 +64,11 @@ printf '%-20s | %-19s | %-19s | %-19s\n%-20s |' '' forward 'backward data' 'back
 printf ' %9s %9s |' own wgmma own wgmma own wgmma
 echo
 for name in as-it-is $names as-it-is-again; do
-  run "$name" convolutions what=convolutions by=pipelined || continue
+  # What fails on a GPU ends the whole process: without wgmma there are still the figures of the other path.
+  if ! run "$name" convolutions what=convolutions by=pipelined; then
+    [ $status -ne 124 ] || continue
+    run "$name" convolutions what=convolutions by=own || continue
+  fi
   # The last row, without wgmma one number a direction.
   awk -v name="$name" '/^all layers/ {
     gsub(/\|/, " "); ways = (NF - 2) / 3; printf "%-20s |", name
@@ -74,7 +81,7 @@ echo "images/s of whole steps"
 for way in own wgmma; do
   for name in as-it-is $names as-it-is-again; do
     # shellcheck disable=SC2086
-    run "$name" "step-$way" cuda.conv=$way cuda.gemm=$way $STEPS || continue
+    run "$name" "step-$way" cuda.conv=$way cuda.gemm=$way by=own $STEPS || continue
     printf '%-20s %-6s %s\n' "$name" $way "$(sed -n 's/^\([0-9.]* images.s .*\)/\1/p' "$out/$name-step-$way.txt")"
   done
 done
