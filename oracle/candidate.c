@@ -131,10 +131,46 @@ static void plain_name(const char *name, char plain[TENSOR_MAX_NAME]) {
   snprintf(plain, TENSOR_MAX_NAME, "%.*s", (int)n, name);
 }
 
-/* A row for each expected tensor, as if it were missing. */
-static void list_expected(const struct case_file *c, struct judged_file *j) {
+/* The next of beginnings that are separated by commas, at *from, which moves on; its length. */
+static size_t next_beginning(const char **from, const char **beginning) {
+  size_t length = strcspn(*from, ",");
+  *beginning = *from;
+  *from += length + ((*from)[length] == ',');
+  return length;
+}
+
+/* Whether the name begins with one of those. */
+static bool is_wanted(const char *only, const char *name) {
+  const char *beginning;
+  while (only && *only) {
+    size_t length = next_beginning(&only, &beginning);
+    if (length > 0 && strncmp(name, beginning, length) == 0) return true;
+  }
+  return false;
+}
+
+/* Each beginning has to be that of a tensor which the case expects: a misspelt one would judge less than is meant. */
+static bool only_is_expected(const struct case_file *c, const char *only, struct error *err) {
+  char names[600] = "";
+  for (const char *from = only, *beginning; from && *from;) {
+    size_t length = next_beginning(&from, &beginning);
+    bool found = false;
+    for (int i = 0; i < c->file.count; i++)
+      found = found || (case_expected(&c->file.tensor[i]) && length > 0 && strncmp(c->file.tensor[i].name, beginning, length) == 0);
+    for (int i = 0; !found && i < c->file.count; i++) {
+      size_t used = strlen(names);
+      if (case_expected(&c->file.tensor[i])) snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", c->file.tensor[i].name);
+    }
+    if (!found)
+      return fail(err, "%s: only=%s: no result begins with '%.*s'; there are %s", c->file.path, only, (int)length, beginning, names);
+  }
+  return true;
+}
+
+/* A row for each expected tensor that is asked for, as if it were missing. */
+static void list_expected(const struct case_file *c, const char *only, struct judged_file *j) {
   for (int i = 0; i < c->file.count; i++) {
-    if (!case_expected(&c->file.tensor[i])) continue;
+    if (!case_expected(&c->file.tensor[i]) || (only && !is_wanted(only, c->file.tensor[i].name))) continue;
     struct judged *to = &j->tensor[j->count++];
     *to = (struct judged){.judgement = JUDGED_INCOMPLETE, .finding = {.rule = "missing", .error = INFINITY}};
     plain_name(c->file.tensor[i].name, to->finding.tensor);
@@ -192,7 +228,7 @@ static void judge_extra(const struct bench *b, struct judged_file *j) {
 static bool judge_all(const struct bench *b, const struct classes *k, struct judged_file *j) {
   const struct case_file *c = b->original;
   *j = (struct judged_file){.tensor = calloc((size_t)(c->file.count + b->count) + 1, sizeof *j->tensor)};
-  if (j->tensor) list_expected(c, j);
+  if (j->tensor) list_expected(c, b->only, j);
   bool ok = (j->tensor || fail(b->err, "%s: out of memory", c->name)) && judge_classes(b, k, j);
   if (ok) judge_extra(b, j);
   for (int i = 0; ok && i < j->count; i++) {
@@ -220,12 +256,13 @@ bool candidate_judge_mixed(const struct case_file *c, const struct tensor *candi
   return judge_all(&b, &(struct classes){.declared = declared}, j);
 }
 
-bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain, struct judged_file *j,
-                     struct error *err) {
+bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain, const char *only,
+                     struct judged_file *j, struct error *err) {
   struct safetensors candidate;
   *j = (struct judged_file){0};
-  if (!safetensors_open(&candidate, path, err)) return false;
-  bool ok = values_known(&candidate, err) && candidate_judge_tensors(c, candidate.tensor, candidate.count, p, chain, false, j, err);
+  if (!only_is_expected(c, only, err) || !safetensors_open(&candidate, path, err)) return false;
+  struct bench b = {.original = c, .chain = chain, .candidate = candidate.tensor, .count = candidate.count, .only = only, .err = err};
+  bool ok = values_known(&candidate, err) && judge_all(&b, &(struct classes){.one = p}, j);
   safetensors_close(&candidate);
   return ok;
 }

@@ -17,7 +17,7 @@
 
 struct case_options {
   int precision;
-  char backend[OPTION_TEXT_SIZE], candidate[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
+  char backend[OPTION_TEXT_SIZE], candidate[OPTION_TEXT_SIZE], only[OPTION_TEXT_SIZE], json[OPTION_TEXT_SIZE];
   int64_t chain;
   bool winograd;
 };
@@ -26,6 +26,8 @@ static const struct option keys[] = {
     {"backend", OPTION_TEXT, offsetof(struct case_options, backend), "ref32", 0, 0, NULL,
      "what computes the case: ref32, ref64, or a table of operations (reference, plain, ...)"},
     {"candidate", OPTION_TEXT, offsetof(struct case_options, candidate), "", 0, 0, NULL, "judge these results in its place, safetensors"},
+    {"only", OPTION_TEXT, offsetof(struct case_options, only), "", 0, 0, NULL,
+     "with candidate=: ask for and judge the results whose names begin so, separated by commas: out. or grad_in.,grad_param."},
     {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "declared", 0, 0, "declared | " PRECISION_NAMES,
      "what the candidate or the backend computes in; declared: fp32, or what the name of the backend says"},
     {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
@@ -128,6 +130,7 @@ static void again(const struct session *s, const char *path) {
   printf(" precision=%s", precision_classes[s->precision].name);
   if (o->chain != CHAIN_USUAL) printf(" chain=%lld", (long long)o->chain);
   if (o->winograd) printf(" winograd=yes");
+  if (o->only[0]) printf(" only=%s", o->only);
   printf("\n");
 }
 
@@ -156,6 +159,12 @@ static bool run_reference(struct session *s, const struct case_file *c, const ch
   return true;
 }
 
+static int expected_count(const struct case_file *c) {
+  int count = 0;
+  for (int i = 0; i < c->file.count; i++) count += case_expected(&c->file.tensor[i]);
+  return count;
+}
+
 static void report_judged(struct session *s, const struct case_file *c, const char *path, const struct judged_file *j) {
   const struct finding *closest = NULL;
   char text[600];
@@ -176,7 +185,9 @@ static void report_judged(struct session *s, const struct case_file *c, const ch
     again(s, path);
   }
   if (j->worst == JUDGED_PASS) {
-    printf("%s: pass, %d tensor%s as %s", c->name, j->count, plural(j->count), precision_classes[s->precision].name);
+    printf("%s: pass, %d", c->name, j->count);
+    if (s->options.only[0]) printf(" of %d", expected_count(c));
+    printf(" tensor%s as %s", plural(s->options.only[0] ? expected_count(c) : j->count), precision_classes[s->precision].name);
     if (closest)
       printf("; closest to its limit: %s (%s), at %.2g of it", closest->tensor, closest->rule, closest->error / closest->allowed);
     printf("\n");
@@ -194,7 +205,8 @@ static struct precision_class declared_class(const struct session *s) {
 static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {
   struct judged_file j;
   const struct precision_class declared = declared_class(s), *p = &declared;
-  if (!candidate_judge(c, s->options.candidate, p, (double)s->options.chain, &j, err)) return false;
+  const char *only = s->options.only[0] ? s->options.only : NULL;
+  if (!candidate_judge(c, s->options.candidate, p, (double)s->options.chain, only, &j, err)) return false;
   report_judged(s, c, path, &j);
   judged_free(&j);
   return true;
@@ -327,6 +339,8 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
   const char *by = s->options.backend;
   if (s->options.candidate[0] && strcmp(by, "ref32") != 0)
     return fail(err, "case: candidate= are results of a kernel, and backend=%s computes results itself; give one of the two", by);
+  if (s->options.only[0] && !s->options.candidate[0])
+    return fail(err, "case: only=%s is of results of a kernel; give candidate=FILE, or leave it out", s->options.only);
   bool is_table = !s->options.candidate[0] && strcmp(by, "ref32") != 0 && strcmp(by, "ref64") != 0;
   if (declaration && !is_table && !s->options.candidate[0])
     return fail(err, "case: %s is what a kernel declares, and %s is held to the case as it is; give candidate=FILE, or backend=%s",
@@ -361,13 +375,14 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
 const struct oracle_verb oracle_verb_case = {
     .name = "case",
     .summary = "run golden cases through the reference, or judge a kernel's results of one",
-    .usage = "FILE|FOLDER... [backend=NAME] [precision=...] [json=FILE]   or   FILE candidate=FILE [precision=...] [chain=N]",
+    .usage = "FILE|FOLDER... [backend=NAME] [precision=...] [json=FILE]   or   FILE candidate=FILE [only=...] [precision=...] [chain=N]",
     .about = "A case is one operation with its inputs and expected results. Without candidate= the reference computes\n"
              "every case and each expected tensor is compared. With candidate=, a safetensors file with the tensors\n"
              "out.*, grad_in.* and grad_param.* of the case as some kernel produced them is judged in place of it: F32,\n"
-             "F64 or BF16, indices I64 or I32, names and shapes of the case. precision is what the kernel declares: its\n"
-             "accumulators are float for tf32, bf16 and fp16. Each tensor that passes is checked once more: would zeros,\n"
-             "channel means, a permuted batch or the next lower precision pass as well, it is VACUOUS.\n"
+             "F64 or BF16, indices I64 or I32, names and shapes of the case. With only= the tensors whose names begin so are\n"
+             "asked for, and no others. precision is what the kernel declares: its accumulators are float for tf32, bf16 and\n"
+             "fp16. Each tensor that passes is checked once more: would zeros, channel means, a permuted batch or the next\n"
+             "lower precision pass as well, it is VACUOUS.\n"
              "A backend other than ref32 and ref64 is a table of operations (docs/oracle.md): it is called three times in\n"
              "the same storage and once in fresh memory, its outputs poisoned and guarded, and its results are judged as a\n"
              "candidate's.\n"

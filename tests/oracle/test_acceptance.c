@@ -336,7 +336,7 @@ static void results_free(struct results *r) {
 static void judge(const struct case_file *c, const struct results *r, struct judged_file *j) {
   struct error err;
   if (!safetensors_write(candidate_path, r->t, 3, NULL, &err) ||
-      !candidate_judge(c, candidate_path, &precision_classes[PRECISION_FP32], CHAIN_USUAL, j, &err)) {
+      !candidate_judge(c, candidate_path, &precision_classes[PRECISION_FP32], CHAIN_USUAL, NULL, j, &err)) {
     fail_msg("%s", err.text);
   }
   assert_int_equal(j->count, 3);

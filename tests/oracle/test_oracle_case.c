@@ -167,6 +167,39 @@ static void missing_and_extra_tensors_are_incomplete(void **state) {
   program_expect(MISMATCH, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
 }
 
+/* Moves the results that begin so to the front; how many. */
+static int to_the_front(struct results *r, const char *beginning) {
+  int count = 0;
+  for (int i = 0; i < r->count; i++) {
+    if (strncmp(r->t[i].name, beginning, strlen(beginning)) != 0) continue;
+    struct tensor t = r->t[count];
+    r->t[count++] = r->t[i], r->t[i] = t;
+  }
+  return count;
+}
+
+/* A kernel without gradients has nothing to say of them. */
+static void what_is_not_asked_for_may_be_missing(void **state) {
+  (void)state;
+  ptrdiff_t n = 0;
+  make_conv("");
+  struct results r = right_results("conv.safetensors");
+  program_expect(0, "conv: pass, 1 of 3 tensors as fp32; closest to its limit: out.y (",
+                 judged(&r, to_the_front(&r, "out."), "conv.safetensors", "only=out."));
+  r = right_results("conv.safetensors");
+  program_expect(0, "conv: pass, 2 of 3 tensors as fp32;",
+                 judged(&r, to_the_front(&r, "grad_"), "conv.safetensors", "only=grad_in.,grad_param."));
+  r = right_results("conv.safetensors"); /* what is not asked for is not judged, and not too many */
+  values(&r, "grad_in.x", &n)[0] = INFINITY;
+  program_expect(0, "conv: pass, 1 of 3 tensors as fp32;", judged(&r, r.count, "conv.safetensors", "only=out.y"));
+  r = right_results("conv.safetensors");
+  values(&r, "out.y", &n)[0] = INFINITY;
+  program_expect(MISMATCH, "again: oracle case conv.safetensors candidate=candidate.safetensors precision=fp32 only=out.",
+                 judged(&r, to_the_front(&r, "out."), "conv.safetensors", "only=out."));
+  r = right_results("conv.safetensors");
+  program_expect(INCOMPLETE, "conv: grad_in.x: missing", judged(&r, to_the_front(&r, "out."), "conv.safetensors", "only=out.,grad_in."));
+}
+
 static void other_shapes_orders_and_types_are_found(void **state) {
   (void)state;
   ptrdiff_t n = 0;
@@ -345,6 +378,11 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"cp conv.safetensors r; oracle case conv.safetensors candidate=r json=./r", "json=./r is read here, and would be written over"},
       {"oracle report r out=r", "report: out=r is read here, and would be written over"},
       {"oracle case conv.safetensors candidate=nothing.safetensors", "nothing.safetensors"},
+      {"oracle case conv.safetensors candidate=conv.safetensors only=out.,grad_inn",
+       "only=out.,grad_inn: no result begins with 'grad_inn'; there are "},
+      {"oracle case conv.safetensors candidate=conv.safetensors only=,", "only=,: no result begins with ''"},
+      {"oracle case conv.safetensors candidate=conv.safetensors only=in.x", "no result begins with 'in.x'"},
+      {"oracle case conv.safetensors backend=plain only=out.", "only=out. is of results of a kernel; give candidate=FILE"},
       {"head -c 5000 conv.safetensors >cut.safetensors; oracle case cut.safetensors", "cut.safetensors"},
       {"oracle case conv.safetensors candidate=cut.safetensors", "cut.safetensors"},
       {"oracle case conv.safetensors conv.safetensors candidate=conv.safetensors", "one case"},
@@ -443,6 +481,7 @@ int main(void) {
       cmocka_unit_test(a_factor_is_found),
       cmocka_unit_test(lower_precision_is_found_unless_it_is_declared),
       cmocka_unit_test(missing_and_extra_tensors_are_incomplete),
+      cmocka_unit_test(what_is_not_asked_for_may_be_missing),
       cmocka_unit_test(other_shapes_orders_and_types_are_found),
       cmocka_unit_test(whole_numbers_are_held_to_the_bit),
       cmocka_unit_test(what_cannot_be_told_is_vacuous),
