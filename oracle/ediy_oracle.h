@@ -9,8 +9,10 @@
  *     mine.conv_forward = my_conv;
  *     if (ediy_oracle_judge(&mine, NULL, &v) != EDIY_ORACLE_PASS) puts(v.text);
  *
- * What happens: inputs are drawn, of random shapes and of all kinds (whole numbers, for which the last bit counts; normal; tiny; sparse; a
- * single 1; large mean and small deviation). The functions run on them three times in the same memory: on the inputs, on others, on the
+ * What happens: inputs are drawn, of random shapes and in turn of ten kinds: normal; whole numbers, for which the last bit counts; tiny;
+ * sparse; a single 1; large mean and small deviation; copied rows; channels of one value; rows of zeros; six decades. (Not of those that an
+ * operation leaves to rounding, or a half precision has no numbers for. Denormals, and infinities and NaN, are given where they are asked
+ * for, by fill= in a shape.) The functions run on them three times in the same memory: on the inputs, on others, on the
  * first again. Outputs hold NaN before each call. Arrays stand between guards, which hold huge numbers, in the second call NaN, so that
  * what is read there shows; guards and inputs are looked at afterwards. Every result is held to the reference in double by the rule of
  * docs/oracle.md, in whatever order the kernel sums, and the rule is then put to wrong results, which it has to reject. Nothing is printed,
@@ -143,9 +145,16 @@ typedef struct ediy_oracle_kernel {
 
 /* ---- the verdict --------------------------------------------------------------------------------------------------------------------- */
 
-/* What the kernel declares to compute in. Inputs of tf32, bf16 and fp16 kernels are rounded by the kernel, sums are in float, outputs of
- * bf16 and fp16 are rounded; arrays are of float all the same. */
-typedef enum ediy_oracle_precision { EDIY_ORACLE_FP32, EDIY_ORACLE_TF32, EDIY_ORACLE_BF16, EDIY_ORACLE_FP16 } ediy_oracle_precision;
+/* What the kernel declares to compute in; arrays are of float all the same. The last two read inputs as they are: give them, by
+ * options.round, such as the format that they are kept in holds exactly. */
+typedef enum ediy_oracle_precision {
+  EDIY_ORACLE_FP32,     /* float throughout, each addition rounded to nearest */
+  EDIY_ORACLE_TF32,     /* inputs rounded to tf32 by the kernel, sums and outputs in float */
+  EDIY_ORACLE_BF16,     /* inputs rounded to bf16 by the kernel, sums in float, outputs rounded to bf16 */
+  EDIY_ORACLE_FP16,     /* the same with fp16 */
+  EDIY_ORACLE_BF16_OUT, /* sums in float, outputs rounded to bf16 */
+  EDIY_ORACLE_FP32_RZ   /* sums of tensor cores, in float and rounded toward zero, outputs in float */
+} ediy_oracle_precision;
 
 /* Keys of a shape; what they mean, and what they are where they are left out, is in `oracle case make --help`:
  *
@@ -158,6 +167,7 @@ typedef enum ediy_oracle_precision { EDIY_ORACLE_FP32, EDIY_ORACLE_TF32, EDIY_OR
  *     rdem, riem         n h w c            h w regions
  *     lars               k r c openselfsup lr trust mu decay    a weight of k r r c numbers with adapt, and k numbers without
  *     ema                k r c tau
+ *     all                round              in place of options.round
  *     all                fill               inf of conv, linear, relu and the pools alone */
 
 /* All zero, or a null pointer for the struct: the defaults. */
@@ -169,6 +179,8 @@ typedef struct ediy_oracle_options {
   uint64_t seed;     /* of shapes and numbers */
   const char *shape; /* one shape in place of random ones, "n=2 h=8 w=8 c=16 k=16 r=3 stride=2 pad=1", in the keys above; with fill= that
                       * kind of inputs alone. Each operation takes its own; one that none of them has is refused */
+  ediy_oracle_precision round; /* FP32, or TF32, BF16: all inputs are numbers of that format */
+  bool winograd;               /* conv_forward computes 3x3 with stride 1 as Winograd's F(2x2, 3x3) */
 } ediy_oracle_options;
 
 typedef enum ediy_oracle_status {

@@ -142,13 +142,7 @@ static void draw_case(const struct fuzz_options *o, int64_t k, int op, enum prec
   make_draw_more(m);
   make_limit(m, MOST_PRODUCTS);
   m->fill = (int)(k % MAKE_FILLS);
-  /* The rule does not know numbers that a half format has fewer bits for, or none, nor what is left of numbers that differ by less than
-   * their roundoff (docs/oracle.md). */
-  bool half = precision == PRECISION_TF32 || precision == PRECISION_BF16 || precision == PRECISION_FP16,
-       small = precision == PRECISION_FP16;
-  if ((half && (m->fill == FILL_DENORMAL || (m->fill == FILL_OFFSET && (op == MAKE_NORM || op == MAKE_LOSS)))) ||
-      (small && (m->fill == FILL_TINY || m->fill == FILL_WIDE || m->fill == FILL_ZEROS)))
-    m->fill = FILL_NORMAL;
+  if (!make_fill_fits(op, m->fill, precision)) m->fill = FILL_NORMAL;
 }
 
 static bool count_run(struct attempt *a, struct make_options *m, struct fuzz_tally *tally, struct fuzz_failure *failure) {

@@ -14,7 +14,7 @@
 static const struct kernel_operation *const operations[] = {&kernel_conv,    &kernel_linear,  &kernel_norm,  &kernel_relu,
                                                             &kernel_maxpool, &kernel_avgpool, &kernel_match, &kernel_byol,
                                                             &kernel_rdem,    &kernel_riem,    &kernel_lars,  &kernel_ema};
-enum { OPERATIONS = sizeof operations / sizeof *operations, CASES_USUAL = 24, FILLS = FILL_OFFSET + 1, NAMES = 16, MOST_CASES = 1 << 20 };
+enum { OPERATIONS = sizeof operations / sizeof *operations, CASES_USUAL = 24, NAMES = 16, MOST_CASES = 1 << 20 };
 
 /* How often a result was right, and its check not vacuous. */
 struct tally {
@@ -25,7 +25,8 @@ struct tally {
 
 struct session {
   const ediy_oracle_kernel *kernel;
-  const struct precision_class *p;
+  enum precision precision;
+  struct precision_class p; /* of that, as declared */
   double chain;
   ediy_oracle_verdict *v;
   struct error err;
@@ -131,7 +132,7 @@ static bool judge_results(struct session *s, const struct kernel_memory *m, cons
   for (int i = 0; i < m->count; i++) {
     if (kernel_is_judged(m, &m->buffer[i])) result[count++] = m->buffer[i].t;
   }
-  bool ok = case_of(m, inputs, c, &s->err) && candidate_judge_tensors(&c->file, result, count, s->p, s->chain, true, &j, &s->err);
+  bool ok = case_of(m, inputs, c, &s->err) && candidate_judge_tensors(&c->file, result, count, &s->p, s->chain, true, &j, &s->err);
   for (int i = 0; ok && i < j.count; i++) ok = judge_tensor(s, &j.tensor[i]);
   judged_free(&j);
   memory_case_free(c);
@@ -239,11 +240,26 @@ static bool is_told(const struct kernel_operation *op, const char *key) {
   return strcmp(key, "fill") == 0 || strstr(op->keys, blanks) != NULL;
 }
 
-/* Whether somebody's kernel can be judged by inputs of this kind: matches of these two hang on rounding, and what divides or averages over
+/* Whether the operation means something on inputs of this kind: matches of these two hang on rounding, and what divides or averages over
  * rows is given no infinities (make_case.c). */
 static bool fill_fits(const struct kernel_operation *op, int fill) {
   if (op->op == MAKE_MATCH && (fill == FILL_SPARSE || fill == FILL_OFFSET)) return false;
   return fill != FILL_INF || make_may_be_infinite(op->op);
+}
+
+/* Whether inputs of this kind are drawn unasked. Denormals are flushed, and NaN passed by, by many a kernel that is meant to. round: what
+ * inputs are rounded to leaves as little of numbers that differ by less as a class that rounds them itself. */
+static bool is_drawn(const struct session *s, int fill, int round) {
+  return fill != FILL_DENORMAL && fill != FILL_INF && fill_fits(s->op, fill) && make_fill_fits(s->op->op, fill, s->precision) &&
+         !(round != ROUND_NO && fill == FILL_OFFSET && !make_fill_fits(s->op->op, fill, PRECISION_BF16));
+}
+
+/* The kinds that are drawn, in turn. */
+static int drawn_fills(const struct session *s, int round, int fills[MAKE_FILLS]) {
+  int count = 0;
+  for (int fill = 0; fill < MAKE_FILLS; fill++)
+    if (is_drawn(s, fill, round)) fills[count++] = fill;
+  return count;
 }
 
 /* No operation that is judged is told of the key: what it asks for would not be done, and the verdict be one about something else. */
@@ -299,8 +315,10 @@ static void note_shape(struct session *s, const struct make_options *o) {
 }
 
 static bool judge_operation(struct session *s, const ediy_oracle_options *options, struct make_options *o) {
+  static const int rounds[] = {[EDIY_ORACLE_FP32] = ROUND_NO, [EDIY_ORACLE_TF32] = ROUND_TF32, [EDIY_ORACLE_BF16] = ROUND_BF16};
   bool filled = false, ok = true;
-  int count = options->shape ? FILLS : options->cases ? options->cases : CASES_USUAL;
+  int fill[MAKE_FILLS], fills = drawn_fills(s, rounds[options->round], fill);
+  int count = options->shape ? fills : options->cases ? options->cases : CASES_USUAL;
   s->names = 0;
   memset(s->taken, 0, sizeof s->taken);
   memset(s->refused, 0, sizeof s->refused);
@@ -309,10 +327,10 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
     o->seed = (int64_t)(options->seed % 1000000000) * 1000000 + 2 * i;
     o->op = (int)s->op->op;
     if (!options->shape) make_draw(o);
-    o->fill = i % FILLS;
+    o->fill = fill[i % fills];
+    o->round = rounds[options->round];
     if (options->shape && !read_shape(s, options->shape, o, &filled, &s->err)) return false;
     if (options->shape && i == 0) note_shape(s, o);
-    if (!fill_fits(s->op, o->fill)) o->fill = FILL_NORMAL;
     if (s->op->prepare) s->op->prepare(o);
     ok = judge_case(s, o);
   }
@@ -337,9 +355,12 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
 
 static bool check_options(const ediy_oracle_kernel *kernel, const ediy_oracle_options *o, struct error *err) {
   if (!kernel) return fail(err, "kernel is null");
-  if ((int)o->precision < 0 || o->precision > EDIY_ORACLE_FP16) return fail(err, "precision: %d is none", (int)o->precision);
+  if ((int)o->precision < 0 || o->precision > EDIY_ORACLE_FP32_RZ) return fail(err, "precision: %d is none", (int)o->precision);
   if (o->chain < 0) return fail(err, "chain: %d is negative", o->chain);
   if (o->cases < 0 || o->cases > MOST_CASES) return fail(err, "cases: %d is not from 0 to %d", o->cases, MOST_CASES);
+  if (o->round != EDIY_ORACLE_FP32 && o->round != EDIY_ORACLE_TF32 && o->round != EDIY_ORACLE_BF16)
+    return fail(err, "round: inputs are rounded to tf32 or bf16, or not; %d is neither", (int)o->round);
+  if (o->winograd && !kernel->conv_forward) return fail(err, "winograd: is of conv_forward, which is null");
   for (int i = 0; i < OPERATIONS; i++) {
     if (operations[i]->has(kernel)) return true;
   }
@@ -358,7 +379,7 @@ static void conclude(struct session *s, const char *names) {
     v->status = EDIY_ORACLE_INCOMPLETE;
     snprintf(v->text, sizeof v->text,
              "%s: incomplete: %s; give a shape that is taken; else nothing is wrong, %ld tensor%s of %d case%s as %s", names, s->declined,
-             v->tensors, plural(v->tensors), v->cases, plural(v->cases), s->p->name);
+             v->tensors, plural(v->tensors), v->cases, plural(v->cases), s->p.name);
     return;
   }
   if (s->vacuous[0]) {
@@ -367,7 +388,8 @@ static void conclude(struct session *s, const char *names) {
     return;
   }
   append(v->text, sizeof v->text, "%s: pass, %ld tensor%s of %d case%s as %s", names, v->tensors, plural(v->tensors), v->cases,
-         plural(v->cases), s->p->name);
+         plural(v->cases), s->p.name);
+  if (s->p.winograd) append(v->text, sizeof v->text, " by Winograd's algorithm");
   if (s->declined[0]) append(v->text, sizeof v->text, "; %s", s->declined);
   if (s->shapes[0]) append(v->text, sizeof v->text, "; %s", s->shapes);
   if (v->tensor[0])
@@ -376,7 +398,8 @@ static void conclude(struct session *s, const char *names) {
 }
 
 ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const ediy_oracle_options *options, ediy_oracle_verdict *v) {
-  static const enum precision classes[] = {PRECISION_FP32, PRECISION_TF32, PRECISION_BF16, PRECISION_FP16};
+  static const enum precision classes[] = {PRECISION_FP32, PRECISION_TF32,     PRECISION_BF16,
+                                           PRECISION_FP16, PRECISION_BF16_OUT, PRECISION_FP32_RZ};
   static const ediy_oracle_options usual;
   ediy_oracle_verdict ignored;
   char names[256] = "";
@@ -389,7 +412,9 @@ ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const edi
   bool ok = s && o ? check_options(kernel, options, &err) : fail(&err, "out of memory");
   if (ok) {
     s->kernel = kernel, s->v = v;
-    s->p = &precision_classes[classes[options->precision]];
+    s->precision = classes[options->precision];
+    s->p = precision_classes[s->precision];
+    s->p.winograd = options->winograd;
     s->chain = options->chain ? options->chain : CHAIN_USUAL;
     for (int i = 0; ok && i < OPERATIONS; i++) {
       s->op = operations[i];

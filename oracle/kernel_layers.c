@@ -37,7 +37,7 @@ static void call_conv(const ediy_oracle_kernel *k, const struct make_options *o,
 }
 
 const struct kernel_operation kernel_conv = {
-    "conv",    MAKE_CONV, " n h w c k r stride pad ", {"conv_forward", "conv_backward_data", "conv_backward_weights"}, has_conv,
+    "conv",    MAKE_CONV, " n h w c k r stride pad round ", {"conv_forward", "conv_backward_data", "conv_backward_weights"}, has_conv,
     call_conv, NULL};
 
 /* ---- linear -------------------------------------------------------------------------------------------------------------------------- */
@@ -61,8 +61,8 @@ static void call_linear(const ediy_oracle_kernel *k, const struct make_options *
   if (dx) KERNEL_CALL(m, BACKWARD, k->linear_backward, k->context, &g, x, w, dy, dx, dw, db);
 }
 
-const struct kernel_operation kernel_linear = {"linear",    MAKE_LINEAR, " m i o bias ", {"linear_forward", "linear_backward"}, has_linear,
-                                               call_linear, NULL};
+const struct kernel_operation kernel_linear = {
+    "linear", MAKE_LINEAR, " m i o bias round ", {"linear_forward", "linear_backward"}, has_linear, call_linear, NULL};
 
 /* ---- norm ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -120,7 +120,7 @@ static void call_norm(const ediy_oracle_kernel *k, const struct make_options *o,
 }
 
 const struct kernel_operation kernel_norm = {
-    "norm", MAKE_NORM, " n h w c train relu residual eps momentum ", {"norm_forward", "norm_backward"}, has_norm, call_norm, NULL};
+    "norm", MAKE_NORM, " n h w c train relu residual eps momentum round ", {"norm_forward", "norm_backward"}, has_norm, call_norm, NULL};
 
 /* ---- ReLU and pools ------------------------------------------------------------------------------------------------------------------ */
 
@@ -138,7 +138,8 @@ static void call_relu(const ediy_oracle_kernel *k, const struct make_options *o,
   if (dx) KERNEL_CALL(m, BACKWARD, k->relu_backward, k->context, size, x, dy, dx);
 }
 
-const struct kernel_operation kernel_relu = {"relu", MAKE_RELU, " n h w c ", {"relu_forward", "relu_backward"}, has_relu, call_relu, NULL};
+const struct kernel_operation kernel_relu = {"relu",    MAKE_RELU, " n h w c round ", {"relu_forward", "relu_backward"}, has_relu,
+                                             call_relu, NULL};
 
 static unsigned has_maxpool(const ediy_oracle_kernel *k) {
   return (unsigned)(k->maxpool_forward != NULL) | (unsigned)(k->maxpool_backward != NULL) << 1;
@@ -155,8 +156,8 @@ static void call_maxpool(const ediy_oracle_kernel *k, const struct make_options 
   if (dx) KERNEL_CALL(m, BACKWARD, k->maxpool_backward, k->context, &g, x, dy, dx);
 }
 
-const struct kernel_operation kernel_maxpool = {"maxpool",   MAKE_MAXPOOL, " n h w c ", {"maxpool_forward", "maxpool_backward"},
-                                                has_maxpool, call_maxpool, NULL};
+const struct kernel_operation kernel_maxpool = {
+    "maxpool", MAKE_MAXPOOL, " n h w c round ", {"maxpool_forward", "maxpool_backward"}, has_maxpool, call_maxpool, NULL};
 
 static unsigned has_avgpool(const ediy_oracle_kernel *k) {
   return (unsigned)(k->avgpool_forward != NULL) | (unsigned)(k->avgpool_backward != NULL) << 1;
@@ -173,5 +174,5 @@ static void call_avgpool(const ediy_oracle_kernel *k, const struct make_options 
   if (dx) KERNEL_CALL(m, BACKWARD, k->avgpool_backward, k->context, &g, dy, dx);
 }
 
-const struct kernel_operation kernel_avgpool = {"avgpool",   MAKE_AVGPOOL, " n h w c ", {"avgpool_forward", "avgpool_backward"},
-                                                has_avgpool, call_avgpool, NULL};
+const struct kernel_operation kernel_avgpool = {
+    "avgpool", MAKE_AVGPOOL, " n h w c round ", {"avgpool_forward", "avgpool_backward"}, has_avgpool, call_avgpool, NULL};

@@ -28,8 +28,8 @@ static void call_match(const ediy_oracle_kernel *k, const struct make_options *o
   if (s21) KERNEL_CALL(m, INVARIANCE, k->match_invariance, k->context, &g, t2, t1, s21);
 }
 
-const struct kernel_operation kernel_match = {"match",    MAKE_MATCH, " n h w c dot ", {"match_diversity", "match_invariance"}, has_match,
-                                              call_match, NULL};
+const struct kernel_operation kernel_match = {
+    "match", MAKE_MATCH, " n h w c dot round ", {"match_diversity", "match_invariance"}, has_match, call_match, NULL};
 
 /* ---- losses -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -55,7 +55,7 @@ static void call_byol(const ediy_oracle_kernel *k, const struct make_options *o,
   add_values(g.b, value1, value2, sum);
 }
 
-const struct kernel_operation kernel_byol = {"byol", MAKE_LOSS, " n c ", {"loss_byol"}, has_byol, call_byol, prepare_byol};
+const struct kernel_operation kernel_byol = {"byol", MAKE_LOSS, " n c round ", {"loss_byol"}, has_byol, call_byol, prepare_byol};
 
 static unsigned has_rdem(const ediy_oracle_kernel *k) { return (unsigned)(k->loss_rdem != NULL); }
 static void prepare_rdem(struct make_options *o) { o->lambda1 = 1, o->lambda2 = 0, o->lambda3 = 0; }
@@ -74,7 +74,7 @@ static void call_rdem(const ediy_oracle_kernel *k, const struct make_options *o,
   add_values(g.b, value1, value2, sum);
 }
 
-const struct kernel_operation kernel_rdem = {"rdem", MAKE_LOSS, " n h w c ", {"loss_rdem"}, has_rdem, call_rdem, prepare_rdem};
+const struct kernel_operation kernel_rdem = {"rdem", MAKE_LOSS, " n h w c round ", {"loss_rdem"}, has_rdem, call_rdem, prepare_rdem};
 
 static unsigned has_riem(const ediy_oracle_kernel *k) { return (unsigned)(k->loss_riem != NULL); }
 static void prepare_riem(struct make_options *o) { o->lambda1 = 0, o->lambda2 = 1, o->lambda3 = 0; }
@@ -94,7 +94,7 @@ static void call_riem(const ediy_oracle_kernel *k, const struct make_options *o,
   add_values(g.b, value1, value2, sum);
 }
 
-const struct kernel_operation kernel_riem = {"riem", MAKE_LOSS, " n h w c ", {"loss_riem"}, has_riem, call_riem, prepare_riem};
+const struct kernel_operation kernel_riem = {"riem", MAKE_LOSS, " n h w c round ", {"loss_riem"}, has_riem, call_riem, prepare_riem};
 
 /* ---- updates ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -115,7 +115,7 @@ static void call_lars(const ediy_oracle_kernel *k, const struct make_options *o,
   KERNEL_CALL(m, ALONE, k->lars, k->context, &g, dv, v, mv);
 }
 
-const struct kernel_operation kernel_lars = {"lars",    MAKE_LARS, " k r c openselfsup lr trust mu decay ", {"lars"}, has_lars,
+const struct kernel_operation kernel_lars = {"lars",    MAKE_LARS, " k r c openselfsup lr trust mu decay round ", {"lars"}, has_lars,
                                              call_lars, NULL};
 
 static unsigned has_ema(const ediy_oracle_kernel *k) { return (unsigned)(k->ema != NULL); }
@@ -127,4 +127,4 @@ static void call_ema(const ediy_oracle_kernel *k, const struct make_options *o, 
   KERNEL_CALL(m, ALONE, k->ema, k->context, o->k * o->r * o->r * o->c, (double)(float)o->tau, theta, xi);
 }
 
-const struct kernel_operation kernel_ema = {"ema", MAKE_EMA, " k r c tau ", {"ema"}, has_ema, call_ema, NULL};
+const struct kernel_operation kernel_ema = {"ema", MAKE_EMA, " k r c tau round ", {"ema"}, has_ema, call_ema, NULL};

@@ -80,13 +80,19 @@ static void arrange_rows(struct philox *g, int fill, ptrdiff_t rows, ptrdiff_t c
   }
 }
 
+/* A number that goes in: exact in float, or in what it is rounded to. */
+static double rounded(const struct making *m, double x) {
+  static const enum precision classes[] = {[ROUND_BF16] = PRECISION_BF16, [ROUND_TF32] = PRECISION_TF32};
+  return m->o->round == ROUND_NO ? (double)(float)x : number_round(&precision_classes[classes[m->o->round]].in, x);
+}
+
 static bool add_numbers(struct making *m, int fill, double scale, double offset, int ndim, const ptrdiff_t *shape, const char *name) {
   double *x = make_input(m, DTYPE_F64, ndim, shape, name);
   struct philox g = stream_of(m, name);
   if (!x) return false;
   const struct tensor *t = &m->made->input[m->made->file.file.count - 1];
   ptrdiff_t n = tensor_count(t);
-  for (ptrdiff_t i = 0; i < n; i++) x[i] = fill == FILL_ONEHOT ? 0 : (double)(float)(offset + scale * draw(&g, fill));
+  for (ptrdiff_t i = 0; i < n; i++) x[i] = fill == FILL_ONEHOT ? 0 : rounded(m, offset + scale * draw(&g, fill));
   if (fill == FILL_ONEHOT) x[philox_below(&g, (uint32_t)n)] = 1;
   ptrdiff_t channels = ndim > 0 ? shape[ndim - 1] : 1;
   arrange_rows(&g, fill, n / channels, channels, x);
@@ -353,7 +359,10 @@ static bool write(struct making *m, struct case_run *truth, const struct case_ru
   struct tensor *all = calloc((size_t)(inputs + truth->count), sizeof *all);
   json_t *errors = case_float_errors(truth, single);
   char *attributes = json_dumps(m->made->file.attributes, 0), *measured = errors ? json_dumps(errors, 0) : NULL;
-  snprintf(note, sizeof note, "fill %s, seed %lld", fill_names[m->o->fill], (long long)m->o->seed);
+  snprintf(note, sizeof note, "fill %s, seed %lld%s", fill_names[m->o->fill], (long long)m->o->seed,
+           m->o->round == ROUND_BF16   ? ", rounded to bf16"
+           : m->o->round == ROUND_TF32 ? ", rounded to tf32"
+                                       : "");
   const char *metadata[] = {"format",  "ediy-case-1",
                             "op",      m->made->file.op,
                             "attrs",   attributes,

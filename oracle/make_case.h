@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "oracle/precision.h"
 #include "oracle/run.h"
 
 enum make_op {
@@ -45,6 +46,9 @@ enum make_fill {
   MAKE_FILLS
 };
 
+/* What drawn numbers are rounded to, so that a kernel which reads that format is given no others. */
+enum make_round { ROUND_NO, ROUND_BF16, ROUND_TF32 };
+
 struct make_options {
   int op;                    /* enum make_op */
   int fill;                  /* enum make_fill */
@@ -57,6 +61,7 @@ struct make_options {
   double lr, trust, mu, decay, tau; /* lars, ema: a weight k x r x r x c and a vector of k */
   bool before, stopgrad, instance;  /* gradients are added to; loss: forms of R-DEM */
   int64_t steps;                    /* lars, ema */
+  int round;                        /* enum make_round */
   int64_t seed;
   char out[4096];
 };
@@ -68,12 +73,16 @@ const char *make_fill_name(int fill);
 /* Whether infinite activations mean something: where nothing is divided or averaged over rows. Elsewhere INF is NORMAL. */
 bool make_may_be_infinite(int op);
 
-enum { MAKE_KEYS = 35 };
+enum { MAKE_KEYS = 36 };
 extern const struct option make_keys[MAKE_KEYS];
 void make_defaults(struct make_options *o);
 
 /* The keys that something of this operation is made by, besides op, out and seed, with a blank before each. */
 const char *make_keys_of(int op);
+
+/* Whether a kernel in this class can be judged by inputs of this kind. The rule (docs/oracle.md) does not know numbers that a half format
+ * has fewer bits for, or none, nor what batch norm and losses leave of numbers that differ by less than its roundoff. */
+bool make_fill_fits(int op, int fill, enum precision p);
 
 /* Fails for an argument key=value whose key is none of these: what it asks for would not be done. */
 MUST_CHECK bool make_check(const struct make_options *o, int count, char *const *arguments, struct error *err);

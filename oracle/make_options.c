@@ -44,25 +44,33 @@ const struct option make_keys[MAKE_KEYS] = {
     {"stopgrad", OPTION_BOOL, AT(stopgrad), "no", 0, 0, NULL, "loss: R-DEM's second factor is a constant"},
     {"instance", OPTION_BOOL, AT(instance), "no", 0, 0, NULL, "loss: R-DEM's negatives are other images"},
     {"steps", OPTION_INT, AT(steps), "1", 1, 8, NULL, "lars, ema: steps one after the other"},
+    {"round", OPTION_CHOICE, AT(round), "no", 0, 0, "no | bf16 | tf32",
+     "inputs are rounded to this format: a kernel that reads it is given them exactly"},
 };
 
 const char *make_keys_of(int op) {
   static const char *const keys[MAKE_OPS] = {
-      [MAKE_CONV] = " fill n h w c k r stride pad before",
-      [MAKE_LINEAR] = " fill m i o bias before",
-      [MAKE_NORM] = " fill n h w c train relu residual eps momentum before",
-      [MAKE_RELU] = " fill n h w c",
-      [MAKE_MAXPOOL] = " fill n h w c",
-      [MAKE_AVGPOOL] = " fill n h w c before",
-      [MAKE_MATCH] = " fill n h w c dot",
-      [MAKE_LOSS] = " fill n h w c lambda1 lambda2 lambda3 before stopgrad instance",
-      [MAKE_LARS] = " fill k r c openselfsup lr trust mu decay steps",
-      [MAKE_EMA] = " fill k r c tau steps",
+      [MAKE_CONV] = " fill n h w c k r stride pad before round",
+      [MAKE_LINEAR] = " fill m i o bias before round",
+      [MAKE_NORM] = " fill n h w c train relu residual eps momentum before round",
+      [MAKE_RELU] = " fill n h w c round",
+      [MAKE_MAXPOOL] = " fill n h w c round",
+      [MAKE_AVGPOOL] = " fill n h w c before round",
+      [MAKE_MATCH] = " fill n h w c dot round",
+      [MAKE_LOSS] = " fill n h w c lambda1 lambda2 lambda3 before stopgrad instance round",
+      [MAKE_LARS] = " fill k r c openselfsup lr trust mu decay steps round",
+      [MAKE_EMA] = " fill k r c tau steps round",
       [MAKE_RANDOM] = "",
       [MAKE_SCHEDULE] = "",
       [MAKE_AUGMENT] = "",
   };
   return keys[op];
+}
+
+bool make_fill_fits(int op, int fill, enum precision p) {
+  const bool half = p == PRECISION_TF32 || p == PRECISION_BF16 || p == PRECISION_FP16, small = p == PRECISION_FP16;
+  if (half && (fill == FILL_DENORMAL || (fill == FILL_OFFSET && (op == MAKE_NORM || op == MAKE_LOSS)))) return false;
+  return !(small && (fill == FILL_TINY || fill == FILL_WIDE || fill == FILL_ZEROS));
 }
 
 static bool is_among(const char *keys, const char *key) {

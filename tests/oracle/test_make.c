@@ -27,7 +27,7 @@ static bool same(const struct made_case *a, const struct made_case *b) {
 static void other_value(const struct option *key, char *text, size_t size) {
   switch (key->type) {
   case OPTION_BOOL: snprintf(text, size, "%s=%s", key->key, strcmp(key->initial, "no") == 0 ? "yes" : "no"); break;
-  case OPTION_CHOICE: snprintf(text, size, "%s=int", key->key); break;
+  case OPTION_CHOICE: snprintf(text, size, "%s=%s", key->key, strcmp(key->key, "fill") == 0 ? "int" : "bf16"); break;
   case OPTION_INT: snprintf(text, size, "%s=%d", key->key, atoi(key->initial) + 1); break;
   default: snprintf(text, size, "%s=%g", key->key, atof(key->initial) / 2); break;
   }

@@ -151,6 +151,25 @@ static void lower_precision_is_found_unless_it_is_declared(void **state) {
   program_expect(0, "pass, 3 tensors as tf32", judged(&r, r.count, "conv.safetensors", "precision=tf32"));
 }
 
+/* Then a kernel that rounds them itself is right in a class that does not. */
+static void inputs_can_be_made_in_lower_precision(void **state) {
+  (void)state;
+  static const struct {
+    const char *key;
+    enum precision precision;
+  } formats[] = {{"round=tf32", PRECISION_TF32}, {"round=bf16", PRECISION_BF16}};
+  for (int i = 0; i < 2; i++) {
+    make_conv("");
+    struct results r = rounded_results("conv.safetensors", formats[i].precision);
+    program_expect(MISMATCH, "conv: out.y[", judged(&r, r.count, "conv.safetensors", ""));
+    make_conv(formats[i].key);
+    r = rounded_results("conv.safetensors", formats[i].precision);
+    program_expect(0, "pass, 3 tensors as fp32;", judged(&r, r.count, "conv.safetensors", ""));
+    r = rounded_results("conv.safetensors", formats[i].precision);
+    program_expect(0, "pass, 3 tensors as fp32-rz;", judged(&r, r.count, "conv.safetensors", "precision=fp32-rz"));
+  }
+}
+
 static void missing_and_extra_tensors_are_incomplete(void **state) {
   (void)state;
   ptrdiff_t n = 0;
@@ -480,6 +499,7 @@ int main(void) {
       cmocka_unit_test(one_element_is_found_where_it_is),
       cmocka_unit_test(a_factor_is_found),
       cmocka_unit_test(lower_precision_is_found_unless_it_is_declared),
+      cmocka_unit_test(inputs_can_be_made_in_lower_precision),
       cmocka_unit_test(missing_and_extra_tensors_are_incomplete),
       cmocka_unit_test(what_is_not_asked_for_may_be_missing),
       cmocka_unit_test(other_shapes_orders_and_types_are_found),
