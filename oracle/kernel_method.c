@@ -33,11 +33,6 @@ const struct kernel_operation kernel_match = {
 
 /* ---- losses -------------------------------------------------------------------------------------------------------------------------- */
 
-/* A case has the sum of both directions. */
-static void add_values(ptrdiff_t b, const float *value1, const float *value2, float *sum) {
-  for (ptrdiff_t i = 0; i < b; i++) sum[i] = value1[i] + value2[i];
-}
-
 static unsigned has_byol(const ediy_oracle_kernel *k) { return (unsigned)(k->loss_byol != NULL); }
 static void prepare_byol(struct make_options *o) { o->lambda1 = 0, o->lambda2 = 0, o->lambda3 = 1; }
 
@@ -46,13 +41,11 @@ static void call_byol(const ediy_oracle_kernel *k, const struct make_options *o,
   ptrdiff_t qs[] = {g.b, g.c};
   const float *q1 = kernel_given(m, "in.q1"), *q2 = kernel_given(m, "in.q2"), *z1 = kernel_given(m, "in.z1"),
               *z2 = kernel_given(m, "in.z2");
-  float *value1 = kernel_scratch(m, "value1", g.b), *value2 = kernel_scratch(m, "value2", g.b);
-  float *sum = kernel_result(m, ALONE, "out.byol_image", 1, qs);
+  float *value1 = kernel_result(m, ALONE, "out.byol1", 1, qs), *value2 = kernel_result(m, ALONE, "out.byol2", 1, qs);
   float *dq1 = kernel_result(m, ALONE, "grad_in.q1", 2, qs), *dq2 = kernel_result(m, ALONE, "grad_in.q2", 2, qs);
   if (m->failed) return;
   KERNEL_CALL(m, ALONE, k->loss_byol, k->context, &g, q1, z2, value1, dq1);
   KERNEL_CALL(m, ALONE, k->loss_byol, k->context, &g, q2, z1, value2, dq2);
-  add_values(g.b, value1, value2, sum);
 }
 
 const struct kernel_operation kernel_byol = {"byol", MAKE_LOSS, " n c round ", {"loss_byol"}, has_byol, call_byol, prepare_byol};
@@ -65,13 +58,11 @@ static void call_rdem(const ediy_oracle_kernel *k, const struct make_options *o,
   ptrdiff_t rs[] = {g.b, g.n, g.c};
   const float *r1 = kernel_given(m, "in.r1"), *r2 = kernel_given(m, "in.r2");
   const int32_t *d1 = kernel_given_index(m, "in.d1"), *d2 = kernel_given_index(m, "in.d2");
-  float *value1 = kernel_scratch(m, "value1", g.b), *value2 = kernel_scratch(m, "value2", g.b);
-  float *sum = kernel_result(m, ALONE, "out.rdem_image", 1, rs);
+  float *value1 = kernel_result(m, ALONE, "out.rdem1", 1, rs), *value2 = kernel_result(m, ALONE, "out.rdem2", 1, rs);
   float *dr1 = kernel_result(m, ALONE, "grad_in.r1", 3, rs), *dr2 = kernel_result(m, ALONE, "grad_in.r2", 3, rs);
   if (m->failed) return;
   KERNEL_CALL(m, ALONE, k->loss_rdem, k->context, &g, r1, d1, value1, dr1);
   KERNEL_CALL(m, ALONE, k->loss_rdem, k->context, &g, r2, d2, value2, dr2);
-  add_values(g.b, value1, value2, sum);
 }
 
 const struct kernel_operation kernel_rdem = {"rdem", MAKE_LOSS, " n h w c round ", {"loss_rdem"}, has_rdem, call_rdem, prepare_rdem};
@@ -85,13 +76,11 @@ static void call_riem(const ediy_oracle_kernel *k, const struct make_options *o,
   const float *r1 = kernel_given(m, "in.r1"), *r2 = kernel_given(m, "in.r2"), *g1 = kernel_given(m, "in.g1"),
               *g2 = kernel_given(m, "in.g2");
   const int32_t *s12 = kernel_given_index(m, "in.s12"), *s21 = kernel_given_index(m, "in.s21");
-  float *value1 = kernel_scratch(m, "value1", g.b), *value2 = kernel_scratch(m, "value2", g.b);
-  float *sum = kernel_result(m, ALONE, "out.riem_image", 1, rs);
+  float *value1 = kernel_result(m, ALONE, "out.riem1", 1, rs), *value2 = kernel_result(m, ALONE, "out.riem2", 1, rs);
   float *dr1 = kernel_result(m, ALONE, "grad_in.r1", 3, rs), *dr2 = kernel_result(m, ALONE, "grad_in.r2", 3, rs);
   if (m->failed) return;
   KERNEL_CALL(m, ALONE, k->loss_riem, k->context, &g, r1, g2, s12, value1, dr1);
   KERNEL_CALL(m, ALONE, k->loss_riem, k->context, &g, r2, g1, s21, value2, dr2);
-  add_values(g.b, value1, value2, sum);
 }
 
 const struct kernel_operation kernel_riem = {"riem", MAKE_LOSS, " n h w c round ", {"loss_riem"}, has_riem, call_riem, prepare_riem};

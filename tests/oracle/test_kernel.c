@@ -397,6 +397,21 @@ static void the_command_makes_the_case(void **state) {
   }
 }
 
+/* Off by as much in one direction as in the other, the other way. */
+static int byol_apart(void *context, const ediy_oracle_regions *g, const float *q, const float *z, float *value, float *dq) {
+  static int calls;
+  int status = byol(context, g, q, z, value, dq);
+  float off = calls++ % 2 ? 0.25f : -0.25f;
+  for (ptrdiff_t b = 0; b < g->b; b++) value[b] += off;
+  return status;
+}
+
+static void each_direction_of_a_loss_is_judged(void **state) {
+  (void)state;
+  const ediy_oracle_kernel k = {.loss_byol = byol_apart};
+  expect(EDIY_ORACLE_MISMATCH, "byol: out.byol1[0] is ", judge(&k, RIGHT, "", &few, NULL));
+}
+
 static int last_region(void *context, const ediy_oracle_regions *g, const float *t, int32_t *index) {
   (void)context, (void)t;
   for (ptrdiff_t i = 0; i < g->b * g->n; i++) index[i] = (int32_t)g->n - 1;
@@ -459,6 +474,7 @@ int main(void) {
       cmocka_unit_test(a_shape_can_be_given),
       cmocka_unit_test(a_key_that_no_function_is_told_of_is_refused),
       cmocka_unit_test(the_command_makes_the_case),
+      cmocka_unit_test(each_direction_of_a_loss_is_judged),
       cmocka_unit_test(a_tie_is_named),
       cmocka_unit_test(what_cannot_be_told_is_vacuous),
       cmocka_unit_test(bad_input_is_refused),
