@@ -9,7 +9,7 @@
  *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(s / G)); below 64 elements
  *               6 in place of 3, and the largest is 0.3 u_in rms(G2 / G) at least
  *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + shared, beta the factor of s in e (least squares
- *               with weights 1 / G^2), from 256 elements on; s = y, or y - start where the operation adds to what was there;
+ *               with weights 1 / G^2), from 256 elements and 8 groups on; s = y, or y - start where the operation adds to what was there;
  *               of sums that are rounded toward zero + L / 16 u_acc, which also stands in place of sqrt(L) / 3 u_acc where it is more
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
@@ -21,7 +21,8 @@
  *   nothing. s is |y|, and what such sums within the operation (a mean) carry into y. Terms that are all one number are rounded alike, and
  *   roundings add up to L / 4 u y, not to sqrt(L): the gauges of batch norm and average pooling know them (gauge.h).
  *   Of few elements r may be close to y by luck: then the 0.3 u that rounding inputs evenly leaves counts in its place.
- * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors, channel by channel in batch norm. Inputs
+ * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors in each group: an element,
+ *   a channel in batch norm, a row of cosines. Inputs
  *   cut, not rounded, shrink a product by up to 2 u_in. shared is what all elements may be off by together: a common factor of the
  *   increment (norms, a rounded tau), common u_acc; a rounded factor of what was there before, kept u_acc sum(start z) / sum(s z).
  *   Sums rounded toward zero, as tensor cores add up four products or more at a time: the partial sum after k of n additions is k / n y on

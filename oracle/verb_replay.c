@@ -242,7 +242,9 @@ static bool bisect(struct session *s, struct error *err) {
     if (!replay_unit(&s->replay, at, err)) return false;
     if (!s->replay.ended) continue;
     if (!print_inputs(s, at, err)) return false;
-    printf("  %d of %d units before it are right: %d tensor%s\n", i, s->units.count, before, plural(before));
+    if (i == 0) printf("  it is of the first of %d units in the dump\n", s->units.count);
+    if (i > 0)
+      printf("  all %d units before it (of %d in the dump) are right: %d tensor%s judged\n", i, s->units.count, before, plural(before));
     return true;
   }
   replay_extra(&s->replay);

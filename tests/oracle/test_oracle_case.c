@@ -301,6 +301,30 @@ static void every_operation_is_made_and_passes(void **state) {
       0, "", program_run("oracle case make op=random seed=3 out=twice.safetensors && cmp twice.safetensors all/made_random-3.safetensors"));
 }
 
+/* Of a document, whether a word stands in it between backticks. */
+static bool is_named(const char *text, const char *word) {
+  char quoted[CASE_MAX_NAME + 2];
+  snprintf(quoted, sizeof quoted, "`%s`", word);
+  return strstr(text, quoted) != NULL;
+}
+
+/* What a script is promised in docs/verify-your-kernel.md. */
+static void every_key_is_documented(json_t *root) {
+  char *text;
+  size_t size;
+  struct error err;
+  const char *key;
+  json_t *value;
+  assert_true(document[0] != 0);
+  if (!file_read(document, 1 << 20, &text, &size, &err)) fail_msg("%s", err.text);
+  char *section = strstr(text, "`json=FILE` writes"), *end = section ? strstr(section, "\n## ") : NULL;
+  assert_non_null(end);
+  *end = 0;
+  json_object_foreach(root, key, value) if (!is_named(section, key)) fail_msg("%s", key);
+  json_object_foreach(json_array_get(json_object_get(root, "findings"), 0), key, value) if (!is_named(section, key)) fail_msg("%s", key);
+  free(text);
+}
+
 static void findings_are_written_as_json(void **state) {
   (void)state;
   ptrdiff_t n = 0;
@@ -313,6 +337,7 @@ static void findings_are_written_as_json(void **state) {
   int wrong = 0;
   assert_string_equal(json_string_value(json_object_get(j, "verdict")), "mismatch");
   assert_int_equal(json_array_size(json_object_get(j, "findings")), 3);
+  every_key_is_documented(j);
   json_array_foreach(json_object_get(j, "findings"), i, finding) {
     if (strcmp(json_string_value(json_object_get(finding, "verdict")), "pass") == 0) continue;
     wrong++;
@@ -448,6 +473,12 @@ static void the_python_of_the_document_works(void **state) {
   program_expect(
       0, "pass, 3 tensors as fp32",
       program_run("'%s' kernel.py conv.safetensors out.safetensors && oracle case conv.safetensors candidate=out.safetensors", python));
+  /* Of a case of losses the indices are numbers of regions, not of floats. */
+  program_expect(0, "torch.int64",
+                 program_run("oracle case make op=loss out=loss.safetensors && sed '/^x, w/,$d' kernel.py >read.py && "
+                             "echo 'print(t[\"in.d1\"].dtype, t[\"in.r1\"].gather(1, t[\"in.d1\"][:, :, None]).dtype)' >>read.py && "
+                             "'%s' read.py loss.safetensors",
+                             python));
   program_expect(
       MISMATCH, "(element)",
       program_run(
@@ -457,19 +488,34 @@ static void the_python_of_the_document_works(void **state) {
           python));
 }
 
-/* Of a document, whether a word stands in it between backticks. */
-static bool is_named(const char *text, const char *word) {
-  char quoted[CASE_MAX_NAME + 2];
-  snprintf(quoted, sizeof quoted, "`%s`", word);
-  return strstr(text, quoted) != NULL;
-}
-
 /* "What a case holds" in docs/verify-your-kernel.md: every tensor and attribute that `oracle case make` writes. */
 static void every_tensor_of_a_case_is_documented(void **state) {
   (void)state;
-  static const char *const made[] = {
-      "op=conv",  "op=linear", "op=norm relu=yes residual=yes", "op=norm train=no", "op=relu", "op=maxpool", "op=avgpool",
-      "op=match", "op=loss",   "op=loss instance=yes",          "op=lars",          "op=ema",  "op=schedule"};
+  static const char *const made[] = {"op=conv",
+                                     "op=linear",
+                                     "op=norm relu=yes residual=yes",
+                                     "op=norm train=no",
+                                     "op=relu",
+                                     "op=maxpool",
+                                     "op=avgpool",
+                                     "op=match",
+                                     "op=loss",
+                                     "op=loss instance=yes",
+                                     "op=lars",
+                                     "op=ema",
+                                     "op=schedule",
+                                     "op=augment seed=0",
+                                     "op=augment seed=1",
+                                     "op=augment seed=2",
+                                     "op=augment seed=3",
+                                     "op=augment seed=4",
+                                     "op=augment seed=5",
+                                     "op=augment seed=6",
+                                     "op=augment seed=7",
+                                     "op=augment seed=8",
+                                     "op=augment seed=9",
+                                     "op=augment seed=10",
+                                     "op=augment seed=11"};
   struct error err;
   char *text;
   size_t size;
@@ -486,7 +532,11 @@ static void every_tensor_of_a_case_is_documented(void **state) {
     if (!case_open(&c, "held.safetensors", &err)) fail_msg("%s", err.text);
     for (int t = 0; t < c.file.count; t++)
       if (!is_named(section, c.file.tensor[t].name)) fail_msg("%s: %s", made[i], c.file.tensor[t].name);
-    json_object_foreach(c.attributes, key, value) if (!is_named(section, key)) fail_msg("%s: %s", made[i], key);
+    json_object_foreach(c.attributes, key, value) {
+      if (!is_named(section, key)) fail_msg("%s: %s", made[i], key);
+      if (strcmp(key, "transform") == 0 && !is_named(section, json_string_value(value)))
+        fail_msg("%s: %s", made[i], json_string_value(value));
+    }
     case_close(&c);
   }
   free(text);
