@@ -18,7 +18,8 @@
  * docs/oracle.md, in whatever order the kernel sums, and the rule is then put to wrong results, which it has to reject. Nothing is printed,
  * no file is written.
  *
- * Kernels on a GPU: copy in, run, copy out, in a function of yours.
+ * Kernels on a GPU: copy in, run, copy out, in a function of yours. Guards and NaN are in host memory: for what is read or written beside
+ * a buffer on the device, or not written, put the same around and into it there, or run under compute-sanitizer.
  *
  * Rules that hold for every function
  *
