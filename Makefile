@@ -522,6 +522,21 @@ $(PTX)/oracle: $(ORACLE_MAIN)
 $(PTX)/ediy $(PTX)/oracle: $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(PTX)/libediy_cuda.a $(BUILD)/libediy.a
 	$(call say,LD)
 	$(Q)$(CC) -rdynamic $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lstdc++ -ldl -o $@
+# The example of docs/verify-your-kernel.md, right and reading a row too far, whose arrays are where the kernel runs.
+EXAMPLES := examples/kernel examples/kernel_too_far
+$(BUILD)/examples/kernel.cu: docs/examples/kernel.cu
+	@mkdir -p $(@D)
+	@cp $< $@
+$(BUILD)/examples/kernel_too_far.cu: docs/examples/kernel.cu
+	@mkdir -p $(@D)
+	@sed 's/h >= g\.h/h > g.h/' $< >$@ && ! cmp -s $< $@
+$(PTX)/examples/%.o: $(BUILD)/examples/%.cu oracle/ediy_oracle.h
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(NVCC) -Ioracle $(PTX_NVCCFLAGS) -c $< -o $@
+$(PTX)/examples/%: $(PTX)/examples/%.o $(PTX)/libediy_cuda.a $(BUILD)/liboracle.a $(BUILD)/libediy.a
+	$(call say,LD)
+	$(Q)$(CC) -rdynamic $(LDFLAGS) $< $(BUILD)/liboracle.a $(PTX)/libediy_cuda.a $(BUILD)/libediy.a $(LDLIBS) -lstdc++ -ldl -o $@
 SHIM_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/cuda/test_*.c))
 TESTS += $(SHIM_TESTS)
 tests: $(SHIM_TESTS)
@@ -541,6 +556,14 @@ $(BUILD)/cuda/libediy_cuda.so: $(BUILD)/cuda/libediy_cuda.a $(BUILD)/libediy.a
 GPU_BACKEND := $(BUILD)/cuda/libediy_cuda.$(if $(BUNDLED),so,a)
 GPU_TESTS := $(addprefix $(BUILD)/gpu/tests/,$(CUDA_TESTS))
 GPU_PROGRAMS := $(BUILD)/gpu/ediy $(BUILD)/gpu/oracle
+GPU_EXAMPLES := $(addprefix $(BUILD)/gpu/,$(EXAMPLES))
+$(BUILD)/gpu/examples/%.o: $(BUILD)/examples/%.cu oracle/ediy_oracle.h
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(NVCC) -Ioracle $(NVCCFLAGS) -c $< -o $@
+$(BUILD)/gpu/examples/%: $(BUILD)/gpu/examples/%.o $(BUILD)/liboracle.a $(BUILD)/libediy.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) $(CUDA_LDLIBS) -o $@
 $(BUILD)/gpu/tests/cuda/%: $(BUILD)/f32/tests/cuda/%.o $(GPU_BACKEND) $(BUILD)/libediy.a
 	@mkdir -p $(@D)
 	$(call say,LD)
@@ -557,7 +580,7 @@ $(GPU_PROGRAMS): $(BUILD)/f32/ref/train/backends_cuda.o $(BUILD)/liboracle.a $(G
 lint: lint-cuda
 lint-cuda:
 	@for p in tests/cuda/variants/*.patch; do git apply --check $$p || { echo "lint: $$p no longer fits: make it again, or remove it when it is decided"; exit 1; }; done
-	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard $(foreach d,. ptx libraries,tests/cuda/$d/*.cu tests/cuda/$d/*.cpp))
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror $(CUDA_TWINS) $(wildcard docs/examples/*.cu $(foreach d,. ptx libraries,tests/cuda/$d/*.cu tests/cuda/$d/*.cpp))
 
 ifeq ($(NVCC),)
 $(if $(WITH_CUDA),$(error CUDA=1 needs nvcc (CUDA 13 or newer) on the path or in /usr/local/cuda))
@@ -581,8 +604,8 @@ check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU
 	@BUILD=$(BUILD) sh tests/run.sh $(filter-out $(PTX_RUNS),$(PTX_TESTS))
 	@EDIY_PTX_RACES=0 BUILD=$(BUILD) sh tests/run.sh $(PTX_RUNS)
 	@EDIY_PTX_RACES=0 SMALL=1 BIN=$(PTX) SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh $(PTX)/check $(PTX_PARTS)
-ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(BUILD)/shim/ediy
-gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(BUILD)/shim/ediy $(PTX)/ediy
+ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(addprefix $(PTX)/,$(EXAMPLES)) $(BUILD)/shim/ediy
+gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(GPU_EXAMPLES) $(BUILD)/shim/ediy $(PTX)/ediy
 ON_GPU = BIN=$(BUILD)/gpu SHIM=$(abspath $(BUILD))/shim/ediy PTX=$(abspath $(PTX))/ediy RUNNER=$(abspath tests/run.sh) BENCH=$(abspath tests/cuda/bench.sh) COUNTERS=$(abspath tests/cuda/counters.sh) CHOICES=$(abspath tests/cuda/variants.sh) PEER="$(if $(filter file,$(origin PEER)),$(wildcard $(PEER)),$(PEER))" PYTHON="$(PYTHON)" \
          sh tests/cuda/gpu.sh
 check-cuda: ## on a GPU: tests, oracle, whole steps, bits, 200 steps beside the CPU, compute-sanitizer
@@ -600,12 +623,13 @@ BUNDLE := build-bundle/bundle
 cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine without packages
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 BUNDLED=1 gpu-tests
-	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/shim $(BUNDLE)/ptx $(BUNDLE)/lib $(BUNDLE)/libc
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/tests/cuda $(BUNDLE)/examples $(BUNDLE)/shim $(BUNDLE)/ptx $(BUNDLE)/lib $(BUNDLE)/libc
 	@cp $(addprefix build-bundle/gpu/tests/,$(CUDA_TESTS)) $(BUNDLE)/tests/cuda && cp build-bundle/gpu/ediy build-bundle/gpu/oracle $(BUNDLE) && \
+	  cp $(addprefix build-bundle/gpu/,$(EXAMPLES)) $(BUNDLE)/examples && \
 	  cp build-bundle/shim/ediy $(BUNDLE)/shim && cp $(subst $(BUILD),build-bundle,$(PTX))/ediy $(BUNDLE)/ptx && cp build-bundle/cuda/libediy_cuda.so $(BUNDLE)/lib && \
-	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/ptx/ediy $(BUNDLE)/tests/cuda/*
+	  strip $(BUNDLE)/lib/libediy_cuda.so $(BUNDLE)/ediy $(BUNDLE)/oracle $(BUNDLE)/shim/ediy $(BUNDLE)/ptx/ediy $(BUNDLE)/examples/* $(BUNDLE)/tests/cuda/*
 	@cp tests/run.sh $(addprefix tests/cuda/,gpu.sh parts.sh bench.sh counters.sh variants.sh within.sh) $(BUNDLE) && cp tests/cuda/bundle.sh $(BUNDLE)/run && chmod +x $(BUNDLE)/run
-	@ldd $(BUNDLE)/ediy $(BUNDLE)/tests/cuda/* $(BUNDLE)/lib/libediy_cuda.so | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
+	@ldd $(BUNDLE)/ediy $(BUNDLE)/examples/* $(BUNDLE)/tests/cuda/* $(BUNDLE)/lib/libediy_cuda.so | awk '$$2 == "=>" && $$3 ~ "/" {print $$3} $$1 ~ "/ld-linux" {print $$1}' | sort -u | while read -r l; do \
 	  case $${l##*/} in libediy_cuda.so) ;; ld-linux*|libc.*|libm.*) cp -L $$l $(BUNDLE)/libc ;; *) cp -L $$l $(BUNDLE)/lib ;; esac; done
 	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's
 	@tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz

@@ -18,8 +18,8 @@
  * docs/oracle.md, in whatever order the kernel sums, and the rule is then put to wrong results, which it has to reject. Nothing is printed,
  * no file is written.
  *
- * Kernels on a GPU: copy in, run, copy out, in a function of yours. Guards and NaN are in host memory: for what is read or written beside
- * a buffer on the device, or not written, put the same around and into it there, or run under compute-sanitizer.
+ * Kernels on a GPU: options.memory says how memory is had there. Your functions then get its addresses, and guards and NaN stand beside
+ * your arrays on the GPU. Without it, copy in, run and copy out in your function: what is read or written beside a copy is not seen.
  *
  * Rules that hold for every function
  *
@@ -171,6 +171,17 @@ typedef enum ediy_oracle_precision {
  *     all                round              in place of options.round
  *     all                fill               inf of conv, linear, relu and the pools alone */
 
+/* Memory in which your functions find their arrays; all four, or none for the host's. Of CUDA: cudaMalloc, cudaFree, cudaMemcpy. upload and
+ * download copy between it and the host, behind all that your functions have begun there; false is a failure, which after a function is
+ * taken for the function's. What reserve gives is aligned to 64 bytes at least, and null where there is none. */
+typedef struct ediy_oracle_memory {
+  void *context;
+  void *(*reserve)(void *context, size_t bytes);
+  void (*release)(void *context, void *there);
+  bool (*upload)(void *context, void *there, const void *here, size_t bytes);
+  bool (*download)(void *context, void *here, const void *there, size_t bytes);
+} ediy_oracle_memory;
+
 /* All zero, or a null pointer for the struct: the defaults. */
 typedef struct ediy_oracle_options {
   ediy_oracle_precision precision; /* default fp32 */
@@ -182,12 +193,13 @@ typedef struct ediy_oracle_options {
                       * kind of inputs alone. Each operation takes its own; one that none of them has is refused */
   ediy_oracle_precision round; /* FP32, or TF32, BF16: all inputs are numbers of that format */
   bool winograd;               /* conv_forward computes 3x3 with stride 1 as Winograd's F(2x2, 3x3) */
+  ediy_oracle_memory memory;   /* default the host's */
 } ediy_oracle_options;
 
 typedef enum ediy_oracle_status {
   EDIY_ORACLE_PASS = 0,
   EDIY_ORACLE_MISMATCH = 1,
-  EDIY_ORACLE_BAD_INPUT = 2,        /* options that make no sense, no function, no memory */
+  EDIY_ORACLE_BAD_INPUT = 2,        /* options that make no sense, no function, no memory, of the host or of options.memory */
   EDIY_ORACLE_VACUOUS = 3,          /* nothing is wrong, but of some result the rule would always have accepted something wrong as well */
   EDIY_ORACLE_NONDETERMINISTIC = 4, /* nothing is wrong, but the same inputs gave other bits the second time */
   EDIY_ORACLE_INCOMPLETE = 5        /* nothing is wrong, but a function declined every shape */

@@ -15,20 +15,23 @@
 
 enum { KERNEL_BUFFERS = 32 };
 
-/* Buffers by name, each between guards. They stay where they are from call to call of one shape, so that a kernel that keeps something by
- * address is found out. */
+/* Buffers by name, each between guards; what the functions below return are addresses for the kernel. They stay where they are from call
+ * to call of one shape, so that a kernel that keeps something by address is found out. */
 struct kernel_buffer {
   struct tensor t;            /* name, F32 or I32, shape; data between the guards */
   const struct tensor *given; /* what it was filled from; null: an output */
   bool updated;               /* given, and then changed by the kernel */
   bool result;                /* to be judged */
   int function;               /* a result: the function of the operation that makes it */
-  unsigned char *base;
+  unsigned char *base;        /* on the host, with both guards */
+  void *there;                /* the same where the kernel runs; null: base is it */
 };
 
 struct kernel_memory {
-  const struct made_case *inputs; /* of this call */
-  int calls;                      /* this one included */
+  const ediy_oracle_memory *where; /* null: the host's */
+  bool sent;                       /* in this call: what is on the host is where the kernel runs, too */
+  const struct made_case *inputs;  /* of this call */
+  int calls;                       /* this one included */
   struct kernel_buffer buffer[KERNEL_BUFFERS];
   int count;
   unsigned declined; /* a bit for each function that did not want the shape in the first call, and is not called again */
@@ -57,6 +60,11 @@ int32_t *kernel_result_index(struct kernel_memory *m, int function, const char *
 float *kernel_updated(struct kernel_memory *m, int function, const char *from, const char *name);
 float *kernel_kept(struct kernel_memory *m, const char *name); /* given where a function could also update, but must not */
 float *kernel_scratch(struct kernel_memory *m, const char *name, ptrdiff_t size); /* poisoned; no result */
+float *kernel_on_host(const struct kernel_memory *m, const char *name); /* of a buffer that is there; to be written before functions run */
+
+/* Everything to where the kernel runs, once a call, and what it left from there. False: *m->err says what failed. */
+bool kernel_memory_send(struct kernel_memory *m);
+bool kernel_memory_fetch(struct kernel_memory *m);
 
 /* Guards and inputs are as they were; else *what says what is not. */
 bool kernel_memory_intact(const struct kernel_memory *m, char *what, size_t size);
@@ -67,7 +75,7 @@ void kernel_memory_free(struct kernel_memory *m);
 /* Calls a function, number f of the operation, unless it declined the shape. */
 #define KERNEL_CALL(m, f, function, ...)                                                                                                   \
   do {                                                                                                                                     \
-    if (kernel_takes(m, f) && !kernel_returned(m, f, (function)(__VA_ARGS__))) return;                                                     \
+    if (kernel_takes(m, f) && !(kernel_memory_send(m) && kernel_returned(m, f, (function)(__VA_ARGS__)))) return;                          \
   } while (0)
 
 enum { KERNEL_FUNCTIONS = 3 }; /* of an operation, at most */

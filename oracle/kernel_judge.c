@@ -25,6 +25,7 @@ struct tally {
 
 struct session {
   const ediy_oracle_kernel *kernel;
+  const ediy_oracle_memory *where; /* null: the host's */
   enum precision precision;
   struct precision_class p; /* of that, as declared */
   double chain;
@@ -153,6 +154,7 @@ static bool call(struct session *s, struct kernel_memory *m, const struct made_c
     return mismatch(s, what);
   }
   if (m->status != 0) return snprintf(what, sizeof what, "%s returned %d", s->op->functions[m->by], m->status), mismatch(s, what);
+  if (!kernel_memory_fetch(m)) return mismatch(s, m->err->text);
   return kernel_memory_intact(m, what, sizeof what) || mismatch(s, what);
 }
 
@@ -195,6 +197,7 @@ static bool run_case(struct session *s, const struct made_case *first, const str
   unsigned char *kept = NULL;
   if (!m) return fail(&s->err, "out of memory");
   m->err = &s->err;
+  m->where = s->where;
   bool ok = call(s, m, first, o);
   if (ok && count_case(s, m)) {
     ok = judge_results(s, m, first) && ((kept = malloc(result_bytes(m) + 1)) || fail(&s->err, "out of memory"));
@@ -360,6 +363,10 @@ static bool check_options(const ediy_oracle_kernel *kernel, const ediy_oracle_op
   if (o->cases < 0 || o->cases > MOST_CASES) return fail(err, "cases: %d is not from 0 to %d", o->cases, MOST_CASES);
   if (o->round != EDIY_ORACLE_FP32 && o->round != EDIY_ORACLE_TF32 && o->round != EDIY_ORACLE_BF16)
     return fail(err, "round: inputs are rounded to tf32 or bf16, or not; %d is neither", (int)o->round);
+  const ediy_oracle_memory *m = &o->memory;
+  const int given = (m->reserve != NULL) + (m->release != NULL) + (m->upload != NULL) + (m->download != NULL);
+  if (given != 0 && given != 4)
+    return fail(err, "memory: reserve, release, upload and download go together; %d of them are null", 4 - given);
   if (o->winograd && !kernel->conv_forward) return fail(err, "winograd: is of conv_forward, which is null");
   for (int i = 0; i < OPERATIONS; i++) {
     if (operations[i]->has(kernel)) return true;
@@ -412,6 +419,7 @@ ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const edi
   bool ok = s && o ? check_options(kernel, options, &err) : fail(&err, "out of memory");
   if (ok) {
     s->kernel = kernel, s->v = v;
+    s->where = options->memory.reserve ? &options->memory : NULL;
     s->precision = classes[options->precision];
     s->p = precision_classes[s->precision];
     s->p.winograd = options->winograd;

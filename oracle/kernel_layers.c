@@ -71,8 +71,9 @@ static unsigned has_norm(const ediy_oracle_kernel *k) {
 }
 
 /* What a forward of ours leaves for a backward of theirs: y, and mu and 1 / sqrt(v + eps) of each column. */
-static bool norm_by_reference(const struct make_options *o, struct kernel_memory *m, const ediy_oracle_norm *g, const float *x, float *y,
-                              float *saved) {
+static bool norm_by_reference(const struct make_options *o, struct kernel_memory *m, const ediy_oracle_norm *g) {
+  const float *x = kernel_on_host(m, "in.x");
+  float *y = kernel_on_host(m, "out.y"), *saved = kernel_on_host(m, "saved");
   struct case_run run = {0};
   bool ok = run_begin(&run, &m->inputs->file, m->err) && case_compute(&run, 64);
   const struct tensor *truth = ok ? run_result(&run, "out.y") : NULL;
@@ -112,7 +113,7 @@ static void call_norm(const ediy_oracle_kernel *k, const struct make_options *o,
   if (m->failed) return;
   if (k->norm_forward) KERNEL_CALL(m, FORWARD, k->norm_forward, k->context, &g, x, residual, gamma, beta, mean, var, y, saved);
   if (!kernel_takes(m, FORWARD)) m->declined |= 1u << BACKWARD; /* what that forward saves is its own affair */
-  if (!k->norm_forward && !norm_by_reference(o, m, &g, x, y, saved)) {
+  if (!k->norm_forward && !norm_by_reference(o, m, &g)) {
     m->failed = true;
     return;
   }

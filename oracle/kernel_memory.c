@@ -23,7 +23,7 @@ static void guard_buffer(const struct kernel_memory *m, const struct kernel_buff
 void kernel_memory_begin(struct kernel_memory *m, const struct made_case *inputs) {
   m->inputs = inputs;
   m->calls++;
-  m->status = 0;
+  m->status = 0, m->sent = false;
   for (int i = 0; i < m->count; i++) guard_buffer(m, &m->buffer[i]);
 }
 
@@ -57,7 +57,42 @@ static struct kernel_buffer *buffer(struct kernel_memory *m, const char *name, e
   struct kernel_buffer *b = &m->buffer[m->count++];
   *b = (struct kernel_buffer){.t = t, .base = base};
   guard_buffer(m, b);
+  if (m->where && !(b->there = m->where->reserve(m->where->context, size + 2 * GUARD_BYTES))) {
+    m->failed = true;
+    fail(m->err, "memory: reserve has no %zu bytes for %s", size + 2 * GUARD_BYTES, name);
+    return NULL;
+  }
   return b;
+}
+
+/* Where the kernel finds it. */
+static void *address(const struct kernel_buffer *b) { return b->there ? (char *)b->there + GUARD_BYTES : b->t.data; }
+
+bool kernel_memory_send(struct kernel_memory *m) {
+  for (int i = 0; m->where && !m->sent && i < m->count; i++) {
+    const struct kernel_buffer *b = &m->buffer[i];
+    if (m->where->upload(m->where->context, b->there, b->base, bytes_of(&b->t) + 2 * GUARD_BYTES)) continue;
+    m->failed = true;
+    return fail(m->err, "memory: %s cannot be uploaded", b->t.name);
+  }
+  m->sent = true;
+  return true;
+}
+
+bool kernel_memory_fetch(struct kernel_memory *m) {
+  for (int i = 0; m->where && m->sent && i < m->count; i++) {
+    const struct kernel_buffer *b = &m->buffer[i];
+    if (!m->where->download(m->where->context, b->base, b->there, bytes_of(&b->t) + 2 * GUARD_BYTES))
+      return fail(m->err, "%s cannot be downloaded after the call: what was called may have failed where it runs", b->t.name);
+  }
+  return true;
+}
+
+float *kernel_on_host(const struct kernel_memory *m, const char *name) {
+  for (int i = 0; i < m->count; i++) {
+    if (strcmp(m->buffer[i].t.name, name) == 0) return m->buffer[i].t.data;
+  }
+  return NULL;
 }
 
 /* Element i of what was given, in the type of the buffer. */
@@ -94,40 +129,40 @@ static struct kernel_buffer *poison(struct kernel_memory *m, const char *name, e
 
 const float *kernel_given(struct kernel_memory *m, const char *name) {
   struct kernel_buffer *b = fill(m, name, name, DTYPE_F32);
-  return b ? b->t.data : NULL;
+  return b ? address(b) : NULL;
 }
 
 const int32_t *kernel_given_index(struct kernel_memory *m, const char *name) {
   struct kernel_buffer *b = fill(m, name, name, DTYPE_I32);
-  return b ? b->t.data : NULL;
+  return b ? address(b) : NULL;
 }
 
 float *kernel_result(struct kernel_memory *m, int function, const char *name, int ndim, const ptrdiff_t *shape) {
   struct kernel_buffer *b = poison(m, name, DTYPE_F32, ndim, shape);
   if (b) b->result = true, b->function = function;
-  return b ? b->t.data : NULL;
+  return b ? address(b) : NULL;
 }
 
 int32_t *kernel_result_index(struct kernel_memory *m, int function, const char *name, int ndim, const ptrdiff_t *shape) {
   struct kernel_buffer *b = poison(m, name, DTYPE_I32, ndim, shape);
   if (b) b->result = true, b->function = function;
-  return b ? b->t.data : NULL;
+  return b ? address(b) : NULL;
 }
 
 float *kernel_updated(struct kernel_memory *m, int function, const char *from, const char *name) {
   struct kernel_buffer *b = fill(m, from, name, DTYPE_F32);
   if (b) b->result = b->updated = true, b->function = function;
-  return b ? b->t.data : NULL;
+  return b ? address(b) : NULL;
 }
 
 float *kernel_kept(struct kernel_memory *m, const char *name) {
   struct kernel_buffer *b = fill(m, name, name, DTYPE_F32);
-  return b ? b->t.data : NULL;
+  return b ? address(b) : NULL;
 }
 
 float *kernel_scratch(struct kernel_memory *m, const char *name, ptrdiff_t size) {
   struct kernel_buffer *b = poison(m, name, DTYPE_F32, 1, &size);
-  return b ? b->t.data : NULL;
+  return b ? address(b) : NULL;
 }
 
 static bool guard_intact(const struct kernel_memory *m, const unsigned char *guard) {
@@ -164,6 +199,9 @@ bool kernel_memory_intact(const struct kernel_memory *m, char *what, size_t size
 }
 
 void kernel_memory_free(struct kernel_memory *m) {
-  for (int i = 0; i < m->count; i++) free(m->buffer[i].base);
+  for (int i = 0; i < m->count; i++) {
+    free(m->buffer[i].base);
+    if (m->buffer[i].there) m->where->release(m->where->context, m->buffer[i].there);
+  }
   m->count = 0;
 }

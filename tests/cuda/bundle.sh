@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd) || exit 2
 if [ -n "${FORCE_LIBC:-}" ] || ! why=$("$here/ediy" --version 2>&1); then
   echo "with the bundle's C library: ${why:-asked for}"
   # ediy last: where it is done, all are. EDIY_RESTARTED: a program that started itself again would start the loader.
-  for path in "$here/oracle" "$here/shim/ediy" "$here/ptx/ediy" "$here"/tests/cuda/test_* "$here"/variants/*/ediy "$here/ediy"; do
+  for path in "$here/oracle" "$here/shim/ediy" "$here/ptx/ediy" "$here"/examples/* "$here"/tests/cuda/test_* "$here"/variants/*/ediy "$here/ediy"; do
     [ -e "$path" ] || continue
     program=${path#"$here"/}
     mkdir -p "$here/real/$(dirname "$program")"

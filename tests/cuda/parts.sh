@@ -69,6 +69,11 @@ part_oracle() {
     [ "$class" = fp32 ] || ! "$BIN/oracle" case cases chain=$CHAIN backend="$(backend_of "$class")" precision=fp32 >/dev/null || return 1
     rm -f cases/*-offset.safetensors # of numbers that differ by less than their roundoff the other classes leave nothing
   done
+  # A kernel in CUDA that is handed over as a function, its arrays on the GPU between guards: right, and reading a row too far.
+  [ -x "$BIN/examples/kernel" ] || { echo "no $BIN/examples: they need nvcc"; return 0; }
+  "$BIN/examples/kernel" || return 1
+  "$BIN/examples/kernel_too_far"
+  [ $? -eq 1 ]
 }
 
 # Whole steps, tensor by tensor, in each class: the same bits when repeated; each operation right from the step's own tensors, as it ran within the step;
