@@ -1,7 +1,8 @@
 /* The golden cases of the shared folder, in float and double: every expected tensor of every case is produced and agrees.
  *
  * The folder is $EDIY_SHARED, or ../shared beside the repository. It is not part of the project: where it is missing, one test says so and
- * is skipped. What needs no folder is in test_formula.c and test_compare.c. EDIY_CASE=TEXT runs only the cases whose name has TEXT in it.
+ * is skipped. What needs no folder is in test_formula.c, test_compare.c and test_runner_*.c. EDIY_CASE=TEXT runs only the cases whose name
+ * has TEXT in it.
  */
 #include <inttypes.h>
 #include <jansson.h>
