@@ -38,6 +38,15 @@ static void the_reference_is_accepted_and_gives_the_same_bits_again(void **state
   assert_int_equal(fuzzed(&o), 0);
 }
 
+/* No table has these, and a runner reads many attributes for them, of which each transform in turn has some: two dozen cases of each. */
+static void views_and_schedules_are_those_of_the_plain_loops(void **state) {
+  (void)state;
+  const struct fuzz_options views = {.op = "augment", .on = "plain", .precision = PRECISION_FP32, .chain = 1024, .runs = 288, .seed = 5};
+  const struct fuzz_options rates = {.op = "schedule", .on = "plain", .precision = PRECISION_FP32, .chain = 1024, .runs = 24, .seed = 5};
+  assert_int_equal(fuzzed(&views), 0);
+  assert_int_equal(fuzzed(&rates), 0);
+}
+
 /* Half the work in bf16 under the name of float. */
 static void a_lower_precision_is_found_and_shrunk(void **state) {
   (void)state;
@@ -88,7 +97,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_right_variant_is_accepted),       cmocka_unit_test(the_reference_is_accepted_and_gives_the_same_bits_again),
       cmocka_unit_test(a_lower_precision_is_found_and_shrunk), cmocka_unit_test(names_that_do_not_exist_are_refused),
-      cmocka_unit_test(words_and_variants_are_one_another),
+      cmocka_unit_test(words_and_variants_are_one_another),    cmocka_unit_test(views_and_schedules_are_those_of_the_plain_loops),
   };
   return cmocka_run_group_tests(tests, NULL, clean);
 }
