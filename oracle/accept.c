@@ -43,9 +43,12 @@ struct allowance accept_allowance(const struct yardstick *m, const struct precis
                             .least = 4 * ldexp(1, p->out.least) + (4 * sqrt(m->chain) + 2) * ldexp(1, p->acc.least - 1)};
 }
 
+static bool has_carried(const struct yardstick *m, ptrdiff_t i) { return !m->carried || isfinite(m->carried[i]); }
+
 double accept_allowed(const struct yardstick *m, const struct allowance *a, ptrdiff_t i) {
   double size = m->sizes ? m->sizes[i] : fabs(m->y[i]), allowed = a->out * size + a->acc * m->g[i] + a->least;
-  return a->in > 0 ? allowed + a->in * fmin(2 * m->g[i], 6 * m->g2[i]) : allowed;
+  if (a->in > 0) allowed += a->in * fmin(2 * m->g[i], 6 * m->g2[i]);
+  return isfinite(allowed) && has_carried(m, i) ? allowed : 0; /* no bound: c can keep to none */
 }
 
 /* ---- one pass over the elements ------------------------------------------------------------------------------------------------------ */
@@ -63,6 +66,8 @@ struct part {
 
 static double increment(const struct yardstick *m, ptrdiff_t i) { return m->start ? m->y[i] - m->start[i] : m->y[i]; }
 
+static bool has_gauge(const struct yardstick *m, ptrdiff_t i) { return m->g[i] > 0 && m->g[i] < INFINITY && has_carried(m, i); }
+
 static struct part look_at(const struct yardstick *m, const struct allowance *a, const double *c, ptrdiff_t first, ptrdiff_t end) {
   struct part s = {.ratio = -1};
   for (ptrdiff_t i = first; i < end; i++) {
@@ -76,8 +81,8 @@ static struct part look_at(const struct yardstick *m, const struct allowance *a,
       return s;
     }
     double allowed = accept_allowed(m, a, i), ratio = size > 0 ? size / allowed : 0;
-    if (ratio > s.ratio) s.worst = i, s.ratio = ratio, s.error = size, s.allowed = allowed;
-    if (!(m->g[i] > 0)) continue;
+    if (!(ratio <= s.ratio)) s.worst = i, s.ratio = ratio, s.error = size, s.allowed = allowed;
+    if (!has_gauge(m, i)) continue;
     double inverse = 1 / m->g[i], step = increment(m, i), z = step * inverse * inverse, r = m->r[i] - y;
     s.counted++;
     s.ee += e * inverse * e * inverse;
@@ -94,7 +99,7 @@ static struct part look_at(const struct yardstick *m, const struct allowance *a,
 }
 
 static void join(struct part *all, const struct part *s) {
-  if (s->other_class || s->ratio > all->ratio) {
+  if (s->other_class || !(s->ratio <= all->ratio)) {
     all->worst = s->worst, all->ratio = s->ratio, all->error = s->error, all->allowed = s->allowed;
     all->other_class = s->other_class;
   }
@@ -134,7 +139,7 @@ struct group {
 };
 
 static void add_element(const struct yardstick *m, const double *c, ptrdiff_t i, struct group *to) {
-  if (!(m->g[i] > 0) || !isfinite(m->y[i])) return;
+  if (!has_gauge(m, i) || !isfinite(m->y[i])) return;
   double step = increment(m, i), z = step / (m->g[i] * m->g[i]);
   to->ez += (c[i] - m->y[i]) * z;
   to->sz += step * z;

@@ -31,7 +31,9 @@
  * - A tensor that several operations contribute to (a gradient with several consumers, a gradient that is accumulated): y, r, G and L are
  *   sums over them, and in place of |y| stand the sizes of what was rounded on the way, as each contribution may be stored before it is
  *   added.
- * Every comparison is written so that NaN fails it.
+ * Every comparison is written so that NaN fails it. Where the gauge, or anything else that an element's allowance is made of, is not finite
+ * and y is (Winograd's mixes an infinite input into a whole tile), nothing is known of the element's error: c = y, and no other rule counts
+ * it.
  */
 #ifndef EDIY_ORACLE_ACCEPT_H
 #define EDIY_ORACLE_ACCEPT_H
@@ -63,7 +65,7 @@ struct yardstick {
  * not depend on the number of threads. quick: stops at the first part that breaks a rule, so that the worst element may lie behind it. */
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, bool quick, struct finding *f);
 
-/* What an element may be off by, the rules "element" and "exact": out size + acc G + in min(2 G, 6 G2) + least. */
+/* What an element may be off by, the rules "element" and "exact": out size + acc G + in min(2 G, 6 G2) + least; 0 where not finite. */
 struct allowance {
   double out, acc, in, least;
 };

@@ -249,6 +249,32 @@ static void what_is_not_finite_stands_where_the_truth_has_it(void **state) {
   }
 }
 
+/* A gauge, or a size, that is none: of one element, and of all. Nothing else may be there than what is expected. */
+static void where_nothing_is_known_of_the_error_nothing_is_allowed(void **state) {
+  (void)state;
+  static const double none[] = {NAN, INFINITY};
+  for (int k = 0; k < 12; k++) {
+    const int all = k % 2, what = k / 4;
+    const ptrdiff_t at = 700, first = all ? 0 : at, end = all ? 960 : at + 1;
+    struct setting s = plain(&classes[TF32], 16, 60);
+    if (what == 1) s.m.sizes = sizes;
+    if (what == 2) s.m.carried = carried;
+    double *array = what == 0 ? g : what == 1 ? sizes : carried;
+    for (ptrdiff_t i = first; i < end; i++) array[i] = none[k / 2 % 2];
+    assert_silent(&s, 0);
+    error[at] = 0x1p-40;
+    for (int quick = 0; quick < 2; quick++) {
+      struct finding f = judged(&s, 1, quick);
+      if (f.pass) fail_msg("%g for %g passes, with %g in %d", c[at], y[at], none[k / 2 % 2], what);
+      assert_string_equal(f.rule, "element");
+      assert_string_equal(f.where, "[11, 40]");
+      assert_true(f.allowed == 0 && f.error > 0);
+    }
+    for (ptrdiff_t i = 0; i < 960; i++) error[i] = i < first || i >= end ? turning(i) : 0;
+    if (!all) assert_limit(&s, "rms", 3 * 0.3 * 0x1p-24); /* the others' own */
+  }
+}
+
 /* In pieces, and some hundred thousand elements at a time. */
 static void every_part_of_a_large_tensor_counts(void **state) {
   (void)state;
@@ -318,6 +344,7 @@ int main(void) {
       cmocka_unit_test(where_there_is_too_little_no_factor_is_looked_for),
       cmocka_unit_test(errors_that_are_there_besides_hide_a_factor),
       cmocka_unit_test(what_is_not_finite_stands_where_the_truth_has_it),
+      cmocka_unit_test(where_nothing_is_known_of_the_error_nothing_is_allowed),
       cmocka_unit_test(every_part_of_a_large_tensor_counts),
       cmocka_unit_test(a_sum_that_cancels_has_no_factor),
   };
