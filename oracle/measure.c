@@ -58,6 +58,8 @@ static bool adds_two_losses(const struct bench *b, const char *name) {
   return b->p->out.bits < b->p->in.bits && !safetensors_find(&b->original->file, prediction);
 }
 
+static double relu_of(double x) { return x <= 0 ? 0 : x; } /* as relu_forward: NaN stays NaN */
+
 bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   const struct tensor *truth = run_result(&b->truth, name), *r = run_result(&b->reference, name), *g = run_result(&b->gauge, name);
   const struct tensor *g2 = run_result(&b->gauge2, name), *lower = run_result(&b->lower, name);
@@ -81,7 +83,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   bool rectified = b->masked && strcmp(name, "out.y") == 0;
 #pragma omp parallel for schedule(static) if (n > 1 << 15)
   for (ptrdiff_t i = 0; i < n; i++) {
-    if (rectified) m->y[i] = fmax(m->y[i], 0), m->r[i] = fmax(m->r[i], 0), m->lower[i] = fmax(m->lower[i], 0);
+    if (rectified) m->y[i] = relu_of(m->y[i]), m->r[i] = relu_of(m->r[i]), m->lower[i] = relu_of(m->lower[i]);
     m->r[i] = number_round(&b->p->out, m->r[i]);
   }
   m->chain = fmin(gauge_terms(b->original, name), b->chain);

@@ -30,10 +30,9 @@ static struct judged judged_of(const struct memory_case *m, const struct tensor 
 
 /* ---- ReLU ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* A norm that adds 1 to x (mean 0, variance 1, beta 1), with ReLU. In each row the first channel and the last are -1 + delta: delta is
- * `far` of what rounding may move them by, and in the first so many the candidate has decided otherwise. */
-static struct judged judged_with(double far, int turned) {
-  static float x[SIZE], y[SIZE], gamma[CHANNELS], beta[CHANNELS], mean[CHANNELS], var[CHANNELS];
+/* A norm that adds 1 to x (mean 0, variance 1, beta 1), with ReLU; y is the candidate. */
+static struct judged judged_norm(float x[SIZE], float y[SIZE]) {
+  static float gamma[CHANNELS], beta[CHANNELS], mean[CHANNELS], var[CHANNELS];
   const ptrdiff_t shape[] = {ROWS, CHANNELS}, c = CHANNELS;
   struct tensor given[] = {tensor_make(DTYPE_F32, x, 2, shape, "x"), tensor_make(DTYPE_F32, gamma, 1, &c, "g"),
                            tensor_make(DTYPE_F32, beta, 1, &c, "b"), tensor_make(DTYPE_F32, mean, 1, &c, "m"),
@@ -42,13 +41,6 @@ static struct judged judged_with(double far, int turned) {
   struct memory_case m;
   struct error err;
   for (int k = 0; k < CHANNELS; k++) gamma[k] = beta[k] = var[k] = 1;
-  for (int i = 0; i < SIZE; i++) {
-    bool close = i % CHANNELS == 0 || i % CHANNELS == CHANNELS - 1;
-    x[i] = close ? (float)(-1 + far * ALLOWED) : (float)(1 + i % 13);
-    y[i] = x[i] + 1 > 0 ? x[i] + 1 : 0;
-    if (close && turned-- > 0) y[i] = far > 0 ? 0 : 0x1p-30f;
-  }
-  if (far < 0) y[1] *= 1 + 0x1p-23f; /* further off than a small number where there should be none */
   memory_case_begin(&m, "norm", "bn");
   memory_case_text(&m, "mode", "eval");
   memory_case_number(&m, "eps", 0);
@@ -62,6 +54,20 @@ static struct judged judged_with(double far, int turned) {
   struct judged result = judged_of(&m, &t);
   memory_case_free(&m);
   return result;
+}
+
+/* In each row the first channel and the last are -1 + delta: delta is `far` of what rounding may move them by, and in the first so many the
+ * candidate has decided otherwise. */
+static struct judged judged_with(double far, int turned) {
+  static float x[SIZE], y[SIZE];
+  for (int i = 0; i < SIZE; i++) {
+    bool close = i % CHANNELS == 0 || i % CHANNELS == CHANNELS - 1;
+    x[i] = close ? (float)(-1 + far * ALLOWED) : (float)(1 + i % 13);
+    y[i] = x[i] + 1 > 0 ? x[i] + 1 : 0;
+    if (close && turned-- > 0) y[i] = far > 0 ? 0 : 0x1p-30f;
+  }
+  if (far < 0) y[1] *= 1 + 0x1p-23f; /* further off than a small number where there should be none */
+  return judged_norm(x, y);
 }
 
 static void a_few_decisions_turn_by_rounding_and_many_do_not(void **state) {
@@ -90,6 +96,25 @@ static void a_relu_that_rounding_cannot_turn_is_named(void **state) {
   assert_string_equal(f.where, "[0, 0]");
   assert_true(f.candidate == 0x1p-30 && f.expected == 0);
   assert_true(fabs(f.error / ALLOWED - 1.03) < 0.01 && fabs(f.allowed / ALLOWED - 1) < 0.01);
+}
+
+/* As ref/op/norm.c: NaN stays NaN. */
+static void a_relu_lets_nan_through(void **state) {
+  (void)state;
+  static const struct {
+    float x, y;
+    bool right;
+  } pairs[] = {{NAN, NAN, true}, {NAN, 0, false}, {NAN, 1, false}, {1, NAN, false}};
+  static float x[SIZE], y[SIZE];
+  for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++) {
+    for (int i = 0; i < SIZE; i++) x[i] = (float)(1 + i % 13), y[i] = x[i] + 1;
+    x[CHANNELS + 3] = pairs[k].x, y[CHANNELS + 3] = pairs[k].y;
+    struct judged j = judged_norm(x, y);
+    if (j.finding.pass != pairs[k].right) fail_msg("%g for an input of %g", (double)pairs[k].y, (double)pairs[k].x);
+    if (j.finding.pass) continue;
+    assert_string_equal(j.finding.rule, "not finite");
+    assert_string_equal(j.finding.where, "[1, 3]");
+  }
 }
 
 /* ---- matched regions ----------------------------------------------------------------------------------------------------------------- */
@@ -151,6 +176,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_few_decisions_turn_by_rounding_and_many_do_not),
       cmocka_unit_test(a_relu_that_rounding_cannot_turn_is_named),
+      cmocka_unit_test(a_relu_lets_nan_through),
       cmocka_unit_test(a_region_is_matched_otherwise_within_rounding),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
