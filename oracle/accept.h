@@ -19,7 +19,7 @@
  * - rms: what catches a kernel that works in less than it declares. The third term is a plain chain over terms of one sign: its partial
  *   sums grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is
  *   nothing. s is |y|, and what such sums within the operation (a mean) carry into y. Terms that are all one number are rounded alike, and
- *   roundings add up to L / 4 u y, not to sqrt(L): the gauges of batch norm and average pooling know them (gauge.h).
+ *   roundings add up to L / 4 u y, not to sqrt(L): the gauges of batch norm, average pooling and bias gradients know them (gauge.h).
  *   Of few elements r may be close to y by luck: then the 0.3 u that rounding inputs evenly leaves counts in its place.
  * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors in each group: an element,
  *   a channel in batch norm, a row of cosines. Inputs

@@ -3,9 +3,11 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "oracle/operations.h"
+#include "oracle/usual.h"
 #include "oracle/values.h"
 #include "oracle/variant.h"
 
@@ -98,6 +100,57 @@ static bool repeated_planes(struct case_run *g, double chain) {
   return true;
 }
 
+/* The usual number of each column of upstream gradients, rows x columns, in new memory; null where there are none, or no memory. */
+static struct usual *usual_gradients(const struct case_file *c, ptrdiff_t *rows, ptrdiff_t *columns) {
+  const struct tensor *d = safetensors_find(&c->file, "grad_out.y");
+  if (!d || d->ndim == 0) return NULL;
+  *columns = d->shape[d->ndim - 1], *rows = tensor_count(d) / *columns;
+  struct usual *u = calloc((size_t)*columns, sizeof *u);
+  for (ptrdiff_t i = 0; u && i < *rows * *columns; i++) usual_vote(&u[i % *columns], tensor_at(d, i));
+  for (ptrdiff_t i = 0; u && i < *rows * *columns; i++) usual_count(&u[i % *columns], tensor_at(d, i));
+  return u;
+}
+
+/* The bias gradient of gradients that are mostly one number in a column, as those of a mean are. */
+static bool repeated_gradients(struct case_run *g, double chain) {
+  const struct tensor *db = run_result(g, "grad_param.bias"), *d = safetensors_find(&g->file->file, "grad_out.y");
+  ptrdiff_t rows, columns;
+  if (!db || !d) return true;
+  double *carried = run_output(g, DTYPE_F64, db->ndim, db->shape, "carried.grad_param.bias"), *to = db->data;
+  struct usual *u = usual_gradients(g->file, &rows, &columns);
+  for (ptrdiff_t k = 0; u && carried && k < columns; k++) {
+    double L = fmin((double)rows, chain), N = usual_number(&u[k], L), sum = 0, absolute = 0;
+    for (ptrdiff_t i = k; i < rows * columns; i += columns) sum += tensor_at(d, i), absolute += fabs(tensor_at(d, i));
+    carried[k] = gauge_alike(L, N) > 1 ? gauge_alike(L, N) * fabs(sum) : 0;
+    to[k] += (gauge_alike_bound(L, N) - 1) * absolute;
+  }
+  free(u);
+  return (u && carried) || fail(g->err, "%s: out of memory", g->file->name);
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = ((const struct usual *)a)->value, y = ((const struct usual *)b)->value;
+  return (x > y) - (x < y);
+}
+
+/* Columns of the same number are off by the same factor: N additions of it to partial sums of 1, 2, ... of it, each off by at most a
+ * roundoff of that, by N / 2 roundoffs of the whole. What the columns have in common is so much of it as is shared with another. */
+static double common_gradients(const struct case_file *c, double chain) {
+  ptrdiff_t rows, columns, kept = 0, shared = 0;
+  double most = 0;
+  struct usual *u = usual_gradients(c, &rows, &columns);
+  if (!u) return 0;
+  for (ptrdiff_t k = 0; k < columns; k++) {
+    double N = usual_number(&u[k], fmin((double)rows, chain));
+    most = fmax(most, N / 2);
+    if (N > 0) u[kept++] = u[k];
+  }
+  qsort(u, (size_t)kept, sizeof *u, by_value);
+  for (ptrdiff_t k = 0; k < kept; k++) shared += (k > 0 && u[k].value == u[k - 1].value) || (k + 1 < kept && u[k].value == u[k + 1].value);
+  free(u);
+  return most * (double)shared / (double)columns;
+}
+
 bool gauge_compute(const struct case_file *c, double chain, struct case_run *g, struct case_run *g2, struct error *err) {
   g->err = err;
   if (g2) g2->err = err;
@@ -105,6 +158,7 @@ bool gauge_compute(const struct case_file *c, double chain, struct case_run *g, 
   if (is(c->op, "loss")) return gauge_loss(g) && (!g2 || gauge_loss(g2)) && with_before(c, g) && with_before(c, g2);
   if (is(c->op, "lars")) return gauge_lars(g, chain) && (!g2 || gauge_lars(g2, chain));
   if (is(c->op, "ema")) return gauge_ema(g) && (!g2 || gauge_ema(g2));
+  if (is(c->op, "linear")) return measured(c, g, g2) && repeated_gradients(g, chain) && (!g2 || repeated_gradients(g2, chain));
   return measured(c, g, g2) && (!is(c->op, "avgpool") || (repeated_planes(g, chain) && (!g2 || repeated_planes(g2, chain))));
 }
 
@@ -132,6 +186,7 @@ bool gauge_start(const struct case_file *c, const struct case_run *g, const stru
 }
 
 double gauge_common(const struct case_file *c, const char *name, double chain) {
+  if (is(name, "grad_param.bias") || is(name, "grad_param.beta")) return common_gradients(c, chain);
   return is(c->op, "lars") ? gauge_common_lars(c, name, chain) : is(c->op, "ema") ? gauge_common_ema(c, name) : 0;
 }
 

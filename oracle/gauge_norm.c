@@ -9,9 +9,9 @@
  *
  * Carried (accept.h) is what the mean of x and the means of d and d xhat grow to, with their signs, times what they are multiplied by: the
  * chains of these sums are not those of y. A mean that is off by e adds e^2 to the variance, (e invstd)^2 / 2 to the deviation, with e =
- * sqrt(L) u mean. Where most of a channel is one value, the terms of its mean and of its variance are rounded alike (gauge_alike); a
- * variance that is off by a part p moves invstd by p / 2. A number below the normal ones is rounded as the smallest of them: TINY is added
- * to what is multiplied.
+ * sqrt(L) u mean. Where most of a channel is one value, the terms of its mean and of its variance are rounded alike (gauge_alike), and
+ * where most of its d are, those of their sum; a variance that is off by a part p moves invstd by p / 2. A number below the normal ones is
+ * rounded as the smallest of them: TINY is added to what is multiplied.
  *
  * In eval mode the statistics are given: mean |x| becomes |running mean|, and dx = gamma invstd d alone. The ReLU is not here: what it
  * decided is in d already (candidate.c).
@@ -19,6 +19,7 @@
 #include <math.h>
 
 #include "oracle/gauge.h"
+#include "oracle/usual.h"
 
 #define TINY 0x1p-126 /* FLT_MIN: the smallest normal float */
 enum { BLOCK = 32 };  /* channels that are taken together */
@@ -29,6 +30,7 @@ struct channel {
   double alike, alike_bound;   /* of the variance: gauge_alike */
   double d, dxhat, dX;         /* means over rows of |d|, |d xhat|, |d| X */
   double signed_d, signed_dxhat;
+  double d_alike, d_alike_bound; /* of the sum of d */
 };
 
 struct norm_case {
@@ -46,8 +48,8 @@ static double gauge_of_normalised(const struct channel *s, double x) {
 /* Channels [first, first + width), whose elements lie side by side in every row. */
 static void measure_channels(const struct norm_case *n, ptrdiff_t first, ptrdiff_t width, struct channel *s, double *variance) {
   double sum[BLOCK] = {0}, absolute[BLOCK] = {0}, squares[BLOCK] = {0}, L = fmin((double)n->m, n->chain);
-  double usual[BLOCK], lead[BLOCK] = {0},
-                       same[BLOCK] = {0}; /* the value that most have, if there is one (Boyer, Moore 1981), and how many */
+  double usual[BLOCK], lead[BLOCK] = {0}, same[BLOCK] = {0}; /* the value that most have, if there is one (usual.h; 0, too), and how many */
+  struct usual usual_d[BLOCK] = {{0}};
   for (ptrdiff_t i = 0; i < n->m; i++) {
     const double *x = n->x + i * n->c + first;
     for (ptrdiff_t k = 0; k < width; k++) sum[k] += x[k], absolute[k] += fabs(x[k]);
@@ -55,6 +57,7 @@ static void measure_channels(const struct norm_case *n, ptrdiff_t first, ptrdiff
       if (lead[k] == 0) usual[k] = x[k];
       lead[k] += x[k] == usual[k] ? 1 : -1;
     }
+    for (ptrdiff_t k = 0; n->d && k < width; k++) usual_vote(&usual_d[k], n->d[i * n->c + first + k]);
   }
   for (ptrdiff_t k = 0; k < width; k++) {
     s[k].mean = n->train ? sum[k] / (double)n->m : n->mean[first + k];
@@ -64,6 +67,7 @@ static void measure_channels(const struct norm_case *n, ptrdiff_t first, ptrdiff
   for (ptrdiff_t i = 0; i < n->m; i++) {
     const double *x = n->x + i * n->c + first;
     for (ptrdiff_t k = 0; k < width; k++) squares[k] += (x[k] - s[k].mean) * (x[k] - s[k].mean), same[k] += x[k] == usual[k];
+    for (ptrdiff_t k = 0; n->d && k < width; k++) usual_count(&usual_d[k], n->d[i * n->c + first + k]);
   }
   for (ptrdiff_t k = 0; k < width; k++) {
     variance[k] = n->train ? squares[k] / (double)n->m : n->var[first + k];
@@ -71,6 +75,7 @@ static void measure_channels(const struct norm_case *n, ptrdiff_t first, ptrdiff
     double N = n->train && 2 * same[k] > (double)n->m ? fmin(same[k], L) : 0;
     s[k].alike = gauge_alike(L, N), s[k].alike_bound = gauge_alike_bound(L, N);
     if (usual[k] != 0) s[k].spread *= s[k].alike_bound, s[k].grown *= s[k].alike;
+    s[k].d_alike = gauge_alike(L, usual_number(&usual_d[k], L)), s[k].d_alike_bound = gauge_alike_bound(L, usual_number(&usual_d[k], L));
     s[k].d = s[k].dxhat = s[k].dX = s[k].signed_d = s[k].signed_dxhat = 0;
   }
   for (ptrdiff_t i = 0; n->d && i < n->m; i++) {
@@ -113,7 +118,7 @@ static bool read_case(struct case_run *g, struct norm_case *n, int *ndim, const 
 /* Where the gauges go; null where a case has none. */
 struct norm_gauges {
   double *y, *dx, *dresidual, *dgamma, *dbeta, *mean, *var;
-  double *carried_y, *carried_dx, *carried_dgamma, *carried_mean, *carried_var;
+  double *carried_y, *carried_dx, *carried_dgamma, *carried_dbeta, *carried_mean, *carried_var;
 };
 
 static void gauge_channels(const struct norm_case *n, ptrdiff_t first, const struct norm_gauges *to) {
@@ -130,7 +135,8 @@ static void gauge_channels(const struct norm_case *n, ptrdiff_t first, const str
     if (to->carried_dgamma)
       to->carried_dgamma[at] = fabs(s[k].signed_d) * m * s[k].invstd * s[k].grown + fabs(s[k].signed_dxhat) * m * s[k].alike / 2;
     if (to->dgamma) to->dgamma[at] = s[k].dX * m;
-    if (to->dbeta) to->dbeta[at] = s[k].d * m;
+    if (to->dbeta) to->dbeta[at] = s[k].d * m * s[k].d_alike_bound;
+    if (to->carried_dbeta) to->carried_dbeta[at] = s[k].d_alike > 1 ? fabs(s[k].signed_d) * m * s[k].d_alike : 0;
   }
   for (ptrdiff_t i = 0; i < n->m; i++) {
     for (ptrdiff_t k = 0; k < width; k++) {
@@ -140,10 +146,12 @@ static void gauge_channels(const struct norm_case *n, ptrdiff_t first, const str
       double shift = s[k].invstd * s[k].grown;
       to->carried_y[at] = n->train ? fabs(n->gamma[c]) * (shift + hat * s[k].alike / 2) : 0;
       if (!n->d) continue;
-      double d = fabs(s[k].signed_d), dxhat = fabs(s[k].signed_dxhat), deviation = sqrt(L) * 0x1p-25 * shift * shift * fabs(n->d[at]);
+      double d = fabs(s[k].signed_d) * s[k].d_alike, dxhat = fabs(s[k].signed_dxhat),
+             deviation = sqrt(L) * 0x1p-25 * shift * shift * fabs(n->d[at]);
       to->carried_dx[at] = n->train ? fabs(n->gamma[c]) * s[k].invstd * (d + hat * dxhat + shift * (dxhat + hat * d) + deviation) : 0;
       if (n->train) to->carried_dx[at] += fabs(n->gamma[c]) * s[k].invstd * s[k].alike / 2 * (fabs(n->d[at]) + d + 3 * hat * dxhat);
-      double own = 2 * fabs(n->d[at]) * s[k].alike_bound + 4 * TINY, statistics = n->train ? s[k].d + X * s[k].dxhat + hat * s[k].dX : 0;
+      double own = 2 * fabs(n->d[at]) * s[k].alike_bound + 4 * TINY,
+             statistics = n->train ? s[k].d * s[k].d_alike_bound + X * s[k].dxhat + hat * s[k].dX : 0;
       to->dx[at] = fabs(n->gamma[c]) * s[k].invstd * (own + statistics);
       if (to->dresidual) to->dresidual[at] = fabs(n->d[at]);
     }
@@ -169,6 +177,7 @@ bool gauge_norm(struct case_run *g, double chain) {
   if (n.d && (!(to.dx = run_output(g, DTYPE_F64, ndim, shape, "grad_in.x")) ||
               !(to.carried_dx = run_output(g, DTYPE_F64, ndim, shape, "carried.grad_in.x")) ||
               !(to.carried_dgamma = run_output(g, DTYPE_F64, 1, &n.c, "carried.grad_param.gamma")) ||
+              !(to.carried_dbeta = run_output(g, DTYPE_F64, 1, &n.c, "carried.grad_param.beta")) ||
               (n.residual && !(to.dresidual = run_output(g, DTYPE_F64, ndim, shape, "grad_in.residual"))) ||
               !(to.dgamma = run_output(g, DTYPE_F64, 1, &n.c, "grad_param.gamma")) ||
               !(to.dbeta = run_output(g, DTYPE_F64, 1, &n.c, "grad_param.beta")))) {

@@ -154,6 +154,28 @@ static void means_of_one_value_are_rounded_alike(void **state) {
   }
 }
 
+/* Columns of gradients: of no number, of 0.5 with zeros between, of 0.5 and -2 by halves. */
+static void sums_of_one_gradient_are_rounded_alike(void **state) {
+  (void)state;
+  for (int chain = 100; chain <= 1024; chain += 924) {
+    begin("linear");
+    memory_case_flag(&m, "bias", true);
+    give("in.x", 2, (ptrdiff_t[]){400, 1}), give("param.weight", 2, (ptrdiff_t[]){3, 1}), give("param.bias", 1, (ptrdiff_t[]){3});
+    double *d = give("grad_out.y", 2, (ptrdiff_t[]){400, 3}), sum = 0, L = chain == 100 ? 100 : 400;
+    for (int i = 0; i < 400; i++) sum += fabs(d[i * 3]), d[i * 3 + 1] = i % 4 ? 0.5 : 0, d[i * 3 + 2] = i % 2 ? 0.5 : -2;
+    expect("grad_param.bias", 1, (ptrdiff_t[]){3});
+    compute(chain);
+    double N = fmin(300, L);
+    assert_gauge("grad_param.bias", 0, sum), assert_gauge("carried.grad_param.bias", 0, 0);
+    assert_gauge("grad_param.bias", 1, 150 * N / (4 * sqrt(L) + 2)), assert_gauge("carried.grad_param.bias", 1, 150 * N / (3 * sqrt(L)));
+    assert_gauge("grad_param.bias", 2, 500), assert_gauge("carried.grad_param.bias", 2, 0);
+    assert_near("common", 0, gauge_common(&m.file, "grad_param.bias", chain), 0);
+    for (int i = 0; i < 400; i++) d[i * 3] = d[i * 3 + 1];
+    assert_near("common", 0, gauge_common(&m.file, "grad_param.bias", chain), N / 2 * 2 / 3); /* two of three columns */
+    end();
+  }
+}
+
 /* ---- LARS and the moving average ----------------------------------------------------------------------------------------------------- */
 
 static void updates_are_as_derived(void **state) {
@@ -316,6 +338,7 @@ int main(void) {
       cmocka_unit_test(a_similarity_counts_twice),
       cmocka_unit_test(copies_have_the_gauge_of_what_is_copied),
       cmocka_unit_test(means_of_one_value_are_rounded_alike),
+      cmocka_unit_test(sums_of_one_gradient_are_rounded_alike),
       cmocka_unit_test(updates_are_as_derived),
       cmocka_unit_test(averages_are_as_derived),
       cmocka_unit_test(sums_are_exact_up_to_the_bits_of_the_accumulator),
