@@ -16,6 +16,7 @@ struct flips {
 };
 
 static double flip_probability(double far, double allowed) {
+  if (!isfinite(far) || !isfinite(allowed)) return 0;                                         /* no rounding turns it */
   return far > 1.5 * allowed ? 0 : allowed > 0 ? 0.5 * erfc(4 * far / allowed / sqrt(2)) : 0; /* beyond: below 1e-9 */
 }
 
@@ -99,10 +100,10 @@ static bool choice_within_rounding(const struct bench *b, const struct tensor *t
     if (z != best) *expected += flip_probability(own, limited);
     if ((double)z == chosen) gap = own, allowed = limited; /* indices are whole: their dtype was checked */
   }
-  bool inside = isfinite(gap), tie = false;
+  bool inside = chosen >= 0 && chosen < (double)n, tie = false;
   if (chosen == (double)best) return true;
-  if (inside && gap == 0) tie = tie_is_certain(b, name, similarity_index(decision, n, i / n, (ptrdiff_t)chosen, i % n, &name, &sign), top);
-  if (gap <= allowed && !tie) return true;
+  if (gap == 0) tie = tie_is_certain(b, name, similarity_index(decision, n, i / n, (ptrdiff_t)chosen, i % n, &name, &sign), top);
+  if (isfinite(allowed) && gap <= allowed && !tie) return true;
   compare_index_text(truth, i, f->where, sizeof f->where);
   f->pass = false;
   f->rule = !inside ? "no such region" : gap == 0 ? "a tie: the lowest index wins" : "similarity";

@@ -8,7 +8,8 @@
 /* How many may: an error of a standard deviation of a quarter of what is allowed (accept.h: 4 sqrt(L)) turns a decision that is `far` from
  * a tie with the probability p = Phi(-4 far / allowed) or less. Decisions of one group (a channel, an image) share roundings and may turn
  * together, so that with m the sum of p over a group, the number turned has a mean of at most sum m and a variance of at most sum m (1 +
- * m); more than mean + 3.1 standard deviations (99.9 %) + 3 (for the skewness of small numbers) have another cause. */
+ * m); more than mean + 3.1 standard deviations (99.9 %) + 3 (for the skewness of small numbers) have another cause. What is not finite
+ * is decided by no rounding: p = 0. */
 
 /* Batch norm with ReLU: where the candidate's y (c) is open and the truth's is closed, or the other way round, what the ReLU saw must be
  * within rounding of zero; and there must not be too many. Else f says where it is not. */

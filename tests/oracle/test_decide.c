@@ -98,13 +98,16 @@ static void a_relu_that_rounding_cannot_turn_is_named(void **state) {
   assert_true(fabs(f.error / ALLOWED - 1.03) < 0.01 && fabs(f.allowed / ALLOWED - 1) < 0.01);
 }
 
-/* As ref/op/norm.c: NaN stays NaN. */
+/* As ref/op/norm.c: NaN stays NaN, and what is infinite is open or closed by its sign. */
 static void a_relu_lets_nan_through(void **state) {
   (void)state;
   static const struct {
     float x, y;
     bool right;
-  } pairs[] = {{NAN, NAN, true}, {NAN, 0, false}, {NAN, 1, false}, {1, NAN, false}};
+    const char *rule;
+  } pairs[] = {{NAN, NAN, true, ""},          {NAN, 0, false, "not finite"},         {NAN, 1, false, "not finite"},
+               {1, NAN, false, "not finite"}, {INFINITY, INFINITY, true, ""},        {INFINITY, 0, false, "not finite"},
+               {-INFINITY, 0, true, ""},      {-INFINITY, NAN, false, "not finite"}, {-INFINITY, 0x1p-149f, false, "element"}};
   static float x[SIZE], y[SIZE];
   for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++) {
     for (int i = 0; i < SIZE; i++) x[i] = (float)(1 + i % 13), y[i] = x[i] + 1;
@@ -112,7 +115,7 @@ static void a_relu_lets_nan_through(void **state) {
     struct judged j = judged_norm(x, y);
     if (j.finding.pass != pairs[k].right) fail_msg("%g for an input of %g", (double)pairs[k].y, (double)pairs[k].x);
     if (j.finding.pass) continue;
-    assert_string_equal(j.finding.rule, "not finite");
+    assert_string_equal(j.finding.rule, pairs[k].rule);
     assert_string_equal(j.finding.where, "[1, 3]");
   }
 }
@@ -122,7 +125,7 @@ static void a_relu_lets_nan_through(void **state) {
 /* Two images of REGIONS regions, all (1, 0); of the other view region 2 is (1, 0), too, region 1 less by `far` of what rounding may move
  * both, and the others are none. In the first so many regions the candidate has chosen region `chosen`. */
 enum { REGIONS = 30, IMAGES = 2 };
-static struct judged judged_match(double far, int turned, int chosen) {
+static struct judged judged_match_of(double far, int turned, int chosen, float last) {
   static float t1[IMAGES * REGIONS * 2], t2[IMAGES * REGIONS * 2];
   static int32_t s12[IMAGES * REGIONS];
   const ptrdiff_t shape[] = {IMAGES, REGIONS, 2}, cells[] = {IMAGES, REGIONS}, sims[] = {IMAGES, REGIONS, REGIONS};
@@ -133,6 +136,7 @@ static struct judged judged_match(double far, int turned, int chosen) {
     t2[2 * i] = i % REGIONS == 2 ? 1 : i % REGIONS == 1 ? (float)(1 - far * MATCH_ALLOWED) : 0;
     s12[i] = turned-- > 0 ? chosen : 2;
   }
+  t2[2 * REGIONS - 2] = last;
   memory_case_begin(&m, "match", "match");
   memory_case_text(&m, "similarity", "dot");
   struct tensor a = tensor_make(DTYPE_F32, t1, 3, shape, "a"), b = tensor_make(DTYPE_F32, t2, 3, shape, "b");
@@ -145,6 +149,8 @@ static struct judged judged_match(double far, int turned, int chosen) {
   memory_case_free(&m);
   return result;
 }
+
+static struct judged judged_match(double far, int turned, int chosen) { return judged_match_of(far, turned, chosen, 0); }
 
 static void a_region_is_matched_otherwise_within_rounding(void **state) {
   (void)state;
@@ -172,12 +178,27 @@ static void a_region_is_matched_otherwise_within_rounding(void **state) {
   assert_true(f.candidate == 2 && f.expected == 1);
 }
 
+/* Region 29 of the first image: it is chosen nowhere, and changes nothing about the others. */
+static void a_similarity_that_is_no_number_says_nothing_of_the_others(void **state) {
+  (void)state;
+  static const float none[] = {NAN, -INFINITY};
+  for (int k = 0; k < 2; k++) {
+    assert_int_equal(judged_match_of(0.9, 0, 1, none[k]).judgement, JUDGED_PASS);
+    assert_int_equal(judged_match_of(0.9, 1, 1, none[k]).judgement, JUDGED_PASS);
+    struct finding f = judged_match_of(0.9, 1, REGIONS - 1, none[k]).finding;
+    assert_false(f.pass);
+    assert_string_equal(f.rule, "similarity");
+    assert_string_equal(judged_match_of(0.9, REGIONS, 1, none[k]).finding.rule, "number of regions matched otherwise");
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_few_decisions_turn_by_rounding_and_many_do_not),
       cmocka_unit_test(a_relu_that_rounding_cannot_turn_is_named),
       cmocka_unit_test(a_relu_lets_nan_through),
       cmocka_unit_test(a_region_is_matched_otherwise_within_rounding),
+      cmocka_unit_test(a_similarity_that_is_no_number_says_nothing_of_the_others),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
