@@ -40,11 +40,11 @@ const char *image_foreign(const uint8_t *start, size_t size) {
   return size >= 10 && !memcmp(start, "BM", 2) && !memcmp(start + 6, "\0\0\0\0", 4) ? "a BMP image" : NULL;
 }
 
-bool image_decode(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err) {
+static bool decode(const uint8_t *data, size_t size, bool levels, const char *name, struct image *image, struct error *err) {
   static const uint8_t jpeg[] = {0xff, 0xd8, 0xff}, png[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
   *image = (struct image){0};
   if (size >= sizeof jpeg && !memcmp(data, jpeg, sizeof jpeg)) return image_decode_jpeg(data, size, name, image, err);
-  if (size >= sizeof png && !memcmp(data, png, sizeof png)) return image_decode_png(data, size, name, image, err);
+  if (size >= sizeof png && !memcmp(data, png, sizeof png)) return image_decode_png(data, size, levels, name, image, err);
   if (size == 0) return fail(err, "%s: the file is empty; remove it or copy it again", name);
   char start[3 * 8 + 1] = "";
   for (size_t i = 0; i < size && i < 8; i++) {
@@ -56,12 +56,24 @@ bool image_decode(const uint8_t *data, size_t size, const char *name, struct ima
               foreign ? ", " : "", start);
 }
 
-bool image_read(const char *path, struct image *image, struct error *err) {
+bool image_decode(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err) {
+  return decode(data, size, false, name, image, err);
+}
+
+bool image_decode_levels(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err) {
+  return decode(data, size, true, name, image, err);
+}
+
+static bool read_file(const char *path, bool levels, struct image *image, struct error *err) {
   char *data;
   size_t size;
   *image = (struct image){0};
   if (!file_read(path, max_file_bytes, &data, &size, err)) return false;
-  bool ok = image_decode((const uint8_t *)data, size, path, image, err);
+  bool ok = decode((const uint8_t *)data, size, levels, path, image, err);
   free(data);
   return ok;
 }
+
+bool image_read(const char *path, struct image *image, struct error *err) { return read_file(path, false, image, err); }
+
+bool image_read_levels(const char *path, struct image *image, struct error *err) { return read_file(path, true, image, err); }

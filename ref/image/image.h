@@ -27,6 +27,11 @@ MUST_CHECK bool image_read(const char *path, struct image *image, struct error *
 /* The same from memory; name is for messages. */
 MUST_CHECK bool image_decode(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err);
 
+/* Reads a map of class numbers: as image_read, but the level of a grey PNG is the number that is stored, not spread over 0..255 where it
+ * has 1, 2 or 4 bits, and not cut where it has 16. Fails besides for a grey level above 255, and for colours of 16 bits. */
+MUST_CHECK bool image_read_levels(const char *path, struct image *image, struct error *err);
+MUST_CHECK bool image_decode_levels(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err);
+
 /* "a WebP image": what a file that begins with these bytes is, 12 of them or more, where it is an image and not read here; else null. */
 const char *image_foreign(const uint8_t *start, size_t size);
 

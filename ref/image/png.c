@@ -22,6 +22,7 @@ struct reader {
   png_bytep *rows;
   const uint8_t *data;
   size_t size, at;
+  bool levels; /* grey samples are numbers, not shades */
   const char *name;
   struct error *err;
 };
@@ -42,6 +43,23 @@ static void read_bytes(png_structp png, png_bytep to, size_t count) {
   r->at += count;
 }
 
+static int level_at(const png_byte *row, int x, int bits) {
+  return bits == 16 ? row[2 * (ptrdiff_t)x] << 8 | row[2 * (ptrdiff_t)x + 1] : row[x];
+}
+
+/* Samples of 8 or 16 bits at the beginning of each row become its pixels: from the last one on, since a pixel is longer than a sample. */
+static bool spread_levels(struct reader *r, int bits) {
+  for (int y = 0; y < r->image.height; y++) {
+    png_bytep row = r->rows[y];
+    for (int x = 0; x < r->image.width; x++)
+      if (level_at(row, x, bits) > UINT8_MAX)
+        return fail(r->err, "%s: level %d at row %d, column %d; levels of a map are 0 to 255: save it as 8-bit grey", r->name,
+                    level_at(row, x, bits), y, x);
+    for (int x = r->image.width - 1; x >= 0; x--) memset(row + (ptrdiff_t)x * 3, level_at(row, x, bits), 3);
+  }
+  return true;
+}
+
 /* All that can jump. */
 static bool read_pixels(struct reader *r) {
   png_structp png = r->png;
@@ -56,12 +74,17 @@ static bool read_pixels(struct reader *r) {
 
   int type = png_get_color_type(png, r->info);
   if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
-  png_set_strip_16(png);
-  png_set_strip_alpha(png);                                     /* also the alpha that transparency in a palette gives */
-  if (!(type & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png); /* spreads 1, 2 and 4 bits over 0..255 too */
+  int bits = png_get_bit_depth(png, r->info);
+  bool grey = !(type & PNG_COLOR_MASK_COLOR), levels = grey && r->levels;
+  if (r->levels && !grey && bits == 16)
+    return fail(r->err, "%s: colours of 16 bits, whose levels would be cut; save the map as 8-bit grey", r->name);
+  png_set_strip_alpha(png); /* also the alpha that transparency in a palette gives */
+  if (!levels) png_set_strip_16(png);
+  if (levels) png_set_packing(png);              /* 1, 2 and 4 bits as they are, each in a byte */
+  if (grey && !levels) png_set_gray_to_rgb(png); /* spreads 1, 2 and 4 bits over 0..255 too */
   png_set_interlace_handling(png);
   png_read_update_info(png, r->info);
-  if (png_get_rowbytes(png, r->info) != (size_t)width * 3)
+  if (png_get_rowbytes(png, r->info) != (size_t)width * (levels ? (bits == 16 ? 2 : 1) : 3))
     return fail(r->err, "%s: a PNG of an unknown kind of pixels; write it again as 8-bit RGB", r->name);
 
   if (!image_allocate(&r->image, height, width, r->name, r->err)) return false;
@@ -70,11 +93,11 @@ static bool read_pixels(struct reader *r) {
   for (uint32_t y = 0; y < height; y++) r->rows[y] = r->image.rgb + (size_t)y * width * 3;
   png_read_image(png, r->rows);
   png_read_end(png, NULL); /* a file cut behind its last pixel is noticed too */
-  return true;
+  return !levels || spread_levels(r, bits == 16 ? 16 : 8);
 }
 
-bool image_decode_png(const uint8_t *data, size_t size, const char *name, struct image *image, struct error *err) {
-  struct reader r = {.data = data, .size = size, .name = name, .err = err};
+bool image_decode_png(const uint8_t *data, size_t size, bool levels, const char *name, struct image *image, struct error *err) {
+  struct reader r = {.data = data, .size = size, .levels = levels, .name = name, .err = err};
   r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, on_read_error, on_warning);
   r.info = r.png ? png_create_info_struct(r.png) : NULL;
   bool ok = r.info ? read_pixels(&r) : fail(err, "%s: no memory", name);

@@ -183,7 +183,8 @@ static const struct option dense_keys[] = {
     {"test", OPTION_TEXT, offsetof(struct dense, test), "", 0, 0, NULL, "the same, to be scored"},
     {"height", OPTION_INT, offsetof(struct dense, height), "0", 0, 8192, NULL, "of the images, pixels; 0: as size"},
     {"width", OPTION_INT, offsetof(struct dense, width), "0", 0, 8192, NULL, "of the images, pixels; 0: as size"},
-    {"classes", OPTION_INT, offsetof(struct dense, classes), "11", 1, 255, NULL, "grey levels 0 to classes - 1 of the label maps"},
+    {"classes", OPTION_INT, offsetof(struct dense, classes), "11", 1, 255, NULL,
+     "grey levels 0 to classes - 1 of the label maps, as stored"},
     {"void", OPTION_INT, offsetof(struct dense, void_class), "-1", -1, 255, NULL, "grey level that does not count (CamVid: 11); -1: none"},
     {"epochs", OPTION_INT, offsetof(struct dense, epochs), "30", 1, 1e6, NULL, "of the classifier"},
 };
@@ -312,7 +313,8 @@ const struct verb verb_dense = {
     .summary = "train a linear classifier on every region of frozen features",
     .usage = "weights=FILE train=DIR val=DIR test=DIR [key=value...]",
     .about = "A linear classifier on each cell of the last feature map, brought up to the label map bilinearly:\n"
-             "mean intersection over union and pixel accuracy. All images have one size and are not resized.",
+             "mean intersection over union and pixel accuracy. All images have one size and are not resized.\n"
+             "A label map is a grey PNG of 1 to 16 bits; a pixel's level, as it is stored, is the number of its class.",
     .example = WEIGHTS_EXAMPLE "ediy scenes out=more images=16 val=16 seed=2\n"
                                "ediy eval dense weights=teacher/backbone.safetensors train=scenes/dense/train val=scenes/dense/val "
                                "test=more/dense/val classes=11 epochs=2",

@@ -33,7 +33,7 @@ static bool read_labels(struct part *p, const char *root, struct dense_shape *g,
   for (ptrdiff_t i = 0; i < p->count; i++) {
     char *path = label_path(root, dataset_name(&p->images, i));
     struct image map = {0};
-    bool ok = path ? image_read(path, &map, err) : fail(err, "%s: out of memory", root);
+    bool ok = path ? image_read_levels(path, &map, err) : fail(err, "%s: out of memory", root);
     if (ok && g->height == 0) g->height = map.height, g->width = map.width;
     ptrdiff_t pixels = g->height * g->width;
     if (ok && (map.height != g->height || map.width != g->width))
@@ -46,7 +46,10 @@ static bool read_labels(struct part *p, const char *root, struct dense_shape *g,
     for (ptrdiff_t j = 0; ok && j < pixels; j++) {
       const uint8_t *rgb = map.rgb + 3 * j;
       if (rgb[0] != rgb[1] || rgb[0] != rgb[2])
-        ok = fail(err, "%s: a colour image; a label map is grey, its level the number of the class", path);
+        ok = fail(err,
+                  "%s: a colour image; a label map is grey, its level the number of the class (of one with a palette, Python saves the "
+                  "numbers by Image.fromarray(numpy.array(Image.open(FILE))).save(FILE))",
+                  path);
       else if (rgb[0] >= g->classes && rgb[0] != g->void_class)
         ok = fail(err,
                   "%s: level %d at row %td, column %td is neither one of the %d classes (0 to %d) nor void; give classes= or void=", path,

@@ -123,6 +123,39 @@ static void every_kind_is_exact(void **state) {
   }
 }
 
+/* Of 16 bits, too, where the level fits into 8; colours are as ever. */
+static void levels_of_a_map_are_as_stored(void **state) {
+  (void)state;
+  make_palette();
+  for (int k = 0; k < KINDS * 4; k++) {
+    int type = kind[k / 4].type, bits = kind[k / 4].bits, channels = channels_of(type);
+    bool grey = !(type & PNG_COLOR_MASK_COLOR);
+    uint16_t *sample = random_samples(9 * 17 * channels, bits < 8 ? bits : 8, (uint32_t)k);
+    struct bytes file = encode(9, 17, bits, type, k % 2, k / 2 % 2 && !(type & PNG_COLOR_MASK_ALPHA), sample, palette);
+    struct image map, image;
+    struct error err;
+    if (!grey && bits == 16) {
+      assert_false(image_decode_levels(file.data, file.size, "map.png", &map, &err));
+      assert_non_null(strstr(err.text, "map.png: colours of 16 bits"));
+    } else {
+      assert_true(image_decode_levels(file.data, file.size, "map.png", &map, &err));
+      assert_true(map.height == 9 && map.width == 17 && decode(file.data, file.size, &image, &err));
+      for (int i = 0; i < 9 * 17 * 3; i++)
+        if (map.rgb[i] != (grey ? sample[i / 3 * channels] : image.rgb[i]))
+          fail_msg("type %d, %d bits: level %d is %d, stored is %d", type, bits, i, map.rgb[i], sample[i / 3 * channels]);
+      image_free(&map), image_free(&image);
+    }
+    free(sample), free(file.data);
+  }
+  uint16_t sample[6] = {0, 255, 3, 1, 256, 2}; /* 2 rows of 3 */
+  struct bytes file = encode(2, 3, 16, PNG_COLOR_TYPE_GRAY, false, false, sample, palette);
+  struct image map;
+  struct error err;
+  assert_false(image_decode_levels(file.data, file.size, "map.png", &map, &err));
+  assert_true(strstr(err.text, "map.png: level 256 at row 1, column 1") && strstr(err.text, "save it as 8-bit grey") && !map.rgb);
+  free(file.data);
+}
+
 static void a_file_cut_anywhere_is_refused(void **state) {
   (void)state;
   make_palette();
@@ -240,6 +273,7 @@ static void what_is_written_is_read_back(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kind_is_exact),
+      cmocka_unit_test(levels_of_a_map_are_as_stored),
       cmocka_unit_test(a_file_cut_anywhere_is_refused),
       cmocka_unit_test(a_changed_byte_never_changes_a_pixel),
       cmocka_unit_test(a_promise_of_too_many_pixels_is_refused),

@@ -3,6 +3,7 @@
 #include "train/evaluate.h"
 
 #include <omp.h>
+#include <png.h>
 
 #include "base/safetensors.h"
 #include "image/augment.h"
@@ -43,6 +44,25 @@ static void write_grey(const char *name, int height, int width, const uint8_t *l
   folder_file(folder, name, "", 0);
   if (!image_write_png(path, &image, &err)) abort();
   image_free(&image);
+}
+
+/* A map of 16 x 24 pixels of this level, as grey of so many bits. */
+static void write_map(const char *name, int bits, int level) {
+  char path[2 * FOLDER_PATH];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE *f = fopen(path, "wb");
+  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
+  png_infop info = png_create_info_struct(png);
+  if (!f || setjmp(png_jmpbuf(png))) abort();
+  png_init_io(png, f);
+  png_set_IHDR(png, info, 24, 16, bits, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_write_info(png, info);
+  png_byte row[48];
+  for (int i = 0; i < 48; i++) row[i] = (png_byte)(bits == 16 ? (i % 2 ? level : level >> 8) : level * (255 / ((1 << bits) - 1)));
+  for (int y = 0; y < 16; y++) png_write_row(png, row);
+  png_write_end(png, info);
+  png_destroy_write_struct(&png, &info);
+  fclose(f);
 }
 
 static int setup(void **state) {
@@ -240,14 +260,22 @@ static void colours_are_segmented(void **state) {
   assert_true(r.train == 6 && r.validation == 6 && r.test == 6 && r.cells == e.map_h * e.map_w);
   assert_true(r.fit.test.pixels == 6 * (16 * 24 - 1) && r.fit.test.mean_iou == 1 && iou[0] == 1 && iou[2] == 1);
 
+  /* the same of maps of other depths, and of 16 bits no byte is cut */
+  write_map("dense/train/labels/1.png", 16, 1), write_map("dense/train/labels/2.png", 2, 2), write_map("dense/val/labels/1.png", 1, 1);
+  write_map("dense/test/labels/2.png", 4, 2);
+  assert_true(evaluate_dense(&e, root[0], root[1], root[2], CLASSES, 11, &o, &r, iou, NULL, NULL, &err));
+  assert_true(r.fit.test.pixels == 6 * (16 * 24 - 1) + 1 && r.fit.test.mean_iou == 1 && iou[0] == 1 && iou[2] == 1);
+
 #define FAILS_WITH(what)                                                                                                                   \
   assert_false(evaluate_dense(&e, root[0], root[1], root[2], CLASSES, 11, &o, &r, iou, NULL, NULL, &err));                                 \
-  assert_non_null(strstr(err.text, what))
+  if (!strstr(err.text, what)) fail_msg("%s", err.text)
   uint8_t level[16 * 24] = {7};
   write_grey("dense/val/labels/3.png", 16, 24, level);
   FAILS_WITH("dense/val/labels/3.png: level 7 at row 0, column 0");
   write_grey("dense/val/labels/3.png", 12, 24, level);
   FAILS_WITH("24 x 12 pixels");
+  write_map("dense/val/labels/3.png", 16, 256);
+  FAILS_WITH("dense/val/labels/3.png: level 256 at row 0, column 0; levels of a map are 0 to 255");
   write_image("dense/val/labels/3.png", 0, 16, 24, 1);
   FAILS_WITH("a colour image");
   level[0] = 0;
