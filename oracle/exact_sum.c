@@ -1,9 +1,10 @@
 #include "oracle/exact_sum.h"
 
+#include <assert.h>
 #include <math.h>
 
 void exact_sum_add(struct exact_sum *s, double x) {
-  if (!isfinite(x)) {
+  if (!isfinite(x) || s->special != 0) { /* NaN compares unequal to 0, too */
     s->special += x;
     return;
   }
@@ -15,15 +16,20 @@ void exact_sum_add(struct exact_sum *s, double x) {
       y = x, x = larger;
     }
     double high = x + y, low = y - (high - x); /* high + low = x + y exactly, as |x| >= |y| (Dekker 1971) */
+    if (!isfinite(high)) {
+      s->special = high;
+      return;
+    }
     if (low != 0) s->part[kept++] = low;
     x = high;
   }
+  assert(kept < EXACT_SUM_PARTS);
   s->part[kept] = x;
   s->count = kept + 1;
 }
 
 double exact_sum_value(const struct exact_sum *s) {
-  if (s->special != 0) return s->special; /* NaN compares unequal to 0, too */
+  if (s->special != 0) return s->special;
   int i = s->count - 1;
   if (i < 0) return 0;
   double high = s->part[i--], low = 0;

@@ -1,6 +1,7 @@
 /* Numbers by formula, digests and exact sums, against published and hand-computed answers. */
 #include "oracle/formula.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -120,6 +121,37 @@ static void sums_do_not_depend_on_the_order(void **state) {
   assert_true(sum_of(x, N) == sum_of(reversed, N));
 }
 
+/* Powers of four, all that a double has: all but 26 of them become parts of their own. Taken off again they leave the first. */
+static void sums_of_the_widest_range_have_room(void **state) {
+  (void)state;
+  struct exact_sum s = {0}, random = {0};
+  for (int e = -1074; e < 1024; e += 2) exact_sum_add(&s, ldexp(1, e));
+  assert_int_equal(s.count, 1023);
+  assert_true(exact_sum_value(&s) == 0x1.5555555555555p1022); /* 1.0101...: what is left is less than half of the last place */
+  for (int e = 1022; e > -1074; e -= 2) exact_sum_add(&s, -ldexp(1, e));
+  assert_true(exact_sum_value(&s) == 0x1p-1074);
+  double x[2000];
+  for (int i = 0; i < 2000; i++) {
+    double whole = 0x1p52 + (double)(formula_bits(5, "whole", (uint64_t)i) >> 12);
+    x[i] = ldexp(i % 3 ? whole : -whole, (int)(formula_bits(5, "exponent", (uint64_t)i) % 2034) - 1074);
+    exact_sum_add(&random, x[i]);
+  }
+  for (int i = 1999; i >= 0; i--) exact_sum_add(&random, -x[i]);
+  assert_true(exact_sum_value(&random) == 0);
+}
+
+static void sums_beyond_the_range_are_infinite(void **state) {
+  (void)state;
+  assert_true(sum_of((double[]){DBL_MAX, DBL_MAX, -DBL_MAX}, 3) == INFINITY);
+  assert_true(sum_of((double[]){-DBL_MAX, 1, -DBL_MAX, 1}, 4) == -INFINITY);
+  assert_true(isnan(sum_of((double[]){DBL_MAX, DBL_MAX, -INFINITY}, 3)));
+  struct exact_sum s = {0};
+  for (int i = 0; i < 3; i++) exact_sum_add(&s, DBL_MAX / 2);
+  const int count = s.count;
+  for (int e = -1074; e < 900; e += 2) exact_sum_add(&s, ldexp(1, e));
+  assert_true(s.count == count && exact_sum_value(&s) == INFINITY); /* parts half done are added to no more */
+}
+
 static void digests_are_what_they_say(void **state) {
   (void)state;
   float x[6] = {3, -4, 0, 1, -1, 2};
@@ -141,6 +173,8 @@ int main(void) {
       cmocka_unit_test(images_are_the_sum_of_three_scales),
       cmocka_unit_test(sums_are_rounded_once),
       cmocka_unit_test(sums_do_not_depend_on_the_order),
+      cmocka_unit_test(sums_of_the_widest_range_have_room),
+      cmocka_unit_test(sums_beyond_the_range_are_infinite),
       cmocka_unit_test(digests_are_what_they_say),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
