@@ -67,7 +67,7 @@ static struct backbone backbone_drawn(bool imagenet, bool bottleneck, const int 
   b.stem = unit_drawn("", "conv1", "bn1", width, imagenet ? 7 : 3, 3, imagenet ? 2 : 1, true, 1);
   for (int stage = 0; stage < 4; stage++)
     for (int i = 0; i < blocks[stage]; i++) {
-      char prefix[16];
+      char prefix[40];
       ptrdiff_t planes = width << stage;
       snprintf(prefix, sizeof prefix, "layer%d.%d.", stage + 1, i);
       assert_true(b.blocks < MOST_BLOCKS);
