@@ -1,5 +1,6 @@
 #include "oracle/memory_case.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,13 @@ static void set(struct memory_case *m, const char *key, json_t *value) {
   if (json_object_set_new(m->file.attributes, key, value) != 0) m->problem = "out of memory";
 }
 
-void memory_case_number(struct memory_case *m, const char *key, double value) { set(m, key, json_real(value)); }
+/* JSON has no numbers that are not finite: json_real has none for them. */
+void memory_case_number(struct memory_case *m, const char *key, double value) {
+  if (isfinite(value))
+    set(m, key, json_real(value));
+  else
+    m->problem = "a number among the attributes is not finite";
+}
 void memory_case_integer(struct memory_case *m, const char *key, ptrdiff_t value) { set(m, key, json_integer(value)); }
 void memory_case_flag(struct memory_case *m, const char *key, bool value) { set(m, key, json_boolean(value)); }
 void memory_case_text(struct memory_case *m, const char *key, const char *value) { set(m, key, json_string(value)); }

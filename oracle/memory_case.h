@@ -8,8 +8,8 @@
  *     if (memory_case_end(&m, err)) ...  m.file is a case (case.h) whose expected tensors have no values
  *     memory_case_free(&m);
  *
- * What goes wrong on the way (no memory, too many tensors) is kept and reported by memory_case_end. The struct must not be copied: the case
- * points into it. Only the tensors that are expected need to be computed by a runner (run_wants). */
+ * What goes wrong on the way (no memory, too many tensors, an attribute that is not finite) is kept and reported by memory_case_end. The
+ * struct must not be copied: the case points into it. Only the tensors that are expected need to be computed by a runner (run_wants). */
 #ifndef EDIY_ORACLE_MEMORY_CASE_H
 #define EDIY_ORACLE_MEMORY_CASE_H
 

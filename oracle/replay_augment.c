@@ -86,6 +86,9 @@ static bool judge_view(struct replay *r, const struct unit *at, int v, const str
   if (!replay_wants(r, name)) return true;
   if (replay_has_form(e, 4, batch, false, &row.judged)) {
     tensor_load(&draws->data, draw);
+    if (draw[DRAW_SIZE] != (double)o->height || draw[DRAW_SIZE] != (double)o->width) /* before a view of any size is computed */
+      return fail(err, "%s: drawn for %g x %g pixels; the views of this batch have %td x %td", name, draw[DRAW_SIZE], draw[DRAW_SIZE],
+                  o->height, o->width);
     memory_case_begin(&c, "augment", name);
     describe(&c, draw);
     memory_case_give(&c, "in.image", source);

@@ -136,6 +136,11 @@ static void what_does_not_fit_is_said_at_the_end(void **state) {
   assert_false(memory_case_end(&m, &err));
   assert_non_null(strstr(err.text, "too many tensors"));
   memory_case_free(&m);
+  memory_case_begin(&m, "norm", "layer");
+  memory_case_number(&m, "eps", NAN);
+  assert_false(memory_case_end(&m, &err));
+  assert_non_null(strstr(err.text, "layer: a number among the attributes is not finite"));
+  memory_case_free(&m);
 }
 
 /* The quick form of rounding against the definition: the nearest multiple of the last place, halves to even. */
