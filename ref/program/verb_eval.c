@@ -197,21 +197,27 @@ static void print_dense(const struct evaluate_dense_result *r, const double *iou
     if (iou[c] >= 0) printf("  class %-3d IoU  %6.2f %%\n", c, 100 * iou[c]);
 }
 
-/* Of a folder whose images are in ROOT/images. */
-static bool say_left_out_below(const char *root, struct error *err) {
-  struct dataset images;
-  char folder[OPTION_TEXT_SIZE + 16];
-  snprintf(folder, sizeof folder, "%s/images", root);
-  if (!dataset_open(&images, folder, err)) return false;
-  verb_say_left_out(&images);
-  dataset_close(&images);
-  return true;
+struct dense_data {
+  struct dense_part part[3]; /* train, validation, test */
+  int open;
+};
+
+static void dense_close(struct dense_data *d) {
+  while (d->open > 0) dataset_close(&d->part[--d->open].images);
+}
+
+static bool dense_open(const struct dense *v, struct dense_data *d, struct error *err) {
+  const char *const root[3] = {v->train, v->val, v->test};
+  while (d->open < 3 && evaluate_dense_open(&d->part[d->open], root[d->open], err)) d->open++;
+  for (int i = 0; i < d->open; i++) verb_say_left_out(&d->part[i].images);
+  return d->open == 3;
 }
 
 static bool run_dense(int count, char *const *arguments, struct error *err) {
   struct dense *v = malloc(sizeof *v);
   struct backbone backbone;
   struct extractor extractor;
+  struct dense_data data = {.open = 0};
   struct evaluate_dense_result result;
   struct terminal terminal = {0};
   double iou[256];
@@ -223,11 +229,11 @@ static bool run_dense(int count, char *const *arguments, struct error *err) {
     struct dense_eval_options o = dense_eval_defaults();
     o.epochs = (int)v->epochs;
     print_backbone(&v->choice, &backbone);
-    good = say_left_out_below(v->train, err) && say_left_out_below(v->val, err) && say_left_out_below(v->test, err) &&
-           evaluate_dense(&extractor, v->train, v->val, v->test, (int)v->classes, (int)v->void_class, &o, &result, iou, show_progress,
-                          &terminal, err);
+    good = dense_open(v, &data, err) &&
+           evaluate_dense(&extractor, data.part, (int)v->classes, (int)v->void_class, &o, &result, iou, show_progress, &terminal, err);
     terminal_end(&terminal);
     if (good) print_dense(&result, iou, (int)v->classes);
+    dense_close(&data);
     extractor_free(&extractor);
   } else {
     good = false;

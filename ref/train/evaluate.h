@@ -39,6 +39,12 @@ struct evaluate_linear_options {
   struct linear_eval_options fit;
 };
 
+/* A part of a segmentation set, train, validation or test: the images of root/images, and the folder that root/labels is in. */
+struct dense_part {
+  const char *root; /* not owned */
+  struct dataset images;
+};
+
 struct evaluate_dense_result {
   ptrdiff_t train, validation, test, cells;
   struct dense_eval_result fit;
@@ -60,11 +66,14 @@ MUST_CHECK bool evaluate_linear(struct extractor *e, const struct dataset *train
                                 const struct evaluate_linear_options *o, struct linear_eval_result *result, evaluate_progress *progress,
                                 void *context, struct error *err);
 
-/* Folders root/images and root/labels: for images/NAME.jpg (or .png) the label map labels/NAME.png, whose grey level is the class. All
+/* Lists root/images. part->images: dataset_close by the caller when true was returned. root must outlive it. */
+MUST_CHECK bool evaluate_dense_open(struct dense_part *part, const char *root, struct error *err);
+
+/* parts: train, validation, test. For images/NAME.jpg (or .png) of each the label map labels/NAME.png, whose grey level is the class. All
  * images have the size of the extractor's input, and are not resized; all label maps have one size, not necessarily the same. classes and
  * void_class as in dense_shape; iou: classes, may be null. */
-MUST_CHECK bool evaluate_dense(struct extractor *e, const char *train, const char *validation, const char *test, int classes,
-                               int void_class, const struct dense_eval_options *o, struct evaluate_dense_result *result, double *iou,
+MUST_CHECK bool evaluate_dense(struct extractor *e, const struct dense_part parts[3], int classes, int void_class,
+                               const struct dense_eval_options *o, struct evaluate_dense_result *result, double *iou,
                                evaluate_progress *progress, void *context, struct error *err);
 
 /* Writes the pooled features of every image under evaluation preprocessing to a safetensors file: "features" F32 count x channels, "label"

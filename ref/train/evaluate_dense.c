@@ -6,18 +6,15 @@
 #include "image/image.h"
 #include "train/evaluate.h"
 
-/* One part of a segmentation set: train, validation or test. */
+/* What is read and computed of one part. */
 struct part {
-  struct dataset images;
+  const struct dense_part *of;
   float *cells;
   uint8_t *label;
   ptrdiff_t count;
 };
 
-static void part_free(struct part *p) {
-  dataset_close(&p->images);
-  free(p->cells), free(p->label);
-}
+static void part_free(struct part *p) { free(p->cells), free(p->label); }
 
 /* root/labels/NAME.png for root/images/NAME.jpg; the caller frees. */
 static char *label_path(const char *root, const char *image) {
@@ -29,9 +26,10 @@ static char *label_path(const char *root, const char *image) {
 }
 
 /* The label maps of one part; the first map that is ever read fixes the size in g (0 before). */
-static bool read_labels(struct part *p, const char *root, struct dense_shape *g, struct error *err) {
+static bool read_labels(struct part *p, struct dense_shape *g, struct error *err) {
+  const char *root = p->of->root;
   for (ptrdiff_t i = 0; i < p->count; i++) {
-    char *path = label_path(root, dataset_name(&p->images, i));
+    char *path = label_path(root, dataset_name(&p->of->images, i));
     struct image map = {0};
     bool ok = path ? image_read_levels(path, &map, err) : fail(err, "%s: out of memory", root);
     if (ok && g->height == 0) g->height = map.height, g->width = map.width;
@@ -74,16 +72,15 @@ static void tell(void *context, ptrdiff_t done, ptrdiff_t all) {
 }
 static void tell_epochs(void *context, int epoch, int epochs) { tell(context, epoch, epochs); }
 
-static bool part_list(struct part *p, const char *root, struct dense_shape *g, struct error *err) {
+bool evaluate_dense_open(struct dense_part *part, const char *root, struct error *err) {
   size_t size = strlen(root) + sizeof "/images";
   char *folder = malloc(size);
   if (!folder) return fail(err, "%s: out of memory", root);
   snprintf(folder, size, "%s/images", root);
-  bool ok = dataset_open(&p->images, folder, err);
+  part->root = root;
+  bool ok = dataset_open(&part->images, folder, err);
   free(folder);
-  if (!ok) return false;
-  p->count = p->images.count;
-  return read_labels(p, root, g, err);
+  return ok;
 }
 
 static bool part_features(struct part *p, struct extractor *e, const char *what, evaluate_progress *progress, void *context,
@@ -94,21 +91,20 @@ static bool part_features(struct part *p, struct extractor *e, const char *what,
   if (!p->cells) return fail(err, "dense evaluation: out of memory for the feature maps of %td images", p->count);
   struct feature_view view = {.form = PREPROCESS_AS_IS};
   struct teller teller = {progress, context, what};
-  return extractor_run(e, p->count, p->images.path, &view, NULL, p->cells, tell, &teller, err);
+  return extractor_run(e, p->count, p->of->images.path, &view, NULL, p->cells, tell, &teller, err);
 }
 
-bool evaluate_dense(struct extractor *e, const char *train, const char *validation, const char *test, int classes, int void_class,
-                    const struct dense_eval_options *o, struct evaluate_dense_result *result, double *iou, evaluate_progress *progress,
-                    void *context, struct error *err) {
+bool evaluate_dense(struct extractor *e, const struct dense_part parts[3], int classes, int void_class, const struct dense_eval_options *o,
+                    struct evaluate_dense_result *result, double *iou, evaluate_progress *progress, void *context, struct error *err) {
   *result = (struct evaluate_dense_result){0};
   if (classes < 1 || classes > 255) return fail(err, "dense evaluation: %d classes; 1 to 255 are possible", classes);
   static const char *const what[3] = {"training features", "validation features", "test features"};
-  const char *root[3] = {train, validation, test};
-  struct part part[3] = {{{0}, NULL, NULL, 0}};
+  struct part part[3];
   struct dense_shape g = {.h = e->map_h, .w = e->map_w, .classes = classes, .void_class = void_class};
   bool ok = true;
   /* Every label map is read before the first image goes through the network: what is wrong with them shows at once. */
-  for (int i = 0; ok && i < 3; i++) ok = part_list(&part[i], root[i], &g, err);
+  for (int i = 0; i < 3; i++) part[i] = (struct part){.of = &parts[i], .count = parts[i].images.count};
+  for (int i = 0; ok && i < 3; i++) ok = read_labels(&part[i], &g, err);
   for (int i = 0; ok && i < 3; i++) ok = part_features(&part[i], e, what[i], progress, context, err);
   if (ok) {
     struct dense_images images[3];

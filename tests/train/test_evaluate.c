@@ -253,21 +253,23 @@ static void colours_are_segmented(void **state) {
   struct error err;
   struct evaluate_dense_result r;
   struct dense_eval_options o = dense_eval_defaults();
+  struct dense_part set[3];
   double iou[CLASSES];
   make_extractor(&e, 4, 32, 48);
+  for (int p = 0; p < 3; p++) assert_true(evaluate_dense_open(&set[p], root[p], &err));
   o.epochs = 20, o.batch = 3;
-  assert_true(evaluate_dense(&e, root[0], root[1], root[2], CLASSES, 11, &o, &r, iou, NULL, NULL, &err));
+  assert_true(evaluate_dense(&e, set, CLASSES, 11, &o, &r, iou, NULL, NULL, &err));
   assert_true(r.train == 6 && r.validation == 6 && r.test == 6 && r.cells == e.map_h * e.map_w);
   assert_true(r.fit.test.pixels == 6 * (16 * 24 - 1) && r.fit.test.mean_iou == 1 && iou[0] == 1 && iou[2] == 1);
 
   /* the same of maps of other depths, and of 16 bits no byte is cut */
   write_map("dense/train/labels/1.png", 16, 1), write_map("dense/train/labels/2.png", 2, 2), write_map("dense/val/labels/1.png", 1, 1);
   write_map("dense/test/labels/2.png", 4, 2);
-  assert_true(evaluate_dense(&e, root[0], root[1], root[2], CLASSES, 11, &o, &r, iou, NULL, NULL, &err));
+  assert_true(evaluate_dense(&e, set, CLASSES, 11, &o, &r, iou, NULL, NULL, &err));
   assert_true(r.fit.test.pixels == 6 * (16 * 24 - 1) + 1 && r.fit.test.mean_iou == 1 && iou[0] == 1 && iou[2] == 1);
 
 #define FAILS_WITH(what)                                                                                                                   \
-  assert_false(evaluate_dense(&e, root[0], root[1], root[2], CLASSES, 11, &o, &r, iou, NULL, NULL, &err));                                 \
+  assert_false(evaluate_dense(&e, set, CLASSES, 11, &o, &r, iou, NULL, NULL, &err));                                                       \
   if (!strstr(err.text, what)) fail_msg("%s", err.text)
   uint8_t level[16 * 24] = {7};
   write_grey("dense/val/labels/3.png", 16, 24, level);
@@ -283,7 +285,12 @@ static void colours_are_segmented(void **state) {
   write_image("dense/test/images/2.png", 0, 32, 32, 1);
   FAILS_WITH("32 x 32 pixels; all images must be 48 x 32 here (height=32 width=48): bring them to one size, or give another");
   folder_file(folder, "dense/test/images/9.png", "not a picture", 13);
+  dataset_close(&set[2].images);
+  assert_true(evaluate_dense_open(&set[2], root[2], &err));
   FAILS_WITH("labels/9.png");
+  for (int p = 0; p < 3; p++) dataset_close(&set[p].images);
+  assert_false(evaluate_dense_open(&set[0], folder, &err));
+  assert_non_null(strstr(err.text, "/images"));
   extractor_free(&e);
 }
 
