@@ -81,7 +81,7 @@ static ptrdiff_t similarity_index(const char *decision, ptrdiff_t n, ptrdiff_t i
 static bool tie_is_certain(const struct bench *b, const char *similarity, ptrdiff_t at, ptrdiff_t top) {
   const struct tensor *s = run_result(&b->truth, similarity), *g = run_result(&b->gauge, similarity);
   const struct tensor *own = tensor_find(b->candidate, b->count, similarity);
-  if (gauge_exact(b->work, s, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits)) return true;
+  if (gauge_exact(b->work, s, g, b->p)) return true;
   return own && tensor_is_float(own) && tensor_same_shape(own, s) && tensor_at(own, at) == tensor_at(own, top);
 }
 

@@ -1,6 +1,5 @@
 #include "oracle/gauge.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,20 +274,17 @@ static double largest(const struct tensor *t) {
   return most;
 }
 
-/* Every element has at most so many significant bits. */
-static bool fits(const struct tensor *t, int bits) {
-  if (bits >= 53 || (bits >= 24 && t->dtype != DTYPE_F64)) return true;
+/* Every element is a number of the format: of its bits, and within its range. */
+static bool fits(const struct tensor *t, const struct number_format *f) {
+  if (f->bits >= 53 || (f->bits >= 24 && t->dtype != DTYPE_F64)) return true;
   for (ptrdiff_t i = 0, n = tensor_count(t); i < n; i++) {
     double x = tensor_at(t, i);
-    int exponent;
-    if (x == 0 || (bits == 24 && fabs(x) > FLT_MIN && (double)(float)x == x)) continue;
-    double m = ldexp(frexp(x, &exponent), bits);
-    if (!isfinite(x) || m != nearbyint(m)) return false;
+    if (!isfinite(x) || number_round(f, x) != x) return false;
   }
   return true;
 }
 
-bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, int in_bits, int acc_bits, int out_bits) {
+bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, const struct precision_class *p) {
   /* Results that are sums of products of two tensors (or of one), with what is added to them. */
   static const struct {
     const char *op, *result, *a, *b, *added;
@@ -312,9 +308,9 @@ bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct
   if (is(c->op, "match") && (!case_text(c, "similarity", &similarity, &ignored) || !is(similarity, "dot"))) return false; /* norms divide */
   for (int i = 0; i < c->file.count; i++) {
     const struct tensor *t = &c->file.tensor[i];
-    if (!case_expected(t) && tensor_is_float(t) && !fits(t, in_bits)) return false;
+    if (!case_expected(t) && tensor_is_float(t) && !fits(t, &p->in)) return false;
   }
-  if (!fits(y, out_bits)) return false;
+  if (!fits(y, &p->out)) return false;
   for (size_t i = 0; !copy && i < sizeof sums / sizeof *sums; i++) {
     if (!is(sums[i].op, c->op) || !is(sums[i].result, y->name)) continue;
     const struct tensor *a = safetensors_find(&c->file, sums[i].a), *b = sums[i].b ? safetensors_find(&c->file, sums[i].b) : NULL;
@@ -322,12 +318,12 @@ bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct
     if (!a || (sums[i].b && !b)) return false;
     int least; /* the unit that the sums need at least */
     frexp(largest(g), &least);
-    least -= acc_bits + 1;
+    least -= p->acc.bits + 1;
     int unit = quantum(a, least - (b ? first_quantum(b) : 0));
     if (unit + (b ? first_quantum(b) : 0) < least) return false;
     if (b) unit += quantum(b, least - unit);
     if (added && quantum(added, unit) < unit) unit = quantum(added, unit);
-    return largest(g) <= ldexp(1, unit + acc_bits);
+    return unit >= p->acc.least && largest(g) <= fmin(ldexp(1, unit + p->acc.bits), p->acc.largest);
   }
   return copy;
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "oracle/precision.h"
 #include "oracle/run.h"
 
 /* Whether results of this operation have gauges. */
@@ -41,9 +42,9 @@ double gauge_kept(const char *name);
  * mean region of another image. */
 bool gauge_channels_share(const struct case_file *c);
 
-/* True if every partial sum of this result, in any order, is exact in a format of so many bits, and its inputs and the result y are exact
- * in formats of in_bits and out_bits: then a right kernel has the very bits of the truth. g: its gauge. */
-bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, int in_bits, int acc_bits, int out_bits);
+/* True if every partial sum of this result, in any order, is a number of the accumulator's format, and its inputs and the result y are
+ * numbers of theirs, in bits and in range: then a right kernel has the very bits of the truth. g: its gauge. */
+bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, const struct precision_class *p);
 
 /* What the errors of sums within the operation are carried into the result by (yardstick.carried), as doubles in new memory; null where
  * there are none. */

@@ -91,7 +91,7 @@ bool measure_make(const struct bench *b, const char *name, struct measure *m) {
   m->kept = gauge_kept(name);
   m->channels_share = gauge_channels_share(b->original) && truth->ndim > 1;
   m->rows_share = strcmp(b->original->op, "loss") == 0 && truth->ndim > 1;
-  m->exact = gauge_exact(b->work, truth, g, b->p->in.bits, b->p->acc.bits, b->p->out.bits);
+  m->exact = gauge_exact(b->work, truth, g, b->p);
   return true;
 }
 

@@ -1,4 +1,5 @@
 /* Gauges against their definitions, written plainly: what the terms of each element add up to, and what else the rule is told of it. */
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -271,7 +272,8 @@ static bool exact_with(double x, double w, double b, int in_bits, int out_bits) 
   compute(1024);
   double y = x * w - w + b;
   struct tensor truth = tensor_make(DTYPE_F64, &y, 2, ys, "out.y");
-  bool exact = gauge_exact(&m.file, &truth, run_result(&g, "out.y"), in_bits, 24, out_bits);
+  const struct precision_class p = {.in = {in_bits, -149, FLT_MAX}, .acc = {24, -149, FLT_MAX}, .out = {out_bits, -149, FLT_MAX}};
+  bool exact = gauge_exact(&m.file, &truth, run_result(&g, "out.y"), &p);
   end();
   return exact;
 }
@@ -293,6 +295,47 @@ static void sums_are_exact_up_to_the_bits_of_the_accumulator(void **state) {
   assert_true(exact_with(257, 1, 1, 9, 24));
   assert_false(exact_with(257, 1, 1, 9, 8)); /* 257 - 1 + 1 is none of the outputs' */
   assert_false(exact_with(1.1, 1, 1, 24, 24));
+}
+
+/* x w, in this class. */
+static bool exact_product(double x, double w, enum precision class) {
+  const ptrdiff_t s[] = {1, 1};
+  begin("linear");
+  memory_case_flag(&m, "bias", false);
+  *give("in.x", 2, s) = x, *give("param.weight", 2, s) = w;
+  expect("out.y", 2, s);
+  compute(1024);
+  double y = x * w;
+  struct tensor truth = tensor_make(DTYPE_F64, &y, 2, s, "out.y");
+  bool exact = gauge_exact(&m.file, &truth, run_result(&g, "out.y"), &precision_classes[class]);
+  end();
+  return exact;
+}
+
+/* The smallest number of a format and half of it, the largest and twice that: of the product, and of the inputs. */
+static void sums_are_exact_within_the_range_of_the_formats(void **state) {
+  (void)state;
+  assert_true(exact_product(0x1p-100, 0x1p-49, PRECISION_FP32));
+  assert_false(exact_product(0x1p-100, 0x1p-50, PRECISION_FP32));
+  assert_false(exact_product(0x1p-100, 0x1p-100, PRECISION_FP32));
+  assert_true(exact_product(0x1p-149, 1, PRECISION_FP32));
+  assert_false(exact_product(0x1p-149, 0.5, PRECISION_FP32));
+  assert_false(exact_product(0x1p-150, 2, PRECISION_FP32));
+  assert_true(exact_product(0x1p100, 0x1p27, PRECISION_FP32));
+  assert_false(exact_product(0x1p100, 0x1p28, PRECISION_FP32));
+  assert_false(exact_product(0x1p128, 0.5, PRECISION_FP32));
+  assert_true(exact_with(2, 0x1p-149, 0, 24, 53));
+  assert_false(exact_with(0.5, 0x1p-149, 0, 24, 53)); /* a number of the outputs, and none of the accumulator */
+  assert_true(exact_with(1, 0x1p126, 0x1p126, 24, 24));
+  assert_false(exact_with(1, 0x1p127, 0x1p127, 24, 24)); /* 2^127 - 2^127 + 2^127: in another order infinite on the way */
+  assert_true(exact_product(0x1p-133, 1, PRECISION_BF16));
+  assert_false(exact_product(0x1p-134, 2, PRECISION_BF16));
+  assert_false(exact_product(0x1p-133, 0.5, PRECISION_BF16)); /* a number of the accumulator */
+  assert_true(exact_product(0x1p15, 1, PRECISION_FP16));
+  assert_false(exact_product(0x1p15, 2, PRECISION_FP16));
+  assert_true(exact_product(0x1p-600, 0x1p-474, PRECISION_FP64));
+  assert_false(exact_product(0x1p-600, 0x1p-475, PRECISION_FP64));
+  assert_true(exact_product(-0x1p100, 0x1p100, PRECISION_FP64));
 }
 
 static void winograd_is_held_to_its_own_terms(void **state) {
@@ -342,6 +385,7 @@ int main(void) {
       cmocka_unit_test(updates_are_as_derived),
       cmocka_unit_test(averages_are_as_derived),
       cmocka_unit_test(sums_are_exact_up_to_the_bits_of_the_accumulator),
+      cmocka_unit_test(sums_are_exact_within_the_range_of_the_formats),
       cmocka_unit_test(winograd_is_held_to_its_own_terms),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
