@@ -118,7 +118,7 @@ static bool set_weights(struct step_source *s, const struct checkpoint *from, en
 /* ---- open and close ----------------------------------------------------------------------------------------------------------------- */
 
 static bool open_source(struct step_source *s, const struct checkpoint *from, enum step_weights weights, struct error *err) {
-  if (from && !config_same_run(&s->config, from->config, from->file.path, err)) return false;
+  if (from && !config_same_run(&s->config, from->config, from->file.path, NULL, err)) return false;
   s->model = config_model(&s->config);
   if (!(s->start = calloc(1, sizeof *s->start))) return fail(err, "out of memory");
   if (!open_data(s, from, err) || !model_create(s->start, &s->model, backend_reference(), err) || !set_weights(s, from, weights, err))

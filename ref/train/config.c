@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "train/backends.h"
@@ -21,7 +22,7 @@ const struct option config_options[] = {
     {"data", OPTION_TEXT, AT(data), "", 0, 0, NULL, "folder of images: flat, or one sub-folder a class"},
     {"out", OPTION_TEXT, AT(out), "", 0, 0, NULL, "folder of the run: log and checkpoints are written there"},
     {"teacher", OPTION_TEXT, AT(teacher), "", 0, 0, NULL,
-     "weights of the frozen teacher: a checkpoint of a BYOL run, or torchvision's names"},
+     "weights of the frozen teacher: a checkpoint of a BYOL run, or torchvision's names; a run that goes on has its own"},
     {"resume", OPTION_TEXT, AT(resume), "auto", 0, 0, NULL, "no | auto (go on from the newest checkpoint in out, if any) | FILE"},
     {"seed", OPTION_INT, AT(seed), "1", 0, 0x1p53, NULL, "of weights, order, augmentation and samplers"},
     {"epochs", OPTION_INT, AT(epochs), "100", 1, 1e6, NULL, "passes over the data"},
@@ -76,13 +77,12 @@ const struct option config_options[] = {
 #undef AT
 const int config_option_count = sizeof config_options / sizeof config_options[0];
 
-/* A run goes on the same with other values of these: where its files are, how it is watched, what computes it. (The teacher's weights are
- * in the checkpoint, the data set has a fingerprint there.) */
+/* A run goes on the same with other values of these: where its files are, how it is watched, what computes it. (The data set has a
+ * fingerprint in the checkpoint.) */
 static bool is_free(const char *key) {
-  static const char *const keys[] = {"preset",    "data",       "out",          "teacher",    "resume",           "backend",
-                                     "precision", "cuda.conv",  "cuda.gemm",    "cuda.graph", "augment.on",       "workers",
-                                     "threads",   "data.ahead", "data.max_bad", "data.cache", "checkpoint.every", "log.every",
-                                     "stop"};
+  static const char *const keys[] = {"preset",     "data",         "out",        "resume",           "backend",   "precision",
+                                     "cuda.conv",  "cuda.gemm",    "cuda.graph", "augment.on",       "workers",   "threads",
+                                     "data.ahead", "data.max_bad", "data.cache", "checkpoint.every", "log.every", "stop"};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
     if (strcmp(key, keys[i]) == 0) return true;
   return false;
@@ -129,6 +129,21 @@ static bool has_regions(const struct config *c) { return c->lambda1 > 0 || c->la
 
 bool config_needs_teacher(const struct config *c) { return has_regions(c) && c->sampler == SAMPLER_TEACHER; }
 
+bool config_has_teacher(const struct config *c, struct error *err) {
+  return *c->teacher || !config_needs_teacher(c) ||
+         fail(err,
+              "regions are matched by a teacher, and none is given: give teacher=FILE (a checkpoint of a BYOL run: lambda1=0 lambda2=0 "
+              "trains one), or sampler=random, or lambda1=0 lambda2=0");
+}
+
+/* From a checkpoint, which has the teacher's weights: whether there is one is looked at later. */
+static bool may_go_on(const struct config *c) {
+  char path[OPTION_TEXT_SIZE + 16];
+  if (strcmp(c->resume, "no") == 0) return false;
+  snprintf(path, sizeof path, "%s/config.txt", c->out);
+  return strcmp(c->resume, "auto") != 0 || access(path, F_OK) == 0;
+}
+
 bool config_check(const struct config *c, struct error *err) {
   if (!*c->data) return fail(err, "data is not set: give data=FOLDER, a folder of images");
   if (!*c->out) return fail(err, "out is not set: give out=FOLDER, where log and checkpoints go");
@@ -143,14 +158,10 @@ bool config_check(const struct config *c, struct error *err) {
   if (c->augment_on == CONFIG_AUGMENT_BACKEND && c->backend != BACKEND_CUDA)
     return fail(err, "augment.on = backend needs a backend that computes views: give backend=cuda, or augment.on=auto");
   if (!has_regions(c) && !(c->lambda3 > 0)) return fail(err, "lambda1 = lambda2 = lambda3 = 0 leaves nothing to train; set one of them");
-  if (config_needs_teacher(c) && !*c->teacher)
-    return fail(err,
-                "regions are matched by a teacher, and none is given: give teacher=FILE (a checkpoint of a BYOL run: lambda1=0 lambda2=0 "
-                "trains one), or sampler=random, or lambda1=0 lambda2=0");
-  return true;
+  return may_go_on(c) || config_has_teacher(c, err);
 }
 
-bool config_same_run(const struct config *now, const char *before, const char *path, struct error *err) {
+bool config_same_run(const struct config *now, const char *before, const char *path, char *teacher, struct error *err) {
   struct config *then = malloc(sizeof *then);
   if (!then) return fail(err, "%s: out of memory", path);
   options_default(config_options, config_option_count, then);
@@ -163,9 +174,19 @@ bool config_same_run(const struct config *now, const char *before, const char *p
     char a[OPTION_TEXT_SIZE], b[OPTION_TEXT_SIZE];
     options_value(o, then, a, sizeof a);
     options_value(o, now, b, sizeof b);
-    if (strcmp(a, b) != 0)
+    if (strcmp(o->key, "teacher") == 0) {
+      if (*now->teacher && config_needs_teacher(now) && strcmp(a, b) != 0)
+        ok = fail(
+            err,
+            "%s: was trained with teacher = %s, this run has teacher = %s; leave teacher= out (the checkpoint has its weights), or give "
+            "another out for a new run",
+            path, a, b);
+      else if (teacher)
+        memcpy(teacher, then->teacher, sizeof then->teacher);
+    } else if (strcmp(a, b) != 0) {
       ok = fail(err, "%s: was trained with %s = %s, this run has %s = %s; give the same value, or another out for a new run", path, o->key,
                 a, o->key, b);
+    }
   }
   free(then);
   return ok;

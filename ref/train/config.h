@@ -70,8 +70,12 @@ extern const int config_option_count;
 /* Defaults, then the preset (wherever preset=NAME or preset=FILE stands), then the other arguments in order; then config_check. */
 MUST_CHECK bool config_from_arguments(struct config *c, int count, char *const *arguments, struct error *err);
 
-/* What single keys cannot say: batch divisible by accumulate, a teacher where one is needed, a file that is there, ... */
+/* What single keys cannot say: batch divisible by accumulate, a teacher where one is needed, ... A run that may go on from a checkpoint
+ * (there is a config.txt in its folder, or resume names a file) is not asked for a teacher here. */
 MUST_CHECK bool config_check(const struct config *c, struct error *err);
+
+/* Fails where a teacher is needed and none is named. */
+MUST_CHECK bool config_has_teacher(const struct config *c, struct error *err);
 
 /* Sets the keys of a preset: the name of one of them, or a file of "key = value" lines (a name with a slash or a dot in it). */
 MUST_CHECK bool config_preset(struct config *c, const char *name, struct error *err);
@@ -84,9 +88,10 @@ extern const struct preset presets[];
 extern const int preset_count;
 
 /* Does resuming with `now` continue the run of `before` (the text stored in a checkpoint)? Every key that the result depends on must be
- * equal; where a run is, how it is watched and how many threads it has may change. path names the checkpoint in the message, which names
- * the key and both values. */
-MUST_CHECK bool config_same_run(const struct config *now, const char *before, const char *path, struct error *err);
+ * equal; where a run is, how it is watched and how many threads it has may change. A teacher need not be named again, but where one is
+ * needed and named it must be the same. path names the checkpoint in the message, which names the key and both values. teacher (may be
+ * null): OPTION_TEXT_SIZE characters, overwritten by that of the run. */
+MUST_CHECK bool config_same_run(const struct config *now, const char *before, const char *path, char *teacher, struct error *err);
 
 /* What the other rooms want to know. */
 bool config_architecture(const struct config *c, struct architecture *arch);

@@ -75,7 +75,8 @@ static bool load_teacher(struct run *r, struct error *err) {
   size_t bytes = (size_t)net->state_size * sizeof(real);
   real *host = calloc(1, bytes);
   if (!host) return fail(err, "out of memory: %.2f GB for the teacher", (double)bytes / 1e9);
-  bool ok = weights_load(net, r->config->teacher, NULL, false, host, err) || fail_within(err, "teacher");
+  bool ok =
+      config_has_teacher(r->config, err) && (weights_load(net, r->config->teacher, NULL, false, host, err) || fail_within(err, "teacher"));
   if (ok) r->m.backend->upload(r->m.teacher.state, host, bytes);
   free(host);
   return ok;
@@ -106,9 +107,28 @@ static bool find_checkpoint(struct run *r, struct checkpoint *from, bool *found,
               c->out, newest, c->resume, from->step);
 }
 
+/* Of a run that goes on without naming its teacher: what is written of it names the one that it had. */
+static bool keep_teacher(struct run *r, const char *teacher, const char *path, struct error *err) {
+  if (*r->config->teacher || !config_needs_teacher(r->config)) return true;
+  struct config *c = malloc(sizeof *c);
+  char *text = NULL;
+  if (c) {
+    *c = *r->config;
+    memcpy(c->teacher, teacher, sizeof c->teacher);
+    text = options_format(config_options, config_option_count, c);
+  }
+  free(c);
+  if (!text) return fail(err, "out of memory for the configuration");
+  free(r->config_text);
+  r->config_text = text;
+  run_say(r, "teacher: that of the run, %s, whose weights are in %s", teacher, path);
+  return true;
+}
+
 static bool resume_from(struct run *r, const struct checkpoint *from, struct error *err) {
   const char *path = from->file.path;
-  if (!config_same_run(r->config, from->config, path, err)) return false;
+  char teacher[OPTION_TEXT_SIZE];
+  if (!config_same_run(r->config, from->config, path, teacher, err) || !keep_teacher(r, teacher, path, err)) return false;
   if (strcmp(from->data, r->fingerprint) != 0)
     return fail(
         err, "%s: was trained on another set of images than %s (files were added, removed or renamed); give the same data, or another out",
@@ -180,10 +200,11 @@ static void remove_leftovers(const struct run *r) {
             (double)l.bytes / 1e6, l.first, l.count > 1 ? ", ..." : "");
 }
 
-/* Of rank 0, which alone writes. */
+/* Of rank 0, which alone writes: nothing for a run that was done before. */
 static bool open_output(struct run *r, struct error *err) {
   const char *out = r->config->out;
   char path[CHECKPOINT_PATH];
+  if (r->step == r->schedule.steps && r->saved == r->step) return true;
   if (!check_disk(r, err) || !folder_create(out, err)) return false;
   snprintf(path, sizeof path, "%s/log.jsonl", out);
   if (!log_open(&r->log, path, r->step, err)) return false;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/size.h"
 #include "model/exchange.h"
@@ -224,12 +225,13 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
   return save(r, err);
 }
 
-/* RUN/backbone.safetensors: what others take over. */
-static bool export_backbone(struct run *r, struct error *err) {
+/* RUN/backbone.safetensors: what others take over. Where no step was taken, the one that is there is it. */
+static bool export_backbone(struct run *r, bool trained, struct error *err) {
   const struct net *net = &r->m.online.net;
   size_t bytes = (size_t)net->state_size * sizeof(real);
   char path[CHECKPOINT_PATH], steps[32];
   snprintf(path, sizeof path, "%s/backbone.safetensors", r->config->out);
+  if (!trained && access(path, F_OK) == 0) return true; /* done before */
   snprintf(steps, sizeof steps, "%" PRId64, r->step);
   real *host = malloc(bytes);
   if (!host) return fail(err, "%s: out of memory: %.2f GB for the weights", path, (double)bytes / 1e9);
@@ -243,11 +245,12 @@ static bool export_backbone(struct run *r, struct error *err) {
 static bool train_all(struct run *r, struct train_result *result, struct error *err) {
   const struct config *c = r->config;
   if (!run_start(r, err)) return false;
+  int64_t saved = r->saved;
   if (!loop(r, run_last_step(r), &result->last, err)) return false;
   result->finished = r->step == r->schedule.steps;
   result->step = r->step, result->steps = r->schedule.steps;
   checkpoint_path(c->out, r->step, result->checkpoint);
-  return !result->finished || run_agree(r, !writes(r) || export_backbone(r, err), err);
+  return !result->finished || run_agree(r, !writes(r) || export_backbone(r, r->step != saved, err), err);
 }
 
 /* Threads of the arithmetic: as the key says, or OMP_NUM_THREADS; else this rank's share of the processors it may run on. */

@@ -148,10 +148,32 @@ static void what_cannot_be_run_is_refused_with_the_key(void **state) {
   REFUSE("one image each", "data=d", "out=o", "batch=4", "accumulate=4", "sampler=random");
   REFUSE("nothing to train", "data=d", "out=o", "lambda1=0", "lambda2=0", "lambda3=0");
   REFUSE("teacher=FILE", "data=d", "out=o");
+  REFUSE("teacher=FILE", "data=d", "out=o", "resume=no");
   REFUSE("no such preset; there are ediy-1000", "data=d", "out=o", "preset=edyi-1000");
   REFUSE("preset: ./none.txt", "data=d", "out=o", "preset=./none.txt");
   REFUSE("lambda1", "data=d", "out=o", "lambda=1");
   REFUSE("size", "data=d", "out=o", "size=2");
+}
+
+/* Its weights are in the checkpoint; but another one than was trained with is a mistake. */
+static void resuming_needs_no_teacher_and_takes_no_other(void **state) {
+  (void)state;
+  struct error err;
+  char teacher[OPTION_TEXT_SIZE];
+  SET("data=d", "out=o", "teacher=t");
+  char *before = options_format(config_options, config_option_count, &c);
+  SET("data=d", "out=o", "teacher=t2");
+  assert_false(config_same_run(&c, before, "x", teacher, &err));
+  assert_non_null(strstr(err.text, "x: was trained with teacher = t, this run has teacher = t2; leave teacher= out"));
+  SET("data=d", "out=o", "resume=x"); /* which may have one */
+  assert_true(config_same_run(&c, before, "x", teacher, &err));
+  assert_string_equal(teacher, "t");
+  free(before);
+  SET("data=d", "out=o", "sampler=random", "teacher=t");
+  before = options_format(config_options, config_option_count, &c);
+  SET("data=d", "out=o", "sampler=random", "teacher=t2"); /* neither is read */
+  assert_true(config_same_run(&c, before, "x", NULL, &err));
+  free(before);
 }
 
 static void resuming_allows_other_threads_and_no_other_loss(void **state) {
@@ -159,15 +181,15 @@ static void resuming_allows_other_threads_and_no_other_loss(void **state) {
   SET("data=d", "out=o", "teacher=t", "lr=0.3");
   char *before = options_format(config_options, config_option_count, &c);
   struct error err;
-  SET("data=elsewhere", "out=o2", "teacher=t2", "lr=0.3", "workers=7", "threads=3", "data.cache=1", "log.every=1", "checkpoint.every=5",
+  SET("data=elsewhere", "out=o2", "teacher=t", "lr=0.3", "workers=7", "threads=3", "data.cache=1", "log.every=1", "checkpoint.every=5",
       "backend=cuda", "precision=bf16", "cuda.conv=cudnn", "cuda.gemm=cublas", "stop=3", "resume=no", "data.ahead=9", "data.max_bad=0");
-  if (!config_same_run(&c, before, "x", &err)) fail_msg("%s", err.text);
+  if (!config_same_run(&c, before, "x", NULL, &err)) fail_msg("%s", err.text);
   SET("data=d", "out=o", "teacher=t", "lr=0.3", "rdem.stopgrad=match");
-  assert_false(config_same_run(&c, before, "run/checkpoint-7", &err));
+  assert_false(config_same_run(&c, before, "run/checkpoint-7", NULL, &err));
   if (!strstr(err.text, "run/checkpoint-7: was trained with rdem.stopgrad = none, this run has rdem.stopgrad = match"))
     fail_msg("%s", err.text);
   SET("data=d", "out=o", "teacher=t", "lr=0.30000000000000004"); /* the next double */
-  assert_false(config_same_run(&c, before, "x", &err));
+  assert_false(config_same_run(&c, before, "x", NULL, &err));
   free(before);
 }
 
@@ -179,6 +201,7 @@ int main(void) {
                                      cmocka_unit_test(every_preset_is_a_valid_run),
                                      cmocka_unit_test(a_written_configuration_is_a_preset),
                                      cmocka_unit_test(what_cannot_be_run_is_refused_with_the_key),
+                                     cmocka_unit_test(resuming_needs_no_teacher_and_takes_no_other),
                                      cmocka_unit_test(resuming_allows_other_threads_and_no_other_loss)};
   return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

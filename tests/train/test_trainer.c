@@ -1,7 +1,9 @@
 /* A run ends in the same bits whatever its threads, and stops with a line that helps. What interrupts one is in test_interruption.c. */
 #include <math.h>
+#include <sys/stat.h>
 
 #include "base/arena.h"
+#include "base/file.h"
 #include "eval/collapse.h"
 #include "train/schedule.h"
 
@@ -184,9 +186,25 @@ static void byol_then_ediy(void **state) {
   snprintf(half, sizeof half, "%s stop=5", extra);
   run("ediy2", half);
   unlink(checkpoint_of("byol", STEPS));
+  char path[FOLDER_PATH + 32], *before, *after;
+  size_t size;
+  snprintf(path, sizeof path, "%s/ediy2/config.txt", folder);
+  assert_true(file_read(path, 1 << 20, &before, &size, &err));
+  refused("ediy2", "sampler=teacher teacher=another", "was trained with teacher = ");
+  assert_true(file_read(path, 1 << 20, &after, &size, &err));
+  assert_string_equal(after, before);
+  free(after);
+  run("ediy2", "sampler=teacher stop=7"); /* without the key, which config.txt names all the same */
+  assert_true(file_read(path, 1 << 20, &after, &size, &err));
+  *strstr(before, "stop = ") = *strstr(after, "stop = ") = 0;
+  assert_string_equal(after, before);
+  free(before), free(after);
   run("ediy2", extra);
   assert_same_weights(checkpoint_of("ediy2", STEPS), checkpoint_of("ediy", STEPS));
   refused("ediy3", extra, "teacher: ");
+  refused("ediy3", "sampler=teacher", "give teacher=FILE");
+  folder_file(folder, "ediy3/config.txt", "", 0); /* of a run that had not come to a checkpoint */
+  refused("ediy3", "sampler=teacher", "give teacher=FILE");
 }
 
 /* ---- what stops a run ---------------------------------------------------------------------------------------------------------------- */
@@ -339,9 +357,25 @@ static void a_finished_run_has_nothing_to_do(void **state) {
   struct watcher w = {0};
   struct train_result r;
   struct error err;
-  if (!start("whole", "", &w, &r, &err)) fail_msg("%s", err.text);
+  static const char *const file[] = {"", "/config.txt", "/log.jsonl", "/backbone.safetensors"};
+  struct stat before[4], after;
+  char path[FOLDER_PATH + 32];
+  for (int i = 0; i < 4; i++) {
+    snprintf(path, sizeof path, "%s/whole%s", folder, file[i]);
+    assert_int_equal(stat(path, &before[i]), 0);
+  }
+  if (!start("whole", "log.every=7", &w, &r, &err)) fail_msg("%s", err.text);
   assert_true(r.finished);
   assert_int_equal(w.steps, 0);
+  for (int i = 0; i < 4; i++) { /* nothing is written: neither in place nor anew */
+    assert_int_equal(stat((snprintf(path, sizeof path, "%s/whole%s", folder, file[i]), path), &after), 0);
+    if (after.st_ino != before[i].st_ino || after.st_mtim.tv_sec != before[i].st_mtim.tv_sec ||
+        after.st_mtim.tv_nsec != before[i].st_mtim.tv_nsec)
+      fail_msg("%s was written", path);
+  }
+  unlink(path); /* a run that was killed before its backbone was written */
+  run("whole", "");
+  assert_int_equal(access(path, F_OK), 0);
 }
 
 int main(int argc, char **argv) {
