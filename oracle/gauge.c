@@ -284,6 +284,15 @@ static bool fits(const struct tensor *t, const struct number_format *f) {
   return true;
 }
 
+/* Winograd's F(2x2, 3x3) is declared for this result: B^T d B adds up four numbers of the input, G g G^T nine quarters of weights, and what
+ * is multiplied is rounded to the format of inputs after that. */
+static bool is_transformed(const struct case_file *c, const char *result, const struct precision_class *p) {
+  ptrdiff_t stride;
+  struct error ignored;
+  return p->winograd && is(c->op, "conv") && is(result, "out.y") && size_of(c, "param.weight", 1) == 3 &&
+         size_of(c, "param.weight", 2) == 3 && case_integer(c, "stride", 1, PTRDIFF_MAX, &stride, &ignored) && stride == 1;
+}
+
 bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, const struct precision_class *p) {
   /* Results that are sums of products of two tensors (or of one), with what is added to them. */
   static const struct {
@@ -318,10 +327,13 @@ bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct
     if (!a || (sums[i].b && !b)) return false;
     int least; /* the unit that the sums need at least */
     frexp(largest(g), &least);
-    least -= p->acc.bits + 1;
+    const bool transformed = is_transformed(c, y->name, p);
+    least -= p->acc.bits + 1 - (transformed ? 2 : 0); /* of quarters */
     int unit = quantum(a, least - (b ? first_quantum(b) : 0));
     if (unit + (b ? first_quantum(b) : 0) < least) return false;
-    if (b) unit += quantum(b, least - unit);
+    int other = b ? quantum(b, least - unit) : 0;
+    if (transformed && !(4 * largest(a) <= ldexp(1, unit + p->in.bits) && 9 * largest(b) <= ldexp(1, other + p->in.bits))) return false;
+    unit += other - (transformed ? 2 : 0);
     if (added && quantum(added, unit) < unit) unit = quantum(added, unit);
     return unit >= p->acc.least && largest(g) <= fmin(ldexp(1, unit + p->acc.bits), p->acc.largest);
   }

@@ -43,7 +43,8 @@ double gauge_kept(const char *name);
 bool gauge_channels_share(const struct case_file *c);
 
 /* True if every partial sum of this result, in any order, is a number of the accumulator's format, and its inputs and the result y are
- * numbers of theirs, in bits and in range: then a right kernel has the very bits of the truth. g: its gauge. */
+ * numbers of theirs, in bits and in range: then a right kernel has the very bits of the truth. Of Winograd's, where p declares it, the
+ * transformed inputs and weights are, too, and sums are of quarters. g: its gauge. */
 bool gauge_exact(const struct case_file *c, const struct tensor *y, const struct tensor *g, const struct precision_class *p);
 
 /* What the errors of sums within the operation are carried into the result by (yardstick.carried), as doubles in new memory; null where

@@ -374,6 +374,51 @@ static void winograd_is_held_to_its_own_terms(void **state) {
   end();
 }
 
+/* An input of x at the corner of the first tile, a weight of w at the centre of the kernel: whole numbers whose gauge is x w. */
+static bool exact_convolution(double x, double w, enum precision class, bool winograd) {
+  enum { SIZE = 4 };
+  const ptrdiff_t xs[] = {1, SIZE, SIZE, 1}, ws[] = {1, 3, 3, 1};
+  begin("conv");
+  memory_case_integer(&m, "stride", 1), memory_case_integer(&m, "pad", 1);
+  double *in = give("in.x", 4, xs), *weight = give("param.weight", 4, ws);
+  double y[SIZE * SIZE] = {0};
+  for (int i = 0; i < SIZE * SIZE; i++) in[i] = 0;
+  for (int i = 0; i < 9; i++) weight[i] = 0;
+  in[0] = x, weight[4] = w, y[0] = x * w;
+  expect("out.y", 4, xs);
+  compute(1024);
+  struct precision_class p = precision_classes[class];
+  struct case_run inputs = {0};
+  p.winograd = winograd;
+  if (winograd) {
+    assert_true(run_begin(&inputs, &m.file, &err) && gauge_winograd(&inputs, &g));
+    assert_gauge("out.y", 0, fabs(x * w));
+    assert_gauge("out.y", SIZE + 1, fabs(x * w)); /* to which it adds and takes off what a direct sum leaves alone */
+  }
+  struct tensor truth = tensor_make(DTYPE_F64, y, 4, xs, "out.y");
+  bool exact = gauge_exact(&m.file, &truth, run_result(&g, "out.y"), &p);
+  run_end(&inputs);
+  end();
+  return exact;
+}
+
+static void winograd_is_exact_in_quarters(void **state) {
+  (void)state;
+  static const struct {
+    double x, w;
+    enum precision class;
+    bool exact;
+  } kinds[] = {{0x1p20 + 1, 3, PRECISION_FP32, true}, {0x1p21 - 1, 3, PRECISION_FP32, false}, /* 2^22 in all */
+               {63, 1, PRECISION_FP16, true},         {513, 1, PRECISION_FP16, false},        /* four times that in 11 bits */
+               {63, 1, PRECISION_TF32, true},         {513, 1, PRECISION_TF32, false},
+               {1, 227, PRECISION_TF32, true},        {1, 229, PRECISION_TF32, false}, /* nine times */
+               {63, 1, PRECISION_BF16, true},         {65, 1, PRECISION_BF16, false}};
+  for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+    if (exact_convolution(kinds[k].x, kinds[k].w, kinds[k].class, true) != kinds[k].exact) fail_msg("%g, %g", kinds[k].x, kinds[k].w);
+    assert_true(exact_convolution(kinds[k].x, kinds[k].w, kinds[k].class, false)); /* directly all are */
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(terms_of_the_longest_sum_are_counted),
@@ -387,6 +432,7 @@ int main(void) {
       cmocka_unit_test(sums_are_exact_up_to_the_bits_of_the_accumulator),
       cmocka_unit_test(sums_are_exact_within_the_range_of_the_formats),
       cmocka_unit_test(winograd_is_held_to_its_own_terms),
+      cmocka_unit_test(winograd_is_exact_in_quarters),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
