@@ -36,8 +36,9 @@ static double input_roundoff(const struct precision_class *p) { return p->in.bit
 static double lost_by_cutting(const struct yardstick *m, const struct precision_class *p) { return p->cuts ? m->chain / 16 : 0; }
 
 struct allowance accept_allowance(const struct yardstick *m, const struct precision_class *p) {
-  if (m->exact) return (struct allowance){0, 0, 0, 0};
+  if (m->exact) return (struct allowance){0};
   return (struct allowance){.out = unit_roundoff(&p->out),
+                            .cut = lost_by_cutting(m, p) * accumulator_roundoff(p),
                             .acc = (4 * sqrt(m->chain) + 2) * accumulator_roundoff(p),
                             .in = input_roundoff(p),
                             .least = 4 * ldexp(1, p->out.least) + (4 * sqrt(m->chain) + 2) * ldexp(1, p->acc.least - 1)};
@@ -46,7 +47,7 @@ struct allowance accept_allowance(const struct yardstick *m, const struct precis
 static bool has_carried(const struct yardstick *m, ptrdiff_t i) { return !m->carried || isfinite(m->carried[i]); }
 
 double accept_allowed(const struct yardstick *m, const struct allowance *a, ptrdiff_t i) {
-  double size = m->sizes ? m->sizes[i] : fabs(m->y[i]), allowed = a->out * size + a->acc * m->g[i] + a->least;
+  double size = m->sizes ? m->sizes[i] : fabs(m->y[i]), allowed = a->out * size + a->cut * fabs(m->y[i]) + a->acc * m->g[i] + a->least;
   if (a->in > 0) allowed += a->in * fmin(2 * m->g[i], 6 * m->g2[i]);
   return isfinite(allowed) && has_carried(m, i) ? allowed : 0; /* no bound: c can keep to none */
 }

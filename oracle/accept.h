@@ -10,7 +10,8 @@
  *               6 in place of 3, and the largest is 0.3 u_in rms(G2 / G) at least
  *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + shared, beta the factor of s in e (least squares
  *               with weights 1 / G^2), from 256 elements and 8 groups on; s = y, or y - start where the operation adds to what was there;
- *               of sums that are rounded toward zero + L / 16 u_acc, which also stands in place of sqrt(L) / 3 u_acc where it is more
+ *               of sums that are rounded toward zero + L / 16 u_acc, which also stands in place of sqrt(L) / 3 u_acc where it is more,
+ *               and L / 16 u_acc |y| beside the terms of "element"
  *
  * u: unit roundoffs of the class (precision.h). L: additions one after the other; G2: root of the sum of squared terms.
  * - element: 4 sqrt(L) u G is four standard deviations of L roundings of partial sums that are never larger than G; the two more are the
@@ -65,9 +66,10 @@ struct yardstick {
  * not depend on the number of threads. quick: stops at the first part that breaks a rule, so that the worst element may lie behind it. */
 void accept_tensor(const struct yardstick *m, const struct precision_class *p, const double *c, bool quick, struct finding *f);
 
-/* What an element may be off by, the rules "element" and "exact": out size + acc G + in min(2 G, 6 G2) + least; 0 where not finite. */
+/* What an element may be off by, the rules "element" and "exact": out size + cut |y| + acc G + in min(2 G, 6 G2) + least; 0 where not
+ * finite. */
 struct allowance {
-  double out, acc, in, least;
+  double out, cut, acc, in, least;
 };
 struct allowance accept_allowance(const struct yardstick *m, const struct precision_class *p);
 double accept_allowed(const struct yardstick *m, const struct allowance *a, ptrdiff_t i);
