@@ -92,7 +92,19 @@ struct kernel_operation {
   void (*prepare)(struct make_options *o); /* null, or what has to be so for this operation */
 };
 
+enum { KERNEL_OPERATIONS = 12 };
+extern const struct kernel_operation *const kernel_operations[KERNEL_OPERATIONS]; /* all of them, in the order in which they are judged */
 extern const struct kernel_operation kernel_conv, kernel_linear, kernel_norm, kernel_relu, kernel_maxpool, kernel_avgpool;
 extern const struct kernel_operation kernel_match, kernel_byol, kernel_rdem, kernel_riem, kernel_lars, kernel_ema;
+
+/* ---- the shape that somebody asks for (kernel_shape.c) ------------------------------------------------------------------------------ */
+
+/* Whether the functions of the operation are told of this key of `oracle case make`. */
+bool kernel_is_told(const struct kernel_operation *op, const char *key);
+/* Whether the operation means something on inputs of this kind. */
+bool kernel_fill_fits(const struct kernel_operation *op, int fill);
+/* Sets the keys of "n=2 h=8 ..."; *filled: fill is among them. False, with a line in err: a key that no function is told of, or a kind of
+ * inputs that one is not judged by. */
+bool kernel_read_shape(const ediy_oracle_kernel *k, const char *shape, struct make_options *o, bool *filled, struct error *err);
 
 #endif

@@ -11,10 +11,7 @@
 #include "oracle/kernel.h"
 #include "oracle/memory_case.h"
 
-static const struct kernel_operation *const operations[] = {&kernel_conv,    &kernel_linear,  &kernel_norm,  &kernel_relu,
-                                                            &kernel_maxpool, &kernel_avgpool, &kernel_match, &kernel_byol,
-                                                            &kernel_rdem,    &kernel_riem,    &kernel_lars,  &kernel_ema};
-enum { OPERATIONS = sizeof operations / sizeof *operations, CASES_USUAL = 24, NAMES = 16, MOST_CASES = 1 << 20 };
+enum { CASES_USUAL = 24, NAMES = 16, MOST_CASES = 1 << 20 };
 
 /* How often a result was right, and its check not vacuous. */
 struct tally {
@@ -236,24 +233,10 @@ static bool judge_case(struct session *s, struct make_options *o) {
 
 /* ---- one operation ------------------------------------------------------------------------------------------------------------------- */
 
-/* Whether the functions of the operation are told of the key. */
-static bool is_told(const struct kernel_operation *op, const char *key) {
-  char blanks[OPTION_KEY_SIZE + 2];
-  snprintf(blanks, sizeof blanks, " %s ", key);
-  return strcmp(key, "fill") == 0 || strstr(op->keys, blanks) != NULL;
-}
-
-/* Whether the operation means something on inputs of this kind: matches of these two hang on rounding, and what divides or averages over
- * rows is given no infinities (make_case.c). */
-static bool fill_fits(const struct kernel_operation *op, int fill) {
-  if (op->op == MAKE_MATCH && (fill == FILL_SPARSE || fill == FILL_OFFSET)) return false;
-  return fill != FILL_INF || make_may_be_infinite(op->op);
-}
-
 /* Whether inputs of this kind are drawn unasked. Denormals are flushed, and NaN passed by, by many a kernel that is meant to. round: what
  * inputs are rounded to leaves as little of numbers that differ by less as a class that rounds them itself. */
 static bool is_drawn(const struct session *s, int fill, int round) {
-  return fill != FILL_DENORMAL && fill != FILL_INF && fill_fits(s->op, fill) && make_fill_fits(s->op->op, fill, s->precision) &&
+  return fill != FILL_DENORMAL && fill != FILL_INF && kernel_fill_fits(s->op, fill) && make_fill_fits(s->op->op, fill, s->precision) &&
          !(round != ROUND_NO && fill == FILL_OFFSET && !make_fill_fits(s->op->op, fill, PRECISION_BF16));
 }
 
@@ -265,53 +248,12 @@ static int drawn_fills(const struct session *s, int round, int fills[MAKE_FILLS]
   return count;
 }
 
-/* No operation that is judged is told of the key: what it asks for would not be done, and the verdict be one about something else. */
-static bool refuse_key(const struct session *s, const char *word, struct error *err) {
-  char keys[400] = "";
-  for (int i = 0; i < OPERATIONS; i++) {
-    if (operations[i]->has(s->kernel))
-      append(keys, sizeof keys, "%s %s:%.*s", keys[0] ? ";" : "", operations[i]->name, (int)strlen(operations[i]->keys) - 1,
-             operations[i]->keys);
-  }
-  return fail(err, "shape: '%s' says nothing of what is judged; fill, and of%s", word, keys);
-}
-
-/* A word of the shape, key=value, before it is set. */
-static bool check_word(const struct session *s, const char *word, struct error *err) {
-  char key[OPTION_KEY_SIZE];
-  bool known = false, told = false;
-  snprintf(key, sizeof key, "%.*s", (int)strcspn(word, "="), word);
-  if (strcmp(key, "op") == 0 || strcmp(key, "out") == 0 || strcmp(key, "seed") == 0)
-    return fail(err, "shape: '%s' is no size; the operation is that of the functions, seed is in the options", word);
-  for (int i = 0; i < MAKE_KEYS; i++) known = known || strcmp(make_keys[i].key, key) == 0;
-  for (int i = 0; i < OPERATIONS; i++) told = told || (operations[i]->has(s->kernel) && is_told(operations[i], key));
-  return !known || told || refuse_key(s, word, err); /* options_argument says which unknown one was meant */
-}
-
-/* Sets the keys of "n=2 h=8 ..."; *filled: fill is among them. */
-static bool read_shape(const struct session *s, const char *shape, struct make_options *o, bool *filled, struct error *err) {
-  char words[1024], *rest = words;
-  *filled = false;
-  if (strlen(shape) >= sizeof words) return fail(err, "shape: longer than %zu characters", sizeof words - 1);
-  snprintf(words, sizeof words, "%s", shape);
-  for (char *word; (word = strtok_r(rest, " \n\t", &rest));) {
-    *filled = *filled || strncmp(word, "fill=", 5) == 0;
-    if (!check_word(s, word, err)) return false;
-    if (!options_argument(make_keys, MAKE_KEYS, o, word, err)) return fail_within(err, "shape");
-  }
-  for (int i = 0; *filled && i < OPERATIONS; i++) {
-    if (operations[i]->has(s->kernel) && !fill_fits(operations[i], o->fill))
-      return fail(err, "shape: %s is not judged by inputs of fill=%s", operations[i]->name, make_fill_name(o->fill));
-  }
-  return true;
-}
-
 /* The shape that was given, as this operation was told of it, for the verdict. */
 static void note_shape(struct session *s, const struct make_options *o) {
   append(s->shapes, sizeof s->shapes, "%s%s of", s->shapes[0] ? "; " : "", s->op->name);
   for (int i = 0; i < MAKE_KEYS; i++) {
     char value[OPTION_TEXT_SIZE];
-    if (strcmp(make_keys[i].key, "fill") == 0 || !is_told(s->op, make_keys[i].key)) continue;
+    if (strcmp(make_keys[i].key, "fill") == 0 || !kernel_is_told(s->op, make_keys[i].key)) continue;
     options_value(&make_keys[i], o, value, sizeof value);
     append(s->shapes, sizeof s->shapes, " %s=%s", make_keys[i].key, value);
   }
@@ -332,7 +274,7 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
     if (!options->shape) make_draw(o);
     o->fill = fill[i % fills];
     o->round = rounds[options->round];
-    if (options->shape && !read_shape(s, options->shape, o, &filled, &s->err)) return false;
+    if (options->shape && !kernel_read_shape(s->kernel, options->shape, o, &filled, &s->err)) return false;
     if (options->shape && i == 0) note_shape(s, o);
     if (s->op->prepare) s->op->prepare(o);
     ok = judge_case(s, o);
@@ -368,8 +310,8 @@ static bool check_options(const ediy_oracle_kernel *kernel, const ediy_oracle_op
   if (given != 0 && given != 4)
     return fail(err, "memory: reserve, release, upload and download go together; %d of them are null", 4 - given);
   if (o->winograd && !kernel->conv_forward) return fail(err, "winograd: is of conv_forward, which is null");
-  for (int i = 0; i < OPERATIONS; i++) {
-    if (operations[i]->has(kernel)) return true;
+  for (int i = 0; i < KERNEL_OPERATIONS; i++) {
+    if (kernel_operations[i]->has(kernel)) return true;
   }
   return fail(err, "kernel: all functions are null");
 }
@@ -424,8 +366,8 @@ ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const edi
     s->p = precision_classes[s->precision];
     s->p.winograd = options->winograd;
     s->chain = options->chain ? options->chain : CHAIN_USUAL;
-    for (int i = 0; ok && i < OPERATIONS; i++) {
-      s->op = operations[i];
+    for (int i = 0; ok && i < KERNEL_OPERATIONS; i++) {
+      s->op = kernel_operations[i];
       if (!s->op->has(kernel)) continue;
       append(names, sizeof names, "%s%s", names[0] ? ", " : "", s->op->name);
       ok = judge_operation(s, options, o);
