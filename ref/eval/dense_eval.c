@@ -104,6 +104,12 @@ struct dense_eval_options dense_eval_defaults(void) {
   return (struct dense_eval_options){.epochs = 30, .batch = 8, .momentum = 0.9, .lr = {0.3, 0.1, 0.03, 0.01}, .rates = 4};
 }
 
+static bool any_labelled(const struct dense_shape *g, const struct dense_images *images, const char *what, struct error *err) {
+  int64_t labelled = 0;
+  for (ptrdiff_t i = 0; i < images->count && labelled == 0; i++) labelled = dense_count(g, images->label + i * g->height * g->width);
+  return labelled > 0 || fail(err, "dense evaluation: every pixel of the %s label maps is void (class %d)", what, g->void_class);
+}
+
 static bool input_fits(const struct dense_shape *g, const struct dense_images *train, const struct dense_images *validation,
                        const struct dense_images *test, const struct dense_eval_options *o, struct error *err) {
   if (o->epochs < 1 || o->batch < 1 || o->rates < 1 || o->rates > DENSE_EVAL_RATES || !(o->momentum >= 0 && o->momentum < 1))
@@ -121,9 +127,8 @@ static bool input_fits(const struct dense_shape *g, const struct dense_images *t
       !dense_labels_fit(g, validation->count, validation->label, "validation", err) ||
       !dense_labels_fit(g, test->count, test->label, "test", err))
     return false;
-  int64_t labelled = 0;
-  for (ptrdiff_t i = 0; i < train->count && labelled == 0; i++) labelled = dense_count(g, train->label + i * g->height * g->width);
-  return labelled > 0 || fail(err, "dense evaluation: every pixel of the training label maps is void (class %d)", g->void_class);
+  return any_labelled(g, train, "training", err) && any_labelled(g, validation, "validation", err) &&
+         (test->count < 1 || any_labelled(g, test, "test", err));
 }
 
 /* Trains from zero at this rate; returns the mean loss over the batches of the last epoch. done: epochs of other rates before. */

@@ -48,8 +48,8 @@ struct dense_eval_options dense_eval_defaults(void);
 /* d: features of a cell. iou: classes, overwritten by the intersection over union of each class on the test images (-1: does not occur);
  * weight (classes x d) and bias (classes), overwritten by the chosen classifier; all three may be null. progress (may be null) is called
  * after each epoch of epochs in all. Results do not depend on the number of threads. Fails for options out of range, no training or
- * validation images, a label out of range, no labelled pixel in the training images, a loss that diverged at every rate, and when memory
- * is short. */
+ * validation images, a label out of range, no labelled pixel in the training, the validation or the test
+ * images, a loss that diverged at every rate, and when memory is short. */
 MUST_CHECK bool dense_eval(const struct dense_shape *g, ptrdiff_t d, const struct dense_images *train,
                            const struct dense_images *validation, const struct dense_images *test, const struct dense_eval_options *o,
                            void (*progress)(void *context, int epoch, int epochs), void *context, struct dense_eval_result *result,

@@ -1,5 +1,6 @@
 #include "train/evaluate.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static void *take(size_t size, ptrdiff_t a, ptrdiff_t b, struct error *err) {
   return p;
 }
 
-/* Pooled features of a whole data set, count x channels; null with the message set. */
+/* Pooled features of a whole data set, count x channels, each finite; null with the message set. */
 static float *pooled_of(struct extractor *e, const struct dataset *d, const struct feature_view *view, const char *what,
                         evaluate_progress *progress, void *context, struct error *err) {
   struct teller teller = {progress, context, what};
@@ -36,6 +37,14 @@ static float *pooled_of(struct extractor *e, const struct dataset *d, const stru
     free(x);
     return NULL;
   }
+  for (ptrdiff_t i = 0; x && i < d->count; i++)
+    for (ptrdiff_t k = 0; k < e->channels; k++)
+      if (!isfinite(x[i * e->channels + k])) {
+        fail(err, "%s: %s makes features of it that are not finite; the training that the weights come from has diverged", d->path[i],
+             e->weights ? e->weights : "the network");
+        free(x);
+        return NULL;
+      }
   return x;
 }
 

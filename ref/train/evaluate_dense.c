@@ -28,6 +28,7 @@ static char *label_path(const char *root, const char *image) {
 /* The label maps of one part; the first map that is ever read fixes the size in g (0 before). */
 static bool read_labels(struct part *p, struct dense_shape *g, struct error *err) {
   const char *root = p->of->root;
+  int64_t labelled = 0;
   for (ptrdiff_t i = 0; i < p->count; i++) {
     char *path = label_path(root, dataset_name(&p->of->images, i));
     struct image map = {0};
@@ -57,8 +58,10 @@ static bool read_labels(struct part *p, struct dense_shape *g, struct error *err
     image_free(&map);
     free(path);
     if (!ok) return false;
+    labelled += dense_count(g, p->label + i * pixels);
   }
-  return true;
+  return labelled > 0 ||
+         fail(err, "%s: every pixel of its label maps is void (%d); give another void=, or maps with classes", root, g->void_class);
 }
 
 struct teller {

@@ -94,6 +94,7 @@ void extractor_free(struct extractor *e) {
 bool extractor_load(struct extractor *e, const char *path, char prefix[TENSOR_MAX_NAME], struct error *err) {
   float *host = calloc((size_t)e->net.state_size, sizeof *host);
   if (!host) return fail(err, "%s: out of memory for its weights", path);
+  e->weights = path;
   bool ok = weights_load(&e->net, path, prefix, false, host, err);
   if (ok) e->backend->upload(e->state, host, (size_t)e->net.state_size * sizeof *host);
   free(host);

@@ -47,6 +47,7 @@ struct extractor {
   float *host;  /* batch x height x width x 3 */
   void *memory; /* the block */
   size_t bytes;
+  const char *weights; /* the caller's: what extractor_load was given; null before it */
 };
 
 /* The short side that goes with a crop of `size`: round(256 size / 224), as in the protocol for 224. */

@@ -238,14 +238,15 @@ static void one_step_by_hand(void **state) {
 
 static void bad_input_is_named(void **state) {
   (void)state;
-  struct toy t = toy_make(2, 1);
+  struct toy t = toy_make(2, 1), s = toy_make(2, 2);
   struct dense_images none = {0, NULL, NULL};
   struct dense_eval_options o = dense_eval_defaults();
   struct dense_eval_result r;
   struct error err;
   o.epochs = 1;
-#define FAILS_WITH(train, validation, what)                                                                                                \
-  assert_false(dense_eval(&blocks, FEATURES, train, validation, &none, &o, NULL, NULL, &r, NULL, NULL, NULL, &err));                       \
+#define FAILS_WITH(train, validation, what) FAILS_WITH_TEST(train, validation, &none, what)
+#define FAILS_WITH_TEST(train, validation, test, what)                                                                                     \
+  assert_false(dense_eval(&blocks, FEATURES, train, validation, test, &o, NULL, NULL, &r, NULL, NULL, NULL, &err));                        \
   assert_non_null(strstr(err.text, what))
   FAILS_WITH(&none, &t.images, "0 training and 2 validation images");
   FAILS_WITH(&t.images, &none, "2 training and 0 validation images");
@@ -261,9 +262,11 @@ static void bad_input_is_named(void **state) {
   FAILS_WITH(&t.images, &t.images, "diverged at every learning rate");
   memset(t.label, 7, 288);
   FAILS_WITH(&t.images, &t.images, "every pixel of the training label maps is void");
+  FAILS_WITH(&s.images, &t.images, "every pixel of the validation label maps is void");
+  FAILS_WITH_TEST(&s.images, &s.images, &t.images, "every pixel of the test label maps is void");
   t.cells[0] = 0, t.label[287] = 0; /* one pixel, the last of all, is enough */
   if (!dense_eval(&blocks, FEATURES, &t.images, &t.images, &t.images, &o, NULL, NULL, &r, NULL, NULL, NULL, &err)) fail_msg("%s", err.text);
-  toy_free(t);
+  toy_free(t), toy_free(s);
 }
 
 static void threads_do_not_matter(void **state) {

@@ -56,11 +56,25 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
   assert_runs("test ! -e f");
 }
 
+/* After hours of features or steps it would be too late. */
+static void a_place_that_cannot_be_written_is_found_out_first(void **state) {
+  (void)state;
+  assert_runs("mkdir broken && cp s/val/00*/*.png broken && printf x >broken/bad.png");
+  assert_refused("nowhere/f", "ediy embed weights=w.safetensors data=broken out=nowhere/f");
+  assert_refused("broken: ", "ediy embed weights=w.safetensors data=s/val out=broken");
+  assert_refused("nowhere/j", "ediy bench backbone=small size=32 batch=2 steps=1 warmup=0 projector.hidden=8 json=nowhere/j");
+  assert_runs("rm -r broken");
+}
+
 /* Weights that are numbers, and an activation that none can hold. */
 static void features_that_are_no_numbers_are_not_drawn(void **state) {
   (void)state;
   spoil("bn1.bias", 3e38F, "large.safetensors");
   assert_refused("large.safetensors makes numbers of it that are not finite", "ediy show saliency weights=large.safetensors data=s/val");
+  const char *says = ".png: large.safetensors makes features of it that are not finite";
+  assert_refused(says, "ediy embed weights=large.safetensors data=s/val out=f");
+  assert_non_null(strstr(program_run("ediy eval knn weights=large.safetensors train=s/train test=s/val")->err, says));
+  assert_runs("test ! -e f");
   assert_refused("s/val/00", "ediy show saliency weights=random beside=large.safetensors data=s/val");
   assert_runs("test ! -e saliency.png");
 }
@@ -331,6 +345,7 @@ static void full_outputs_are_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(weights_that_are_no_numbers_are_refused),
                                      cmocka_unit_test(features_that_are_no_numbers_are_not_drawn),
+                                     cmocka_unit_test(a_place_that_cannot_be_written_is_found_out_first),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),
                                      cmocka_unit_test(too_little_memory_names_a_batch),
                                      cmocka_unit_test(an_endless_strip_is_named),

@@ -271,6 +271,19 @@ static void colours_are_segmented(void **state) {
 #define FAILS_WITH(what)                                                                                                                   \
   assert_false(evaluate_dense(&e, set, CLASSES, 11, &o, &r, iou, NULL, NULL, &err));                                                       \
   if (!strstr(err.text, what)) fail_msg("%s", err.text)
+  for (int p = 1; p < 3; p++) { /* which would be scored 0 */
+    char name[64];
+    for (int i = 0; i < 6; i++) {
+      snprintf(name, sizeof name, "dense/%s/labels/%d.png", parts[p], i);
+      write_map(name, 8, 11);
+    }
+    snprintf(name, sizeof name, "dense/%s: every pixel of its label maps is void (11)", parts[p]);
+    FAILS_WITH(name);
+    for (int i = 0; i < 6; i++) {
+      snprintf(name, sizeof name, "dense/%s/labels/%d.png", parts[p], i);
+      write_map(name, 8, i % CLASSES);
+    }
+  }
   uint8_t level[16 * 24] = {7};
   write_grey("dense/val/labels/3.png", 16, 24, level);
   FAILS_WITH("dense/val/labels/3.png: level 7 at row 0, column 0");
