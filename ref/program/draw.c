@@ -81,12 +81,38 @@ void sheet_destroy(struct sheet *s) {
   *s = (struct sheet){0};
 }
 
+/* The letter that begins a text, in bytes; 0: none does. Cairo draws nothing more once it was given others. */
+static size_t letter(const unsigned char *t) {
+  size_t bytes = *t < 0x80 ? 1 : *t >= 0xc2 && *t < 0xe0 ? 2 : *t >= 0xe0 && *t < 0xf0 ? 3 : *t >= 0xf0 && *t < 0xf5 ? 4 : 0;
+  uint32_t code = bytes > 1 ? *t & (0x7fu >> bytes) : *t;
+  for (size_t i = 1; i < bytes; i++) {
+    if ((t[i] & 0xc0) != 0x80) return 0;
+    code = code << 6 | (t[i] & 0x3f);
+  }
+  bool shorter = (bytes == 3 && code < 0x800) || (bytes == 4 && code < 0x10000); /* could be written */
+  bool none = (code & 0xfffff800) == 0xd800 || (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) == 0xfffe || code > 0x10ffff;
+  return shorter || none ? 0 : bytes;
+}
+
+/* What a file's name has that is no UTF-8 becomes the replacement character. Cut to `size` bytes. */
+static void make_drawable(const char *text, char *drawable, size_t size) {
+  size_t at = 0;
+  while (*text) {
+    size_t bytes = letter((const unsigned char *)text), room = bytes ? bytes : 3;
+    if (at + room >= size) break;
+    memcpy(drawable + at, bytes ? text : "\xef\xbf\xbd", room);
+    at += room, text += bytes ? bytes : 1;
+  }
+  drawable[at] = 0;
+}
+
 double draw_text(struct sheet *s, double x, double y, double size, bool bold, enum anchor anchor, struct ink ink, const char *format, ...) {
-  char text[512];
+  char given[512], text[3 * sizeof given];
   va_list list;
   va_start(list, format);
-  vsnprintf(text, sizeof text, format, list);
+  vsnprintf(given, sizeof given, format, list);
   va_end(list);
+  make_drawable(given, text, sizeof text);
   cairo_text_extents_t extents;
   use_font(s, size, bold);
   use(s, ink);
@@ -97,9 +123,10 @@ double draw_text(struct sheet *s, double x, double y, double size, bool bold, en
   return extents.x_advance;
 }
 
-void draw_text_within(struct sheet *s, double x, double y, double size, double width, struct ink ink, const char *text) {
+void draw_text_within(struct sheet *s, double x, double y, double size, double width, struct ink ink, const char *given) {
   cairo_text_extents_t extents;
-  char cut[512];
+  char cut[512], text[3 * FILE_PATH_SIZE];
+  make_drawable(given, text, sizeof text);
   use_font(s, size, false);
   cairo_text_extents(s->cairo, text, &extents);
   bool whole = extents.x_advance <= width;

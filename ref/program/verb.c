@@ -1,6 +1,7 @@
 #include "program/verb.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "train/dataset.h"
@@ -41,6 +42,20 @@ bool verb_require(const struct verb *v, const char *key, const char *value, stru
 bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err) {
   bool lost = file_same(out, read) || (dataset_is_image(out) && file_inside(out, read));
   return !lost || fail(err, "%s: out=%s is read here (%s), and would be written over; choose another name", v->name, out, read);
+}
+
+bool verb_replaces(const struct verb *v, const char *out, enum verb_file kind, struct error *err) {
+  static const unsigned char png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+  unsigned char start[9];
+  int file = -1;
+  size_t size;
+  if (!file_open(out, &file, &size, NULL)) return true;
+  ssize_t n = read(file, start, sizeof start);
+  close(file);
+  bool like = kind == VERB_PNG ? n >= 8 && !memcmp(start, png, sizeof png) : n == 9 && start[8] == '{'; /* the length, the header */
+  return like || size == 0 ||
+         fail(err, "%s: out=%s is there and is no %s file, and would be written over; choose another name", v->name, out,
+              kind == VERB_PNG ? "PNG" : "safetensors");
 }
 
 void verb_say_left_out(const struct dataset *d) {

@@ -137,7 +137,8 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct curves c;
   struct table table = {0}, beside = {0};
   if (!verb_options(&verb_curves, count, arguments, &c, err) || !verb_require(&verb_curves, "run", c.run, err)) return false;
-  bool good = read_run(&c, c.run, &table, err) && (!c.beside[0] || read_run(&c, c.beside, &beside, err)) && draw(&c, &table, &beside, err);
+  bool good = read_run(&c, c.run, &table, err) && (!c.beside[0] || read_run(&c, c.beside, &beside, err)) &&
+              verb_replaces(&verb_curves, c.out, VERB_PNG, err) && draw(&c, &table, &beside, err);
   if (good) printf("%s: %d record%s of %s/log.jsonl\n", c.out, table.count, plural(table.count), c.run);
   if (good && beside.count) printf("%s: %d record%s of %s/log.jsonl, in dashes\n", c.out, beside.count, plural(beside.count), c.beside);
   table_free(&table);

@@ -32,7 +32,7 @@ static bool convert(const struct verb *verb, int count, char *const *arguments, 
   if (!x) return fail(err, "%s: no memory", verb->name);
   memset(x, 0, sizeof *x);
   bool good = verb_options(verb, count, arguments, x, err) && verb_require(verb, "weights", x->choice.weights, err) &&
-              verb_require(verb, "out", x->out, err);
+              verb_require(verb, "out", x->out, err) && verb_replaces(verb, x->out, VERB_SAFETENSORS, err);
   x->choice.batch = 1;
   x->choice.prefix_allowed = verb == &verb_import;
   good = good && backbone_open(&x->choice, 0, 0, &b, &e, err);

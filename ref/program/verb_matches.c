@@ -125,7 +125,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   if (!config) return fail(err, "show matches: no memory");
   bool good = verb_options(&verb_matches, count, arguments, &m, err) && settings(&m, config, err) &&
               verb_spares(&verb_matches, m.out, config->teacher, err) && verb_spares(&verb_matches, m.out, config->data, err) &&
-              dataset_open(&data, config->data, err);
+              verb_replaces(&verb_matches, m.out, VERB_PNG, err) && dataset_open(&data, config->data, err);
   if (good) {
     good = show(&m, &data, config, err);
     dataset_close(&data);

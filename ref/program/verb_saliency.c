@@ -261,7 +261,8 @@ static bool run(int count, char *const *arguments, struct error *err) {
   struct page p = {0};
   struct dataset data;
   bool good = v ? verb_options(&verb_saliency, count, arguments, v, err) : fail(err, "show saliency: no memory");
-  good = good && settings(v, err) && verb_spares(&verb_saliency, v->out, v->data, err) && choose_networks(v, &p, err);
+  good = good && settings(v, err) && verb_spares(&verb_saliency, v->out, v->data, err) && choose_networks(v, &p, err) &&
+         verb_replaces(&verb_saliency, v->out, VERB_PNG, err);
   if (good && (good = dataset_open(&data, v->data, err))) {
     verb_say_left_out(&data);
     good = measure(v, &p, &data, err);

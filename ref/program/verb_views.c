@@ -59,7 +59,7 @@ static bool run(int count, char *const *arguments, struct error *err) {
   if (good && v.size) config->size = v.size;
   if (good && v.data[0]) memcpy(config->data, v.data, sizeof v.data);
   good = good && verb_require(&verb_views, "data", config->data, err) && verb_spares(&verb_views, v.out, config->data, err) &&
-         dataset_open(&data, config->data, err);
+         verb_replaces(&verb_views, v.out, VERB_PNG, err) && dataset_open(&data, config->data, err);
   if (good) {
     good = show(&v, &data, config, err);
     dataset_close(&data);

@@ -66,6 +66,32 @@ static void a_place_that_cannot_be_written_is_found_out_first(void **state) {
   assert_runs("rm -r broken");
 }
 
+/* A run's own files, say. */
+static void a_file_of_another_kind_is_not_written_over(void **state) {
+  (void)state;
+  const char *no_png = "out=kind is there and is no PNG file", *no_weights = "out=kind is there and is no safetensors file";
+  assert_runs("printf 'epochs = 100\n' >kind && cp kind before");
+  assert_refused(no_png, "ediy show views data=s/val size=16 out=kind");
+  assert_refused(no_png, "ediy show saliency weights=w.safetensors data=s/val out=kind");
+  assert_refused(no_png, "ediy show matches teacher=w.safetensors data=s/val out=kind");
+  assert_refused(no_weights, "ediy export weights=random " SMALL " out=kind");
+  assert_refused(no_weights, "ediy embed weights=w.safetensors data=s/val out=kind");
+  assert_runs("cmp kind before && cp w.safetensors kind && ediy export weights=random " SMALL
+              " out=kind && rm kind && : >kind && for i in 1 2; do ediy show views data=s/val size=16 out=kind; done");
+  assert_refused(no_weights, "ediy import weights=w.safetensors out=kind");
+  assert_runs("rm kind before");
+}
+
+/* Latin-1; half of a letter; one written too long; a surrogate; what is no letter at all. */
+static void names_that_are_not_text_are_drawn(void **state) {
+  (void)state;
+  assert_runs("mkdir -p names/c && n=0; for b in '\351' '\303' '\300\257' '\340\200\257' '\355\240\200' '\357\277\277' '\364\220\200\200' "
+              "'\377'; do "
+              "cp $(ls s/val/00*/*.png | head -1) \"names/c/$(printf \"a$b\")z.png\"; done");
+  assert_runs("ediy show views data=names rows=8 size=16 out=v.png && rm v.png");
+  assert_runs("ediy show saliency weights=w.safetensors data=names images=2 out=v.png && rm -r v.png names");
+}
+
 /* Weights that are numbers, and an activation that none can hold. */
 static void features_that_are_no_numbers_are_not_drawn(void **state) {
   (void)state;
@@ -315,6 +341,7 @@ static void what_is_read_is_not_written_over(void **state) {
   assert_refused("show matches: out=w is the file that teacher= names", "ediy show matches teacher=w data=s/val out=w");
   assert_runs("mkdir drawn && cp kept/log.jsonl drawn");
   assert_refused("show curves: out=drawn/log.jsonl is read here (drawn/log.jsonl)", "ediy show curves run=drawn out=drawn/log.jsonl");
+  assert_refused("out=text is there and is no PNG file", "echo x >text && ediy show curves run=drawn out=text");
   assert_refused("out=kept/log.jsonl is read here", "ediy show curves run=drawn beside=kept out=kept/log.jsonl");
   assert_runs("cmp drawn/log.jsonl kept/log.jsonl");
   assert_runs("cmp w before && ediy export weights=before out=w && rm w before link");
@@ -346,6 +373,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(weights_that_are_no_numbers_are_refused),
                                      cmocka_unit_test(features_that_are_no_numbers_are_not_drawn),
                                      cmocka_unit_test(a_place_that_cannot_be_written_is_found_out_first),
+                                     cmocka_unit_test(a_file_of_another_kind_is_not_written_over),
+                                     cmocka_unit_test(names_that_are_not_text_are_drawn),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),
                                      cmocka_unit_test(too_little_memory_names_a_batch),
                                      cmocka_unit_test(an_endless_strip_is_named),
