@@ -20,7 +20,7 @@ struct bench {
   const struct tensor *other; /* others: null, or what results of some names were in another pass, for the audit */
   int others;
   bool trusted;     /* the case has no expected values to hold the reference to */
-  const char *only; /* null, or what the names of the results begin with that are asked for, separated by commas */
+  const char *only; /* null, or a name with * for anything: the results that are asked for */
   struct error *err;
 
   const struct case_file *work;    /* the case whose truth is meant: decisions of the candidate forced, or inputs rounded */

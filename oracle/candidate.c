@@ -1,5 +1,6 @@
 #include "oracle/candidate.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,46 +132,25 @@ static void plain_name(const char *name, char plain[TENSOR_MAX_NAME]) {
   snprintf(plain, TENSOR_MAX_NAME, "%.*s", (int)n, name);
 }
 
-/* The next of beginnings that are separated by commas, at *from, which moves on; its length. */
-static size_t next_beginning(const char **from, const char **beginning) {
-  size_t length = strcspn(*from, ",");
-  *beginning = *from;
-  *from += length + ((*from)[length] == ',');
-  return length;
-}
+/* Whether the case expects a tensor of this name, and it is asked for. */
+static bool is_wanted(const struct tensor *t, const char *only) { return case_expected(t) && (!only || fnmatch(only, t->name, 0) == 0); }
 
-/* Whether the name begins with one of those. */
-static bool is_wanted(const char *only, const char *name) {
-  const char *beginning;
-  while (only && *only) {
-    size_t length = next_beginning(&only, &beginning);
-    if (length > 0 && strncmp(name, beginning, length) == 0) return true;
-  }
-  return false;
-}
-
-/* Each beginning has to be that of a tensor which the case expects: a misspelt one would judge less than is meant. */
+/* A pattern has to fit a tensor that the case expects: a misspelt one would judge less than is meant. */
 static bool only_is_expected(const struct case_file *c, const char *only, struct error *err) {
   char names[600] = "";
-  for (const char *from = only, *beginning; from && *from;) {
-    size_t length = next_beginning(&from, &beginning);
-    bool found = false;
-    for (int i = 0; i < c->file.count; i++)
-      found = found || (case_expected(&c->file.tensor[i]) && length > 0 && strncmp(c->file.tensor[i].name, beginning, length) == 0);
-    for (int i = 0; !found && i < c->file.count; i++) {
-      size_t used = strlen(names);
-      if (case_expected(&c->file.tensor[i])) snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", c->file.tensor[i].name);
-    }
-    if (!found)
-      return fail(err, "%s: only=%s: no result begins with '%.*s'; there are %s", c->file.path, only, (int)length, beginning, names);
+  for (int i = 0; i < c->file.count; i++) {
+    const struct tensor *t = &c->file.tensor[i];
+    size_t used = strlen(names);
+    if (is_wanted(t, only)) return true;
+    if (case_expected(t)) snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", t->name);
   }
-  return true;
+  return !only || fail(err, "%s: only='%s': no result is called so; there are %s", c->file.path, only, names);
 }
 
 /* A row for each expected tensor that is asked for, as if it were missing. */
 static void list_expected(const struct case_file *c, const char *only, struct judged_file *j) {
   for (int i = 0; i < c->file.count; i++) {
-    if (!case_expected(&c->file.tensor[i]) || (only && !is_wanted(only, c->file.tensor[i].name))) continue;
+    if (!is_wanted(&c->file.tensor[i], only)) continue;
     struct judged *to = &j->tensor[j->count++];
     *to = (struct judged){.judgement = JUDGED_INCOMPLETE, .finding = {.rule = "missing", .error = INFINITY}};
     plain_name(c->file.tensor[i].name, to->finding.tensor);

@@ -61,8 +61,8 @@ MUST_CHECK bool candidate_judge_beside(const struct case_file *c, const struct t
 MUST_CHECK bool candidate_judge_mixed(const struct case_file *c, const struct tensor *candidate, int count, enum precision declared,
                                       double chain, bool trusted, struct judged_file *j, struct error *err);
 
-/* The same of a safetensors file, against a case with expected values. only: null, or beginnings of names, separated by commas; of what the
- * case expects these alone are asked for and judged. */
+/* The same of a safetensors file, against a case with expected values. only: null, or a name with * for
+ * anything; of what the case expects the tensors of such names alone are asked for and judged. */
 MUST_CHECK bool candidate_judge(const struct case_file *c, const char *path, const struct precision_class *p, double chain,
                                 const char *only, struct judged_file *j, struct error *err);
 void judged_free(struct judged_file *j);

@@ -99,14 +99,17 @@ static bool repeated_planes(struct case_run *g, double chain) {
   return true;
 }
 
-/* The usual number of each column of upstream gradients, rows x columns, in new memory; null where there are none, or no memory. */
+/* The usual number of each column of upstream gradients (rows x columns) but 0, which changes no sum, in new memory; null where there are
+ * none, or no memory. */
 static struct usual *usual_gradients(const struct case_file *c, ptrdiff_t *rows, ptrdiff_t *columns) {
   const struct tensor *d = safetensors_find(&c->file, "grad_out.y");
   if (!d || d->ndim == 0) return NULL;
   *columns = d->shape[d->ndim - 1], *rows = tensor_count(d) / *columns;
   struct usual *u = calloc((size_t)*columns, sizeof *u);
-  for (ptrdiff_t i = 0; u && i < *rows * *columns; i++) usual_vote(&u[i % *columns], tensor_at(d, i));
-  for (ptrdiff_t i = 0; u && i < *rows * *columns; i++) usual_count(&u[i % *columns], tensor_at(d, i));
+  for (ptrdiff_t i = 0; u && i < *rows * *columns; i++)
+    if (tensor_at(d, i) != 0) usual_vote(&u[i % *columns], tensor_at(d, i));
+  for (ptrdiff_t i = 0; u && i < *rows * *columns; i++)
+    if (tensor_at(d, i) != 0) usual_count(&u[i % *columns], tensor_at(d, i));
   return u;
 }
 

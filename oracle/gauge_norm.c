@@ -48,16 +48,13 @@ static double gauge_of_normalised(const struct channel *s, double x) {
 /* Channels [first, first + width), whose elements lie side by side in every row. */
 static void measure_channels(const struct norm_case *n, ptrdiff_t first, ptrdiff_t width, struct channel *s, double *variance) {
   double sum[BLOCK] = {0}, absolute[BLOCK] = {0}, squares[BLOCK] = {0}, L = fmin((double)n->m, n->chain);
-  double usual[BLOCK], lead[BLOCK] = {0}, same[BLOCK] = {0}; /* the value that most have, if there is one (usual.h; 0, too), and how many */
-  struct usual usual_d[BLOCK] = {{0}};
+  struct usual usual[BLOCK] = {{0}}, usual_d[BLOCK] = {{0}}; /* of x, and of the d that are not 0, which changes no sum */
   for (ptrdiff_t i = 0; i < n->m; i++) {
-    const double *x = n->x + i * n->c + first;
+    const double *x = n->x + i * n->c + first, *d = n->d ? n->d + i * n->c + first : NULL;
     for (ptrdiff_t k = 0; k < width; k++) sum[k] += x[k], absolute[k] += fabs(x[k]);
-    for (ptrdiff_t k = 0; k < width; k++) {
-      if (lead[k] == 0) usual[k] = x[k];
-      lead[k] += x[k] == usual[k] ? 1 : -1;
-    }
-    for (ptrdiff_t k = 0; n->d && k < width; k++) usual_vote(&usual_d[k], n->d[i * n->c + first + k]);
+    for (ptrdiff_t k = 0; k < width; k++) usual_vote(&usual[k], x[k]);
+    for (ptrdiff_t k = 0; d && k < width; k++)
+      if (d[k] != 0) usual_vote(&usual_d[k], d[k]);
   }
   for (ptrdiff_t k = 0; k < width; k++) {
     s[k].mean = n->train ? sum[k] / (double)n->m : n->mean[first + k];
@@ -65,17 +62,18 @@ static void measure_channels(const struct norm_case *n, ptrdiff_t first, ptrdiff
     s[k].grown = n->train ? fabs(s[k].mean) : 0;
   }
   for (ptrdiff_t i = 0; i < n->m; i++) {
-    const double *x = n->x + i * n->c + first;
-    for (ptrdiff_t k = 0; k < width; k++) squares[k] += (x[k] - s[k].mean) * (x[k] - s[k].mean), same[k] += x[k] == usual[k];
-    for (ptrdiff_t k = 0; n->d && k < width; k++) usual_count(&usual_d[k], n->d[i * n->c + first + k]);
+    const double *x = n->x + i * n->c + first, *d = n->d ? n->d + i * n->c + first : NULL;
+    for (ptrdiff_t k = 0; k < width; k++) squares[k] += (x[k] - s[k].mean) * (x[k] - s[k].mean), usual_count(&usual[k], x[k]);
+    for (ptrdiff_t k = 0; d && k < width; k++)
+      if (d[k] != 0) usual_count(&usual_d[k], d[k]);
   }
   for (ptrdiff_t k = 0; k < width; k++) {
     variance[k] = n->train ? squares[k] / (double)n->m : n->var[first + k];
     s[k].invstd = 1 / sqrt(variance[k] + n->eps);
-    double N = n->train && 2 * same[k] > (double)n->m ? fmin(same[k], L) : 0;
+    double N = n->train ? usual_number(&usual[k], L) : 0, N_d = usual_number(&usual_d[k], L);
     s[k].alike = gauge_alike(L, N), s[k].alike_bound = gauge_alike_bound(L, N);
-    if (usual[k] != 0) s[k].spread *= s[k].alike_bound, s[k].grown *= s[k].alike;
-    s[k].d_alike = gauge_alike(L, usual_number(&usual_d[k], L)), s[k].d_alike_bound = gauge_alike_bound(L, usual_number(&usual_d[k], L));
+    if (usual[k].value != 0) s[k].spread *= s[k].alike_bound, s[k].grown *= s[k].alike;
+    s[k].d_alike = gauge_alike(L, N_d), s[k].d_alike_bound = gauge_alike_bound(L, N_d);
     s[k].d = s[k].dxhat = s[k].dX = s[k].signed_d = s[k].signed_dxhat = 0;
   }
   for (ptrdiff_t i = 0; n->d && i < n->m; i++) {

@@ -1,5 +1,5 @@
-/* The number, 0 left out, that most of many are, if there is one (Boyer and Moore's vote, 1981): every number is voted first, then counted.
- * Equal terms of a sum are rounded alike (gauge.h); zeros change no sum. */
+/* The number that most of many are, if there is one (Boyer and Moore's vote, 1981): every number is voted first, then counted. Equal terms
+ * of a sum are rounded alike (gauge.h). */
 #ifndef EDIY_ORACLE_USUAL_H
 #define EDIY_ORACLE_USUAL_H
 
@@ -11,12 +11,10 @@ struct usual {
 };
 
 static inline void usual_vote(struct usual *u, double x) {
-  if (x == 0) return;
   if (u->lead == 0) u->value = x;
   u->lead += x == u->value ? 1 : -1;
 }
 static inline void usual_count(struct usual *u, double x) {
-  if (x == 0) return;
   u->same += x == u->value;
   u->others += x != u->value;
 }

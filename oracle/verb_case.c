@@ -27,7 +27,7 @@ static const struct option keys[] = {
      "what computes the case: ref32, ref64, or a table of operations (reference, plain, ...)"},
     {"candidate", OPTION_TEXT, offsetof(struct case_options, candidate), "", 0, 0, NULL, "judge these results in its place, safetensors"},
     {"only", OPTION_TEXT, offsetof(struct case_options, only), "", 0, 0, NULL,
-     "with candidate=: ask for and judge the results whose names begin so, separated by commas: out. or grad_in.,grad_param."},
+     "with candidate=: names to ask for and judge, with * for anything: 'out.*'"},
     {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "declared", 0, 0, "declared | " PRECISION_NAMES,
      "what the candidate or the backend computes in; declared: fp32, or what the name of the backend says"},
     {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
@@ -130,7 +130,7 @@ static void again(const struct session *s, const char *path) {
   printf(" precision=%s", precision_classes[s->precision].name);
   if (o->chain != CHAIN_USUAL) printf(" chain=%lld", (long long)o->chain);
   if (o->winograd) printf(" winograd=yes");
-  if (o->only[0]) printf(" only=%s", o->only);
+  if (o->only[0]) printf(" only='%s'", o->only);
   printf("\n");
 }
 
@@ -379,8 +379,8 @@ const struct oracle_verb oracle_verb_case = {
     .about = "A case is one operation with its inputs and expected results. Without candidate= the reference computes\n"
              "every case and each expected tensor is compared. With candidate=, a safetensors file with the tensors\n"
              "out.*, grad_in.* and grad_param.* of the case as some kernel produced them is judged in place of it: F32,\n"
-             "F64 or BF16, indices I64 or I32, names and shapes of the case. With only= the tensors whose names begin so are\n"
-             "asked for, and no others. precision is what the kernel declares: its accumulators are float for tf32, bf16 and\n"
+             "F64 or BF16, indices I64 or I32, names and shapes of the case. With only= the tensors of such names are asked\n"
+             "for, and no others. precision is what the kernel declares: its accumulators are float for tf32, bf16 and\n"
              "fp16. Each tensor that passes is checked once more: would zeros, channel means, a permuted batch or the next\n"
              "lower precision pass as well, it is VACUOUS.\n"
              "A backend other than ref32 and ref64 is a table of operations (docs/oracle.md): it is called three times in\n"

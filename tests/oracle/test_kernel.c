@@ -210,29 +210,6 @@ static void what_is_declined_leaves_out_nothing_else(void **state) {
          judge(&(ediy_oracle_kernel){.norm_forward = norm_never, .norm_backward = norm_own_scratch}, RIGHT, "", &few, NULL));
 }
 
-/* A kernel that rounds its inputs and outputs to bf16, and sums in float. */
-static int conv_in_bf16(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
-  const struct number_format *f = &precision_classes[PRECISION_BF16].in;
-  ptrdiff_t nx = g->n * g->h * g->w * g->c, nw = g->k * g->r * g->s * g->c;
-  float *rounded = scratch_of(nx + nw, sizeof *rounded);
-  (void)context;
-  for (ptrdiff_t i = 0; i < nx + nw; i++) rounded[i] = (float)number_round(f, (double)(i < nx ? x[i] : w[i - nx]));
-  struct conv c = conv_of(g);
-  conv_forward_plain(&c, rounded, rounded + nx, y);
-  for (ptrdiff_t i = 0; i < g->n * g->p * g->q * g->k; i++) y[i] = (float)number_round(f, (double)y[i]);
-  free(rounded);
-  return 0;
-}
-
-static void a_precision_has_to_be_declared(void **state) {
-  (void)state;
-  const ediy_oracle_kernel k = {.conv_forward = conv_in_bf16};
-  ediy_oracle_options o = few;
-  expect(EDIY_ORACLE_MISMATCH, "conv: out.y", judge(&k, RIGHT, "", &o, NULL));
-  o.precision = EDIY_ORACLE_BF16;
-  expect(EDIY_ORACLE_PASS, "as bf16", judge(&k, RIGHT, "", &o, NULL));
-}
-
 /* Products of bf16 operands, summed and left in float: rounding what is a number of bf16 already changes nothing. */
 static int conv_of_bf16(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
   const struct number_format *f = &precision_classes[PRECISION_BF16].in;
@@ -246,7 +223,24 @@ static int conv_of_bf16(void *context, const ediy_oracle_conv *g, const float *x
   return 0;
 }
 
-/* The same, each addition cut. */
+/* The same, its results rounded to bf16, too. */
+static int conv_in_bf16(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  conv_of_bf16(context, g, x, w, y);
+  for (ptrdiff_t i = 0; i < g->n * g->p * g->q * g->k; i++)
+    y[i] = (float)number_round(&precision_classes[PRECISION_BF16].out, (double)y[i]);
+  return 0;
+}
+
+static void a_precision_has_to_be_declared(void **state) {
+  (void)state;
+  const ediy_oracle_kernel k = {.conv_forward = conv_in_bf16};
+  ediy_oracle_options o = few;
+  expect(EDIY_ORACLE_MISMATCH, "conv: out.y", judge(&k, RIGHT, "", &o, NULL));
+  o.precision = EDIY_ORACLE_BF16;
+  expect(EDIY_ORACLE_PASS, "as bf16", judge(&k, RIGHT, "", &o, NULL));
+}
+
+/* conv_of_bf16, each addition cut. */
 static int conv_of_tensor_cores(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
   const int before = fegetround();
   fesetround(FE_TOWARDZERO);
