@@ -40,6 +40,13 @@ struct backend_part {
 MUST_CHECK bool backend_part_make(struct backend_part *part, const struct case_file *c, const struct backend *table, struct error *err);
 void backend_part_free(struct backend_part *part);
 
+/* Additions that the table makes one after the other on the way to this result of the case, or, where it is null, to any, at most: those of
+ * its products, where it says so (conv_chain of op/backend.h), and no less than what need not be declared. table: may be null. */
+double backend_case_chain(const struct case_file *c, const struct backend *table, const char *result);
+
+/* What conv_chain is asked for a linear layer: the convolution of m images of one pixel. */
+struct conv backend_conv_of(const struct linear *g);
+
 /* Runs the case once; results are left in *results, which the caller ends (run_end) in any case. Fails when the case cannot be run. */
 MUST_CHECK bool backend_case_once(const struct case_file *c, const struct backend *table, struct case_run *results, struct conduct *conduct,
                                   struct error *err);

@@ -1,5 +1,43 @@
 /* Single layers on a backend. */
+#include <math.h>
+#include <string.h>
+
+#include "oracle/backend_case.h"
 #include "oracle/backend_operations.h"
+#include "oracle/candidate.h"
+
+/* ---- chains -------------------------------------------------------------------------------------------------------------------------- */
+
+struct conv backend_conv_of(const struct linear *g) {
+  return (struct conv){.n = g->m, .h = 1, .w = 1, .c = g->i, .k = g->o, .r = 1, .s = 1, .stride = 1, .p = 1, .q = 1};
+}
+
+/* The product of a case of conv or linear; false of any other, and of shapes that are none. */
+static bool product_of(const struct case_file *c, struct conv *g) {
+  const ptrdiff_t limit = 1 << 20;
+  const struct tensor *x = safetensors_find(&c->file, "in.x"), *w = safetensors_find(&c->file, "param.weight");
+  ptrdiff_t stride, pad;
+  struct error none;
+  if (strcmp(c->op, "linear") == 0 && x && w && x->ndim == 2 && w->ndim == 2) {
+    *g = backend_conv_of(&(struct linear){.m = x->shape[0], .i = x->shape[1], .o = w->shape[0]});
+    return true;
+  }
+  return strcmp(c->op, "conv") == 0 && x && w && x->ndim == 4 && w->ndim == 4 && case_integer(c, "stride", 1, limit, &stride, &none) &&
+         case_integer(c, "pad", 0, limit, &pad, &none) &&
+         conv_make(g, x->shape[0], x->shape[1], x->shape[2], x->shape[3], w->shape[0], w->shape[1], w->shape[2], stride, pad, &none);
+}
+
+double backend_case_chain(const struct case_file *c, const struct backend *table, const char *result) {
+  static const char *const products[] = {"out.y", "grad_in.x", "grad_param.weight"}; /* by the directions of conv_chain */
+  double chain = CHAIN_USUAL;
+  struct conv g;
+  if (!table || !table->conv_chain || !product_of(c, &g)) return chain;
+  for (int direction = 0; direction < 3; direction++)
+    if (!result || strcmp(result, products[direction]) == 0) chain = fmax(chain, (double)table->conv_chain(&g, direction));
+  return chain;
+}
+
+/* ---- operations ---------------------------------------------------------------------------------------------------------------------- */
 
 bool backend_conv(struct pass *p) {
   const ptrdiff_t limit = 1 << 20;

@@ -28,8 +28,9 @@ struct attempt {
 static bool judge(struct attempt *a, const struct case_run *results) {
   struct precision_class class = precision_classes[a->precision];
   class.winograd = a->choice.winograd;
-  if (a->by.mixed) return trial_judge_mixed(a->trial, results, a->precision, a->o->chain, &a->judged, a->err);
-  return trial_judge(a->trial, results, &class, a->o->chain, &a->judged, a->err);
+  const double own = backend_case_chain(&a->trial->part.file, a->by.table, NULL), chain = a->o->chain == CHAIN_USUAL ? own : a->o->chain;
+  if (a->by.mixed) return trial_judge_mixed(a->trial, results, a->precision, chain, &a->judged, a->err);
+  return trial_judge(a->trial, results, &class, chain, &a->judged, a->err);
 }
 
 /* True if the case could be run and judged; *rejected says how that went. What cannot be made a case is not rejected. */

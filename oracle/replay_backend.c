@@ -1,4 +1,5 @@
 /* Replay on a backend: what its operations make of the dump's tensors is judged in place of what the dump holds. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,13 @@ static void *sum_of_parts(const struct work_output *o, const struct case_run *re
   return ok ? to : NULL;
 }
 
+/* Chains behind an output, by what the dump declares and by what the backend says of its own. */
+static double chain_of(const struct replay *r, const struct unit_work *w, const struct work_output *o, double declared) {
+  for (int k = 0; k < o->parts; k++)
+    declared = fmax(declared, backend_case_chain(&w->c[o->part[k].which].file, r->options.table, o->part[k].result));
+  return declared;
+}
+
 bool replay_on_backend(const struct replay *r, struct unit_work *w, struct replay_backend *b, struct error *err) {
   struct case_run results[WORK_CASES] = {0};
   struct conduct conduct = {.kind = CONDUCT_GOOD};
@@ -51,6 +59,7 @@ bool replay_on_backend(const struct replay *r, struct unit_work *w, struct repla
     struct dump_entry *e = &b->entry[b->count++];
     if (o->entry) *e = *o->entry;
     if (!o->entry) *e = (struct dump_entry){.precision = r->u->d->precision, .chain = r->u->d->chain};
+    e->chain = chain_of(r, w, o, e->chain);
     e->data = tensor_make(o->is_index ? DTYPE_I32 : DTYPE_F32, data, o->ndim, o->shape, "%s", o->name);
     o->entry = e;
   }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "oracle/backend_case.h"
 #include "oracle/candidate.h"
 #include "oracle/mixed.h"
 
@@ -61,8 +62,7 @@ enum precision step_class(const struct step_backend *b, const struct model_f32 *
 enum direction { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS }; /* as the table counts them */
 
 static double chain_of(const struct backend_f32 *table, const struct layer *l, enum direction direction) {
-  const struct linear *g = &l->shape.linear;
-  const struct conv product = {.n = g->m, .h = 1, .w = 1, .c = g->i, .k = g->o, .r = 1, .s = 1, .stride = 1, .p = 1, .q = 1};
+  const struct conv product = backend_conv_of(&l->shape.linear);
   if (l->kind == LAYER_CONV) return (double)table->conv_chain(&l->shape.conv, direction);
   return l->kind == LAYER_LINEAR ? (double)table->conv_chain(&product, direction) : 0;
 }

@@ -31,7 +31,7 @@ static const struct option keys[] = {
     {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "declared", 0, 0, "declared | " PRECISION_NAMES,
      "what the candidate or the backend computes in; declared: fp32, or what the name of the backend says"},
     {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
-     "additions that the candidate makes one after the other, at most"},
+     "additions that the candidate makes one after the other, at most; with 1024 as many as a backend says"},
     {"winograd", OPTION_BOOL, offsetof(struct case_options, winograd), "no", 0, 0, NULL,
      "declared: 3x3 convolutions with stride 1 are computed as F(2x2, 3x3)"},
     {"json", OPTION_TEXT, offsetof(struct case_options, json), "", 0, 0, NULL, "write every finding to this file"},
@@ -230,7 +230,8 @@ static void report_conduct(struct session *s, const struct case_file *c, const c
 static bool judge_backend(const struct session *s, const struct case_file *c, const struct backend_part *part,
                           const struct case_run *results, struct judged_file *j, struct error *err) {
   const struct precision_class declared = declared_class(s);
-  const double chain = (double)s->options.chain;
+  const double own = backend_case_chain(&part->file, s->by.table, NULL);
+  const double chain = s->options.chain == CHAIN_USUAL ? own : (double)s->options.chain; /* what is asked for goes before what it says */
   const bool trusted = part->stored.values != NULL;
   if (trusted && !bench_reference_agrees(c, err)) return false;
   if (s->by.mixed) return candidate_judge_mixed(&part->file, results->result, results->count, s->precision, chain, trusted, j, err);

@@ -56,6 +56,45 @@ static void an_unknown_backend_names_those_that_there_are(void **state) {
                                    "cuda:bf16:libraries, cuda:plain, cuda:tf32:plain, cuda:bf16:plain, cuda:bf16:wgmma"));
 }
 
+/* ---- chains -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Of a shape that a table has not got: what it was asked for. */
+static ptrdiff_t chain_of_shape(const struct conv *g, int direction) {
+  return 2000 + 1000 * direction + g->n * g->p * g->q * g->k + g->r * g->s * g->c;
+}
+
+static double chain_of_case(int op, const struct backend *table, const char *result) {
+  struct trial *t = calloc(1, sizeof *t);
+  struct make_options *o = calloc(1, sizeof *o);
+  struct error err;
+  assert_true(t && o);
+  make_defaults(o);
+  o->op = op, o->seed = 3, o->n = 2, o->h = 5, o->w = 4, o->c = 6, o->k = 7, o->r = 3, o->pad = 0, o->m = 6, o->i = 9, o->o = 5;
+  if (!trial_make(t, o, table, &err)) fail_msg("%s", err.text);
+  double chain = backend_case_chain(&t->part.file, table, result);
+  trial_free(t);
+  free(t);
+  free(o);
+  return chain;
+}
+
+static void a_case_has_the_chains_of_the_table(void **state) {
+  (void)state;
+  static const char *const results[] = {"out.y", "grad_in.x", "grad_param.weight"};
+  const int conv = 2 * 3 * 2 * 7 + 3 * 3 * 6, linear = 6 * 5 + 9;
+  struct backend table = *backend_reference();
+  assert_true(chain_of_case(MAKE_CONV, &table, NULL) == CHAIN_USUAL); /* says nothing */
+  assert_true(chain_of_case(MAKE_CONV, NULL, NULL) == CHAIN_USUAL);
+  table.conv_chain = chain_of_shape;
+  for (int d = 0; d < 3; d++) {
+    assert_true(chain_of_case(MAKE_CONV, &table, results[d]) == 2000 + 1000 * d + conv);
+    assert_true(chain_of_case(MAKE_LINEAR, &table, results[d]) == 2000 + 1000 * d + linear);
+  }
+  assert_true(chain_of_case(MAKE_CONV, &table, NULL) == 4000 + conv);
+  assert_true(chain_of_case(MAKE_LINEAR, &table, "grad_param.bias") == CHAIN_USUAL);
+  assert_true(chain_of_case(MAKE_NORM, &table, NULL) == CHAIN_USUAL);
+}
+
 /* ---- operations that misbehave ------------------------------------------------------------------------------------------------------- */
 
 /* y is right, and an element before or behind it is written, or x is. */
@@ -156,9 +195,10 @@ static void what_is_read_beside_an_input_is_found(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_operation_of_every_table_passes),    cmocka_unit_test(an_unknown_backend_names_those_that_there_are),
-      cmocka_unit_test(writing_outside_or_to_an_input_is_found),  cmocka_unit_test(other_bits_for_the_same_inputs_are_found),
-      cmocka_unit_test(what_was_kept_from_other_inputs_is_found), cmocka_unit_test(what_is_read_beside_an_input_is_found),
+      cmocka_unit_test(every_operation_of_every_table_passes),         cmocka_unit_test(a_case_has_the_chains_of_the_table),
+      cmocka_unit_test(an_unknown_backend_names_those_that_there_are), cmocka_unit_test(writing_outside_or_to_an_input_is_found),
+      cmocka_unit_test(other_bits_for_the_same_inputs_are_found),      cmocka_unit_test(what_was_kept_from_other_inputs_is_found),
+      cmocka_unit_test(what_is_read_beside_an_input_is_found),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

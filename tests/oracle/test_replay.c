@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oracle/replay.h"
+#include "oracle/replay_rows.h"
 #include "support/cmocka.h"
 #include "support/recorded.h"
 #include "train/schedule.h"
@@ -316,6 +316,48 @@ static void a_backend_is_judged_on_the_dumps_inputs(void **state) {
   recorded_free(&d);
 }
 
+static ptrdiff_t long_chain(const struct conv *g, int direction) { return 2000 + 1000 * direction + g->k; }
+
+/* A backend says how long its sums are, and a dump of the reference declares nothing of that: a right kernel would be rejected. */
+static void a_backends_own_chains_are_allowed(void **state) {
+  (void)state;
+  static const struct {
+    const char *name;
+    double chain;
+  } expected[] = {{"0.0/forward/teacher/1/layer1.0.conv1/y", 2000 + 8},
+                  {"0.0/backward/online/1/layer1.0.conv1/dweight", 4000 + 8},
+                  {"0.0/backward/online/1/layer1.0.bn1/dy", 3000 + 8}, /* layer1.0.conv2 reads it */
+                  {"0.0/forward/teacher/1/layer1.0.bn1/y", 1024}};
+  enum { EXPECTED = sizeof expected / sizeof *expected };
+  struct recorded_options o = recorded_small();
+  struct backend_f32 b = *backend_reference_f32();
+  struct dump d;
+  struct units u;
+  struct error err;
+  int seen = 0;
+  b.conv_chain = long_chain;
+  recorded_make(&d, &o);
+  if (!units_open(&u, &d, &err)) fail_msg("%s", err.text);
+  const struct replay r = {.u = &u, .options = {.precision = -1, .table = &b}};
+  for (int i = 0; i < u.count; i++) {
+    struct unit_work w;
+    struct replay_backend made = {.count = 0};
+    if (u.unit[i].kind != UNIT_FORWARD && u.unit[i].kind != UNIT_GRADIENT && u.unit[i].kind != UNIT_WEIGHTS) continue;
+    if (!unit_work_make(&w, &u, &u.unit[i], false, &err) || !replay_on_backend(&r, &w, &made, &err)) fail_msg("%s", err.text);
+    for (int k = 0; k < made.count * EXPECTED; k++) {
+      const struct dump_entry *e = &made.entry[k / EXPECTED];
+      if (strcmp(e->data.name, expected[k % EXPECTED].name) != 0) continue;
+      assert_true(e->chain == expected[k % EXPECTED].chain);
+      seen++;
+    }
+    replay_backend_free(&made);
+    unit_work_free(&w);
+  }
+  assert_int_equal(seen, EXPECTED);
+  units_close(&u);
+  recorded_free(&d);
+}
+
 /* ---- what is there and what is not --------------------------------------------------------------------------------------------------- */
 
 /* The only tensors that fail are these, with this rule (or a part of it). */
@@ -418,6 +460,7 @@ int main(void) {
       cmocka_unit_test(right_steps_pass_with_every_option_and_nothing_is_vacuous),
       cmocka_unit_test(each_fault_is_found_where_it_is_and_nowhere_else),
       cmocka_unit_test(a_backend_is_judged_on_the_dumps_inputs),
+      cmocka_unit_test(a_backends_own_chains_are_allowed),
       cmocka_unit_test(missing_extra_and_misshapen_tensors_are_failures),
       cmocka_unit_test(a_nan_is_found_and_forgives_nothing),
       cmocka_unit_test(the_optimisers_gradient_is_the_accumulated_one),
