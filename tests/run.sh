@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs cmocka programs, shows what each prints, and ends with one line: N passed, N failed, N skipped.
 # A program that dies counts as one failure. Exit status 1 when anything failed or nothing ran.
-# One after the other; but those of tests/cuda, of one thread each, beside all others where there is a second processor, and shown last.
+# One after the other; but those of tests/cuda, of one thread each, beside all others, one for two processors, and one more when the others are
+# done; they are shown last.
 # Threads that wait give their processor away: tests share theirs with whatever else runs.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 passed=0 failed=0 skipped=0
@@ -28,16 +29,30 @@ is_beside() { # of one thread, and others are there
   case $1 in */tests/cuda/*) [ -n "$beside" ] ;; *) false ;; esac
 }
 
+processors=$(getconf _NPROCESSORS_ONLN)
 beside=
 for program in "$@"; do
-  case $program in */tests/cuda/*) ;; *) [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ] && beside=yes ;; esac
+  case $program in */tests/cuda/*) ;; *) [ "$processors" -gt 1 ] && beside=yes ;; esac
 done
-(n=0; for program in "$@"; do n=$((n + 1)); is_beside "$program" && run "$program" $n; done; true) &
+# Whoever makes the folder of a program runs it.
+run_beside() {
+  n=0
+  for program in "$@"; do
+    n=$((n + 1))
+    is_beside "$program" && mkdir "$logs/$n.taken" 2>/dev/null && { at_work=$program; run "$program" $n; at_work=''; }
+  done
+  true
+}
+while [ "$processors" -gt 1 ]; do
+  run_beside "$@" &
+  processors=$((processors - 2))
+done
 n=0
 for program in "$@"; do
   n=$((n + 1))
   is_beside "$program" || { at_work=$program; run "$program" $n; at_work=''; report "$program" $n; }
 done
+run_beside "$@"
 wait
 n=0
 for program in "$@"; do
