@@ -1,10 +1,12 @@
 #include "base/safetensors.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -200,11 +202,30 @@ bool safetensors_parse(struct safetensors *f, const void *data, size_t size, con
   return false;
 }
 
+/* A folder in place of a file, that of a run say: the first of its files that could have been meant. */
+static bool is_folder(const char *path, struct error *err) {
+  char first[256] = "";
+  DIR *folder = opendir(path);
+  if (!folder) return false;
+  for (const struct dirent *e; (e = readdir(folder));) {
+    const char *dot = strrchr(e->d_name, '.');
+    if (!dot || strcmp(dot, ".safetensors") != 0 || e->d_name[0] == '.') continue;
+    if (!first[0] || strcmp(e->d_name, first) < 0) snprintf(first, sizeof first, "%s", e->d_name);
+  }
+  closedir(folder);
+  if (first[0]) {
+    fail(err, "%s: is a folder; give a file in it, such as %s/%s", path, path, first);
+  } else {
+    fail(err, "%s: is a folder; a safetensors file is expected", path);
+  }
+  return true;
+}
+
 bool safetensors_open(struct safetensors *f, const char *path, struct error *err) {
   *f = (struct safetensors){0};
   int fd;
   size_t size;
-  if (!file_open(path, &fd, &size, err)) return false;
+  if (is_folder(path, err) || !file_open(path, &fd, &size, err)) return false;
   void *map = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL; /* nothing cannot be mapped */
   close(fd);
   if (map == MAP_FAILED) return fail(err, "%s: cannot be mapped into memory (%zu bytes)", path, size);

@@ -1,8 +1,10 @@
 /* ediy show curves: losses and diagnostics of a run, from its log, and of another one over them. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/plural.h"
@@ -117,6 +119,8 @@ static int make_charts(const struct table *t, const struct table *beside, struct
 static bool read_run(const struct curves *c, const char *folder, struct table *t, struct error *err) {
   char path[OPTION_TEXT_SIZE + 16];
   snprintf(path, sizeof path, "%s/log.jsonl", folder);
+  if (access(path, F_OK) != 0 && errno == ENOENT)
+    return fail(err, "%s: no log.jsonl in it; give the folder of a training run (out= of ediy train)", folder);
   return verb_spares(&verb_curves, c->out, path, err) && read_log(path, t, err);
 }
 

@@ -96,13 +96,23 @@ static void add(struct command *c, const char *format, ...) {
   if (c->count < MOST_WORDS) c->word[c->count++] = strdup(text);
 }
 
+/* As a shell takes it for one word. */
+static void show_word(const char *word) {
+  if (!strpbrk(word, " \t'\"`$!&|;<>()*?[]{}#~\\")) {
+    printf(" %s", word);
+    return;
+  }
+  printf(" '");
+  for (; *word; word++) fputs(*word == '\'' ? "'\\''" : (const char[]){*word, 0}, stdout);
+  printf("'");
+}
+
 /* As one would type it. */
 static bool show(const struct command *c, struct error *err) {
   printf("\n$ %s %s", verb_program, c->verb->name);
   for (int i = 0; i < c->count; i++) {
     if (!c->word[i]) return fail(err, "demo: no memory");
-    const char *quote = strpbrk(c->word[i], " '\"$&|;<>()*?[]#~\\") ? "\"" : "";
-    printf(" %s%s%s", quote, c->word[i], quote);
+    show_word(c->word[i]);
   }
   printf("\n");
   fflush(stdout);

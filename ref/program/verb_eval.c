@@ -192,8 +192,9 @@ static const struct option dense_keys[] = {
 
 static void print_dense(const struct evaluate_dense_result *r, const double *iou, int classes) {
   printf("linear classifier on %td cells an image, learning rate %g (best on the validation images):\n", r->cells, r->fit.lr);
-  printf("  mean IoU       %6.2f %%   over %d classes\n  pixel accuracy %6.2f %%   of %" PRId64 " pixels of %td test images\n",
-         100 * r->fit.test.mean_iou, r->fit.test.classes_seen, 100 * r->fit.test.pixel_accuracy, r->fit.test.pixels, r->test);
+  printf("  mean IoU       %6.2f %%   over %d class%s\n  pixel accuracy %6.2f %%   of %" PRId64 " pixels of %td test image%s\n",
+         100 * r->fit.test.mean_iou, r->fit.test.classes_seen, r->fit.test.classes_seen == 1 ? "" : "es", 100 * r->fit.test.pixel_accuracy,
+         r->fit.test.pixels, r->test, plural(r->test));
   for (int c = 0; c < classes; c++)
     if (iou[c] >= 0) printf("  class %-3d IoU  %6.2f %%\n", c, 100 * iou[c]);
 }

@@ -33,6 +33,8 @@ static bool convert(const struct verb *verb, int count, char *const *arguments, 
   memset(x, 0, sizeof *x);
   bool good = verb_options(verb, count, arguments, x, err) && verb_require(verb, "weights", x->choice.weights, err) &&
               verb_require(verb, "out", x->out, err) && verb_replaces(verb, x->out, VERB_SAFETENSORS, err);
+  if (good && verb == &verb_import && !strcmp(x->choice.weights, "random"))
+    good = fail(err, "import: weights=random is no file to take over; ediy export weights=random writes one");
   x->choice.batch = 1;
   x->choice.prefix_allowed = verb == &verb_import;
   good = good && backbone_open(&x->choice, 0, 0, &b, &e, err);

@@ -49,18 +49,26 @@ static void print_size(double bytes) {
   printf("%.*f %s", u ? 1 : 0, bytes, units[u]);
 }
 
+/* The first n bytes of a text that is another's, in at least `width` columns: a control character, which could break the line or speak to
+ * the terminal, is '?'. */
+static void print_foreign(const char *text, size_t n, int width) {
+  for (size_t i = 0; i < n; i++) putchar((unsigned char)text[i] < ' ' || text[i] == 127 ? '?' : text[i]);
+  printf("%*s", n < (size_t)width ? width - (int)n : 0, "");
+}
+
 /* Metadata as text, longer ones (a configuration) as an indented block. */
 static void print_metadata(const char *key, const char *value) {
-  if (!strchr(value, '\n')) {
-    printf("  %s: %s\n", key, value);
-    return;
-  }
-  printf("  %s:\n", key);
-  while (*value) {
-    int n = (int)strcspn(value, "\n");
-    printf("    %.*s\n", n, value);
+  const bool block = strchr(value, '\n') != NULL;
+  printf("  ");
+  print_foreign(key, strlen(key), 0);
+  printf(block ? ":\n" : ": ");
+  do {
+    const size_t n = strcspn(value, "\n");
+    printf("%s", block ? "    " : "");
+    print_foreign(value, n, 0);
+    printf("\n");
     value += n + (value[n] == '\n');
-  }
+  } while (*value);
 }
 
 static bool info_safetensors(const char *path, struct error *err) {
@@ -77,14 +85,17 @@ static bool info_safetensors(const char *path, struct error *err) {
     elements += tensor_count(&f.tensor[i]);
     bytes += (double)tensor_count(&f.tensor[i]) * (double)dtype_size(f.tensor[i].dtype);
   }
-  printf("%s: safetensors%s%s, %d tensor%s, %td element%s, ", path, kind ? ", " : "", kind ? kind : "", f.count, plural(f.count), elements,
-         plural(elements));
+  printf("%s: safetensors, ", path);
+  if (kind) print_foreign(kind, strlen(kind), 0), printf(", ");
+  printf("%d tensor%s, %td element%s, ", f.count, plural(f.count), elements, plural(elements));
   print_size(bytes);
   printf("\n");
   for (int i = 0; i < f.metadata_count; i++) print_metadata(f.metadata[i].key, f.metadata[i].value);
   for (int i = 0; i < f.count; i++) {
     const struct tensor *t = &f.tensor[i];
-    printf("  %-52s %-4s ", t->name, dtype_name(t->dtype));
+    printf("  ");
+    print_foreign(t->name, strlen(t->name), 52);
+    printf(" %-4s ", dtype_name(t->dtype));
     for (int d = 0; d < t->ndim; d++) printf("%s%td", d ? " x " : "", t->shape[d]);
     printf("%s\n", t->ndim ? "" : "scalar");
   }
@@ -111,7 +122,9 @@ static bool info_folder(const char *path, struct error *err) {
   for (int c = 0; c < d.classes; c++) {
     ptrdiff_t n = 0;
     for (ptrdiff_t i = 0; i < d.count; i++) n += d.label[i] == c;
-    printf("  %4d  %-40s %td\n", c, d.class_name[c], n);
+    printf("  %4d  ", c);
+    print_foreign(d.class_name[c], strlen(d.class_name[c]), 40);
+    printf(" %td\n", n);
   }
   dataset_close(&d);
   return true;

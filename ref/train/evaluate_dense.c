@@ -1,6 +1,8 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/size.h"
 #include "image/image.h"
@@ -81,7 +83,10 @@ bool evaluate_dense_open(struct dense_part *part, const char *root, struct error
   if (!folder) return fail(err, "%s: out of memory", root);
   snprintf(folder, size, "%s/images", root);
   part->root = root;
-  bool ok = dataset_open(&part->images, folder, err);
+  struct stat s;
+  bool ok = stat(folder, &s) == 0 ||
+            fail(err, "%s: %s; images are in FOLDER/images, label maps of the same names in FOLDER/labels", folder, strerror(errno));
+  ok = ok && dataset_open(&part->images, folder, err);
   free(folder);
   return ok;
 }

@@ -110,6 +110,38 @@ static void missing_and_damaged_files_are_named(void **state) {
   assert_int_not_equal(access("y", F_OK), 0);
 }
 
+static void what_could_have_been_meant_is_named(void **state) {
+  (void)state;
+  assert_runs("mkdir -p made none && ediy export weights=random backbone=small size=32 out=made/b.safetensors && cp made/b.safetensors "
+              "made/c.safetensors");
+  assert_refused("made: is a folder; give a file in it, such as made/b.safetensors", "ediy export weights=made out=w.safetensors");
+  const struct outcome *o = program_run("ediy train preset=demo teacher=made data=s/train batch=2 out=y");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(o->err, "teacher: made: is a folder; give a file in it, such as made/b.safetensors\n"));
+  assert_refused("none: is a folder; a safetensors file is expected", "ediy embed weights=none data=s/train");
+  assert_refused("none: no log.jsonl in it; give the folder of a training run", "ediy show curves run=none");
+  o = program_run("ediy eval dense weights=made/b.safetensors train=none val=none test=none");
+  assert_int_equal(o->status, 2);
+  assert_non_null(strstr(
+      o->err, "none/images: No such file or directory; images are in FOLDER/images, label maps of the same names in FOLDER/labels\n"));
+  assert_refused("weights=random is no file to take over; ediy export", "ediy import weights=random backbone=small out=w.safetensors");
+}
+
+/* Line breaks and what speaks to a terminal, in files and names of others. */
+static void info_prints_text(void **state) {
+  (void)state;
+  assert_runs("mkdir -p 'odd/one\ntwo' && ediy scenes out=u images=2 val=1 classes=2 && cp u/train/*/*.png 'odd/one\ntwo'");
+  assert_non_null(strstr(assert_runs("ediy info odd")->out, "  0  one?two                                  2\n"));
+  assert_runs("h='{\"__metadata__\":{\"format\":\"f\\u001b[1m\",\"k\\u001b[1m\":\"v\\u001b[1m\",\"m\":\"a\\u001b[1m\\nb\"}}'\n"
+              "printf \"$(printf '\\\\%%o' ${#h})\\\\0\\\\0\\\\0\\\\0\\\\0\\\\0\\\\0\" >foreign.safetensors && printf %%s \"$h\" "
+              ">>foreign.safetensors");
+  const struct outcome *o = assert_runs("ediy info foreign.safetensors");
+  assert_null(strchr(o->out, 033));
+  assert_non_null(strstr(o->out, "foreign.safetensors: safetensors, f?[1m, 0 tensors"));
+  assert_non_null(strstr(o->out, "  k?[1m: v?[1m\n"));
+  assert_non_null(strstr(o->out, "  m:\n    a?[1m\n    b\n"));
+}
+
 static void outputs_that_cannot_be_written_are_named(void **state) {
   (void)state;
   assert_runs("ediy scenes out=t images=2 val=1 classes=2 && touch file");
@@ -125,6 +157,8 @@ int main(void) {
                                      cmocka_unit_test(unknown_words_name_the_nearest),
                                      cmocka_unit_test(values_out_of_range_are_named),
                                      cmocka_unit_test(missing_and_damaged_files_are_named),
+                                     cmocka_unit_test(what_could_have_been_meant_is_named),
+                                     cmocka_unit_test(info_prints_text),
                                      cmocka_unit_test(outputs_that_cannot_be_written_are_named)};
   return cmocka_run_group_tests_name("command line", tests, program_enter, program_leave);
 }

@@ -31,8 +31,10 @@ static void half_drawn_scenes_are_drawn_again(void **state) {
 /* A demo that was killed before it had written demo.txt, or half of it, leaves a folder with nothing else. Others are not a demo's. */
 static void a_demo_that_had_only_begun_is_gone_on_with(void **state) {
   (void)state;
-  assert_runs("mkdir -p begun/d && : >begun/d/demo.txt && cd begun && " DEMO " && cmp d/demo.txt ../whole/d/demo.txt");
-  assert_runs("cmp begun/d/results.png whole/d/results.png");
+  const struct outcome *o = assert_runs("mkdir -p \"begun/it's \\$d\" && : >\"begun/it's \\$d/demo.txt\" && cd begun && "
+                                        "ediy demo out=\"it's \\$d\" images=64 epochs=6");
+  assert_non_null(strstr(o->out, " 'data=it'\\''s $d/scenes/train'")); /* as a shell takes it */
+  assert_runs("cd begun && mv \"it's \\$d\" d && cmp d/demo.txt ../whole/d/demo.txt && cmp d/results.png ../whole/d/results.png");
   assert_runs("mkdir -p half/d2 theirs/d/scenes.partial && head -c 15 whole/d/demo.txt >half/d2/demo.txt && cp half/d2/demo.txt theirs/d");
   assert_refused("d2: holds a demo with other keys (epochs = 6, imag)", "cd half && ediy demo out=d2 images=64 epochs=7");
   assert_refused("d: holds a demo with other keys (epochs = 6, imag)", "cd theirs && " DEMO);
