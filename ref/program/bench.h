@@ -15,6 +15,7 @@ enum { BENCH_BY_ALL, BENCH_BY_PIPELINED, BENCH_BY_OWN };
 struct bench {
   int backbone;
   int64_t size, batch, steps, warmup, seed;
+  int64_t times;
   int64_t product, copy; /* side; MB */
   int64_t hidden, out;   /* of the heads */
   bool graph;
@@ -48,8 +49,9 @@ void bench_describe(const struct bench *o, char *text, size_t size);
 double bench_seconds(const struct backend *b, void (*call)(void *context), void *context, int times);
 double bench_median(double *values, int count); /* sorts them */
 
-/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, after half a second of products. Those
- * of cuBLASLt (by=all) and wgmma (by=pipelined, too) count as well, where they are; one that fails on the GPU fails the whole process. */
+/* Raises the peaks of a backend of its own clock to those of a large copy and a large product on it, after half a second of products (less
+ * with fewer times). Those of cuBLASLt (by=all) and wgmma (by=pipelined, too) count as well, where they are; one that fails on the GPU
+ * fails the whole process. */
 MUST_CHECK bool bench_peaks(const struct bench *o, const struct backend *b, struct profile_peaks *peaks, struct error *err);
 
 /* n reals of backend memory with normal noise, as activations if asked; false, with a line in err, when there is no room. */

@@ -7,11 +7,14 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/size.h"
 #include "model/net.h"
 #include "program/bench.h"
 
 enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS, DIRECTIONS, OWN = BACKEND_CONV_OWN, LIBRARY, PLAIN, WGMMA, PATHS };
-enum { TIMES = 20, PLAIN_TIMES = 5 /* it may take ten times as long */ };
+
+/* Timings of a call: fewer of what may take ten times as long. */
+static int times_of(const struct bench *o, int path) { return (int)(path == PLAIN ? size_ceil_div(o->times, 4) : o->times); }
 
 struct row {
   struct conv g;
@@ -52,7 +55,7 @@ static bool time_shape(const struct bench *o, const struct backend *const table[
     c.direction = d;
     r->by_library[d] = table[LIBRARY] && backend_conv_is_library(&library, g, d);
     for (int path = 0; path < PATHS; path++)
-      if ((c.b = table[path])) r->seconds[path][d] = bench_seconds(c.b, compute, &c, path == PLAIN ? PLAIN_TIMES : TIMES);
+      if ((c.b = table[path])) r->seconds[path][d] = bench_seconds(c.b, compute, &c, times_of(o, path));
   }
   if (c.x) b->release(c.x, (size_t)xs * b->activation_size);
   if (c.y) b->release(c.y, (size_t)ys * b->activation_size);

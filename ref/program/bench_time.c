@@ -104,20 +104,21 @@ static void multiply(void *context) {
 
 static void raise(double *peak, double measured) { *peak = measured > *peak ? measured : *peak; }
 
+static int times_of(const struct bench *o) { return (int)(o->times < 10 ? o->times : 10); }
+
 static bool measure_copy(const struct bench *o, const struct backend *b, double *bytes, struct error *err) {
-  enum { TIMES = 10 };
   void *memory;
   struct transfer t = {.b = b, .bytes = (size_t)o->copy * 500000};
   if (!b->reserve(2 * t.bytes, &memory, err)) return false;
   t.memory = memory;
-  raise(bytes, 2.0 * (double)t.bytes / bench_seconds(b, copy, &t, TIMES)); /* read and written */
+  raise(bytes, 2.0 * (double)t.bytes / bench_seconds(b, copy, &t, times_of(o))); /* read and written */
   b->release(memory, 2 * t.bytes);
   return b->status(err);
 }
 
 /* A GPU that had nothing to do runs at a low clock, and takes a while to leave it. */
-static bool warm_up(const struct backend *b, void (*call)(void *context), void *context, struct error *err) {
-  const double seconds = 0.5;
+static bool warm_up(const struct bench *o, const struct backend *b, void (*call)(void *context), void *context, struct error *err) {
+  const double seconds = 0.05 * times_of(o);
   bool ok = true;
   for (double start = omp_get_wtime(); ok && omp_get_wtime() - start < seconds;) {
     call(context);
@@ -127,14 +128,13 @@ static bool warm_up(const struct backend *b, void (*call)(void *context), void *
 }
 
 static bool measure_product(const struct bench *o, const struct backend *b, double *flops, struct error *err) {
-  enum { TIMES = 10 };
   double n = (double)o->product;
   ptrdiff_t size = (ptrdiff_t)(o->product * o->product);
   struct product p = {.b = b, .g = {.m = (ptrdiff_t)o->product, .i = (ptrdiff_t)o->product, .o = (ptrdiff_t)o->product}};
   (void)b->linear_scratch(&p.g); /* whatever the product is planned with */
   bool ok = bench_noise(b, size, true, 1, &p.x, err) && bench_noise(b, size, true, 2, &p.w, err) &&
             b->reserve((size_t)size * b->activation_size, &p.y, err);
-  if ((ok = ok && warm_up(b, multiply, &p, err))) raise(flops, 2 * n * n * n / bench_seconds(b, multiply, &p, TIMES));
+  if ((ok = ok && warm_up(o, b, multiply, &p, err))) raise(flops, 2 * n * n * n / bench_seconds(b, multiply, &p, times_of(o)));
   if (p.x) b->release(p.x, (size_t)size * b->activation_size);
   if (p.w) b->release(p.w, (size_t)size * b->activation_size);
   if (p.y) b->release(p.y, (size_t)size * b->activation_size);

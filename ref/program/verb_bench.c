@@ -34,6 +34,8 @@ static const struct option keys[] = {
     {"by", OPTION_CHOICE, offsetof(struct bench, by), "all", 0, 0, "all | pipelined | own",
      "with what=convolutions, every cuda.conv; or own and wgmma alone; or own. A GPU's peak in products is the best of cuda.gemm's same "
      "ways"},
+    {"times", OPTION_INT, offsetof(struct bench, times), "20", 1, 100, NULL,
+     "timings of each convolution, and at most 10 of what measures a GPU's peaks; the median is reported"},
     {"product", OPTION_INT, offsetof(struct bench, product), "8192", 8, 32768, NULL, "side of the product that measures a GPU's FLOP/s"},
     {"copy", OPTION_INT, offsetof(struct bench, copy), "1024", 1, 65536, NULL, "MB of the copy that measures a GPU's bytes/s"},
     {"data", OPTION_TEXT, offsetof(struct bench, data), "", 0, 0, NULL,

@@ -24,7 +24,7 @@ PEER_NEEDS=${PEER_NEEDS:-import torch, torchvision; assert torch.cuda.is_availab
 KEYS=${KEYS:-backbone=resnet50 size=224 batch=64}
 STEPS="steps=7 warmup=2" BENCH_CLASSES=${BENCH_CLASSES:-bf16 tf32 fp32}
 if [ -n "$SMALL" ]; then
-  KEYS="backbone=small size=32 batch=2 projector.hidden=8 projector.out=4 product=32 copy=1"
+  KEYS="backbone=small size=32 batch=2 projector.hidden=8 projector.out=4 product=32 copy=1 times=1"
   STEPS="steps=1 warmup=0"
 fi
 [ $# -eq 1 ] || { echo "usage: bench.sh OUT" >&2; exit 2; }

@@ -100,15 +100,17 @@ part_steps() {
   done
 }
 
-# keys for a run of a few steps, and a teacher for it
-FEW="data=../s/train backbone=small stem=cifar size=16 batch=8 epochs=1 warmup=0 projector.hidden=8 projector.out=4 workers=1 log.every=1"
+# keys for a run of three steps, and a teacher for it
+BATCH=8
+[ -z "$SMALL" ] || BATCH=4
+FEW="data=../s/train backbone=small stem=cifar size=16 batch=$BATCH epochs=1 warmup=0 projector.hidden=8 projector.out=4 workers=1 log.every=1"
 
 TENSORS=300000 # bytes of the backbone that such a run leaves, from its end, and less than all
 
 # Three steps on the GPU and three by the same kernels on the CPU: the order of every sum is fixed, so every bit is the same.
 part_bits() {
   needs_gpu
-  "$BIN/ediy" scenes out=s images=24 val=8 classes=2 size=24 >/dev/null || return 1
+  "$BIN/ediy" scenes out=s images=$((3 * BATCH)) val=8 classes=2 size=24 >/dev/null || return 1
   mkdir teach gpu shim
   # shellcheck disable=SC2086  # keys are words
   (cd teach && "$BIN/ediy" train $FEW lambda1=0 lambda2=0 out=run 2>/dev/null) || return 1
@@ -130,7 +132,7 @@ part_bits() {
 
 # The same losses of every step to the last digit, as a graph and operation by operation, with views from the GPU and from the workers; and how long each took.
 flows() {
-  keys="preset=sanity data=s/train batch=8 epochs=4 sampler=random log.every=1 warmup=1 backend=cuda"
+  keys="preset=sanity data=s/train batch=$BATCH epochs=4 sampler=random log.every=1 warmup=1 backend=cuda"
   [ -z "$SMALL" ] || keys="$keys size=8 epochs=1"
   for flow in cuda.graph=yes cuda.graph=no augment.on=cpu accumulate=2 "accumulate=2 cuda.graph=no augment.on=cpu"; do
     out=flow$(echo "$flow" | tr -d ' ')
@@ -339,7 +341,7 @@ part_wgmma() {
     "$BIN/oracle" dump out=gpu$again backend=cuda:bf16:wgmma $keys || return 1
   done
   "$BIN/oracle" check gpu1 gpu2 && "$BIN/oracle" replay gpu1 || return 1
-  "$BIN/ediy" scenes out=s images=24 val=8 classes=2 size=24 >/dev/null || return 1
+  "$BIN/ediy" scenes out=s images=$((3 * BATCH)) val=8 classes=2 size=24 >/dev/null || return 1
   for way in own wgmma; do
     mkdir $way
     # shellcheck disable=SC2086

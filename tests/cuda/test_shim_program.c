@@ -13,7 +13,7 @@ static int enter(void **state) {
 static void a_bench_has_every_part(void **state) {
   (void)state;
   const struct outcome *o = assert_runs("ediy bench backend=cuda backbone=small size=32 batch=2 steps=1 warmup=0 method=byol "
-                                        "projector.hidden=8 projector.out=4 product=16 copy=1 json=b.json");
+                                        "projector.hidden=8 projector.out=4 product=16 copy=1 times=1 json=b.json");
   assert_non_null(strstr(o->out, "backend cuda"));
   assert_null(strstr(o->out, "this machine")); /* the processor's peak says nothing of a GPU */
   assert_non_null(strstr(o->out, "this GPU: "));
@@ -29,8 +29,8 @@ static void a_precision_is_of_the_gpu(void **state) {
   shim_programs_end_with("precision: backend=reference computes in fp32 alone", TRAIN " out=none precision=bf16");
   shim_programs_end_with("precision: backend=reference computes in fp32 alone", "ediy bench precision=tf32");
   assert_runs("test ! -e none");
-  const struct outcome *o = assert_runs(
-      "ediy bench backend=cuda precision=bf16 backbone=small size=32 batch=2 steps=1 warmup=0 method=byol product=64 copy=1 json=b.json");
+  const struct outcome *o = assert_runs("ediy bench backend=cuda precision=bf16 backbone=small size=32 batch=2 steps=1 warmup=0 "
+                                        "method=byol projector.hidden=8 projector.out=4 product=64 copy=1 times=1 json=b.json");
   assert_non_null(strstr(o->out, "backend cuda, bf16"));
   assert_runs("grep -q '\"precision\": \"bf16\"' b.json");
 }

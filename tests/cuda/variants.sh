@@ -22,7 +22,7 @@ KEYS=${KEYS:-backbone=resnet50 size=224 batch=64}
 STEPS="steps=7 warmup=2" PEAKS=''
 if [ -n "$SMALL" ]; then
   KEYS="backbone=small size=32 batch=2 projector.hidden=8 projector.out=4"
-  STEPS="steps=1 warmup=0" PEAKS="product=32 copy=1"
+  STEPS="steps=1 warmup=0" PEAKS="product=32 copy=1 times=1"
 fi
 [ $# -eq 1 ] || { echo "usage: variants.sh OUT" >&2; exit 2; }
 mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 2
