@@ -98,11 +98,20 @@ bool log_open(struct log *log, const char *path, int64_t keep_steps, struct erro
   return true;
 }
 
+/* Nothing of the log is changed. A file system that lets only those who may write lock a file goes without. */
+void log_hold(struct log *log, const char *path) {
+  *log = (struct log){.file = fopen(path, "r")};
+  log->locked = log->file && flock(fileno(log->file), LOCK_EX | LOCK_NB) == 0;
+}
+
 bool log_write(struct log *log, const struct record *r, struct error *err) {
   char line[1024];
   int n = record_format(r, line, sizeof line);
   if (fwrite(line, 1, (size_t)n, log->file) == (size_t)n && fflush(log->file) == 0) return true;
-  return fail(err, "%s: cannot write the log: %s", log->path, strerror(errno));
+  return fail(err, "%s: cannot write the log: %s", log->path,
+              errno == ENOSPC   ? "the disk is full; free space there"
+              : errno == EDQUOT ? "your disk quota is used up; free space there"
+                                : strerror(errno));
 }
 
 void log_close(struct log *log) {

@@ -33,6 +33,10 @@ struct log {
  * run's folder: opening it twice, from anywhere on this machine, fails. */
 MUST_CHECK bool log_open(struct log *log, const char *path, int64_t keep_steps, struct error *err);
 
+/* Locks the folder of a run whose log is not written any more: opens the log, if it is there, for reading. Only log->locked says whether
+ * nobody else is at work there: a log that cannot be read, or that another holds, is no failure. */
+void log_hold(struct log *log, const char *path);
+
 /* Appends one line and flushes it. Not-a-number and infinities, which JSON has not, are written as null. Numbers read back exactly. */
 MUST_CHECK bool log_write(struct log *log, const struct record *r, struct error *err);
 

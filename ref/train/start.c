@@ -190,7 +190,7 @@ static bool check_disk(const struct run *r, struct error *err) {
               count, plural((int64_t)count), one / 1e6, (double)space / 1e6);
 }
 
-/* The open log has locked the folder. Where the file system has no locks, they go with the first checkpoint that is written
+/* What holds the log has locked the folder. Where the file system has no locks, they go with the first checkpoint that is written
  * (checkpoint_prune). */
 static void remove_leftovers(const struct run *r) {
   struct leftovers l = {0};
@@ -200,13 +200,17 @@ static void remove_leftovers(const struct run *r) {
             (double)l.bytes / 1e6, l.first, l.count > 1 ? ", ..." : "");
 }
 
-/* Of rank 0, which alone writes: nothing for a run that was done before. */
+/* Of rank 0, which alone writes: for a run that was done before nothing but to tidy up, where it may. */
 static bool open_output(struct run *r, struct error *err) {
   const char *out = r->config->out;
   char path[CHECKPOINT_PATH];
-  if (r->step == r->schedule.steps && r->saved == r->step) return true;
-  if (!check_disk(r, err) || !folder_create(out, err)) return false;
   snprintf(path, sizeof path, "%s/log.jsonl", out);
+  if (r->step == r->schedule.steps && r->saved == r->step) {
+    log_hold(&r->log, path);
+    remove_leftovers(r);
+    return true;
+  }
+  if (!check_disk(r, err) || !folder_create(out, err)) return false;
   if (!log_open(&r->log, path, r->step, err)) return false;
   remove_leftovers(r);
   snprintf(path, sizeof path, "%s/config.txt", out);

@@ -176,14 +176,22 @@ static bool backend_lost(const struct run *r, const struct error *why, struct er
   return fail(err, "%.900s (step %" PRId64 ")", why->text, r->saved);
 }
 
-/* After a step that failed: the state before it is kept. Returns false. */
-static bool give_up(struct run *r, struct error *err) {
+/* A state could not be kept: says what the run can go on from. Returns false. */
+static bool save_failed(const struct run *r, struct error *err) {
+  struct error why = *err;
+  if (r->saved < 0) return fail(err, "%.850s (there is no checkpoint in %.100s yet)", why.text, r->config->out);
+  return fail(err, "%.900s (the last checkpoint is of step %" PRId64 ")", why.text, r->saved);
+}
+
+/* The run cannot go on: the state that it is in, "before" a step that failed or "after" one, is kept. Returns false. */
+static bool give_up(struct run *r, const char *when, struct error *err) {
   struct error why = *err, second;
   char path[CHECKPOINT_PATH];
   if (!run_status(r, &second)) return backend_lost(r, &second, err);
   checkpoint_path(r->config->out, r->step, path);
-  if (save(r, &second)) return fail(err, "%.700s; the state before this step is in %s", why.text, path);
-  return fail(err, "%.500s; and the state before this step could not be kept: %.400s", why.text, second.text);
+  if (save(r, &second)) return fail(err, "%.700s; the state %s this step is in %s", why.text, when, path);
+  fail(err, "%.400s; and the state %s this step could not be kept: %.400s", why.text, when, second.text);
+  return save_failed(r, err);
 }
 
 /* Steps until end, or until the program asks to stop. */
@@ -195,7 +203,7 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
   while (r->step < end && !stop_asked(r)) {
     struct record step;
     double waited, begun = now();
-    if (!take_step(r, &step, &waited, err)) return give_up(r, err);
+    if (!take_step(r, &step, &waited, err)) return give_up(r, "before", err);
     count(&tally, &step, waited);
     step.bad_files = r->bad;
     bool due = r->step % c->log_every == 0 || r->step == end;
@@ -203,14 +211,14 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
       watch_diagnose(&r->watch, &step);
     else
       copy_diagnostics(&step, last);
-    if (due && !run_status(r, err)) return give_up(r, err); /* the diagnostics were fetched */
+    if (due && !run_status(r, err)) return give_up(r, "after", err); /* the diagnostics were fetched */
     double seconds = now() - begun;
     pace = pace > 0 ? 0.9 * pace + 0.1 * seconds : seconds;
     step.images_per_s = (double)c->batch / pace;
     *last = step;
     if (due) {
       struct record line = close_tally(&tally, &step, c->batch);
-      if (!run_agree(r, !writes(r) || log_write(&r->log, &line, err), err)) return false;
+      if (!run_agree(r, !writes(r) || log_write(&r->log, &line, err), err)) return give_up(r, "after", err);
     }
     if (r->callbacks->progress && writes(r)) {
       struct progress p = {.now = step,
@@ -220,9 +228,9 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
                            .seconds_left = pace * (double)(end - r->step)};
       r->callbacks->progress(r->callbacks->context, &p);
     }
-    if (r->step % every == 0 && !save(r, err)) return false;
+    if (r->step % every == 0 && !save(r, err)) return save_failed(r, err);
   }
-  return save(r, err);
+  return save(r, err) || save_failed(r, err);
 }
 
 /* RUN/backbone.safetensors: what others take over. Where no step was taken, the one that is there is it. */

@@ -264,6 +264,47 @@ static void a_disk_too_small_for_checkpoints_is_told_first(void **state) {
   assert_non_null(strstr(o->err, "disk/run: removed 1 unfinished file of 5.2 MB, left by a run that was killed: checkpoint-00000012"));
 }
 
+/* Of a run that has to stop, since its log or a checkpoint cannot be written. The log's first line is made longer than a file may become,
+ * which checkpoints are not; then they are, too. */
+static void a_disk_that_fills_up_costs_no_step_that_can_be_kept(void **state) {
+  (void)state;
+  assert_runs(BYOL
+              "data=s/train out=full stop=2 && (printf '{\"step\": 1'; head -c 12M /dev/zero | tr '\\0' ' '; echo '}') >full/log.jsonl");
+  const struct outcome *o = program_run("ulimit -f 9000; " BYOL "data=s/train out=full");
+  assert_int_equal(o->status, 2);
+  if (!strstr(o->err, "full/log.jsonl: cannot write the log: ") ||
+      !strstr(o->err, "; the state after this step is in full/checkpoint-00000003.safetensors\n"))
+    fail_msg("%s", o->err);
+  assert_runs(": >full/log.jsonl && " BYOL "data=s/train out=full stop=4 && ls full/checkpoint-00000004.safetensors");
+  o = program_run("ulimit -f 3000; " BYOL "data=s/train out=full stop=5");
+  assert_int_equal(o->status, 2);
+  if (!strstr(o->err, "full/checkpoint-00000005.safetensors: ") || !strstr(o->err, " (the last checkpoint is of step 4)\n"))
+    fail_msg("%s", o->err);
+  o = program_run("ulimit -f 3000; " BYOL "data=s/train out=full2 stop=1");
+  assert_int_equal(o->status, 2);
+  if (!strstr(o->err, " (there is no checkpoint in full2 yet)\n")) fail_msg("%s", o->err);
+  assert_runs("! ls full/*.tmp full2/*.tmp 2>/dev/null && rm -r full full2");
+}
+
+/* Whose folder nobody may write: on a medium that was archived, say. Seen by these commands alone. */
+static void a_finished_run_can_be_read_where_nothing_can_be_written(void **state) {
+  (void)state;
+  const char *shut = "mkdir -p shut && unshare -m sh -c 'mount --bind done shut && mount -o remount,bind,ro shut";
+  assert_runs(BYOL "epochs=1 data=s/train out=done && : >done/checkpoint-00000004.safetensors.1.0.tmp");
+  if (program_run("%s'", shut)->status != 0) skip_because("mounting a folder read-only needs root and unshare");
+  const struct outcome *o = assert_runs("%s && " BYOL "epochs=1 data=s/train out=shut'", shut);
+  assert_non_null(strstr(o->out, "shut: done before, 4 steps"));
+  assert_null(strstr(o->err, "removed"));
+  assert_runs("%s && ediy info shut && ediy show curves run=shut out=c.png && ediy show saliency run=shut data=s/val out=a.png && "
+              "ediy eval knn weights=shut/backbone.safetensors train=s/train test=s/val && "
+              "ediy export weights=shut/backbone.safetensors out=e.safetensors' && rm c.png a.png e.safetensors",
+              shut);
+  assert_refused("shut/c.png: cannot be written: shut is on a read-only file system; choose another place",
+                 "%s && ediy show curves run=shut out=shut/c.png'", shut);
+  o = assert_runs(BYOL "epochs=1 data=s/train out=done && ! ls done/*.tmp 2>/dev/null && rm -r done");
+  assert_non_null(strstr(o->err, "done: removed 1 unfinished file of 0.0 MB, left by a run that was killed"));
+}
+
 /* The same command with the same stop would do nothing more. */
 static void a_run_that_was_to_stop_says_what_goes_on(void **state) {
   (void)state;
@@ -388,6 +429,8 @@ int main(void) {
                                      cmocka_unit_test(results_without_checkpoints_are_kept),
                                      cmocka_unit_test(a_lost_terminal_or_pipe_leaves_a_checkpoint),
                                      cmocka_unit_test(a_disk_too_small_for_checkpoints_is_told_first),
+                                     cmocka_unit_test(a_disk_that_fills_up_costs_no_step_that_can_be_kept),
+                                     cmocka_unit_test(a_finished_run_can_be_read_where_nothing_can_be_written),
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
                                      cmocka_unit_test(a_teacher_that_is_not_read_is_said),

@@ -152,6 +152,33 @@ static void what_a_killed_run_left_is_removed(void **state) {
   assert_string_equal(w.removed, "");
 }
 
+/* Killed while it wrote its result, or removed its last checkpoint but two: the run is done, and the next one has nothing else to do. */
+static void what_a_run_killed_at_its_end_left_is_removed(void **state) {
+  (void)state;
+  static const char *const left[] = {"end/checkpoint-00000004.safetensors.1.0.tmp", "end/backbone.safetensors.4194999.0.tmp"};
+  char path[2 * FOLDER_PATH];
+  struct log log;
+  struct error err;
+  struct watcher w = {0};
+  struct train_result r;
+  run("end", "");
+  for (int i = 0; i < 2; i++) folder_file(folder, left[i], "x", 1);
+  snprintf(path, sizeof path, "%s/end/log.jsonl", folder);
+  for (int held = 1; held >= 0; held--) { /* by another process, which may be writing them; then by nobody */
+    if (held) log_hold(&log, path);
+    assert_true(log.locked == held);
+    if (!start("end", "", &w, &r, &err)) fail_msg("%s", err.text);
+    assert_true(r.finished && r.last.step == 0);
+    if (held) log_close(&log);
+    assert_true(held == !strstr(w.removed, "/end: removed 2 unfinished files"));
+    for (int i = 0; i < 2; i++) {
+      char name[2 * FOLDER_PATH];
+      snprintf(name, sizeof name, "%s/%s", folder, left[i]);
+      assert_int_equal(access(name, F_OK), held - 1);
+    }
+  }
+}
+
 int main(int argc, char **argv) {
   wait_passively(argv);
   program = argv[0];
@@ -159,8 +186,11 @@ int main(int argc, char **argv) {
     snprintf(folder, sizeof folder, "%s", argv[2]);
     child(argv[3]);
   }
-  const struct CMUnitTest tests[] = {cmocka_unit_test(two_halves_are_the_whole), cmocka_unit_test(a_stop_asked_for_ends_after_the_step),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(two_halves_are_the_whole),
+                                     cmocka_unit_test(a_stop_asked_for_ends_after_the_step),
                                      cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
-                                     cmocka_unit_test(kill_leaves_a_whole_checkpoint), cmocka_unit_test(what_a_killed_run_left_is_removed)};
+                                     cmocka_unit_test(kill_leaves_a_whole_checkpoint),
+                                     cmocka_unit_test(what_a_killed_run_left_is_removed),
+                                     cmocka_unit_test(what_a_run_killed_at_its_end_left_is_removed)};
   return cmocka_run_group_tests_name("interruption", tests, setup, teardown);
 }

@@ -195,6 +195,32 @@ static void a_run_has_one_writer(void **state) {
   log_close(&second);
 }
 
+/* As one that is written does, and without a change; one that is not there is not made. */
+static void a_held_log_keeps_writers_out(void **state) {
+  (void)state;
+  struct log log, second;
+  struct error err;
+  log_hold(&log, path);
+  assert_false(log.locked);
+  log_close(&log);
+  assert_int_equal(access(path, F_OK), -1);
+  open_log(&log, 0);
+  write_steps(&log, 1, 2);
+  log_hold(&second, path);
+  assert_false(second.locked);
+  log_close(&second);
+  log_close(&log);
+  char *before = contents();
+  log_hold(&log, path);
+  assert_true(log.locked);
+  assert_false(log_open(&second, path, 0, &err));
+  assert_non_null(strstr(err.text, "another process is training"));
+  log_close(&log);
+  char *after = contents();
+  assert_string_equal(after, before);
+  free(before), free(after);
+}
+
 static void a_folder_in_the_way_is_named(void **state) {
   (void)state;
   struct log log;
@@ -214,6 +240,7 @@ int main(void) {
                                      TEST(nothing_behind_a_damaged_line_is_kept),
                                      TEST(a_missing_log_is_no_reason_to_stop),
                                      TEST(a_run_has_one_writer),
+                                     TEST(a_held_log_keeps_writers_out),
                                      TEST(a_folder_in_the_way_is_named)};
   return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }
