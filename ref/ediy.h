@@ -98,7 +98,8 @@ EDIY_API bool ediy_backbone_open(ediy_backbone **b, const char *path, const ediy
 EDIY_API bool ediy_backbone_fresh(ediy_backbone **b, uint64_t seed, const ediy_backbone_options *options, ediy_error *err);
 
 /* Writes it for torchvision, whole or not at all: in Python, m = torchvision.models.resnet18(); m.fc = torch.nn.Identity();
- * m.load_state_dict(safetensors.torch.load_file(path)). ediy_backbone_open reads it without options. */
+ * m.load_state_dict(safetensors.torch.load_file(path)). ediy_backbone_open reads it without options. Fails where
+ * one of its numbers is not finite. */
 EDIY_API bool ediy_backbone_save(const ediy_backbone *b, const char *path, ediy_error *err);
 
 EDIY_API void ediy_backbone_close(ediy_backbone *b); /* null is allowed */

@@ -75,6 +75,21 @@ static bool is_head(const char *name) {
   return false;
 }
 
+/* A weight that is no number spoils every result silently: a teacher's matches, say, are then all the first region. */
+static bool usable(const struct parameter *p, const real *x, const char *path, const char *name, struct error *err) {
+  static const char variance[] = "running_var";
+  size_t n = strlen(p->name), v = sizeof variance - 1;
+  bool square = n >= v && strcmp(p->name + n - v, variance) == 0;
+  for (ptrdiff_t i = 0; i < p->size; i++) {
+    if (!isfinite(x[i]))
+      return fail(err, "%s: tensor %s holds %g at element %td; use weights of an earlier step", path, name, (double)x[i], i);
+    if (square && x[i] < 0)
+      return fail(err, "%s: tensor %s holds %g at element %td, and no variance is negative; is the file damaged?", path, name, (double)x[i],
+                  i);
+  }
+  return true;
+}
+
 bool exchange_export(const struct net *net, const real *state, enum exchange_form form, const char *const *metadata, const char *path,
                      struct error *err) {
   struct tensor *tensors = calloc((size_t)(net->parameters + net->layers), sizeof *tensors);
@@ -94,6 +109,7 @@ bool exchange_export(const struct net *net, const real *state, enum exchange_for
     ptrdiff_t shape[4];
     int ndim = exchange_shape(p, shape);
     exchange_pack(p, state + p->offset, packed + p->offset);
+    if (!usable(p, packed + p->offset, path, name, err)) ok = fail_within(err, "not written");
     tensors[count++] = tensor_make(REAL_DTYPE, packed + p->offset, ndim, shape, "%s", name);
   }
   for (int i = 0; ok && form == EXCHANGE_TORCHVISION && i < net->layers; i++)
@@ -103,21 +119,6 @@ bool exchange_export(const struct net *net, const real *state, enum exchange_for
   free(tensors);
   free(packed);
   return ok;
-}
-
-/* A weight that is no number spoils every result silently: a teacher's matches, say, are then all the first region. */
-static bool usable(const struct parameter *p, const real *x, const char *path, const char *name, struct error *err) {
-  static const char variance[] = "running_var";
-  size_t n = strlen(p->name), v = sizeof variance - 1;
-  bool square = n >= v && strcmp(p->name + n - v, variance) == 0;
-  for (ptrdiff_t i = 0; i < p->size; i++) {
-    if (!isfinite(x[i]))
-      return fail(err, "%s: tensor %s holds %g at element %td; use weights of an earlier step", path, name, (double)x[i], i);
-    if (square && x[i] < 0)
-      return fail(err, "%s: tensor %s holds %g at element %td, and no variance is negative; is the file damaged?", path, name, (double)x[i],
-                  i);
-  }
-  return true;
 }
 
 bool exchange_import(const struct net *net, const struct safetensors *file, const char *prefix, bool heads_too, real *state,

@@ -33,7 +33,7 @@ void exchange_pack(const struct parameter *p, const real *own, real *file);
 void exchange_unpack(const struct parameter *p, const real *file, real *own);
 
 /* Writes every backbone parameter and statistic of the net (layers without a head's name) from a host state block. metadata: pairs, then
- * null. */
+ * null. Fails, and writes nothing, where the import would refuse a number. */
 MUST_CHECK bool exchange_export(const struct net *net, const real *state, enum exchange_form form, const char *const *metadata,
                                 const char *path, struct error *err);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +92,19 @@ static void hash(const char *const value[HASHED_KEYS], const struct tensor *tens
   sha256_hex(digest, text);
 }
 
+/* Whether every number is one. Running statistics can be none while the losses are: in training nothing reads them. */
+static bool all_finite(const char *path, const struct tensor *tensor, int count, struct error *err) {
+  for (int k = 0; k < count; k++) {
+    const real *x = tensor[k].data;
+    for (ptrdiff_t i = 0, n = tensor_count(&tensor[k]); i < n; i++)
+      if (!isfinite(x[i]))
+        return fail(
+            err, "%s: not written: tensor %s holds %g at element %td: the training has diverged; a smaller lr or a longer warmup may help",
+            path, tensor[k].name, (double)x[i], i);
+  }
+  return true;
+}
+
 /* ---- writing ------------------------------------------------------------------------------------------------------------------------- */
 
 bool checkpoint_save(const char *path, struct model *m, int64_t step, const char *config, const char *data, struct error *err) {
@@ -117,6 +131,7 @@ bool checkpoint_save(const char *path, struct model *m, int64_t step, const char
       at += p->size;
     }
   ok = ok && m->backend->status(err); /* were these numbers all computed, and all fetched? */
+  ok = ok && all_finite(path, tensor, count, err);
   if (ok) {
     char steps[32], digest[SHA256_HEX_SIZE];
     snprintf(steps, sizeof steps, "%" PRId64, step);

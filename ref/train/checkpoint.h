@@ -30,7 +30,8 @@ struct checkpoint {
   const char *config, *data; /* in the file's metadata */
 };
 
-/* Writes the model's state after `step` steps to path. Needs checkpoint_bytes of memory meanwhile. */
+/* Writes the model's state after `step` steps to path. Needs checkpoint_bytes of memory meanwhile. Fails, and writes nothing, where a
+ * number of it is not finite: nothing that came of it could be used. */
 MUST_CHECK bool checkpoint_save(const char *path, struct model_f32 *m, int64_t step, const char *config, const char *data,
                                 struct error *err);
 

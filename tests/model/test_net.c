@@ -378,6 +378,13 @@ static void an_exported_backbone_comes_back(void **state) {
   assert_non_null(strstr(err.text, "online.conv1.weight"));
   safetensors_close(&file);
   unlink(path);
+  /* What the import would refuse is not written. */
+  a[net.parameter[net_find_parameter(&net, "layer1.0.bn1.running_var")].offset + 2] = (real)NAN;
+  assert_false(exchange_export(&net, a, EXCHANGE_TORCHVISION, NULL, path, &err));
+  if (!strstr(err.text, "not written: ") || !strstr(err.text, "tensor layer1.0.bn1.running_var holds ") ||
+      !strstr(err.text, "at element 2"))
+    fail_msg("%s", err.text);
+  assert_int_equal(access(path, F_OK), -1);
   free(a), free(b);
   net_free(&net);
 }

@@ -305,6 +305,16 @@ static void a_finished_run_can_be_read_where_nothing_can_be_written(void **state
   assert_non_null(strstr(o->err, "done: removed 1 unfinished file of 0.0 MB, left by a run that was killed"));
 }
 
+/* Its losses are finite to the end, since training reads no running statistics. Results of it would be refused wherever they are read. */
+static void a_run_whose_statistics_are_no_numbers_has_no_result(void **state) {
+  (void)state;
+  const struct outcome *o = program_run(BYOL "epochs=3 data=s/train out=wild lr=1e9");
+  assert_int_equal(o->status, 2);
+  assert_string_equal(o->out, "");
+  if (!strstr(o->err, "a smaller lr or a longer warmup may help")) fail_msg("%s", o->err);
+  assert_runs("test ! -e wild/backbone.safetensors && rm -r wild");
+}
+
 /* The same command with the same stop would do nothing more. */
 static void a_run_that_was_to_stop_says_what_goes_on(void **state) {
   (void)state;
@@ -431,6 +441,7 @@ int main(void) {
                                      cmocka_unit_test(a_disk_too_small_for_checkpoints_is_told_first),
                                      cmocka_unit_test(a_disk_that_fills_up_costs_no_step_that_can_be_kept),
                                      cmocka_unit_test(a_finished_run_can_be_read_where_nothing_can_be_written),
+                                     cmocka_unit_test(a_run_whose_statistics_are_no_numbers_has_no_result),
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
                                      cmocka_unit_test(a_teacher_that_is_not_read_is_said),

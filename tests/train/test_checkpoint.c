@@ -305,6 +305,38 @@ static void leftovers_are_what_nobody_will_finish(void **state) {
   assert_int_equal(checkpoint_leftovers("/nowhere", true).count, 0);
 }
 
+/* Running statistics of any network, say, which no loss shows; the last number of a part as well as the first. */
+static void a_state_that_is_no_number_is_not_written(void **state) {
+  (void)state;
+  struct model m;
+  make(&m, false, 6, 1);
+  struct error err;
+  char to[CHECKPOINT_PATH], says[256];
+  const struct net *online = &m.online.net, *target = &m.target.net;
+  const struct parameter *last = &target->parameter[target->parameters - 1];
+  const struct {
+    const char *network, *name;
+    real *at, value;
+    ptrdiff_t element;
+  } spoiled[] = {
+      {"online", "bn1.running_var", m.online.state + online->parameter[net_find_parameter(online, "bn1.running_var")].offset, (real)NAN, 0},
+      {"target", last->name, m.target.state + last->offset + last->size - 1, (real)INFINITY, last->size - 1},
+      {"momentum", "bn1.bias", m.momentum + online->parameter[net_find_parameter(online, "bn1.bias")].offset, (real)-INFINITY, 0}};
+  checkpoint_path(folder, 9, to);
+  for (size_t i = 0; i < sizeof spoiled / sizeof spoiled[0]; i++) {
+    real before = *spoiled[i].at;
+    *spoiled[i].at = spoiled[i].value;
+    snprintf(says, sizeof says, ": not written: tensor %s.%s holds %g at element %td: ", spoiled[i].network, spoiled[i].name,
+             (double)spoiled[i].value, spoiled[i].element);
+    assert_false(checkpoint_save(to, &m, 9, config_text, data_text, &err));
+    if (!strstr(err.text, says)) fail_msg("%s", err.text);
+    assert_int_equal(access(to, F_OK), -1);
+    *spoiled[i].at = before;
+  }
+  assert_true(checkpoint_save(to, &m, 9, config_text, data_text, &err));
+  model_free(&m);
+}
+
 /* A teacher comes from our checkpoint (its online network) or from torchvision's names. */
 static void weights_come_from_either_kind_of_file(void **state) {
   (void)state;
@@ -330,9 +362,14 @@ static void weights_come_from_either_kind_of_file(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {
-      TEST(a_model_reads_back_to_the_bit),         TEST(tensors_have_pytorch_names_and_order),        TEST(damage_is_seen),
-      TEST(what_is_no_checkpoint_is_named),        TEST(another_architecture_is_named_by_its_tensor), TEST(the_newest_whole_one_is_found),
-      TEST(leftovers_are_what_nobody_will_finish), TEST(weights_come_from_either_kind_of_file)};
+  const struct CMUnitTest tests[] = {TEST(a_model_reads_back_to_the_bit),
+                                     TEST(tensors_have_pytorch_names_and_order),
+                                     TEST(damage_is_seen),
+                                     TEST(what_is_no_checkpoint_is_named),
+                                     TEST(another_architecture_is_named_by_its_tensor),
+                                     TEST(the_newest_whole_one_is_found),
+                                     TEST(leftovers_are_what_nobody_will_finish),
+                                     TEST(a_state_that_is_no_number_is_not_written),
+                                     TEST(weights_come_from_either_kind_of_file)};
   return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
 }
