@@ -17,6 +17,13 @@ enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }
 
+/* Whether help is asked for behind a verb: by its first word, or, as one who has typed a command does, by an option at any place. */
+static bool wants_help(int count, char *const *arguments) {
+  for (int i = 0; i < count; i++)
+    if (is_help(arguments[i]) && (i == 0 || arguments[i][0] == '-')) return true;
+  return false;
+}
+
 /* Words of the verb's name, if the arguments begin with all of them; else 0. */
 static int words_matched(const struct oracle_verb *v, int count, char *const *arguments) {
   const char *name = v->name;
@@ -66,7 +73,12 @@ static enum oracle_exit dispatch(int count, char *const *arguments, struct error
   for (int i = 0; i < VERBS; i++) {
     int words = words_matched(verbs[i], count, arguments);
     if (!words) continue;
-    if (help || (count > words && is_help(arguments[words]))) return print_help(verbs[i]), ORACLE_PASS;
+    if (help || wants_help(count - words, arguments + words)) return print_help(verbs[i]), ORACLE_PASS;
+    for (int k = words; k < count; k++)
+      if (!arguments[k][0]) { /* a shell's empty variable, say */
+        fail(err, "%s: an argument is empty; usage: oracle %s %s", verbs[i]->name, verbs[i]->name, verbs[i]->usage);
+        return ORACLE_BAD_INPUT;
+      }
     return verbs[i]->run(count - words, arguments + words, err);
   }
   if (!strcmp(arguments[0], "mutate")) {
@@ -80,7 +92,7 @@ static enum oracle_exit dispatch(int count, char *const *arguments, struct error
 int main(int argc, char **argv) {
   struct error err = {{0}};
   start_up(argv);
-  if (argc == 2 && !strcmp(argv[1], "--version")) {
+  if (argc > 1 && !strcmp(argv[1], "--version")) {
     puts("oracle " EDIY_VERSION);
     return ORACLE_PASS;
   }

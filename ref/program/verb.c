@@ -25,6 +25,16 @@ static bool writes_over_nothing_read(const struct verb *v, const void *config, s
   return true;
 }
 
+/* A name that is left out is the default's; one given as nothing, a shell's empty variable say, is a mistake. */
+static bool names_are_given(const struct verb *v, const void *config, struct error *err) {
+  for (int i = 0; i < v->key_count; i++) {
+    const struct option *o = &v->keys[i];
+    if (o->type == OPTION_TEXT && o->initial[0] && !((const char *)config + o->offset)[0])
+      return fail(err, "%s: %s= is empty; leave it out for %s=%s, or say which", v->name, o->key, o->key, o->initial);
+  }
+  return true;
+}
+
 bool verb_options(const struct verb *v, int count, char *const *arguments, void *config, struct error *err) {
   options_default(v->keys, v->key_count, config);
   for (int i = 0; i < count; i++) {
@@ -32,7 +42,7 @@ bool verb_options(const struct verb *v, int count, char *const *arguments, void 
       return fail(err, "%s: '%s' is not of the form key=value; usage: ediy %s %s", v->name, arguments[i], v->name, v->usage);
     if (!options_argument(v->keys, v->key_count, config, arguments[i], err)) return fail_within(err, "%s", v->name);
   }
-  return writes_over_nothing_read(v, config, err);
+  return names_are_given(v, config, err) && writes_over_nothing_read(v, config, err);
 }
 
 bool verb_require(const struct verb *v, const char *key, const char *value, struct error *err) {

@@ -196,7 +196,7 @@ static bool run_on_file(const char *path, struct error *err) {
 
 static bool run(int count, char *const *arguments, struct error *err) {
   struct stat s;
-  if (count != 1) return fail(err, "info: takes one file or folder; usage: ediy info %s", verb_info.usage);
+  if (count != 1 || !arguments[0][0]) return fail(err, "info: takes one file or folder; usage: ediy info %s", verb_info.usage);
   const char *path = arguments[0];
   return stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? run_on_folder(path, err) : run_on_file(path, err);
 }

@@ -169,6 +169,8 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"ulimit -f 2; oracle dump out=limited backbone=small stem=cifar size=16 batch=2", "limited"},
       {"oracle case make op=match fill=offset out=x.safetensors", "hangs on rounding"},
       {"oracle kase", "unknown verb 'kase'"},
+      {"oracle case ''", "case: an argument is empty; usage: oracle case FILE"},
+      {"oracle replay '' only=x", "replay: an argument is empty"},
   };
   make_conv("");
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {

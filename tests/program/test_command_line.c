@@ -64,6 +64,19 @@ static void every_example_works_as_printed(void **state) {
   for_each_verb(example_works);
 }
 
+/* Typed behind a command, before it is sent. A word without dashes is none: it may be a file's name. */
+static void help_is_had_at_any_place(void **state) {
+  (void)state;
+  static const char *const asked[] = {"train data=x --help", "train lr=3 -h", "eval knn weights=x --help", "info x -h"};
+  for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+    assert_non_null(strstr(assert_runs("ediy %s", asked[i])->out, "\nexample:\n"));
+  assert_non_null(strstr(assert_runs("oracle case x --help")->out, "\nexample:\n"));
+  assert_non_null(strstr(assert_runs("ediy eval --help x")->out, "  eval dense"));
+  assert_non_null(strstr(assert_runs("ediy --version x")->out, "ediy "));
+  assert_refused("train: 'help' is not of the form key=value", "ediy train data=x help");
+  assert_refused("info: takes one file or folder", "ediy info x help");
+}
+
 static void version_is_one_line(void **state) {
   (void)state;
   assert_int_equal(program_lines(assert_runs("ediy --version")->out), 1);
@@ -153,6 +166,7 @@ static void outputs_that_cannot_be_written_are_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_verb_has_help),
                                      cmocka_unit_test(every_example_works_as_printed),
+                                     cmocka_unit_test(help_is_had_at_any_place),
                                      cmocka_unit_test(version_is_one_line),
                                      cmocka_unit_test(unknown_words_name_the_nearest),
                                      cmocka_unit_test(values_out_of_range_are_named),

@@ -315,6 +315,15 @@ static void a_run_whose_statistics_are_no_numbers_has_no_result(void **state) {
   assert_runs("test ! -e wild/backbone.safetensors && rm -r wild");
 }
 
+/* A shell's variable that is not set. */
+static void a_name_that_is_empty_is_a_mistake(void **state) {
+  (void)state;
+  assert_refused("embed: out= is empty; leave it out for out=features.safetensors, or say which",
+                 "ediy embed weights=w.safetensors data=s/val out=");
+  assert_refused("show views: out= is empty; leave it out for out=views.png", "ediy show views data=s/val size=16 out=");
+  assert_refused("info: takes one file or folder", "ediy info ''");
+}
+
 /* The same command with the same stop would do nothing more. */
 static void a_run_that_was_to_stop_says_what_goes_on(void **state) {
   (void)state;
@@ -442,6 +451,7 @@ int main(void) {
                                      cmocka_unit_test(a_disk_that_fills_up_costs_no_step_that_can_be_kept),
                                      cmocka_unit_test(a_finished_run_can_be_read_where_nothing_can_be_written),
                                      cmocka_unit_test(a_run_whose_statistics_are_no_numbers_has_no_result),
+                                     cmocka_unit_test(a_name_that_is_empty_is_a_mistake),
                                      cmocka_unit_test(a_run_that_was_to_stop_says_what_goes_on),
                                      cmocka_unit_test(outputs_of_a_run_are_looked_at_first),
                                      cmocka_unit_test(a_teacher_that_is_not_read_is_said),
