@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/numerals.h"
 #include "base/plural.h"
 #include "ediy.h"
 #include "oracle/candidate.h"
@@ -21,6 +22,7 @@ struct tally {
 };
 
 struct session {
+  struct numerals numerals;
   const ediy_oracle_kernel *kernel;
   const ediy_oracle_memory *where; /* null: the host's */
   enum precision precision;
@@ -144,7 +146,9 @@ static bool call(struct session *s, struct kernel_memory *m, const struct made_c
   s->o = o;
   s->calls = m->calls + 1;
   kernel_memory_begin(m, inputs);
+  numerals_of_program(&s->numerals);
   s->op->call(s->kernel, o, m);
+  numerals_own_again(&s->numerals);
   if (m->failed) return false;
   if (m->status == EDIY_ORACLE_DECLINE) {
     snprintf(what, sizeof what, "%s declined a shape that it had taken", s->op->functions[m->by]);
@@ -354,13 +358,14 @@ ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const edi
   char names[256] = "";
   if (!options) options = &usual;
   if (!v) v = &ignored;
+  struct numerals numerals = numerals_own(); /* shapes are read, and a command is written that another program reads */
   *v = (ediy_oracle_verdict){.status = EDIY_ORACLE_PASS};
   struct session *s = calloc(1, sizeof *s);
   struct make_options *o = calloc(1, sizeof *o);
   struct error err = {{0}};
   bool ok = s && o ? check_options(kernel, options, &err) : fail(&err, "out of memory");
   if (ok) {
-    s->kernel = kernel, s->v = v;
+    s->kernel = kernel, s->v = v, s->numerals = numerals;
     s->where = options->memory.reserve ? &options->memory : NULL;
     s->precision = classes[options->precision];
     s->p = precision_classes[s->precision];
@@ -381,6 +386,7 @@ ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const edi
   }
   free(s);
   free(o);
+  numerals_give_back(&numerals);
   return v->status;
 }
 

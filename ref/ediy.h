@@ -26,7 +26,7 @@
  *   they say so.
  *
  *   Results are the same, bit for bit, for any number of OpenMP threads. Functions may be called from several threads at once, on one
- *   ediy_backbone by one thread at a time.
+ *   ediy_backbone by one thread at a time. Options and files have decimal points, whatever setlocale was told.
  */
 #ifndef EDIY_H
 #define EDIY_H
@@ -284,6 +284,7 @@ typedef struct ediy_progress {
   double seconds, seconds_left; /* since the call; at the present speed, negative while unknown */
 } ediy_progress;
 
+/* Called in the thread of the call and in its locale. */
 typedef struct ediy_train_callbacks {
   bool (*progress)(void *context, const ediy_progress *p); /* after every step; false: end now, with a checkpoint. May be null */
   void (*message)(void *context, const char *line);        /* what the user should know: a damaged image passed over, ... May be null */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/outside.h"
+#include "base/numerals.h"
 #include "base/size.h"
 #include "image/augment.h"
 #include "image/image.h"
@@ -74,6 +75,7 @@ static bool make(ediy_backbone **out, const char *path, uint64_t seed, const edi
   static const ediy_backbone_options nothing = {0};
   const char *what = path ? path : "ediy_backbone_fresh";
   const ediy_backbone_options *o = options ? options : &nothing;
+  struct numerals numerals = numerals_own(); /* a configuration is read, and another written */
   ediy_backbone *b = calloc(1, sizeof *b);
   struct config *config = malloc(sizeof *config);
   bool ok = (b && config) || fail(err, "%s: out of memory", what), known = false;
@@ -83,6 +85,7 @@ static bool make(ediy_backbone **out, const char *path, uint64_t seed, const edi
   ok = ok && (path ? extractor_load(&b->extractor, path, NULL, err)
                    : init_state(b->extractor.backend, &b->extractor.net, seed, ONLINE_NETWORK, b->extractor.state, err));
   free(config);
+  numerals_give_back(&numerals);
   if (!ok) ediy_backbone_close(b), b = NULL;
   *out = b;
   return ok;

@@ -3,17 +3,22 @@
 #include <string.h>
 
 #include "api/outside.h"
+#include "base/numerals.h"
 #include "train/trainer.h"
 
 /* Between the trainer's callbacks and the caller's. */
 struct watch {
+  struct numerals numerals;
   const ediy_train_callbacks *callbacks;
   volatile sig_atomic_t stop;
 };
 
 static void pass_message(void *context, const char *line) {
   const struct watch *w = context;
-  if (w->callbacks->message) w->callbacks->message(w->callbacks->context, line);
+  if (!w->callbacks->message) return;
+  numerals_of_program(&w->numerals);
+  w->callbacks->message(w->callbacks->context, line);
+  numerals_own_again(&w->numerals);
 }
 
 static void pass_progress(void *context, const struct progress *p) {
@@ -33,7 +38,9 @@ static void pass_progress(void *context, const struct progress *p) {
                                .images_per_s = now->images_per_s,
                                .seconds = p->seconds,
                                .seconds_left = p->seconds_left};
+  numerals_of_program(&w->numerals);
   if (!w->callbacks->progress(w->callbacks->context, &outer)) w->stop = 1;
+  numerals_own_again(&w->numerals);
 }
 
 /* config_from_arguments takes what main gets, and does not write to it. */
@@ -53,7 +60,7 @@ EDIY_API bool ediy_train(int count, const char *const *options, const ediy_train
   static const ediy_train_callbacks none = {NULL, NULL, NULL};
   struct error inner = {""};
   struct train_result result = {.finished = false};
-  struct watch watch = {.callbacks = callbacks ? callbacks : &none};
+  struct watch watch = {.numerals = numerals_own(), .callbacks = callbacks ? callbacks : &none};
   const struct train_callbacks inner_callbacks = {pass_message, pass_progress, &watch, &watch.stop, NULL};
   struct config *config = malloc(sizeof *config);
   bool ok = config || fail(&inner, "ediy_train: out of memory");
@@ -62,5 +69,6 @@ EDIY_API bool ediy_train(int count, const char *const *options, const ediy_train
   ok = ok && train(config, &inner_callbacks, &result, &inner);
   if (finished) *finished = ok && result.finished;
   free(config);
+  numerals_give_back(&watch.numerals);
   return outside(ok, &inner, err);
 }

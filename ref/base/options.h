@@ -1,6 +1,6 @@
 /* Configuration: one table of keys with type, range, default and a line of help. Values come from the defaults, then a preset, then
- * key=value arguments, and are stored as text in every checkpoint and dump. Numbers are read and printed in the C locale's form, which
- * is in force unless the program calls setlocale. */
+ * key=value arguments, and are stored as text in every checkpoint and dump. Numbers are read and printed in the form of the C locale,
+ * which has to be in force (base/numerals.h). */
 #ifndef EDIY_BASE_OPTIONS_H
 #define EDIY_BASE_OPTIONS_H
 

@@ -10,8 +10,10 @@ int outside_main(int argc, char **argv);
 #include "install/outside.c"
 #undef main
 
+#include <locale.h>
 #include <omp.h>
 
+#include "oracle/ediy_oracle.h"
 #include "support/cmocka.h"
 
 static void the_outside_program_finds_nothing_wrong(void **state) {
@@ -106,11 +108,92 @@ static void wrong_arguments_are_named(void **state) {
   assert_refused(ediy_image_read("/nowhere/x.png", &image, &err), "/nowhere/x.png");
 }
 
+/* ---- the program's locale ----------------------------------------------------------------------------------------------------------- */
+
+static char last_number[16]; /* 1.5 as the program itself prints it, in a callback */
+
+static bool print_number(void *context, const ediy_progress *p) {
+  (void)context, (void)p;
+  snprintf(last_number, sizeof last_number, "%.1f", 1.5);
+  return true;
+}
+
+static int average(void *context, ptrdiff_t size, double tau, const float *theta, float *xi) {
+  (void)context;
+  snprintf(last_number, sizeof last_number, "%.1f", 1.5);
+  for (ptrdiff_t i = 0; i < size; i++) xi[i] = (float)((double)xi[i] + (1 - tau) * ((double)theta[i] - (double)xi[i]));
+  return 0;
+}
+
+static void check_numbers(const char *folder) {
+  char data[64], out[64], path[64], line[4096];
+  const char *const options[] = {data,         out,        "preset=sanity", "lambda1=0", "lambda2=0", "lr=0.25",
+                                 "tau0=0.875", "epochs=1", "batch=2",       "warmup=0",  "workers=1", "threads=1"};
+  const ediy_train_callbacks callbacks = {print_number, NULL, NULL};
+  snprintf(data, sizeof data, "data=%s", folder);
+  snprintf(out, sizeof out, "out=%s/run", folder);
+  assert_true(ediy_train((int)(sizeof options / sizeof *options), options, &callbacks, NULL, &err));
+  assert_string_equal(last_number, "1,5");
+  snprintf(path, sizeof path, "%s/run/config.txt", folder);
+  FILE *f = fopen(path, "r");
+  assert_non_null(f);
+  bool found = false;
+  while (fgets(line, sizeof line, f)) found |= strcmp(line, "lr = 0.25\n") == 0;
+  fclose(f);
+  assert_true(found);
+
+  ediy_backbone *b;
+  snprintf(path, sizeof path, "%s/run/backbone.safetensors", folder); /* has the configuration in it */
+  assert_true(ediy_backbone_open(&b, path, NULL, &err));
+  ediy_backbone_close(b);
+
+  ediy_oracle_kernel kernel = {0};
+  ediy_oracle_options judged = {0};
+  ediy_oracle_verdict v;
+  kernel.ema = average;
+  judged.shape = "k=64 r=3 c=16 tau=0.75";
+  last_number[0] = 0;
+  if (ediy_oracle_judge(&kernel, &judged, &v) != EDIY_ORACLE_PASS) fail_msg("%s", v.text);
+  assert_non_null(strstr(v.text, "tau=0.75"));
+  assert_string_equal(last_number, "1,5");
+}
+
+/* A program with windows calls setlocale for its user, to whom one and a half may be 1,5. Options and files have points all the same, and
+ * what the program prints while it is called back has its comma. */
+static void a_decimal_comma_of_the_program_changes_nothing(void **state) {
+  (void)state;
+  char folder[] = "/tmp/ediy-comma-XXXXXX", command[1024], arguments[64];
+  assert_non_null(mkdtemp(folder));
+  snprintf(command, sizeof command,
+           "cd '%s' && printf 'LC_NUMERIC\\ndecimal_point \",\"\\nthousands_sep \".\"\\ngrouping 3;3\\nEND LC_NUMERIC\\n' >comma.src && "
+           "{ localedef -c -i comma.src -f ANSI_X3.4-1968 ./comma >/dev/null 2>&1; test -e comma/LC_NUMERIC; }",
+           folder);
+  bool made = system(command) == 0;
+  if (made) {
+    setenv("LOCPATH", folder, 1);
+    assert_non_null(setlocale(LC_NUMERIC, "comma"));
+    unsetenv("LOCPATH");
+    for (int i = 0; i < 4; i++) {
+      ediy_image image = draw(i);
+      snprintf(arguments, sizeof arguments, "%s/%d.png", folder, i);
+      write_png(arguments, &image);
+      ediy_image_free(&image);
+    }
+    check_numbers(folder);
+    assert_string_equal(localeconv()->decimal_point, ",");
+    setlocale(LC_NUMERIC, "C");
+  }
+  snprintf(command, sizeof command, "exec rm -r '%s'", folder);
+  assert_int_equal(system(command), 0);
+  if (!made) skip_because("localedef makes no locale here");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_outside_program_finds_nothing_wrong),
       cmocka_unit_test(a_backbone_outlives_a_change_of_threads),
       cmocka_unit_test(wrong_arguments_are_named),
+      cmocka_unit_test(a_decimal_comma_of_the_program_changes_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
