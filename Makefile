@@ -324,12 +324,14 @@ lint: ## format, compiler warnings of clang, shell scripts
 # ---- the library and its installation -------------------------------------------------------------------------------------------------------
 # Objects are compiled with hidden visibility: what ref/ediy.h marks EDIY_API is exported, and nothing else. There is no static library to
 # install: its inner names (fail, gemm_f32, ...) would be the caller's too.
+# Loaded, a library stays: OpenMP's threads wait for more work in code that dlclose would take from under them.
+STAYS := -Wl,-z,nodelete
 EDIY_VERSION := $(shell sed -n 's/^\#define EDIY_VERSION "\(.*\)"/\1/p' ref/ediy.h)
 SONAME := libediy.so.0
 SHARED := $(BUILD)/libediy.so.$(EDIY_VERSION)
 $(SHARED): $(LIB_OBJECTS) ref/api/libediy.map
 	$(call say,LD)
-	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,--version-script=ref/api/libediy.map -Wl,--as-needed \
+	$(Q)$(CC) -shared $(LDFLAGS) $(STAYS) -Wl,-soname,$(SONAME) -Wl,--version-script=ref/api/libediy.map -Wl,--as-needed \
 	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(LIB_OBJECTS) $(LDLIBS) -o $@
 all: $(SHARED)
 
@@ -339,7 +341,7 @@ ORACLE_SONAME := libediy_oracle.so.0
 ORACLE_SHARED := $(BUILD)/libediy_oracle.so.$(EDIY_VERSION)
 $(ORACLE_SHARED): $(BUILD)/f32/oracle/kernel_judge.o $(BUILD)/liboracle.a $(BUILD)/libediy.a oracle/libediy_oracle.map
 	$(call say,LD)
-	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(ORACLE_SONAME) -Wl,--version-script=oracle/libediy_oracle.map -Wl,--as-needed \
+	$(Q)$(CC) -shared $(LDFLAGS) $(STAYS) -Wl,-soname,$(ORACLE_SONAME) -Wl,--version-script=oracle/libediy_oracle.map -Wl,--as-needed \
 	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(filter %.o %.a,$^) $(LDLIBS) -o $@
 all: $(ORACLE_SHARED)
 

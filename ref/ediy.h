@@ -27,6 +27,12 @@
  *
  *   Results are the same, bit for bit, for any number of OpenMP threads. Functions may be called from several threads at once, on one
  *   ediy_backbone by one thread at a time. Options and files have decimal points, whatever setlocale was told.
+ *   Rounding is expected to be to nearest, and denormals not to be flushed: what a thread begins with.
+ *
+ *   The library uses OpenMP, with as many threads as the caller has set (OMP_NUM_THREADS, omp_set_num_threads). They wait for more work
+ *   until the process ends, and so the library stays loaded after dlclose. In a child of fork() that goes on without exec they are
+ *   missing: with GCC's OpenMP the next call there waits for them without end, if the thread that forks has called with more than one.
+ *   Call omp_pause_resource_all(omp_pause_soft) before the fork; in Python, let multiprocessing start its processes by "spawn".
  */
 #ifndef EDIY_H
 #define EDIY_H

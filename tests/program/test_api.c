@@ -3,6 +3,7 @@
  * here. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define main outside_main
@@ -43,6 +44,29 @@ static void a_backbone_outlives_a_change_of_threads(void **state) {
   assert_int_equal(omp_get_max_threads(), MANY);
   assert_memory_equal(few, many, sizeof few);
   ediy_backbone_close(b);
+  omp_set_num_threads(before);
+}
+
+/* OpenMP's threads are not the child's: it would wait for them without end. What the header says to call before keeps it from that. */
+static void a_child_of_fork_goes_on_without_its_parents_threads(void **state) {
+  (void)state;
+  enum { SIDE = 32, CHANNELS = 16, WAIT = 60 /* seconds, where it does not end */ };
+  static float x[4 * SIDE * SIDE * CHANNELS], w[CHANNELS * 9 * CHANNELS], y[4 * SIDE * SIDE * CHANNELS], again[4 * SIDE * SIDE * CHANNELS];
+  const ediy_conv conv = {4, SIDE, SIDE, CHANNELS, CHANNELS, 3, 3, 1, 1};
+  int before = omp_get_max_threads(), status;
+  for (int i = 0; i < 4 * SIDE * SIDE * CHANNELS; i++) x[i] = (float)(i % 17) - 8;
+  for (int i = 0; i < CHANNELS * 9 * CHANNELS; i++) w[i] = (float)(i % 5) - 2;
+  omp_set_num_threads(4);
+  assert_true(ediy_conv_forward_f32(&conv, x, w, y, &err));
+  assert_int_equal(omp_pause_resource_all(omp_pause_soft), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(WAIT);
+    _exit(ediy_conv_forward_f32(&conv, x, w, again, &err) && memcmp(y, again, sizeof y) == 0 ? 0 : 1);
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+  assert_true(ediy_conv_forward_f32(&conv, x, w, again, &err) && memcmp(y, again, sizeof y) == 0); /* nor does the parent miss them */
   omp_set_num_threads(before);
 }
 
@@ -192,6 +216,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_outside_program_finds_nothing_wrong),
       cmocka_unit_test(a_backbone_outlives_a_change_of_threads),
+      cmocka_unit_test(a_child_of_fork_goes_on_without_its_parents_threads),
       cmocka_unit_test(wrong_arguments_are_named),
       cmocka_unit_test(a_decimal_comma_of_the_program_changes_nothing),
   };

@@ -155,6 +155,16 @@ static void a_cxx_program_runs(void **state) {
   outside("c++ -std=c++11 -pedantic -x c++");
 }
 
+static void a_program_may_let_the_library_go(void **state) {
+  (void)state;
+  need_installation();
+  assert_runs("cc -std=c11 -pedantic -Wall -Wextra -Werror tests/install/unload.c $(pkg-config --cflags ediy) -ldl -o '%s/unload'", folder);
+  for (int i = 0; i < 2; i++) { /* on an idle machine threads have not always gone to sleep */
+    assert_runs("OMP_NUM_THREADS=4 OMP_WAIT_POLICY=passive '%s/unload' '%s/lib/libediy.so'", folder, folder);
+    assert_string_equal(output(), "");
+  }
+}
+
 static void a_staged_installation_names_its_final_place(void **state) {
   (void)state;
   need_installation();
@@ -175,6 +185,7 @@ int main(void) {
       cmocka_unit_test(the_c_of_the_document_works),
       cmocka_unit_test(a_c_program_runs),
       cmocka_unit_test(a_cxx_program_runs),
+      cmocka_unit_test(a_program_may_let_the_library_go),
       cmocka_unit_test(a_staged_installation_names_its_final_place),
   };
   return cmocka_run_group_tests(tests, install, clean);
