@@ -23,14 +23,19 @@
  *
  * Rules that hold for every function
  *
- *   Arrays are row-major, in float, and do not overlap. Activations are N x H x W x C, convolution weights K x R x S x C, matrices rows x
- *   columns. A gradient is that of some scalar; dy is given. Everything that is not const is an output and is overwritten, whatever it
- *   holds; what is updated in place says so. An array that the case has no use for is null.
+ *   Arrays are row-major, in float, begin at a multiple of 64 bytes, and do not overlap. Activations are N x H x W x C, convolution weights
+ *   K x R x S x C, matrices rows x columns. A gradient is that of some scalar; dy is given. Everything that is not const is an output and
+ *   is overwritten, whatever it holds; what is updated in place says so. An array that the case has no use for is null.
  *
  *   A function returns 0, or EDIY_ORACLE_DECLINE for a shape that it is not made for: its results of that case are left out (those of
  *   norm_backward, too, where norm_forward declines), the other functions are judged, and other shapes are tried. One that declines every
  *   shape leaves the verdict incomplete. What it took once it has to take again (lars: the weight and the vector of a case, or neither).
  *   Any other value is an error of the kernel, and a mismatch; do not hand on a cudaError_t as it is, whose 1 would decline.
+ *
+ *   Functions are called one after the other in the thread that called ediy_oracle_judge, and in its locale. Several threads may judge at
+ *   once. Arrays are released when ediy_oracle_judge returns, not before. After dlclose the library stays loaded. In a child of fork()
+ *   that goes on without exec, call nothing here unless omp_pause_resource_all(omp_pause_soft) was called before the fork: GCC's OpenMP
+ *   waits for threads that only the parent has.
  */
 #ifndef EDIY_ORACLE_H
 #define EDIY_ORACLE_H
@@ -217,7 +222,8 @@ typedef struct ediy_oracle_verdict {
   char operation[16];
 } ediy_oracle_verdict;
 
-/* Judges every operation of which there is a function; ends with the first result that is wrong. Returns v->status. */
+/* Judges every operation of which there is a function; ends with the first result that is wrong. Returns v->status; v may be null. Options
+ * that make no sense are EDIY_ORACLE_BAD_INPUT, with a line in v->text. */
 EDIY_ORACLE_API ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const ediy_oracle_options *options,
                                                      ediy_oracle_verdict *v);
 

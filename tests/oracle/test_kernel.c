@@ -1,6 +1,7 @@
 /* ediy_oracle.h: kernels handed over as functions. The right ones are the reference in float behind the interface; each is then spoiled in
  * the ways in which kernels go wrong, in each of its results. */
 #include <fenv.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -430,6 +431,55 @@ static void what_cannot_be_told_is_vacuous(void **state) {
   expect(EDIY_ORACLE_VACUOUS, "VACUOUS", judge(&k, RIGHT, "", &o, NULL));
 }
 
+/* ---- threads ------------------------------------------------------------------------------------------------------------------------ */
+
+struct witness {
+  pthread_t thread;
+  ediy_oracle_verdict v;
+  bool strayed, unaligned;
+};
+
+static int relu_that_witnesses(void *context, ptrdiff_t size, const float *x, float *y) {
+  struct witness *w = context;
+  w->strayed |= !pthread_equal(w->thread, pthread_self());
+  w->unaligned |= (uintptr_t)x % 64 != 0 || (uintptr_t)y % 64 != 0;
+  for (ptrdiff_t i = 0; i < size; i++) y[i] = x[i] > 0 ? x[i] : 0;
+  return 0;
+}
+
+static int conv_that_witnesses(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  struct spoiler right = {.fault = RIGHT, .at = ""};
+  struct witness *seen = context;
+  seen->strayed |= !pthread_equal(seen->thread, pthread_self());
+  seen->unaligned |= (uintptr_t)x % 64 != 0 || (uintptr_t)w % 64 != 0 || (uintptr_t)y % 64 != 0;
+  return conv_y(&right, g, x, w, y);
+}
+
+static void *judge_alone(void *context) {
+  struct witness *w = context;
+  ediy_oracle_kernel k = {.context = w, .relu_forward = relu_that_witnesses, .conv_forward = conv_that_witnesses};
+  w->thread = pthread_self();
+  ediy_oracle_judge(&k, &few, &w->v);
+  return NULL;
+}
+
+/* Vector instructions load from aligned addresses, and what a function keeps by thread it finds again. */
+static void functions_get_aligned_arrays_in_the_thread_that_judges(void **state) {
+  (void)state;
+  enum { THREADS = 4 };
+  struct witness one = {0}, each[THREADS];
+  pthread_t thread[THREADS];
+  memset(each, 0, sizeof each);
+  judge_alone(&one);
+  expect(EDIY_ORACLE_PASS, "conv, relu: pass", &one.v);
+  for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&thread[i], NULL, judge_alone, &each[i]), 0);
+  for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_join(thread[i], NULL), 0);
+  for (int i = 0; i < THREADS; i++) {
+    assert_string_equal(each[i].v.text, one.v.text);
+    assert_false(each[i].strayed || each[i].unaligned || one.strayed || one.unaligned);
+  }
+}
+
 static void bad_input_is_refused(void **state) {
   (void)state;
   const ediy_oracle_kernel none = {.context = NULL};
@@ -471,6 +521,7 @@ int main(void) {
       cmocka_unit_test(each_direction_of_a_loss_is_judged),
       cmocka_unit_test(a_tie_is_named),
       cmocka_unit_test(what_cannot_be_told_is_vacuous),
+      cmocka_unit_test(functions_get_aligned_arrays_in_the_thread_that_judges),
       cmocka_unit_test(bad_input_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
