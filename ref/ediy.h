@@ -65,12 +65,12 @@ typedef struct ediy_error {
 
 /* 8-bit RGB, three bytes a pixel, rows from the top without padding. */
 typedef struct ediy_image {
-  int height, width;
-  uint8_t *rgb; /* height x width x 3 */
+  int height, width; /* 178956970 pixels in all at most, where Pillow, too, suspects a bomb */
+  uint8_t *rgb;      /* height x width x 3 */
 } ediy_image;
 
 /* Reads a JPEG or PNG file: the bytes that Pillow's Image.open(path).convert("RGB") gives. No EXIF rotation. Damaged and truncated files
- * fail. Free with ediy_image_free. */
+ * fail, and *image is then empty, with a null pointer. Free with ediy_image_free. */
 EDIY_API bool ediy_image_read(const char *path, ediy_image *image, ediy_error *err);
 EDIY_API void ediy_image_free(ediy_image *image); /* null is allowed */
 
@@ -91,7 +91,7 @@ typedef struct ediy_backbone ediy_backbone;
 typedef struct ediy_backbone_options {
   const char *architecture; /* "resnet18", "resnet34", "resnet50" as torchvision has them, "small" */
   const char *stem;         /* "imagenet": 7x7/2 and max pool; "cifar": 3x3/1, for images of 64 pixels and less */
-  int size;                 /* height and width of the input, pixels */
+  int size;                 /* height and width of the input, pixels: 8 to 4096 */
   int resize;               /* short side before the central crop, at least size; 0: round(256 size / 224) */
   int batch;                /* images that go through the network together: memory against speed; 0: 16 */
 } ediy_backbone_options;
@@ -117,12 +117,12 @@ EDIY_API int ediy_backbone_cells(const ediy_backbone *b);
 
 /* Features of count images: files, decoded images, or the network's own input.
  *
- *     features  count x channels            mean over the cells of the map
+ *     features  count x channels                     mean over the cells of the map
  *     map       count x cells x cells x channels     the last feature map
  *
- * Both overwritten, either may be null. Files and images are preprocessed as torchvision evaluates: short side to `resize` (bicubic,
- * antialiased), central crop of `size`, ImageNet's mean and deviation. (BYOL's code cuts the same window, but for rounding, before it
- * resizes.) inputs: count x size x size x 3, already normalised. */
+ * Both overwritten, either may be null, and with a count of 0 what is read as well. Files and images are preprocessed as torchvision
+ * evaluates: short side to `resize` (bicubic, antialiased), central crop of `size`, ImageNet's mean and deviation. (BYOL's code cuts the
+ * same window, but for rounding, before it resizes.) inputs: count x size x size x 3, already normalised. */
 EDIY_API bool ediy_backbone_files(ediy_backbone *b, ptrdiff_t count, const char *const *paths, float *features, float *map,
                                   ediy_error *err);
 EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy_image *images, float *features, float *map,
@@ -258,7 +258,7 @@ EDIY_API bool ediy_ema_f64(ptrdiff_t size, double tau, const double *theta, doub
  * Random resized crop, flip, colour jitter, greyscale, blur, solarisation, clip to [0, 1], ImageNet's mean and deviation. First every
  * parameter is drawn, then the view is computed: another implementation can be given the same parameters. */
 typedef struct ediy_view {
-  int size;                     /* side of the view, pixels */
+  int size;                     /* side of the view, pixels: 1 to 16384 */
   int top, left, height, width; /* window of the source image, pixels; resized to size x size (bicubic) */
   bool antialias;               /* filter as Pillow (true) or four taps as the official code */
   bool flip, grey, solarise;
@@ -266,7 +266,7 @@ typedef struct ediy_view {
   int order[4];                                 /* of the jitter: 0 brightness, 1 contrast, 2 saturation, 3 hue */
   double brightness, contrast, saturation, hue; /* x + v; v (x - mean) + mean, by channel; S v; H + v (turns); each then clipped */
   double sigma;                                 /* of the blur, pixels; 0: none */
-  int taps;                                     /* of the blur, odd: 23 for size 224 */
+  int taps;                                     /* of the blur, odd: 23 for size 224; no more than ediy_augment_draw gives for the size */
 } ediy_view;
 
 /* Draws a view of a height x width image from the Philox stream (seed, epoch, sample, view): the same random numbers everywhere. The

@@ -143,14 +143,14 @@ static int limit_threads(const ediy_backbone *b) {
 EDIY_API bool ediy_backbone_files(ediy_backbone *b, ptrdiff_t count, const char *const *paths, float *features, float *map,
                                   ediy_error *err) {
   struct error inner = {""};
-  bool ok = (b && paths && count >= 0) || fail(&inner, "ediy_backbone_files: an argument is null, or %td files", count);
+  bool ok = (b && (paths || count == 0) && count >= 0) || fail(&inner, "ediy_backbone_files: an argument is null, or %td files", count);
   for (ptrdiff_t i = 0; ok && i < count; i++) ok = paths[i] || fail(&inner, "ediy_backbone_files: path %td is null", i);
   char **copy = ok ? malloc((size_t)(count + 1) * sizeof *copy) : NULL; /* extractor_run takes them as main has its arguments */
   ok = ok && (copy || fail(&inner, "ediy_backbone_files: out of memory"));
   if (ok) {
     const struct feature_view view = {.form = PREPROCESS_EVAL, .resize = b->resize};
     int threads = limit_threads(b);
-    memcpy(copy, paths, (size_t)count * sizeof *copy);
+    if (count > 0) memcpy(copy, paths, (size_t)count * sizeof *copy);
     ok = extractor_run(&b->extractor, count, copy, &view, features, map, NULL, NULL, &inner);
     omp_set_num_threads(threads);
   }
@@ -217,7 +217,7 @@ static bool run(ediy_backbone *b, ptrdiff_t count, fill_batch *fill, const void 
 EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy_image *images, float *features, float *map,
                                    ediy_error *err) {
   struct error inner = {""};
-  bool ok = (b && images && count >= 0) || fail(&inner, "ediy_backbone_images: an argument is null, or %td images", count);
+  bool ok = (b && (images || count == 0) && count >= 0) || fail(&inner, "ediy_backbone_images: an argument is null, or %td images", count);
   for (ptrdiff_t i = 0; ok && i < count; i++) {
     const ediy_image *x = &images[i];
     if (!x->rgb || x->height < 1 || x->width < 1 || (int64_t)x->height * x->width > IMAGE_MAX_PIXELS)
@@ -231,6 +231,6 @@ EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy
 
 EDIY_API bool ediy_backbone_inputs(ediy_backbone *b, ptrdiff_t count, const float *inputs, float *features, float *map, ediy_error *err) {
   struct error inner = {""};
-  bool ok = (b && inputs && count >= 0) || fail(&inner, "ediy_backbone_inputs: an argument is null, or %td inputs", count);
+  bool ok = (b && (inputs || count == 0) && count >= 0) || fail(&inner, "ediy_backbone_inputs: an argument is null, or %td inputs", count);
   return outside(ok && run(b, count, fill_inputs, inputs, features, map, &inner), &inner, err);
 }

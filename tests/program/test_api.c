@@ -105,6 +105,8 @@ static void wrong_arguments_are_named(void **state) {
   assert_refused(ediy_backbone_inputs(b, -1, x, y, NULL, &err), "-1");
   assert_refused(ediy_backbone_save(b, "/nowhere/x.safetensors", &err), "/nowhere/x.safetensors");
   assert_true(ediy_backbone_images(b, 0, &image, NULL, NULL, &err) && err.text[0] == 0);
+  assert_true(ediy_backbone_images(b, 0, NULL, NULL, NULL, &err) && ediy_backbone_inputs(b, 0, NULL, y, NULL, &err));
+  assert_true(ediy_backbone_files(b, 0, NULL, NULL, NULL, &err)); /* an empty list is often null */
   ediy_backbone_close(b);
 
   assert_refused(ediy_match_diversity_f32(1, 2, 2, (ediy_similarity)7, x, index, &err), "similarity 7");
@@ -130,6 +132,7 @@ static void wrong_arguments_are_named(void **state) {
   assert_refused(ediy_augment_apply_f32(&view, &image, y, &err), "step 2");
   assert_refused(ediy_train(0, NULL, NULL, NULL, &err), "data");
   assert_refused(ediy_image_read("/nowhere/x.png", &image, &err), "/nowhere/x.png");
+  assert_null(image.rgb);
 }
 
 /* ---- the program's locale ----------------------------------------------------------------------------------------------------------- */
