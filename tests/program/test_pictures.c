@@ -99,7 +99,7 @@ static void another_run_lies_over_the_first(void **state) {
   assert_non_null(strstr(assert_runs("ediy show curves run=run beside=one out=one.png")->out, "1 record of one/log.jsonl, in dashes"));
   assert_true(differing("alone.png", "same.png") > 0);
   assert_true(differing("same.png", "two.png") > 0);
-  assert_refused("nothere/log.jsonl", "ediy show curves run=run beside=nothere out=none.png && test ! -e none.png");
+  assert_refused("nothere: no log.jsonl in it", "ediy show curves run=run beside=nothere out=none.png && test ! -e none.png");
 }
 
 static void damaged_logs_are_named_with_the_line(void **state) {
