@@ -10,6 +10,8 @@ endif
 ARCH     ?= native
 OPT      ?= -O3
 PREFIX   ?= /usr/local
+PKG_CONFIG ?= pkg-config
+$(if $(word 2,$(BUILD)),$(error BUILD=$(BUILD): make takes no name with blanks in it; choose another))
 PKGS     := openblas libpng libjpeg jansson cairo
 PACKAGES := gcc pkg-config libopenblas-openmp-dev libpng-dev libjpeg62-turbo-dev libjansson-dev libcairo2-dev fonts-dejavu-core libcmocka-dev
 
@@ -21,14 +23,17 @@ WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prot
 # -fno-tree-slp-vectorize: of three (double)(float)x side by side gcc 12 rounds one (tests/oracle/test_formula.c). Loops are vectorised all the same.
 # -fno-builtin-fmax on 64-bit ARM: there gcc 12 ends in an internal error at loops of fmax(double, (double)float); a call is what it is on x86-64.
 FMAX     := $(if $(findstring aarch64,$(shell $(CC) -dumpmachine 2>/dev/null)),-fno-builtin-fmax)
-CFLAGS   += -std=c17 $(OPT) -g -march=$(ARCH) -fopenmp -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math \
+# What must not be missing is added to the flags that are given (override: also to those behind make), those of a distribution for one.
+# -ffile-prefix-map: the same bytes in whatever folder they are made.
+MARCH    := $(if $(ARCH),-march=$(ARCH))
+override CFLAGS   += -std=c17 $(OPT) -g '-ffile-prefix-map=$(CURDIR)=.' $(MARCH) -fopenmp -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math \
             -fno-tree-slp-vectorize $(FMAX) $(WARN) $(EXTRA_CFLAGS)
-CPPFLAGS += -D_POSIX_C_SOURCE=200809L -Iref -I. -Itests $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread -lm
-LDFLAGS  += -fopenmp $(EXTRA_LDFLAGS)
+override CPPFLAGS += -D_POSIX_C_SOURCE=200809L -Iref -I. -Itests $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+override LDLIBS   += $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lpthread -lm
+override LDFLAGS  += -fopenmp $(EXTRA_LDFLAGS)
 # Programs of the bundle (cuda-bundle, below) find its libraries from where they lie themselves, and so do libraries what they need: no variable has to
 # tell them, which Python and what else runs there would read, too.
-LDFLAGS  += $(if $(BUNDLED),-Wl$(comma)--disable-new-dtags '-Wl$(comma)-rpath$(comma)$$ORIGIN/lib:$$ORIGIN/../lib:$$ORIGIN/../../lib')
+override LDFLAGS  += $(if $(BUNDLED),-Wl$(comma)--disable-new-dtags '-Wl$(comma)-rpath$(comma)$$ORIGIN/lib:$$ORIGIN/../lib:$$ORIGIN/../../lib')
 
 comma := ,
 # Quiet, unless V=1.
@@ -81,7 +86,7 @@ $(BUILD)/f64/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS) -DEDIY_REAL_BITS=64 $(CFLAGS) -MMD -MP -c $< -o $@
 
 # Where fused multiply-adds are meant: the kernel of the convolutions, and the yardstick of the benchmark.
-$(BUILD)/f32/ref/op/panel.o $(BUILD)/f64/ref/op/panel.o $(BUILD)/f32/ref/program/peak.o: CFLAGS += -ffp-contract=fast
+$(BUILD)/f32/ref/op/panel.o $(BUILD)/f64/ref/op/panel.o $(BUILD)/f32/ref/program/peak.o: override CFLAGS += -ffp-contract=fast
 
 $(BUILD)/libediy.a: $(LIB_OBJECTS)
 	@rm -f $@
@@ -327,9 +332,11 @@ lint: ## format, compiler warnings of clang, shell scripts
 # Loaded, a library stays: OpenMP's threads wait for more work in code that dlclose would take from under them.
 STAYS := -Wl,-z,nodelete
 EDIY_VERSION := $(shell sed -n 's/^\#define EDIY_VERSION "\(.*\)"/\1/p' ref/ediy.h)
-SONAME := libediy.so.0
+# Programs find the library by the numbers whose change may change what they see: two of them while the first is 0 (ediy.h).
+ABI := $(if $(filter 0.%,$(EDIY_VERSION)),$(basename $(EDIY_VERSION)),$(firstword $(subst ., ,$(EDIY_VERSION))))
+SONAME := libediy.so.$(ABI)
 SHARED := $(BUILD)/libediy.so.$(EDIY_VERSION)
-$(SHARED): $(LIB_OBJECTS) ref/api/libediy.map
+$(SHARED): $(LIB_OBJECTS) ref/api/libediy.map Makefile
 	$(call say,LD)
 	$(Q)$(CC) -shared $(LDFLAGS) $(STAYS) -Wl,-soname,$(SONAME) -Wl,--version-script=ref/api/libediy.map -Wl,--as-needed \
 	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(LIB_OBJECTS) $(LDLIBS) -o $@
@@ -337,43 +344,44 @@ all: $(SHARED)
 
 # The judge for other people's kernels (oracle/ediy_oracle.h) is a library of its own: whoever trains or reads features has no use for it, and it
 # brings its own copy of the reference, so that what is judged, libediy.so included, is never what judges.
-ORACLE_SONAME := libediy_oracle.so.0
+ORACLE_SONAME := libediy_oracle.so.$(ABI)
 ORACLE_SHARED := $(BUILD)/libediy_oracle.so.$(EDIY_VERSION)
-$(ORACLE_SHARED): $(BUILD)/f32/oracle/kernel_judge.o $(BUILD)/liboracle.a $(BUILD)/libediy.a oracle/libediy_oracle.map
+$(ORACLE_SHARED): $(BUILD)/f32/oracle/kernel_judge.o $(BUILD)/liboracle.a $(BUILD)/libediy.a oracle/libediy_oracle.map Makefile
 	$(call say,LD)
 	$(Q)$(CC) -shared $(LDFLAGS) $(STAYS) -Wl,-soname,$(ORACLE_SONAME) -Wl,--version-script=oracle/libediy_oracle.map -Wl,--as-needed \
 	  $(if $(findstring -fsanitize,$(EXTRA_LDFLAGS)),,-Wl,-z,defs) $(filter %.o %.a,$^) $(LDLIBS) -o $@
 all: $(ORACLE_SHARED)
 
 INSTALL ?= install
-BINDIR = $(DESTDIR)$(PREFIX)/bin
-LIBDIR = $(DESTDIR)$(PREFIX)/lib
-INCLUDEDIR = $(DESTDIR)$(PREFIX)/include
-MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
+BINDIR = $(PREFIX)/bin
+LIBDIR = $(PREFIX)/lib
+INCLUDEDIR = $(PREFIX)/include
+MANDIR = $(PREFIX)/share/man
+below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 PROGRAMS = $(BUILD)/ediy $(if $(wildcard oracle/main.c),$(BUILD)/oracle)
 MANUALS = $(wildcard docs/man/*.1)
 .PHONY: uninstall
-install: $(PROGRAMS) $(SHARED) $(ORACLE_SHARED) ## into PREFIX (/usr/local): programs, libraries, headers, pkg-config files, manual; DESTDIR stages
-	$(INSTALL) -d "$(BINDIR)" "$(LIBDIR)/pkgconfig" "$(INCLUDEDIR)" $(if $(MANUALS),"$(MANDIR)")
-	$(INSTALL) -m 755 $(PROGRAMS) "$(BINDIR)"
-	$(INSTALL) -m 755 $(SHARED) "$(LIBDIR)"
-	ln -sf $(notdir $(SHARED)) "$(LIBDIR)/$(SONAME)"
-	ln -sf $(SONAME) "$(LIBDIR)/libediy.so"
-	$(INSTALL) -m 755 $(ORACLE_SHARED) "$(LIBDIR)"
-	ln -sf $(notdir $(ORACLE_SHARED)) "$(LIBDIR)/$(ORACLE_SONAME)"
-	ln -sf $(ORACLE_SONAME) "$(LIBDIR)/libediy_oracle.so"
-	$(INSTALL) -m 644 ref/ediy.h oracle/ediy_oracle.h "$(INCLUDEDIR)"
-	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy' \
+install: $(PROGRAMS) $(SHARED) $(ORACLE_SHARED) ## into PREFIX (/usr/local): programs, libraries, headers, pkg-config files, manual; DESTDIR stages, LIBDIR places
+	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(LIBDIR)/pkgconfig" "$(DESTDIR)$(INCLUDEDIR)" $(if $(MANUALS),"$(DESTDIR)$(MANDIR)/man1")
+	$(INSTALL) -m 755 $(PROGRAMS) "$(DESTDIR)$(BINDIR)"
+	$(INSTALL) -m 755 $(SHARED) "$(DESTDIR)$(LIBDIR)"
+	ln -sf $(notdir $(SHARED)) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libediy.so"
+	$(INSTALL) -m 755 $(ORACLE_SHARED) "$(DESTDIR)$(LIBDIR)"
+	ln -sf $(notdir $(ORACLE_SHARED)) "$(DESTDIR)$(LIBDIR)/$(ORACLE_SONAME)"
+	ln -sf $(ORACLE_SONAME) "$(DESTDIR)$(LIBDIR)/libediy_oracle.so"
+	$(INSTALL) -m 644 ref/ediy.h oracle/ediy_oracle.h "$(DESTDIR)$(INCLUDEDIR)"
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(call below_prefix,$(LIBDIR))' 'includedir=$(call below_prefix,$(INCLUDEDIR))' '' 'Name: ediy' \
 	  'Description: E-DIY: region matching, losses, training and features of self-supervised image networks' 'Version: $(EDIY_VERSION)' \
-	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy' >"$(LIBDIR)/pkgconfig/ediy.pc"
-	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: ediy-oracle' \
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy' >"$(DESTDIR)$(LIBDIR)/pkgconfig/ediy.pc"
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(call below_prefix,$(LIBDIR))' 'includedir=$(call below_prefix,$(INCLUDEDIR))' '' 'Name: ediy-oracle' \
 	  'Description: says whether a kernel is right: convolution, batch norm, losses and other operations of E-DIY' 'Version: $(EDIY_VERSION)' \
-	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy_oracle' >"$(LIBDIR)/pkgconfig/ediy-oracle.pc"
-	$(if $(MANUALS),$(INSTALL) -m 644 $(MANUALS) "$(MANDIR)")
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lediy_oracle' >"$(DESTDIR)$(LIBDIR)/pkgconfig/ediy-oracle.pc"
+	$(if $(MANUALS),$(INSTALL) -m 644 $(MANUALS) "$(DESTDIR)$(MANDIR)/man1")
 uninstall: ## remove what install put into PREFIX
-	rm -f "$(BINDIR)/ediy" "$(BINDIR)/oracle" "$(LIBDIR)/libediy.so" "$(LIBDIR)/$(SONAME)" "$(LIBDIR)/$(notdir $(SHARED))" "$(INCLUDEDIR)/ediy.h" \
-	  "$(LIBDIR)/libediy_oracle.so" "$(LIBDIR)/$(ORACLE_SONAME)" "$(LIBDIR)/$(notdir $(ORACLE_SHARED))" "$(INCLUDEDIR)/ediy_oracle.h" \
-	  "$(LIBDIR)/pkgconfig/ediy.pc" "$(LIBDIR)/pkgconfig/ediy-oracle.pc" $(foreach m,$(MANUALS),"$(MANDIR)/$(notdir $m)")
+	rm -f "$(DESTDIR)$(BINDIR)/ediy" "$(DESTDIR)$(BINDIR)/oracle" "$(DESTDIR)$(LIBDIR)/libediy.so" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/$(notdir $(SHARED))" "$(DESTDIR)$(INCLUDEDIR)/ediy.h" \
+	  "$(DESTDIR)$(LIBDIR)/libediy_oracle.so" "$(DESTDIR)$(LIBDIR)/$(ORACLE_SONAME)" "$(DESTDIR)$(LIBDIR)/$(notdir $(ORACLE_SHARED))" "$(DESTDIR)$(INCLUDEDIR)/ediy_oracle.h" \
+	  "$(DESTDIR)$(LIBDIR)/pkgconfig/ediy.pc" "$(DESTDIR)$(LIBDIR)/pkgconfig/ediy-oracle.pc" $(foreach m,$(MANUALS),"$(DESTDIR)$(MANDIR)/man1/$(notdir $m)")
 
 # Needs no part of PyTorch to build: the library is loaded into a Python that has it.
 PYTHON ?= python3
@@ -424,7 +432,7 @@ CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
 NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra,-fPIC,-ffp-contract=off
 # What a program that links the library needs; the runtime is in it, so that it runs where only the driver is installed.
 CUDA_LDLIBS   = -L$(dir $(NVCC))../lib64 -lcudart_static -lstdc++ -lrt -ldl
-SHIM_CXXFLAGS = -std=c++17 $(OPT) -g -march=$(ARCH) -fPIC -ffp-contract=off -fno-tree-slp-vectorize -fno-exceptions -fno-rtti -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
+SHIM_CXXFLAGS = -std=c++17 $(OPT) -g $(MARCH) -fPIC -ffp-contract=off -fno-tree-slp-vectorize -fno-exceptions -fno-rtti -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
                 -Wundef $(if $(WERROR),-Werror) $(EXTRA_CFLAGS)
 PACKAGES += g++
 

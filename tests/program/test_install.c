@@ -169,11 +169,69 @@ static void a_staged_installation_names_its_final_place(void **state) {
   (void)state;
   need_installation();
   const char *build = getenv("BUILD");
-  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/the stage' install", build ? build : "build", folder);
-  assert_runs("grep -x prefix=/opt/ediy '%s/the stage/opt/ediy/lib/pkgconfig/ediy.pc'", folder);
-  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy DESTDIR='%s/the stage' uninstall", build ? build : "build", folder);
+  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy LIBDIR=/opt/ediy/lib/some-linux DESTDIR='%s/the stage' install",
+              build ? build : "build", folder);
+  for (int i = 0; i < 2; i++) {
+    assert_runs("cd '%s/the stage/opt/ediy/lib/some-linux' && grep -x prefix=/opt/ediy pkgconfig/%s.pc && "
+                "grep -x 'libdir=${prefix}/lib/some-linux' pkgconfig/%s.pc && test -e lib%s.so",
+                folder, i == 0 ? "ediy" : "ediy-oracle", i == 0 ? "ediy" : "ediy-oracle", i == 0 ? "ediy" : "ediy_oracle");
+  }
+  assert_runs("make --no-print-directory BUILD='%s' PREFIX=/opt/ediy LIBDIR=/opt/ediy/lib/some-linux DESTDIR='%s/the stage' uninstall",
+              build ? build : "build", folder);
   assert_runs("find '%s/the stage' ! -type d", folder);
   assert_string_equal(output(), "");
+}
+
+/* A change that programs may see is one of the second number while the first is 0 (ediy.h): by both a program asks for the library. */
+static void the_soname_changes_with_what_programs_see(void **state) {
+  (void)state;
+  char abi[32] = EDIY_VERSION;
+  need_installation();
+  abi[strncmp(abi, "0.", 2) == 0 ? 2 + strcspn(abi + 2, ".") : strcspn(abi, ".")] = 0;
+  for (int i = 0; i < 2; i++) {
+    const char *name = i == 0 ? "ediy" : "ediy_oracle";
+    assert_runs("readelf -d '%s/lib/lib%s.so' | grep -F '[lib%s.so.%s]' && test -e '%s/lib/lib%s.so.%s'", folder, name, name, abi, folder,
+                name, abi);
+  }
+}
+
+/* What a distribution gives is added to what the code cannot be without, behind make as in the environment, and the code has the last
+ * word. */
+static void given_flags_are_added(void **state) {
+  (void)state;
+  static const char flags[] = "CFLAGS=-ffp-contract=on CPPFLAGS=-D_FORTIFY_SOURCE=2 LDFLAGS=-Wl,-z,now", build[] = "/tmp/ediy-flags";
+  need_installation();
+  for (int i = 0; i < 2; i++) {
+    assert_runs("%s make --no-print-directory %s V=1 ARCH= BUILD=%s -n %s/libediy.so.%s >'%s/said'", i == 0 ? flags : "",
+                i == 1 ? flags : "", build, build, EDIY_VERSION, folder);
+    assert_runs("grep -q -e '-c ref/op/panel.c' '%s/said' && grep -q -e -shared '%s/said'", folder, folder);
+    assert_runs("grep -e ' -c ' '%s/said' | grep -v -e 'FORTIFY_SOURCE=2.* -Iref.* -ffp-contract=on -std=c17.* -ffp-contract=off' || true",
+                folder);
+    assert_string_equal(output(), "");
+    assert_runs("grep -e ' -c ' '%s/said' | grep -v /panel.c | grep -e -ffp-contract=fast -e -march || true", folder);
+    assert_string_equal(output(), "");
+    assert_runs("! grep -e '-c ref/op/panel.c' '%s/said' | grep -v -e ' -ffp-contract=off.* -ffp-contract=fast'", folder);
+    assert_runs("! grep -e ' -shared ' '%s/said' | grep -v -e '-Wl,-z,now -fopenmp'", folder);
+  }
+}
+
+/* The folder in which it is compiled is not in what is compiled. */
+static void every_folder_makes_the_same_bytes(void **state) {
+  (void)state;
+  need_installation();
+  assert_runs("cd '%s' && mkdir -p one 'the other/deeper'", folder);
+  for (int i = 0; i < 2; i++) {
+    assert_runs("cp -r Makefile ref '%s/%s' && make --no-print-directory -C '%s/%s' build/f32/ref/base/philox.o", folder,
+                i == 0 ? "one" : "the other/deeper", folder, i == 0 ? "one" : "the other/deeper");
+  }
+  assert_runs("cd '%s' && cmp one/build/f32/ref/base/philox.o 'the other/deeper/build/f32/ref/base/philox.o'", folder);
+}
+
+static void a_folder_with_blanks_is_refused(void **state) {
+  (void)state;
+  need_installation();
+  assert_runs("! make --no-print-directory BUILD='a b' all");
+  assert_non_null(strstr(output(), "BUILD=a b: make takes no name with blanks"));
 }
 
 int main(void) {
@@ -187,6 +245,10 @@ int main(void) {
       cmocka_unit_test(a_cxx_program_runs),
       cmocka_unit_test(a_program_may_let_the_library_go),
       cmocka_unit_test(a_staged_installation_names_its_final_place),
+      cmocka_unit_test(the_soname_changes_with_what_programs_see),
+      cmocka_unit_test(given_flags_are_added),
+      cmocka_unit_test(every_folder_makes_the_same_bytes),
+      cmocka_unit_test(a_folder_with_blanks_is_refused),
   };
   return cmocka_run_group_tests(tests, install, clean);
 }
