@@ -32,10 +32,10 @@
  *   shape leaves the verdict incomplete. What it took once it has to take again (lars: the weight and the vector of a case, or neither).
  *   Any other value is an error of the kernel, and a mismatch; do not hand on a cudaError_t as it is, whose 1 would decline.
  *
- *   Functions are called one after the other in the thread that called ediy_oracle_judge, and in its locale. Several threads may judge at
- *   once. Keep no address of an array: the next call may have others. After dlclose the library stays loaded. In a child of fork() that
- *   goes on without exec, call nothing here unless omp_pause_resource_all(omp_pause_soft) was called before the fork: GCC's OpenMP waits
- *   for threads that only the parent has.
+ *   Functions are called one after the other in the thread that called ediy_oracle_judge, and in its locale. They have to return: no
+ *   exception and no longjmp may leave them. Several threads may judge at once. Keep no address of an array: the next call may have others.
+ *   After dlclose the library stays loaded. In a child of fork() that goes on without exec, call nothing here unless
+ *   omp_pause_resource_all(omp_pause_soft) was called before the fork: GCC's OpenMP waits for threads that only the parent has.
  */
 #ifndef EDIY_ORACLE_H
 #define EDIY_ORACLE_H

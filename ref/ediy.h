@@ -188,7 +188,7 @@ typedef struct ediy_conv {
   ptrdiff_t k, r, s, stride, pad; /* output channels, rows and columns of the kernel; pad zeros on every side */
 } ediy_conv;
 
-/* (size + 2 pad - kernel) / stride + 1, rounded down; 0 where there is no output. */
+/* (size + 2 pad - kernel) / stride + 1, rounded down; 0 where there is no output, or a size is below 1, pad below 0, or too large. */
 EDIY_API ptrdiff_t ediy_conv_out(ptrdiff_t size, ptrdiff_t kernel, ptrdiff_t stride, ptrdiff_t pad);
 
 /* y and dx are overwritten; dw is ADDED to. */
@@ -290,7 +290,7 @@ typedef struct ediy_progress {
   double seconds, seconds_left; /* since the call; at the present speed, negative while unknown */
 } ediy_progress;
 
-/* Called in the thread of the call and in its locale. */
+/* Called in the thread of the call and in its locale. They have to return: no exception and no longjmp may leave them. */
 typedef struct ediy_train_callbacks {
   bool (*progress)(void *context, const ediy_progress *p); /* after every step; false: end now, with a checkpoint. May be null */
   void (*message)(void *context, const char *line);        /* what the user should know: a damaged image passed over, ... May be null */

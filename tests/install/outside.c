@@ -67,6 +67,8 @@ static void layers(void) {
   float ones32[9], y32[9];
   for (int i = 0; i < 9; i++) ones[i] = ones32[i] = 1, dw[i] = 100;
   REQUIRE(ediy_conv_out(3, 3, 1, 1) == 3 && ediy_conv_out(224, 7, 2, 3) == 112 && ediy_conv_out(1, 3, 1, 0) == 0);
+  REQUIRE(ediy_conv_out(0, 1, 1, 1) == 0 && ediy_conv_out(5, 3, 1, -1) == 0 && ediy_conv_out(3, 3, 0, 1) == 0);
+  REQUIRE(ediy_conv_out(5, 1, 1, PTRDIFF_MAX) == 0);
   REQUIRE(ediy_conv_forward_f64(&conv, ones, ones, y, &err) && ediy_conv_backward_data_f64(&conv, ones, ones, dx, &err));
   REQUIRE(ediy_conv_backward_weights_f64(&conv, ones, ones, dw, &err) && ediy_conv_forward_f32(&conv, ones32, ones32, y32, &err));
   for (int i = 0; i < 9; i++)
