@@ -116,7 +116,7 @@ link_program = $(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) $(if $(WITH_C
 # make MPI=1: ediy train runs over several processes, started by mpirun or srun (docs/ranks.md). The compiler is told through MPI's own wrapper, Open
 # MPI's or MPICH's.
 MPI   ?=
-MPI_PACKAGES := openmpi-bin libopenmpi-dev
+MPI_PACKAGES := openmpi-bin libopenmpi-dev procps
 MPICC ?= $(firstword $(shell command -v mpicc 2>/dev/null))
 WITH_MPI := $(if $(filter-out 0 no,$(MPI)),yes)
 $(if $(and $(WITH_MPI),$(if $(MPICC),,missing)),$(error MPI=1 needs mpicc: apt-get install openmpi-bin libopenmpi-dev))

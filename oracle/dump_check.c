@@ -163,7 +163,7 @@ static bool check_rows(struct dump_check *c, const struct dump_side *a, const st
 #pragma omp parallel
   {
     struct bench *k = malloc(sizeof *k);
-    struct error own = {{0}};
+    struct error own = {.text = ""};
     if (k) k->a = malloc((size_t)WINDOW_ELEMENTS * WINDOW_ELEMENT), k->b = malloc((size_t)WINDOW_ELEMENTS * WINDOW_ELEMENT);
     bool ready = (k && k->a && k->b) || fail(&own, "out of memory");
 #pragma omp for schedule(dynamic)

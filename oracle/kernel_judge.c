@@ -362,7 +362,7 @@ ediy_oracle_status ediy_oracle_judge(const ediy_oracle_kernel *kernel, const edi
   *v = (ediy_oracle_verdict){.status = EDIY_ORACLE_PASS};
   struct session *s = calloc(1, sizeof *s);
   struct make_options *o = calloc(1, sizeof *o);
-  struct error err = {{0}};
+  struct error err = {.text = ""};
   bool ok = s && o ? check_options(kernel, options, &err) : fail(&err, "out of memory");
   if (ok) {
     s->kernel = kernel, s->v = v, s->numerals = numerals;

@@ -90,7 +90,7 @@ static enum oracle_exit dispatch(int count, char *const *arguments, struct error
 }
 
 int main(int argc, char **argv) {
-  struct error err = {{0}};
+  struct error err = {.text = ""};
   start_up(argv);
   if (argc > 1 && !strcmp(argv[1], "--version")) {
     puts("oracle " EDIY_VERSION);

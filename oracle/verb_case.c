@@ -289,7 +289,7 @@ static bool may_be_winograd(const struct case_file *c) {
 /* One file; what cannot be judged is said on standard error, and the next file is taken. */
 static void run_file(struct session *s, const char *path) {
   struct case_file c;
-  struct error err = {{0}};
+  struct error err = {.text = ""};
   bool ok = case_open(&c, path, &err);
   if (ok) {
     ok = s->options.winograd && s->alone && !may_be_winograd(&c)

@@ -92,14 +92,14 @@ static bool make(ediy_backbone **out, const char *path, uint64_t seed, const edi
 }
 
 EDIY_API bool ediy_backbone_open(ediy_backbone **b, const char *path, const ediy_backbone_options *options, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   if (b) *b = NULL;
   bool ok = (b && path) || fail(&inner, "ediy_backbone_open: an argument is null");
   return outside(ok && make(b, path, 0, options, &inner), &inner, err);
 }
 
 EDIY_API bool ediy_backbone_fresh(ediy_backbone **b, uint64_t seed, const ediy_backbone_options *options, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   bool ok = b || fail(&inner, "ediy_backbone_fresh: an argument is null");
   return outside(ok && make(b, NULL, seed, options, &inner), &inner, err);
 }
@@ -111,7 +111,7 @@ EDIY_API void ediy_backbone_close(ediy_backbone *b) {
 }
 
 EDIY_API bool ediy_backbone_save(const ediy_backbone *b, const char *path, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   float *host = NULL;
   bool ok = (b && path) || fail(&inner, "ediy_backbone_save: an argument is null");
   if (ok) {
@@ -142,7 +142,7 @@ static int limit_threads(const ediy_backbone *b) {
 
 EDIY_API bool ediy_backbone_files(ediy_backbone *b, ptrdiff_t count, const char *const *paths, float *features, float *map,
                                   ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   bool ok = (b && (paths || count == 0) && count >= 0) || fail(&inner, "ediy_backbone_files: an argument is null, or %td files", count);
   for (ptrdiff_t i = 0; ok && i < count; i++) ok = paths[i] || fail(&inner, "ediy_backbone_files: path %td is null", i);
   char **copy = ok ? malloc((size_t)(count + 1) * sizeof *copy) : NULL; /* extractor_run takes them as main has its arguments */
@@ -216,7 +216,7 @@ static bool run(ediy_backbone *b, ptrdiff_t count, fill_batch *fill, const void 
 
 EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy_image *images, float *features, float *map,
                                    ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   bool ok = (b && (images || count == 0) && count >= 0) || fail(&inner, "ediy_backbone_images: an argument is null, or %td images", count);
   for (ptrdiff_t i = 0; ok && i < count; i++) {
     const ediy_image *x = &images[i];
@@ -230,7 +230,7 @@ EDIY_API bool ediy_backbone_images(ediy_backbone *b, ptrdiff_t count, const ediy
 }
 
 EDIY_API bool ediy_backbone_inputs(ediy_backbone *b, ptrdiff_t count, const float *inputs, float *features, float *map, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   bool ok = (b && (inputs || count == 0) && count >= 0) || fail(&inner, "ediy_backbone_inputs: an argument is null, or %td inputs", count);
   return outside(ok && run(b, count, fill_inputs, inputs, features, map, &inner), &inner, err);
 }

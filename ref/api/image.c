@@ -6,7 +6,7 @@
 EDIY_API const char *ediy_version(void) { return EDIY_VERSION; }
 
 EDIY_API bool ediy_image_read(const char *path, ediy_image *image, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   struct image read = {0};
   bool ok = (path && image) || fail(&inner, "ediy_image_read: an argument is null");
   ok = ok && image_read(path, &read, &inner);

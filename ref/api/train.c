@@ -58,7 +58,7 @@ static bool configure(struct config *config, int count, const char *const *optio
 
 EDIY_API bool ediy_train(int count, const char *const *options, const ediy_train_callbacks *callbacks, bool *finished, ediy_error *err) {
   static const ediy_train_callbacks none = {NULL, NULL, NULL};
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   struct train_result result = {.finished = false};
   struct watch watch = {.numerals = numerals_own(), .callbacks = callbacks ? callbacks : &none};
   const struct train_callbacks inner_callbacks = {pass_message, pass_progress, &watch, &watch.stop, NULL};

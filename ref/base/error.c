@@ -9,14 +9,26 @@ static void keep_to_one_line(char *text) {
     if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
 }
 
+static void write_line(struct error *err, bool is_shortage, const char *format, va_list args) {
+  if (!err) return;
+  vsnprintf(err->text, sizeof err->text, format, args);
+  keep_to_one_line(err->text);
+  err->is_shortage = is_shortage;
+}
+
 bool fail(struct error *err, const char *format, ...) {
-  if (err) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(err->text, sizeof err->text, format, args);
-    va_end(args);
-    keep_to_one_line(err->text);
-  }
+  va_list args;
+  va_start(args, format);
+  write_line(err, false, format, args);
+  va_end(args);
+  return false;
+}
+
+bool fail_short(struct error *err, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  write_line(err, true, format, args);
+  va_end(args);
   return false;
 }
 

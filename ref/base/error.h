@@ -16,7 +16,8 @@
 enum { EXIT_MISMATCH = 1, EXIT_BAD_INPUT = 2 }; /* as diff: 0 same, 1 different, 2 trouble */
 
 struct error {
-  char text[1024]; /* one line, no newline at the end; empty: no error */
+  char text[1024];  /* one line, no newline at the end; empty: no error */
+  bool is_shortage; /* the machine is short of memory or of open files: a file that was to be read may be well */
 };
 
 /* A result that must be looked at. */
@@ -25,6 +26,9 @@ struct error {
 /* Formats the line and returns false, so that a caller can write: return fail(err, ...). A null err is allowed. Keeps the
  * first 1023 bytes. Control characters (a file's own text may be quoted) become '?', so that the message stays one line. */
 bool fail(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+
+/* The same of a shortage. */
+bool fail_short(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
 
 /* Puts "what: " in front of the line already there (a file name in front of what a parser said). Returns false. */
 bool fail_within(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3), cold));

@@ -154,6 +154,10 @@ bool file_open(const char *path, int *fd, size_t *size, struct error *err) {
   if (*fd < 0) {
     if (errno == ENOENT) return fail(err, "%s: no such file", path);
     if (errno == EACCES) return fail(err, "%s: no permission to read it", path);
+    if (errno == EMFILE || errno == ENFILE)
+      return fail_short(err, "%s: cannot be opened: too many files are open; raise their limit (ulimit -n), or let fewer workers read",
+                        path);
+    if (errno == ENOMEM) return fail_short(err, "%s: cannot be opened: out of memory", path);
     return fail(err, "%s: cannot be opened: %s", path, strerror(errno));
   }
   struct stat st;
@@ -190,7 +194,7 @@ bool file_read(const char *path, size_t limit, char **data, size_t *size, struct
     have += (size_t)n;
   }
   close(fd);
-  if (!bytes) return fail(err, "%s: out of memory for its %zu bytes", path, expected);
+  if (!bytes) return fail_short(err, "%s: out of memory for its %zu bytes", path, expected);
   bytes[have] = 0;
   *data = bytes, *size = have;
   return true;

@@ -35,7 +35,7 @@ bool ranks_any(const struct ranks *r, bool here) {
 
 bool ranks_agree(const struct ranks *r, bool ok, struct error *err) {
   unsigned char bad[RANKS_MAX];
-  struct error line = {""};
+  struct error line = {.text = ""};
   int first = r->count, all = 0;
   bad[r->rank] = !ok;
   r->gather(bad, 1);

@@ -22,7 +22,7 @@ bool image_allocate(struct image *image, uint32_t height, uint32_t width, const 
     return fail(err, "%s: %u x %u pixels are more than the %d allowed; make it smaller or remove it", name, width, height,
                 IMAGE_MAX_PIXELS);
   uint8_t *rgb = malloc((size_t)pixels * 3);
-  if (!rgb) return fail(err, "%s: no memory for %u x %u pixels (%llu bytes)", name, width, height, (unsigned long long)pixels * 3);
+  if (!rgb) return fail_short(err, "%s: no memory for %u x %u pixels (%llu bytes)", name, width, height, (unsigned long long)pixels * 3);
   *image = (struct image){.height = (int)height, .width = (int)width, .rgb = rgb};
   return true;
 }

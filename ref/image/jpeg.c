@@ -31,7 +31,10 @@ static _Noreturn void on_error(j_common_ptr jpeg) {
   struct reader *r = jpeg->client_data;
   char text[JMSG_LENGTH_MAX];
   jpeg->err->format_message(jpeg, text);
-  fail(r->err, "%s: broken JPEG (%s); copy the file again or remove it", r->name, text);
+  if (jpeg->err->msg_code == JERR_OUT_OF_MEMORY)
+    fail_short(r->err, "%s: no memory to decode it", r->name);
+  else
+    fail(r->err, "%s: broken JPEG (%s); copy the file again or remove it", r->name, text);
   longjmp(r->give_up, 1);
 }
 
@@ -79,7 +82,7 @@ static bool read_pixels(struct reader *r, const uint8_t *data, size_t size) {
                 jpeg->image_width, jpeg->image_height);
   if (!image_allocate(&r->image, jpeg->image_height, jpeg->image_width, r->name, r->err)) return false;
   jpeg->out_color_space = components == 4 ? JCS_CMYK : JCS_RGB; /* libjpeg repeats grey, and turns YCCK to CMYK */
-  if (components == 4 && !(r->row = malloc((size_t)jpeg->image_width * 4))) return fail(r->err, "%s: no memory", r->name);
+  if (components == 4 && !(r->row = malloc((size_t)jpeg->image_width * 4))) return fail_short(r->err, "%s: no memory", r->name);
 
   jpeg_start_decompress(jpeg);
   while (jpeg->output_scanline < jpeg->output_height) {

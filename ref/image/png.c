@@ -29,7 +29,10 @@ struct reader {
 
 static _Noreturn void on_read_error(png_structp png, const char *text) {
   struct reader *r = png_get_error_ptr(png);
-  fail(r->err, "%s: broken PNG (%s); copy the file again or remove it", r->name, text);
+  if (strstr(text, "ut of memory") || strstr(text, "nsufficient memory")) /* libpng's words, and zlib's: there is no code */
+    fail_short(r->err, "%s: no memory to decode it", r->name);
+  else
+    fail(r->err, "%s: broken PNG (%s); copy the file again or remove it", r->name, text);
   png_longjmp(png, 1);
 }
 
@@ -89,7 +92,7 @@ static bool read_pixels(struct reader *r) {
 
   if (!image_allocate(&r->image, height, width, r->name, r->err)) return false;
   r->rows = malloc(height * sizeof *r->rows);
-  if (!r->rows) return fail(r->err, "%s: no memory", r->name);
+  if (!r->rows) return fail_short(r->err, "%s: no memory", r->name);
   for (uint32_t y = 0; y < height; y++) r->rows[y] = r->image.rgb + (size_t)y * width * 3;
   png_read_image(png, r->rows);
   png_read_end(png, NULL); /* a file cut behind its last pixel is noticed too */
@@ -100,7 +103,7 @@ bool image_decode_png(const uint8_t *data, size_t size, bool levels, const char 
   struct reader r = {.data = data, .size = size, .levels = levels, .name = name, .err = err};
   r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, on_read_error, on_warning);
   r.info = r.png ? png_create_info_struct(r.png) : NULL;
-  bool ok = r.info ? read_pixels(&r) : fail(err, "%s: no memory", name);
+  bool ok = r.info ? read_pixels(&r) : fail_short(err, "%s: no memory", name);
   png_destroy_read_struct(&r.png, &r.info, NULL);
   free(r.rows);
   if (ok)

@@ -90,7 +90,7 @@ static bool dispatch(int count, char *const *arguments, struct error *err) {
 int main(int argc, char **argv) {
   start_up(argv);
   if (argc > 0 && *argv[0]) verb_program = argv[0];
-  struct error err = {{0}};
+  struct error err = {.text = ""};
   bool good = dispatch(argc - 1, argv + 1, &err);
   /* What a full disk or a closed pipe made of the output is a failure too. */
   if (good && (fflush(stdout) || ferror(stdout))) good = fail(&err, "standard output: cannot be written");

@@ -79,7 +79,7 @@ static bool write_all(const struct scenes *s, const char *root, struct error *er
 #pragma omp parallel
   {
     uint8_t *rgb = malloc(4 * pixels);
-    struct error mine = {{0}};
+    struct error mine = {.text = ""};
 #pragma omp for schedule(dynamic, 8)
     for (int64_t i = 0; i < all; i++) {
       bool go_on;

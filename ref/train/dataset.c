@@ -110,7 +110,7 @@ static const char *below_root(const struct dataset *d, const char *path) { retur
 const char *dataset_name(const struct dataset *d, ptrdiff_t i) { return below_root(d, d->path[i]); }
 
 struct error dataset_left_out(const struct dataset *d) {
-  struct error line = {""};
+  struct error line = {.text = ""};
   if (d->left_out > 0)
     fail(&line, "%s: %td image%s left out, the first %s; only *.jpg, *.jpeg and *.png are read", d->root, d->left_out,
          d->left_out == 1 ? " is" : "s are", below_root(d, d->first_out));

@@ -52,7 +52,9 @@ static enum found get_image(struct loader *l, ptrdiff_t i, struct image *image, 
   bool ok = image_read(l->d->path[i], image, &err);
   size_t bytes = ok ? (size_t)image->height * (size_t)image->width * 3 : 0;
   pthread_mutex_lock(&l->lock);
-  if (!ok)
+  if (!ok && err.is_shortage)
+    stop_with(l, &err); /* another image in its place would be another training */
+  else if (!ok)
     mark_bad(l, i, &err);
   else if (!l->cached[i].rgb && bytes <= l->o.cache_bytes - l->cached_bytes) {
     l->cached[i] = *image;
@@ -60,7 +62,7 @@ static enum found get_image(struct loader *l, ptrdiff_t i, struct image *image, 
   } else
     *owned = true; /* does not fit, or another worker, busy with another epoch, was faster */
   pthread_mutex_unlock(&l->lock);
-  return ok ? FOUND : FOUND_BAD;
+  return ok ? FOUND : err.is_shortage ? FOUND_STOP : FOUND_BAD;
 }
 
 struct scratch { /* one worker's */

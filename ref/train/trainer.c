@@ -41,7 +41,7 @@ static bool save(struct run *r, struct error *err) {
 
 /* This rank's images of the next micro-batch, in the backend's memory, if every rank has its own. *waited: the seconds spent are added. */
 static bool load(struct run *r, double *waited, struct error *err) {
-  struct error many = {""};
+  struct error many = {.text = ""};
   bool ok = feed_next(&r->feed, r->loader, waited, err), few = run_share_bad(r, &many);
   return run_agree(r, ok, err) && (few || fail(err, "%s", many.text));
 }
@@ -94,7 +94,7 @@ static bool not_finite(struct run *r, struct error *err) {
   model_zero_gradient(&r->m);
   for (int64_t a = 0; ok && !found && a < r->config->accumulate; a++) {
     if (!(ok = load(r, &ignored, &why))) break;
-    struct error here = {""};
+    struct error here = {.text = ""};
     bool finite = !watch_locate(&r->watch, views, share, where, sizeof where) || fail(&here, "%s", where);
     found = !run_agree(r, finite, &here);
     if (found) snprintf(where, sizeof where, "%.255s", here.text);

@@ -15,6 +15,18 @@ static void fail_fills_the_line_and_returns_false(void **state) {
   assert_string_equal(err.text, "line 7: file: 3");
 }
 
+static void a_shortage_is_told_from_other_failures(void **state) {
+  (void)state;
+  struct error err;
+  assert_false(fail_short(&err, "%s: %d", "file", 3));
+  assert_string_equal(err.text, "file: 3");
+  fail_within(&err, "line %d", 7);
+  assert_true(err.is_shortage);
+  fail(&err, "%s", "file");
+  assert_false(err.is_shortage);
+  assert_false(fail_short(NULL, "%d", 1));
+}
+
 static void nobody_has_to_listen(void **state) {
   (void)state;
   assert_false(fail(NULL, "%d", 1));
@@ -50,7 +62,8 @@ static void long_lines_are_cut_and_end(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(fail_fills_the_line_and_returns_false), cmocka_unit_test(nobody_has_to_listen),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fail_fills_the_line_and_returns_false),
+                                     cmocka_unit_test(a_shortage_is_told_from_other_failures), cmocka_unit_test(nobody_has_to_listen),
                                      cmocka_unit_test(control_characters_do_not_reach_the_terminal),
                                      cmocka_unit_test(long_lines_are_cut_and_end)};
   return cmocka_run_group_tests_name("error", tests, NULL, NULL);

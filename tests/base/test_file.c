@@ -211,7 +211,7 @@ static void interrupted_writes_go_on(void **state) {
   struct sigaction action = {.sa_handler = interrupted}; /* without SA_RESTART */
   sigaction(SIGALRM, &action, NULL);
   setitimer(ITIMER_REAL, &(struct itimerval){{0, 1000}, {0, 1000}}, NULL);
-  struct error err = {""};
+  struct error err = {.text = ""};
   struct file_writer f = {.fd = ends[1], .path = "pipe"};
   bool ok = file_write(&f, data, SIZE, &err);
   setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);

@@ -242,7 +242,7 @@ static void loading_refuses_what_does_not_fit(void **state) {
 /* ---- bad files ----------------------------------------------------------------------------------------------------------------- */
 
 static void assert_refused(const void *bytes, size_t size, const char *message) {
-  struct error err = {""};
+  struct error err = {.text = ""};
   struct safetensors f;
   memset(&f, 0x55, sizeof f);
   if (safetensors_parse(&f, bytes, size, "weights.safetensors", &err)) fail_msg("accepted, without '%s'", message);

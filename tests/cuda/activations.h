@@ -28,7 +28,7 @@ enum { CLASSES = sizeof classes / sizeof classes[0] };
 static inline const struct backend *class_of(int i) {
   const struct backend_cuda_options *o = &classes[i % CLASSES];
   const char *asked = getenv("EDIY_TEST_WGMMA");
-  struct error err = {"EDIY_TEST_WGMMA=no"};
+  struct error err = {.text = "EDIY_TEST_WGMMA=no"};
   bool left_out = o->conv == CUDA_CONV_WGMMA && asked && strcmp(asked, "no") == 0;
   device_backend();
   const struct backend *b = left_out ? NULL : backend_cuda(0, o, &err);

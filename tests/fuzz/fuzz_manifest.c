@@ -14,7 +14,7 @@ static void require(bool condition) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct dump d;
-  struct error err = {""};
+  struct error err = {.text = ""};
   if (!dump_parse(&d, (const char *)data, size, "input", &err)) {
     require(strncmp(err.text, "input/manifest.json: ", 21) == 0 && !strchr(err.text, '\n'));
     require(!d.entry && !d.manifest && !d.path && d.count == 0);

@@ -49,7 +49,7 @@ static void check(const struct config *c) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct config c;
-  struct error err = {""};
+  struct error err = {.text = ""};
   options_default(table, COUNT, &c);
   if (!options_parse(table, COUNT, &c, (const char *)data, size, "input", &err))
     require(strncmp(err.text, "input:", 6) == 0 && !strchr(err.text, '\n'));

@@ -14,7 +14,7 @@ static void require(bool condition) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct safetensors f;
-  struct error err = {""};
+  struct error err = {.text = ""};
   if (!safetensors_parse(&f, data, size, "input", &err)) {
     require(strncmp(err.text, "input: ", 7) == 0 && !strchr(err.text, '\n'));
     require(f.count == 0 && !f.tensor && !f.path);

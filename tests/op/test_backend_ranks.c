@@ -320,7 +320,7 @@ struct word {
 static void talk(const struct ranks *r, void *context) {
   struct word *w = (struct word *)context + r->rank;
   bool bad = r->rank == 1 || r->rank == 2;
-  struct error err = {""};
+  struct error err = {.text = ""};
   if (bad) (fail)(&err, "disk %d is full", r->rank);
   w->agreed = ranks_agree(r, !bad, &err);
   w->agree = err;
@@ -340,7 +340,7 @@ static void every_rank_says_the_same(void **state) {
     assert_false(w[k].same);
     assert_string_equal(w[k].other.text, "rank 2 of 4 has other settings than rank 0");
   }
-  struct error err = {""};
+  struct error err = {.text = ""};
   assert_true(ranks_agree(ranks_alone(), true, &err));
   (fail)(&err, "alone");
   assert_false(ranks_agree(ranks_alone(), false, &err));

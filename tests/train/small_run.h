@@ -78,7 +78,7 @@ static inline struct train_result run(const char *out, const char *extra) {
 
 static inline void refused(const char *out, const char *extra, const char *reason) {
   struct train_result result;
-  struct error err = {""};
+  struct error err = {.text = ""};
   if (start(out, extra, NULL, &result, &err)) fail_msg("accepted, expected: %s", reason);
   if (!strstr(err.text, reason)) fail_msg("message: %s\nexpected: %s", err.text, reason);
 }

@@ -127,7 +127,7 @@ static void flip_byte(const char *name, long at) {
 }
 static void refused(const char *reason) {
   struct checkpoint c;
-  struct error err = {""};
+  struct error err = {.text = ""};
   if (checkpoint_open(&c, path, &err)) fail_msg("accepted, expected: %s", reason);
   if (!strstr(err.text, reason) || !strstr(err.text, path)) fail_msg("message: %s", err.text);
 }

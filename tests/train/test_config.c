@@ -28,7 +28,7 @@ static void set(int count, const char *const *arguments) {
 #define SET(...) set(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), (const char *[]){__VA_ARGS__})
 
 static void refuse(int count, const char *const *arguments, const char *reason) {
-  struct error err = {""};
+  struct error err = {.text = ""};
   if (from_arguments(count, arguments, &err)) fail_msg("accepted, expected: %s", reason);
   if (!strstr(err.text, reason)) fail_msg("message: %s\nexpected: %s", err.text, reason);
 }

@@ -82,7 +82,7 @@ static void many_classes_are_found_whatever_their_order(void **state) {
 }
 
 static void refuse(const char *path, const char *reason, const char *also) {
-  struct error err = {""};
+  struct error err = {.text = ""};
   struct dataset d;
   assert_false(dataset_open(&d, path, &err));
   if (!strstr(err.text, reason) || !strstr(err.text, also)) fail_msg("message: %s", err.text);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/philox.h"
@@ -301,6 +302,28 @@ static void too_many_bad_files_stop_the_run(void **state) {
   loader_close(l);
 }
 
+/* No file is at fault, and another image in place of each would be another training, which goes on as if nothing were. */
+static void a_limit_of_open_files_is_no_bad_file(void **state) {
+  (void)state;
+  struct loader_options o = options(2, 2, 0);
+  struct rlimit before, none;
+  struct error err;
+  struct batch b;
+  bool ok = true;
+  o.max_bad = 1000;
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+  none = before;
+  none.rlim_cur = 0;
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+  struct loader *l = start(&o, 0, NULL, NULL);
+  for (int k = 0; ok && k < 4; k++) ok = loader_next(l, &b, NULL, &err);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  assert_false(ok);
+  if (!strstr(err.text, ".png: cannot be opened: too many files are open; raise their limit (ulimit -n)")) fail_msg("%s", err.text);
+  assert_int_equal(loader_bad(l), 0);
+  loader_close(l);
+}
+
 static void a_folder_of_bad_files_ends(void **state) {
   (void)state;
   for (int i = 0; i < IMAGES; i++) folder_file(folder, dataset_name(&data, i), "x", 1);
@@ -399,6 +422,7 @@ int main(void) {
                                      TEST(shards_of_a_batch_are_the_batch),
                                      TEST(a_bad_file_is_reported_once_and_replaced),
                                      TEST(too_many_bad_files_stop_the_run),
+                                     TEST(a_limit_of_open_files_is_no_bad_file),
                                      TEST(a_folder_of_bad_files_ends),
                                      TEST(a_data_set_smaller_than_a_batch_is_refused),
                                      TEST(work_ahead_is_bounded),

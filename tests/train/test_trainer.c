@@ -212,7 +212,7 @@ static void byol_then_ediy(void **state) {
 static void a_loss_that_is_not_finite_is_located(void **state) {
   (void)state;
   struct train_result r;
-  struct error err = {""};
+  struct error err = {.text = ""};
   assert_false(start("n", "lr=1e9 trust=1e9", NULL, &r, &err));
   int step = 0;
   if (sscanf(err.text, "step %d: ", &step) != 1 || !strstr(err.text, "is not finite") || !strstr(err.text, "; first in ") ||
@@ -263,7 +263,7 @@ static void too_little_memory_is_said_before_anything_is_written(void **state) {
   (void)state;
   static struct config c;
   struct train_result r;
-  struct error err = {""}, other;
+  struct error err = {.text = ""}, other;
   size_t bytes;
   double gb;
   char *argv[] = {(char[]){"data=d"},       (char[]){"out=o"},      (char[]){"sampler=random"},      (char[]){"batch=8"},

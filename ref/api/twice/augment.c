@@ -22,7 +22,7 @@ static bool check_size(const char *what, int size, struct error *err) {
 EDIY_API bool ediy_augment_draw(int view, int size, int height, int width, uint64_t seed, uint32_t epoch, uint32_t sample, ediy_view *drawn,
                                 ediy_error *err) {
   static const char what[] = "ediy_augment_draw";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   bool ok = drawn || fail(&inner, "%s: drawn is null", what);
   ok = ok && (view == 0 || view == 1 || fail(&inner, "%s: view %d; 0 is T, 1 is T'", what, view));
   ok = ok && check_size(what, size, &inner) && check_image(what, height, width, &inner);
@@ -68,7 +68,7 @@ static bool check_view(const char *what, const ediy_view *v, const ediy_image *i
 
 EDIY_API bool REAL_NAME(ediy_augment_apply)(const ediy_view *view, const ediy_image *image, real *y, ediy_error *err) {
   static const char what[] = "ediy_augment_apply";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   real *scratch = NULL;
   bool ok = (view && image && image->rgb && y) || fail(&inner, "%s: an argument is null", what);
   ok = ok && check_image(what, image->height, image->width, &inner) && check_view(what, view, image, &inner);

@@ -26,7 +26,7 @@ static bool conv_begin(const char *what, const ediy_conv *o, bool arrays, struct
 }
 
 EDIY_API bool REAL_NAME(ediy_conv_forward)(const ediy_conv *shape, const real *x, const real *w, real *y, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   struct conv g;
   real *scratch = NULL;
   bool ok = conv_begin("ediy_conv_forward", shape, x && w && y, &g, &scratch, &inner);
@@ -36,7 +36,7 @@ EDIY_API bool REAL_NAME(ediy_conv_forward)(const ediy_conv *shape, const real *x
 }
 
 EDIY_API bool REAL_NAME(ediy_conv_backward_data)(const ediy_conv *shape, const real *dy, const real *w, real *dx, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   struct conv g;
   real *scratch = NULL;
   bool ok = conv_begin("ediy_conv_backward_data", shape, dy && w && dx, &g, &scratch, &inner);
@@ -46,7 +46,7 @@ EDIY_API bool REAL_NAME(ediy_conv_backward_data)(const ediy_conv *shape, const r
 }
 
 EDIY_API bool REAL_NAME(ediy_conv_backward_weights)(const ediy_conv *shape, const real *x, const real *dy, real *dw, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   struct conv g;
   real *scratch = NULL;
   bool ok = conv_begin("ediy_conv_backward_weights", shape, x && dy && dw, &g, &scratch, &inner);
@@ -71,7 +71,7 @@ static bool norm_begin(const char *what, const ediy_norm *o, bool arrays, struct
 
 EDIY_API bool REAL_NAME(ediy_norm_forward)(const ediy_norm *shape, const real *x, const real *residual, const real *gamma, const real *beta,
                                            real *running_mean, real *running_var, real *y, double *mean, double *invstd, ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   struct norm g;
   double *scratch = NULL;
   bool arrays = x && gamma && beta && running_mean && running_var && y && mean && invstd;
@@ -84,7 +84,7 @@ EDIY_API bool REAL_NAME(ediy_norm_forward)(const ediy_norm *shape, const real *x
 EDIY_API bool REAL_NAME(ediy_norm_backward)(const ediy_norm *shape, const real *x, const real *y, const real *gamma, const double *mean,
                                             const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta,
                                             ediy_error *err) {
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   struct norm g;
   double *scratch = NULL;
   bool arrays = x && gamma && mean && invstd && dy && dx && dgamma && dbeta && (y || (shape && !shape->relu));

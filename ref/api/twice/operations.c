@@ -51,7 +51,7 @@ static enum similarity inner_similarity(ediy_similarity s) { return s == EDIY_DO
 EDIY_API bool REAL_NAME(ediy_match_diversity)(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, ediy_similarity similarity,
                                               const real *t, int32_t *d, ediy_error *err) {
   static const char what[] = "ediy_match_diversity";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   const struct match g = {images, regions, channels, inner_similarity(similarity)};
   double *scratch = NULL;
   bool ok = check_match(what, &g, similarity, t, t, d, &inner) && (scratch = scratch_take(match_scratch(&g), what, &inner));
@@ -63,7 +63,7 @@ EDIY_API bool REAL_NAME(ediy_match_diversity)(ptrdiff_t images, ptrdiff_t region
 EDIY_API bool REAL_NAME(ediy_match_invariance)(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, ediy_similarity similarity,
                                                const real *from, const real *to, int32_t *s, ediy_error *err) {
   static const char what[] = "ediy_match_invariance";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   const struct match g = {images, regions, channels, inner_similarity(similarity)};
   double *scratch = NULL;
   bool ok = check_match(what, &g, similarity, from, to, s, &inner) && (scratch = scratch_take(match_scratch(&g), what, &inner));
@@ -77,7 +77,7 @@ EDIY_API bool REAL_NAME(ediy_match_invariance)(ptrdiff_t images, ptrdiff_t regio
 EDIY_API bool REAL_NAME(ediy_loss_byol)(ptrdiff_t images, ptrdiff_t channels, const real *q, const real *z, double scale, double *value,
                                         real *dq, ediy_error *err) {
   static const char what[] = "ediy_loss_byol";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   const struct loss g = {images, 1, channels};
   double *scratch = NULL;
   bool ok = check_shape(what, images, 1, channels, &inner) && check_pointers(what, q, z, value, &inner) &&
@@ -90,7 +90,7 @@ EDIY_API bool REAL_NAME(ediy_loss_byol)(ptrdiff_t images, ptrdiff_t channels, co
 EDIY_API bool REAL_NAME(ediy_loss_rdem)(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, const real *r, const int32_t *d,
                                         bool stop_match, double scale, double *value, real *dr, ediy_error *err) {
   static const char what[] = "ediy_loss_rdem";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   const struct loss g = {images, regions, channels};
   double *scratch = NULL;
   bool ok = check_shape(what, images, regions, channels, &inner) && check_pointers(what, r, d, value, &inner) &&
@@ -103,7 +103,7 @@ EDIY_API bool REAL_NAME(ediy_loss_rdem)(ptrdiff_t images, ptrdiff_t regions, ptr
 EDIY_API bool REAL_NAME(ediy_loss_riem)(ptrdiff_t images, ptrdiff_t regions, ptrdiff_t channels, const real *p, const real *g_target,
                                         const int32_t *s, double scale, double *value, real *dp, ediy_error *err) {
   static const char what[] = "ediy_loss_riem";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   const struct loss g = {images, regions, channels};
   double *scratch = NULL;
   bool ok = check_shape(what, images, regions, channels, &inner) && check_pointers(what, p, g_target, s, &inner) &&
@@ -130,7 +130,7 @@ static bool check_variant(const char *what, ediy_lars_variant v, struct error *e
 EDIY_API bool REAL_NAME(ediy_lars)(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m,
                                    ediy_error *err) {
   static const char what[] = "ediy_lars";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   bool ok = check_size(what, size, &inner) && check_pointers(what, g, w, m, &inner) && check_pointers(what, o, o, o, &inner) &&
             check_variant(what, o->variant, &inner);
   if (ok) {
@@ -142,7 +142,7 @@ EDIY_API bool REAL_NAME(ediy_lars)(const ediy_lars *o, ptrdiff_t size, bool adap
 
 EDIY_API bool REAL_NAME(ediy_ema)(ptrdiff_t size, double tau, const real *theta, real *xi, ediy_error *err) {
   static const char what[] = "ediy_ema";
-  struct error inner = {""};
+  struct error inner = {.text = ""};
   bool ok = check_size(what, size, &inner) && check_pointers(what, theta, xi, xi, &inner);
   if (ok) ema_update(size, tau, theta, xi);
   return outside(ok, &inner, err);
