@@ -5,8 +5,8 @@
  * i, view). A batch may be shared out among several loaders (base/ranks.h), each of which gives the images that the one would at these
  * places. A file that cannot be decoded is reported once, counted, and replaced by the next image in data set order that can (so that
  * batches keep their size and resuming gives the same ones), seen through the streams of the image it stands in for (so that it does not
- * repeat its own views of the same epoch); more than max_bad bad files stop the run. A file
- * that cannot be read for lack of memory or of open files is no bad one: that stops the run at once.
+ * repeat its own views of the same epoch); more than max_bad bad files stop the run. A file that cannot be read for lack of memory or of
+ * open files is no bad one: that stops the run at once.
  */
 #ifndef EDIY_TRAIN_LOADER_H
 #define EDIY_TRAIN_LOADER_H

@@ -82,9 +82,14 @@ static void a_failing_gpu_leaves_the_last_checkpoint(void **state) {
 static void what_is_not_finite_is_named(void **state) {
   (void)state;
   const char *words = "first in target bn1 running_var, view 1, forward";
-  shim_programs_end_with(words, TRAIN " out=inf lr=1e9 trust=1e9");
-  shim_programs_end_with(words, TRAIN " out=infgpu lr=1e9 trust=1e9 backend=cuda");
-  assert_runs("test -e infgpu/checkpoint-00000002.safetensors");
+#define ONE " lr=1e9 trust=1e9 checkpoint.every=100"
+  shim_programs_end_with(words, TRAIN " out=inf" ONE);
+  shim_programs_end_with(words, TRAIN " out=infgpu backend=cuda" ONE);
+  assert_runs("test ! -e infgpu/checkpoint-00000002.safetensors");
+  words = "checkpoint-00000002.safetensors: not written: tensor online.layer1.0.bn1.running_var holds "; /* which nothing has read yet */
+  shim_programs_end_with(words, TRAIN " out=kept lr=1e9 trust=1e9");
+  shim_programs_end_with(words, TRAIN " out=keptgpu lr=1e9 trust=1e9 backend=cuda");
+  assert_runs("test -e keptgpu/checkpoint-00000001.safetensors && test ! -e keptgpu/checkpoint-00000002.safetensors");
   words = "first in online layer1.0.bn1 running_var, view 1, forward";
 #define TWO " lr=1e9 trust=1e9 epochs=2 batch=4 accumulate=2"
   shim_programs_end_with(words, TRAIN " out=two" TWO);
