@@ -224,11 +224,12 @@ check-clang: ## the same tests, compiled by clang
 	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang run-tests
 
 # The kind of this machine's own processor is what make all compiles for. ARCHS=1: one of the others alone, the one that differs most.
-ARCHS ?= 2
+ARCHS       ?= 2
+ARCH_BUILDS ?= all shim/ediy
 check-archs: ## compile for the other two of x86-64-v2, v3 and v4: what gcc warns of depends on the processor
 	@[ "$$(uname -m)" = x86_64 ] || { echo "check-archs: skipped, this is no x86-64"; exit 0; }; \
 	case $$($(CC) -march=native -dM -E - </dev/null | tr '\n' ' ') in *__AVX512F__*) others="2 3" ;; *__AVX2__*) others="4 2" ;; *) others="4 3" ;; esac; \
-	for v in $$(echo $$others | cut -d' ' -f1-$(ARCHS)); do $(MAKE) --no-print-directory BUILD=build-v$$v ARCH=x86-64-v$$v all build-v$$v/shim/ediy || exit 1; done
+	for v in $$(echo $$others | cut -d' ' -f1-$(ARCHS)); do $(MAKE) --no-print-directory BUILD=build-v$$v ARCH=x86-64-v$$v $(patsubst build-v$$v/all,all,$(addprefix build-v$$v/,$(ARCH_BUILDS))) || exit 1; done
 
 # Debian's libraries for it lie beside this machine's own (CONTRIBUTING.md). A program that starts another needs the kernel to start those of
 # ARM by qemu, which binfmt-support arranges; where the machine is ARM itself, make check is all there is to do.
@@ -614,8 +615,8 @@ check-ptx: export EDIY_PTX_CORE := $(PTX_CORE)
 check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU by the tests of check-cuda (PTX_ARCH=80)
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory ptx-tests
-	@BUILD=$(BUILD) sh tests/run.sh $(filter-out $(PTX_RUNS),$(PTX_TESTS))
-	@EDIY_PTX_RACES=0 BUILD=$(BUILD) sh tests/run.sh $(PTX_RUNS)
+	@BESIDE=yes BUILD=$(BUILD) sh tests/run.sh $(filter-out $(PTX_RUNS),$(PTX_TESTS))
+	@BESIDE=yes EDIY_PTX_RACES=0 BUILD=$(BUILD) sh tests/run.sh $(PTX_RUNS)
 	@EDIY_PTX_RACES=0 SMALL=1 BIN=$(PTX) SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh $(PTX)/check $(PTX_PARTS)
 ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(addprefix $(PTX)/,$(EXAMPLES)) $(BUILD)/shim/ediy
 gpu-tests: $(GPU_TESTS) $(GPU_PROGRAMS) $(GPU_EXAMPLES) $(BUILD)/shim/ediy $(PTX)/ediy

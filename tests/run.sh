@@ -2,7 +2,7 @@
 # Runs cmocka programs, shows what each prints, and ends with one line: N passed, N failed, N skipped.
 # A program that dies counts as one failure. Exit status 1 when anything failed or nothing ran.
 # One after the other; but those of tests/cuda, of one thread each, beside all others, one for two processors, and one more when the others are
-# done; they are shown last.
+# done; they are shown last. Of tests/cuda alone, which may be on a GPU, each has it for itself, unless BESIDE=yes says that there is none.
 # Threads that wait give their processor away: tests share theirs with whatever else runs.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 passed=0 failed=0 skipped=0
@@ -30,7 +30,7 @@ is_beside() { # of one thread, and others are there
 }
 
 processors=$(getconf _NPROCESSORS_ONLN)
-beside=
+beside=${BESIDE:-}
 for program in "$@"; do
   case $program in */tests/cuda/*) ;; *) [ "$processors" -gt 1 ] && beside=yes ;; esac
 done
