@@ -608,14 +608,15 @@ $(BUILD)/cuda/values.o: tests/cuda/libraries/values.cu
 	$(call say,NVCC)
 	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
 # Operations with a watch over who touches what; whole steps and runs without, which are the same kernels in turn.
-PTX_RUNS  := $(addprefix $(PTX)/tests/cuda/test_,features flow step train)
+PTX_RUNS  := $(addprefix $(PTX)/tests/cuda/test_,flow train step features)
+PTX_LONG  := $(addprefix $(PTX)/tests/cuda/test_,tensor_conv conv_norm norm) # begun first: two are run at a time
 PTX_PARTS ?= oracle steps bits
 PTX_CORE  := $(if $(filter 80,$(PTX_ARCH)),a100,h100)
 check-ptx: export EDIY_PTX_CORE := $(PTX_CORE)
 check-ptx: ## without a GPU: nvcc's code for the kernels, as PTX, run on the CPU by the tests of check-cuda (PTX_ARCH=80)
 	@sh .ci/deps $(PACKAGES)
 	@$(MAKE) --no-print-directory ptx-tests
-	@BESIDE=yes BUILD=$(BUILD) sh tests/run.sh $(filter-out $(PTX_RUNS),$(PTX_TESTS))
+	@BESIDE=yes BUILD=$(BUILD) sh tests/run.sh $(PTX_LONG) $(filter-out $(PTX_LONG) $(PTX_RUNS),$(PTX_TESTS))
 	@BESIDE=yes EDIY_PTX_RACES=0 BUILD=$(BUILD) sh tests/run.sh $(PTX_RUNS)
 	@EDIY_PTX_RACES=0 SMALL=1 BIN=$(PTX) SHIM=$(abspath $(BUILD))/shim/ediy RUNNER=$(abspath tests/run.sh) sh tests/cuda/gpu.sh $(PTX)/check $(PTX_PARTS)
 ptx-tests: $(PTX_TESTS) $(PTX)/ediy $(PTX)/oracle $(addprefix $(PTX)/,$(EXAMPLES)) $(BUILD)/shim/ediy
