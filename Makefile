@@ -224,6 +224,7 @@ check-clang: ## the same tests, compiled by clang
 	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang run-tests
 
 # The kind of this machine's own processor is what make all compiles for. ARCHS=1: one of the others alone, the one that differs most.
+# ARCH_BUILDS: what is compiled.
 ARCHS       ?= 2
 ARCH_BUILDS ?= all shim/ediy
 check-archs: ## compile for the other two of x86-64-v2, v3 and v4: what gcc warns of depends on the processor

@@ -28,7 +28,7 @@ struct attempt {
 static bool judge(struct attempt *a, const struct case_run *results) {
   struct precision_class class = precision_classes[a->precision];
   class.winograd = a->choice.winograd;
-  const double own = backend_case_chain(&a->trial->part.file, a->by.table, NULL), chain = a->o->chain == CHAIN_USUAL ? own : a->o->chain;
+  const double chain = a->o->chain > 0 ? a->o->chain : backend_case_chain(&a->trial->part.file, a->by.table, NULL);
   if (a->by.mixed) return trial_judge_mixed(a->trial, results, a->precision, chain, &a->judged, a->err);
   return trial_judge(a->trial, results, &class, chain, &a->judged, a->err);
 }
@@ -101,8 +101,10 @@ static void describe(const struct attempt *a, const struct make_options *m, stru
   make_command(m, "case.safetensors", made, sizeof made);
   char words[64] = "";
   if (a->o->variants) plain_words(&a->choice, words, sizeof words);
-  snprintf(f->command, sizeof f->command, "%s && oracle case case.safetensors backend=%s%s precision=%s", made, a->o->on, words,
-           precision_classes[a->precision].name);
+  char chain[32] = "";
+  if (a->o->chain > 0) snprintf(chain, sizeof chain, " chain=%.0f", a->o->chain);
+  snprintf(f->command, sizeof f->command, "%s && oracle case case.safetensors backend=%s%s precision=%s%s", made, a->o->on, words,
+           precision_classes[a->precision].name, chain);
 }
 
 static bool describe_smallest(struct attempt *a, struct make_options *m, struct fuzz_failure *f) {

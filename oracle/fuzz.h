@@ -17,7 +17,7 @@ struct fuzz_options {
   const char *op; /* null: all */
   const char *on; /* a name of backends.h */
   int precision;  /* enum precision, or -1: what the backend declares */
-  double chain;
+  double chain;   /* additions one after the other, at most; 0: as many as the backend says (backend_case_chain) */
   int64_t runs, seed;
   bool variants;                                  /* the plain backend in every right way, each at its own precision */
   bool repeat;                                    /* several passes a case (backend_case_run) */

@@ -15,15 +15,6 @@ static const struct oracle_verb *const verbs[] = {
     &oracle_verb_dump,   &oracle_verb_gradcheck, &oracle_verb_fuzz,   &oracle_verb_make,     &oracle_verb_case};
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
-static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }
-
-/* Whether help is asked for behind a verb: by its first word, or, as one who has typed a command does, by an option at any place. */
-static bool wants_help(int count, char *const *arguments) {
-  for (int i = 0; i < count; i++)
-    if (is_help(arguments[i]) && (i == 0 || arguments[i][0] == '-')) return true;
-  return false;
-}
-
 /* Words of the verb's name, if the arguments begin with all of them; else 0. */
 static int words_matched(const struct oracle_verb *v, int count, char *const *arguments) {
   const char *name = v->name;
@@ -67,13 +58,13 @@ static void print_help(const struct oracle_verb *v) {
 }
 
 static enum oracle_exit dispatch(int count, char *const *arguments, struct error *err) {
-  if (count == 0 || (count == 1 && is_help(arguments[0]))) return print_verbs(), ORACLE_PASS;
-  bool help = is_help(arguments[0]); /* `oracle help VERB` is `oracle VERB --help` */
+  if (count == 0 || (count == 1 && start_is_help(arguments[0]))) return print_verbs(), ORACLE_PASS;
+  bool help = start_is_help(arguments[0]); /* `oracle help VERB` is `oracle VERB --help` */
   if (help) arguments++, count--;
   for (int i = 0; i < VERBS; i++) {
     int words = words_matched(verbs[i], count, arguments);
     if (!words) continue;
-    if (help || wants_help(count - words, arguments + words)) return print_help(verbs[i]), ORACLE_PASS;
+    if (help || start_wants_help(count - words, arguments + words)) return print_help(verbs[i]), ORACLE_PASS;
     for (int k = words; k < count; k++)
       if (!arguments[k][0]) { /* a shell's empty variable, say */
         fail(err, "%s: an argument is empty; usage: oracle %s %s", verbs[i]->name, verbs[i]->name, verbs[i]->usage);

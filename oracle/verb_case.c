@@ -30,8 +30,8 @@ static const struct option keys[] = {
      "with candidate=: names to ask for and judge, with * for anything: 'out.*'"},
     {"precision", OPTION_CHOICE, offsetof(struct case_options, precision), "declared", 0, 0, "declared | " PRECISION_NAMES,
      "what the candidate or the backend computes in; declared: fp32, or what the name of the backend says"},
-    {"chain", OPTION_INT, offsetof(struct case_options, chain), "1024", 1, 1e9, NULL,
-     "additions that the candidate makes one after the other, at most; with 1024 as many as a backend says"},
+    {"chain", OPTION_INT, offsetof(struct case_options, chain), "0", 0, 1e9, NULL,
+     "additions that the candidate makes one after the other, at most; 0: 1024, or as many as a backend says"},
     {"winograd", OPTION_BOOL, offsetof(struct case_options, winograd), "no", 0, 0, NULL,
      "declared: 3x3 convolutions with stride 1 are computed as F(2x2, 3x3)"},
     {"json", OPTION_TEXT, offsetof(struct case_options, json), "", 0, 0, NULL, "write every finding to this file"},
@@ -128,7 +128,7 @@ static void again(const struct session *s, const char *path) {
     return;
   }
   printf(" precision=%s", precision_classes[s->precision].name);
-  if (o->chain != CHAIN_USUAL) printf(" chain=%lld", (long long)o->chain);
+  if (o->chain > 0) printf(" chain=%lld", (long long)o->chain);
   if (o->winograd) printf(" winograd=yes");
   if (o->only[0]) printf(" only='%s'", o->only);
   printf("\n");
@@ -202,11 +202,16 @@ static struct precision_class declared_class(const struct session *s) {
   return p;
 }
 
+/* What is asked for goes before what a backend says; a candidate's file says nothing. */
+static double chain_of(const struct session *s, const struct case_file *c) {
+  return s->options.chain > 0 ? (double)s->options.chain : backend_case_chain(c, s->by.table, NULL);
+}
+
 static bool run_candidate(struct session *s, const struct case_file *c, const char *path, struct error *err) {
   struct judged_file j;
   const struct precision_class declared = declared_class(s), *p = &declared;
   const char *only = s->options.only[0] ? s->options.only : NULL;
-  if (!candidate_judge(c, s->options.candidate, p, (double)s->options.chain, only, &j, err)) return false;
+  if (!candidate_judge(c, s->options.candidate, p, chain_of(s, c), only, &j, err)) return false;
   report_judged(s, c, path, &j);
   judged_free(&j);
   return true;
@@ -230,8 +235,7 @@ static void report_conduct(struct session *s, const struct case_file *c, const c
 static bool judge_backend(const struct session *s, const struct case_file *c, const struct backend_part *part,
                           const struct case_run *results, struct judged_file *j, struct error *err) {
   const struct precision_class declared = declared_class(s);
-  const double own = backend_case_chain(&part->file, s->by.table, NULL);
-  const double chain = s->options.chain == CHAIN_USUAL ? own : (double)s->options.chain; /* what is asked for goes before what it says */
+  const double chain = chain_of(s, &part->file);
   const bool trusted = part->stored.values != NULL;
   if (trusted && !bench_reference_agrees(c, err)) return false;
   if (s->by.mixed) return candidate_judge_mixed(&part->file, results->result, results->count, s->precision, chain, trusted, j, err);

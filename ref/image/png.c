@@ -22,14 +22,15 @@ struct reader {
   png_bytep *rows;
   const uint8_t *data;
   size_t size, at;
-  bool levels; /* grey samples are numbers, not shades */
+  bool levels;    /* grey samples are numbers, not shades */
+  bool no_memory; /* libpng has asked for some and got none */
   const char *name;
   struct error *err;
 };
 
 static _Noreturn void on_read_error(png_structp png, const char *text) {
   struct reader *r = png_get_error_ptr(png);
-  if (strstr(text, "ut of memory") || strstr(text, "nsufficient memory")) /* libpng's words, and zlib's: there is no code */
+  if (r->no_memory)
     fail_short(r->err, "%s: no memory to decode it", r->name);
   else
     fail(r->err, "%s: broken PNG (%s); copy the file again or remove it", r->name, text);
@@ -38,6 +39,19 @@ static _Noreturn void on_read_error(png_structp png, const char *text) {
 
 /* libpng warns of oddities beside the pixels (colour profiles, text, times). */
 static void on_warning(png_structp png, const char *text) { (void)png, (void)text; }
+
+/* For libpng and for zlib below it: their errors have no code by which a want of memory could be told. */
+static png_voidp take_memory(png_structp png, png_alloc_size_t size) {
+  struct reader *r = png_get_mem_ptr(png);
+  void *memory = malloc(size);
+  if (!memory) r->no_memory = true;
+  return memory;
+}
+
+static void give_memory(png_structp png, png_voidp memory) {
+  (void)png;
+  free(memory);
+}
 
 static void read_bytes(png_structp png, png_bytep to, size_t count) {
   struct reader *r = png_get_io_ptr(png);
@@ -101,7 +115,7 @@ static bool read_pixels(struct reader *r) {
 
 bool image_decode_png(const uint8_t *data, size_t size, bool levels, const char *name, struct image *image, struct error *err) {
   struct reader r = {.data = data, .size = size, .levels = levels, .name = name, .err = err};
-  r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &r, on_read_error, on_warning);
+  r.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &r, on_read_error, on_warning, &r, take_memory, give_memory);
   r.info = r.png ? png_create_info_struct(r.png) : NULL;
   bool ok = r.info ? read_pixels(&r) : fail_short(err, "%s: no memory", name);
   png_destroy_read_struct(&r.png, &r.info, NULL);

@@ -29,15 +29,6 @@ static bool is_group(const char *word) {
   return false;
 }
 
-static bool is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }
-
-/* Whether help is asked for behind a verb: by its first word, or, as one who has typed a command does, by an option at any place. */
-static bool wants_help(int count, char *const *arguments) {
-  for (int i = 0; i < count; i++)
-    if (is_help(arguments[i]) && (i == 0 || arguments[i][0] == '-')) return true;
-  return false;
-}
-
 /* The list of verbs; of one group if `group` is not null. */
 static void print_verbs(const char *group) {
   size_t n = group ? strlen(group) : 0;
@@ -69,7 +60,7 @@ static void print_version(void) {
 
 static bool dispatch(int count, char *const *arguments, struct error *err) {
   if (count > 0 && !strcmp(arguments[0], "--version")) return print_version(), true;
-  if (count == 0 || is_help(arguments[0])) {
+  if (count == 0 || start_is_help(arguments[0])) {
     if (count < 2) return print_verbs(NULL), true;
     arguments++, count--; /* `ediy help VERB` is `ediy VERB --help` */
     for (int i = 0; i < VERBS; i++)
@@ -80,10 +71,10 @@ static bool dispatch(int count, char *const *arguments, struct error *err) {
   for (int i = 0; i < VERBS; i++) {
     int words = words_matched(verbs[i], count, arguments);
     if (!words) continue;
-    if (wants_help(count - words, arguments + words)) return verb_help(verbs[i], stdout), true;
+    if (start_wants_help(count - words, arguments + words)) return verb_help(verbs[i], stdout), true;
     return verbs[i]->run(count - words, arguments + words, err);
   }
-  if (is_group(arguments[0]) && wants_help(count - 1, arguments + 1)) return print_verbs(arguments[0]), true;
+  if (is_group(arguments[0]) && start_wants_help(count - 1, arguments + 1)) return print_verbs(arguments[0]), true;
   return unknown_verb(count, arguments, err);
 }
 

@@ -45,6 +45,14 @@ void start_up(char *const *arguments) {
   }
 }
 
+bool start_is_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"); }
+
+bool start_wants_help(int count, char *const *arguments) {
+  for (int i = 0; i < count; i++)
+    if (start_is_help(arguments[i]) && (i == 0 || arguments[i][0] == '-')) return true;
+  return false;
+}
+
 void start_version(char *text, int size) {
   snprintf(text, (size_t)size, "ediy %s, compiled by %s; OpenBLAS with %s kernels; %d thread%s", EDIY_VERSION,
 #if defined(__clang__)

@@ -6,6 +6,7 @@
 #include <jpeglib.h>
 
 #include "image/image.h"
+#include "image/short_memory.h"
 #include "support/cmocka.h"
 #include "support/support.h"
 
@@ -353,6 +354,17 @@ static void thousands_of_scans_are_refused(void **state) {
   free(file.data), free(sample);
 }
 
+/* A progressive file is decoded into coefficients first, six bytes a pixel. */
+static void too_little_memory_is_no_broken_file(void **state) {
+  (void)state;
+  struct kind k = {400, 600, 3, JCS_YCbCr, 1, 1, 90, PROGRESSIVE};
+  keep_no_memory();
+  uint8_t *sample = noise(&k, 8);
+  struct bytes file = encode(&k, sample);
+  a_good_file_is_never_broken(file.data, file.size, 400 * 600);
+  free(file.data), free(sample);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(grey_is_repeated),
@@ -366,6 +378,7 @@ int main(void) {
       cmocka_unit_test(a_changed_byte_does_no_harm),
       cmocka_unit_test(a_header_of_too_many_or_no_pixels_is_refused),
       cmocka_unit_test(two_components_are_refused),
+      cmocka_unit_test(too_little_memory_is_no_broken_file),
       cmocka_unit_test(thousands_of_scans_are_refused),
   };
   return cmocka_run_group_tests_name("jpeg", tests, NULL, NULL);

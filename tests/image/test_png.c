@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "image/image.h"
+#include "image/short_memory.h"
 #include "support/cmocka.h"
 #include "support/support.h"
 
@@ -270,6 +271,18 @@ static void what_is_written_is_read_back(void **state) {
   assert_int_equal(rmdir(folder), 0); /* nothing else was left in it */
 }
 
+/* libpng takes memory for two rows beside the pixels. */
+static void too_little_memory_is_no_broken_file(void **state) {
+  (void)state;
+  enum { HEIGHT = 4, WIDTH = 100000 };
+  keep_no_memory();
+  uint16_t *sample = calloc((size_t)HEIGHT * WIDTH * 3, sizeof *sample);
+  assert_non_null(sample);
+  struct bytes file = encode(HEIGHT, WIDTH, 8, PNG_COLOR_TYPE_RGB, false, false, sample, palette);
+  a_good_file_is_never_broken(file.data, file.size, (size_t)HEIGHT * WIDTH);
+  free(file.data), free(sample);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_kind_is_exact),
@@ -277,6 +290,7 @@ int main(void) {
       cmocka_unit_test(a_file_cut_anywhere_is_refused),
       cmocka_unit_test(a_changed_byte_never_changes_a_pixel),
       cmocka_unit_test(a_promise_of_too_many_pixels_is_refused),
+      cmocka_unit_test(too_little_memory_is_no_broken_file),
       cmocka_unit_test(other_files_are_refused_by_their_first_bytes),
       cmocka_unit_test(what_is_written_is_read_back),
   };

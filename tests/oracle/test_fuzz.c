@@ -27,22 +27,22 @@ static int64_t fuzzed(const struct fuzz_options *o) {
 static void every_right_variant_is_accepted(void **state) {
   (void)state;
   const char *wanted = getenv("EDIY_TEST_RUNS");
-  const struct fuzz_options o = {.on = "plain", .chain = 1024, .runs = wanted ? atoi(wanted) : 240, .seed = 11, .variants = true};
+  const struct fuzz_options o = {.on = "plain", .runs = wanted ? atoi(wanted) : 240, .seed = 11, .variants = true};
   assert_int_equal(fuzzed(&o), 0);
   assert_true(tally.count >= PLAIN_VARIANTS - 4); /* some are those of convolution alone */
 }
 
 static void the_reference_is_accepted_and_gives_the_same_bits_again(void **state) {
   (void)state;
-  const struct fuzz_options o = {.on = "reference", .precision = PRECISION_FP32, .chain = 1024, .runs = 40, .seed = 3, .repeat = true};
+  const struct fuzz_options o = {.on = "reference", .precision = PRECISION_FP32, .runs = 40, .seed = 3, .repeat = true};
   assert_int_equal(fuzzed(&o), 0);
 }
 
 /* No table has these, and a runner reads many attributes for them, of which each transform in turn has some: two dozen cases of each. */
 static void views_and_schedules_are_those_of_the_plain_loops(void **state) {
   (void)state;
-  const struct fuzz_options views = {.op = "augment", .on = "plain", .precision = PRECISION_FP32, .chain = 1024, .runs = 288, .seed = 5};
-  const struct fuzz_options rates = {.op = "schedule", .on = "plain", .precision = PRECISION_FP32, .chain = 1024, .runs = 24, .seed = 5};
+  const struct fuzz_options views = {.op = "augment", .on = "plain", .precision = PRECISION_FP32, .runs = 288, .seed = 5};
+  const struct fuzz_options rates = {.op = "schedule", .on = "plain", .precision = PRECISION_FP32, .runs = 24, .seed = 5};
   assert_int_equal(fuzzed(&views), 0);
   assert_int_equal(fuzzed(&rates), 0);
 }
@@ -50,7 +50,7 @@ static void views_and_schedules_are_those_of_the_plain_loops(void **state) {
 /* Half the work in bf16 under the name of float. */
 static void a_lower_precision_is_found_and_shrunk(void **state) {
   (void)state;
-  const struct fuzz_options o = {.op = "linear", .on = "plain:bf16", .precision = PRECISION_FP32, .chain = 1024, .runs = 6, .seed = 3};
+  const struct fuzz_options o = {.op = "linear", .on = "plain:bf16", .precision = PRECISION_FP32, .runs = 6, .seed = 3};
   assert_true(fuzzed(&o) > 0);
   assert_true(failure.found && !failure.unsteady);
   assert_non_null(strstr(failure.command, "oracle case make op=linear "));

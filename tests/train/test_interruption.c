@@ -118,6 +118,15 @@ static void kill_leaves_a_whole_checkpoint(void **state) {
   assert_same_weights(checkpoint_of("k2", STEPS), checkpoint_of("whole", STEPS));
 }
 
+/* Two files of the folder: whether they are there. */
+static void assert_there(const char *const name[2], bool there) {
+  char path[2 * FOLDER_PATH];
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s/%s", folder, name[i]);
+    assert_int_equal(access(path, F_OK), there ? 0 : -1);
+  }
+}
+
 /* By the run that holds the folder's lock, which says so; another one, refused, leaves them: they may be what the first is writing. */
 static void what_a_killed_run_left_is_removed(void **state) {
   (void)state;
@@ -134,17 +143,11 @@ static void what_a_killed_run_left_is_removed(void **state) {
   if (!log_open(&log, path, 2, &err)) fail_msg("%s", err.text);
   assert_true(log.locked);
   refused("left", "", "another process is training in this folder");
-  for (int i = 0; i < 2; i++) {
-    snprintf(path, sizeof path, "%s/%s", folder, left[i]);
-    assert_int_equal(access(path, F_OK), 0);
-  }
+  assert_there(left, true);
   log_close(&log);
   /* which ends before a checkpoint of its own would have removed them */
   if (!start("left", "stop=2", &w, &r, &err)) fail_msg("%s", err.text);
-  for (int i = 0; i < 2; i++) {
-    snprintf(path, sizeof path, "%s/%s", folder, left[i]);
-    assert_int_equal(access(path, F_OK), -1);
-  }
+  assert_there(left, false);
   const char *said = strstr(w.removed, "/left: removed 2 unfinished files of 2.0 MB, left by a run that was killed: checkpoint-0000000");
   if (!said || !strstr(said, ".tmp, ...")) fail_msg("%s", w.removed);
   *w.removed = 0;
@@ -171,11 +174,7 @@ static void what_a_run_killed_at_its_end_left_is_removed(void **state) {
     assert_true(r.finished && r.last.step == 0);
     if (held) log_close(&log);
     assert_true(held == !strstr(w.removed, "/end: removed 2 unfinished files"));
-    for (int i = 0; i < 2; i++) {
-      char name[2 * FOLDER_PATH];
-      snprintf(name, sizeof name, "%s/%s", folder, left[i]);
-      assert_int_equal(access(name, F_OK), held - 1);
-    }
+    assert_there(left, held);
   }
 }
 
