@@ -1,9 +1,9 @@
 /* Convolution as matrix products.
  *
- * All three directions gather rows of a map through a moving window into a patch matrix (im2col), a tile of rows at a time, and
- * multiply each tile by a matrix on one thread: forward and backward data by weights that are laid out once a call (panel.h),
- * backward weights with gemm. A tile writes elements that no other tile writes, and is cut by the shape alone, so every result is
- * the same for any number of threads.
+ * All three directions see a map through a moving window as a patch matrix (im2col), a tile of rows at a time, and multiply each tile by
+ * a matrix on one thread: forward and backward data by weights that are laid out once a call (panel.h), backward weights with gemm, for
+ * which rows are gathered. panel.h takes pointers to the pieces of a row, so there only patches of few channels are. A tile writes
+ * elements that no other tile writes, and is cut by the shape alone, so every result is the same for any number of threads.
  */
 #include "op/conv.h"
 
@@ -17,6 +17,7 @@
 
 enum {
   TILE = 224,         /* rows of a patch matrix a product: a block of 256 columns of them stays in the second-level cache (panel.c) */
+  TAP_LEAST = 16,     /* channels from which on a tap's are read where they are, and no patch is gathered */
   TILE_COLUMNS = 256, /* columns of the product, where there are fewer than ... */
   TILE_ROWS_FEW = 16, /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
   DW_TILE = 384,      /* the same for backward weights, where rows are the inner dimension: OpenBLAS reads and writes dw once for so many */
@@ -75,12 +76,6 @@ struct window {
 
 static ptrdiff_t window_depth(const struct window *v) { return v->taps_r * v->taps_s * v->channels; }
 
-/* Whether the patch matrix is the map itself, as for 1x1 with stride 1. */
-static bool window_is_map(const struct window *v) {
-  return v->taps_r == 1 && v->taps_s == 1 && v->step == 1 && v->first_row == 0 && v->first_column == 0 && v->out_rows == v->rows &&
-         v->out_columns == v->columns;
-}
-
 /* Rows [from, to) of the patch matrix. */
 static void gather_patches(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *patches) {
   const size_t pixel = (size_t)v->channels * sizeof(real);
@@ -106,11 +101,53 @@ static void gather_patches(const struct window *v, const real *map, ptrdiff_t fr
   }
 }
 
-/* The same rows where they are: in the map itself, or gathered into buffer. */
-static const real *patch_rows(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *buffer) {
-  if (window_is_map(v)) return map + from * v->channels;
-  gather_patches(v, map, from, to, buffer);
-  return buffer;
+/* at[tap * stride + t - from], for rows t in [from, to) of the patch matrix: where the channels of each tap are, or zeros. */
+static void point_at_taps(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, const real *zeros, const real **at,
+                          ptrdiff_t stride) {
+  for (ptrdiff_t t = from, end; t < to; at += end - t, t = end) { /* one row of positions */
+    ptrdiff_t j = t % v->out_columns, i = t / v->out_columns % v->out_rows, n = t / v->out_columns / v->out_rows;
+    end = size_min(to, t + v->out_columns - j);
+    for (ptrdiff_t tap = 0; tap < v->taps_r * v->taps_s; tap++) {
+      ptrdiff_t row = i * v->step + v->first_row + tap / v->taps_s, left = v->first_column + tap % v->taps_s;
+      /* Positions [lo, hi) of the row are inside the map's columns. */
+      bool inside = row >= 0 && row < v->rows && left < v->columns;
+      ptrdiff_t lo = inside ? size_ceil_div(size_max(-left, 0), v->step) : 0, hi = inside ? size_ceil_div(v->columns - left, v->step) : 0;
+      for (ptrdiff_t q = 0; q < end - t; q++) {
+        ptrdiff_t pixel = (n * v->rows + row) * v->columns + left + (j + q) * v->step;
+        at[tap * stride + q] = j + q >= lo && j + q < hi ? map + pixel * v->channels : zeros;
+      }
+    }
+  }
+}
+
+/* Patches of few channels are gathered; of others, each tap is multiplied where it is. */
+static bool is_gathered(ptrdiff_t channels) { return channels < TAP_LEAST; }
+
+/* Reals that n pointers take. */
+static ptrdiff_t pointers(ptrdiff_t n) { return round_to_line(size_ceil_div(n * (ptrdiff_t)sizeof(real *), sizeof(real))); }
+
+/* Reals that patch_rows needs for so many rows. */
+static ptrdiff_t patches_size(ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels) {
+  bool gathered = is_gathered(channels);
+  return pointers(panel_rows_rounded(rows) * (gathered ? 1 : taps)) + (gathered ? round_to_line(rows * taps * channels) : 0);
+}
+
+/* Rows [from, to) of the patch matrix, as a product takes them. zeros: as many as there are channels. */
+static struct panel_rows patch_rows(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, const real *zeros,
+                                    real *scratch) {
+  ptrdiff_t rows = to - from, stride = panel_rows_rounded(rows), depth = window_depth(v);
+  const real **at = (const real **)(void *)scratch;
+  struct panel_rows a = {.at = at, .stride = stride, .length = is_gathered(v->channels) ? depth : v->channels};
+  if (is_gathered(v->channels)) {
+    real *patches = scratch + pointers(stride);
+    gather_patches(v, map, from, to, patches);
+    for (ptrdiff_t t = 0; t < rows; t++) at[t] = patches + t * depth;
+  } else {
+    point_at_taps(v, map, from, to, zeros, at, stride);
+  }
+  for (ptrdiff_t piece = 0; piece < depth / a.length; piece++)
+    for (ptrdiff_t t = rows; t < stride; t++) at[piece * stride + t] = at[piece * stride + rows - 1];
+  return a;
 }
 
 /* How a product of the patch matrix is cut, all tiles nearly equal. */
@@ -121,7 +158,7 @@ struct tiling {
 
 static struct tiling tiling_make(ptrdiff_t rows, ptrdiff_t columns) {
   ptrdiff_t down = size_ceil_div(rows, TILE), across = down < TILE_ROWS_FEW ? size_ceil_div(columns, TILE_COLUMNS) : 1;
-  struct tiling t = {.rows = size_ceil_div(rows, down),
+  struct tiling t = {.rows = panel_rows_rounded(size_ceil_div(rows, down)),
                      .columns = size_ceil_div(size_ceil_div(columns, across), PANEL_ALIGN) * PANEL_ALIGN};
   t.across = size_ceil_div(columns, t.columns);
   t.count = size_ceil_div(rows, t.rows) * t.across;
@@ -149,23 +186,22 @@ static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 &
 
 static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
 static ptrdiff_t forward_packed(const struct conv *g) { return round_to_line(panel_size(g->r * g->s * g->c, g->k)); }
-static ptrdiff_t forward_slice(const struct conv *g) {
-  return is_pointwise(g) ? 0 : round_to_line(forward_tiling(g).rows * g->r * g->s * g->c);
-}
+static ptrdiff_t forward_slice(const struct conv *g) { return patches_size(forward_tiling(g).rows, g->r * g->s, g->c); }
 
 /* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) {
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
   struct tiling tiling = forward_tiling(g);
   ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
-  real *slices = scratch + forward_packed(g);
+  real *zeros = scratch + forward_packed(g), *slices = zeros + round_to_line(g->c);
+  memset(zeros, 0, (size_t)g->c * sizeof(real));
   panel_pack(depth, g->k, w, 1, depth, 0, depth, scratch);
 #pragma omp parallel for schedule(dynamic)
   for (ptrdiff_t t = 0; t < tiling.count; t++) {
     ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
     ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
-    const real *patches = patch_rows(&v, x, from, to, slices + omp_get_thread_num() * slice);
-    panel_product(to - from, ks, depth, patches, depth, scratch, k, false, y + from * g->k + k, g->k);
+    const struct panel_rows patches = patch_rows(&v, x, from, to, zeros, slices + omp_get_thread_num() * slice);
+    panel_product(to - from, ks, depth, &patches, scratch, k, false, y + from * g->k + k, g->k);
   }
 }
 
@@ -229,12 +265,10 @@ static struct tiling phase_tiling(const struct conv *g) {
 static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g->stride) * size_ceil_div(g->s, g->stride); }
 
 /* Scratch of a thread: a tile of patches, then, where rows of dx are apart, a tile of the product. */
-static ptrdiff_t patches_size(const struct conv *g) {
-  return is_pointwise(g) ? 0 : round_to_line(phase_tiling(g).rows * phase_taps(g) * g->k);
-}
+static ptrdiff_t backward_data_patches(const struct conv *g) { return patches_size(phase_tiling(g).rows, phase_taps(g), g->k); }
 static ptrdiff_t backward_data_slice(const struct conv *g) {
   struct tiling tiling = phase_tiling(g);
-  return patches_size(g) + (g->stride > 1 ? round_to_line(tiling.rows * tiling.columns) : 0);
+  return backward_data_patches(g) + (g->stride > 1 ? round_to_line(tiling.rows * tiling.columns) : 0);
 }
 /* Scratch for all: the weights of a phase in panels. */
 static ptrdiff_t packed_size(const struct conv *g) { return round_to_line(panel_size(phase_taps(g) * g->k, g->c)); }
@@ -247,24 +281,25 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
   if (depth == 0 && accumulate) return; /* these pixels went into no output */
 
   if (depth > 0) pack_weights(g, &ph, &pw, w, scratch);
-  real *slices = scratch + packed_size(g);
+  real *zeros = scratch + packed_size(g), *slices = zeros + round_to_line(g->k);
+  memset(zeros, 0, (size_t)g->k * sizeof(real));
   struct tiling tiling = phase_tiling(g);
   ptrdiff_t slice = backward_data_slice(g), tiles = size_ceil_div(rows, tiling.rows) * tiling.across;
 #pragma omp parallel for schedule(dynamic)
   for (ptrdiff_t t = 0; t < tiles; t++) {
     ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
     ptrdiff_t c = t % tiling.across * tiling.columns, cs = size_min(tiling.columns, g->c - c);
-    real *mine = slices + omp_get_thread_num() * slice, *out = mine + patches_size(g);
+    real *mine = slices + omp_get_thread_num() * slice, *out = mine + backward_data_patches(g);
     if (depth == 0) {
       memset(out, 0, (size_t)((to - from) * cs) * sizeof(real));
       scatter(g, a, b, &v, from, to, c, cs, out, false, dx);
       continue;
     }
-    const real *patches = patch_rows(&v, dy, from, to, mine);
+    const struct panel_rows patches = patch_rows(&v, dy, from, to, zeros, mine);
     if (g->stride == 1) {
-      panel_product(to - from, cs, depth, patches, depth, scratch, c, accumulate, dx + from * g->c + c, g->c);
+      panel_product(to - from, cs, depth, &patches, scratch, c, accumulate, dx + from * g->c + c, g->c);
     } else {
-      panel_product(to - from, cs, depth, patches, depth, scratch, c, false, out, cs);
+      panel_product(to - from, cs, depth, &patches, scratch, c, false, out, cs);
       scatter(g, a, b, &v, from, to, c, cs, out, accumulate, dx);
     }
   }
@@ -363,8 +398,8 @@ void conv_backward_weights(const struct conv *g, const real *x, const real *dy, 
 
 ptrdiff_t conv_scratch(const struct conv *g, int threads) {
   struct dw_cut cut = dw_cut_make(g);
-  ptrdiff_t forward = forward_packed(g) + threads * forward_slice(g);
-  ptrdiff_t data = packed_size(g) + threads * backward_data_slice(g);
+  ptrdiff_t forward = forward_packed(g) + round_to_line(g->c) + threads * forward_slice(g);
+  ptrdiff_t data = packed_size(g) + round_to_line(g->k) + threads * backward_data_slice(g);
   ptrdiff_t weights = partial_size(g, &cut) + threads * backward_weights_slice(&cut);
   return size_max(forward, size_max(data, weights));
 }

@@ -38,11 +38,12 @@ MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w,
                           ptrdiff_t stride, ptrdiff_t pad, struct error *err);
 
 /* Scratch that any of the three fast functions needs for this shape with this many threads, in reals: for each thread one tile of
- * patches, and once the weights reordered for backward data or the partial dw (at most 2^24 reals). May be 0. */
+ * patches or of pointers to them, and once the weights laid out for the product or the partial dw (at most 2^24 reals). Aligned for
+ * pointers. */
 ptrdiff_t conv_scratch(const struct conv *g, int threads);
 
-/* The fast forms: im2col in tiles of positions (1x1 with stride 1 needs none) and one product a tile, tiles shared out to all OpenMP
- * threads and cut by the shape only: the result is the same, bit for bit, for any number of threads.
+/* The fast forms: im2col in tiles of positions and one product a tile, tiles shared out to all OpenMP threads and cut by the shape only:
+ * the result is the same, bit for bit, for any number of threads.
  * scratch: conv_scratch(g, omp_get_max_threads()) reals, contents irrelevant before and after. No arguments may overlap. */
 
 /* y: overwritten. Each y is one sum over r, s, c, accumulated in real in blocks (panel.h). */

@@ -1,7 +1,7 @@
 /* A matrix product for convolution: C (+)= A B, where B has been laid out in panels once and is then multiplied by many tiles of A.
  *
  * OpenBLAS lays out both factors anew at every call. A convolution multiplies every tile of patches by the same weights, and its tiles are
- * narrow where channels are few: the weights are laid out once here, and the patches read as they are.
+ * narrow where channels are few: the weights are laid out once here, and the patches read where they are, from pointers to their pieces.
  *
  * Panel j holds columns [j W, (j + 1) W) of B, row after row, W reals each, zeros behind the last column. One thread; the result of
  * an element depends on its row of A and its column of B only, not on the tile: each is a chain of fused multiply-adds over blocks of at
@@ -15,6 +15,8 @@
 
 #include "base/real.h"
 
+#define panel_rows REAL_NAME(panel_rows)
+#define panel_rows_rounded REAL_NAME(panel_rows_rounded)
 #define panel_size REAL_NAME(panel_size)
 #define panel_pack REAL_NAME(panel_pack)
 #define panel_product REAL_NAME(panel_product)
@@ -26,10 +28,21 @@ ptrdiff_t panel_size(ptrdiff_t depth, ptrdiff_t columns);
 void panel_pack(ptrdiff_t depth, ptrdiff_t columns, const real *b, ptrdiff_t row, ptrdiff_t column, ptrdiff_t at, ptrdiff_t count,
                 real *panels);
 
-/* C (rows x columns, ldc apart) = A (rows x depth, lda apart) B, or C += A B if accumulate. Columns [first, first + columns) of the
+/* Rows of A, each in pieces of `length` reals that may lie anywhere: element k of row i is at[k / length * stride + i][k % length].
+ * A piece has panel_rows_rounded(rows) pointers (stride is no less); those behind the last row repeat any other, and what they point to has
+ * no influence. */
+struct panel_rows {
+  const real *const *at;
+  ptrdiff_t stride, length;
+};
+
+/* rows, rounded up to whole blocks of the kernel. */
+ptrdiff_t panel_rows_rounded(ptrdiff_t rows);
+
+/* C (rows x columns, ldc apart) = A (rows x depth) B, or C += A B if accumulate. Columns [first, first + columns) of the
  * laid-out B, first a multiple of PANEL_ALIGN; c points at column `first`. C may not overlap A. */
 enum { PANEL_ALIGN = 64 };
-void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const real *panels, ptrdiff_t first,
+void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const struct panel_rows *a, const real *panels, ptrdiff_t first,
                    bool accumulate, real *c, ptrdiff_t ldc);
 
 #endif

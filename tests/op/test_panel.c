@@ -12,6 +12,10 @@ static const struct {
 } shapes[] = {{1, 1, 1}, {5, 7, 3}, {6, 16, 9}, {13, 33, 27}, {12, 32, 256}, {25, 70, 257}, {40, 65, 520}, {7, 8, 511}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
+static void fill_nan(real *x, ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; i++) x[i] = NAN;
+}
+
 /* C = A B by the definition, in double. */
 static void define(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, const real *b, const real *start, real *c) {
   for (ptrdiff_t i = 0; i < rows; i++)
@@ -24,12 +28,33 @@ static void define(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const rea
 
 struct factors {
   real *a, *b, *panels, *c, *expected;
+  const real **at;
+  struct panel_rows rows; /* of a, each one piece */
 };
+
+/* Pointers to `rows` rows of a, `apart` reals from one to the next, in pieces of `length`. Where there is no row, to NaN. */
+static struct panel_rows rows_of(const real *a, ptrdiff_t rows, ptrdiff_t apart, ptrdiff_t depth, ptrdiff_t length, const real **at) {
+  static real nothing[1024];
+  fill_nan(nothing, 1024);
+  assert_true(length <= 1024 && depth % length == 0);
+  ptrdiff_t stride = panel_rows_rounded(rows);
+  assert_true(stride >= rows);
+  for (ptrdiff_t piece = 0; piece < depth / length; piece++)
+    for (ptrdiff_t i = 0; i < stride; i++) at[piece * stride + i] = i < rows ? a + i * apart + piece * length : nothing;
+  return (struct panel_rows){.at = at, .stride = stride, .length = length};
+}
 
 static struct factors make(int s, bool integers, bool transposed) {
   ptrdiff_t rows = shapes[s].rows, columns = shapes[s].columns, depth = shapes[s].depth;
-  struct factors f = {test_reals(rows * depth), test_reals(depth * columns), test_reals(panel_size(depth, columns)),
-                      test_reals(rows * columns), test_reals(rows * columns)};
+  struct factors f = {test_reals(rows * depth),
+                      test_reals(depth * columns),
+                      test_reals(panel_size(depth, columns)),
+                      test_reals(rows * columns),
+                      test_reals(rows * columns),
+                      NULL,
+                      {0}};
+  f.at = malloc((size_t)panel_rows_rounded(rows) * sizeof *f.at);
+  f.rows = rows_of(f.a, rows, depth, depth, depth, f.at);
   if (integers)
     test_fill_int(f.a, rows * depth, 4, 1), test_fill_int(f.b, depth * columns, 4, 2);
   else
@@ -49,7 +74,7 @@ static struct factors make(int s, bool integers, bool transposed) {
   return f;
 }
 
-static void release(struct factors *f) { free(f->a), free(f->b), free(f->panels), free(f->c), free(f->expected); }
+static void release(struct factors *f) { free(f->a), free(f->b), free(f->panels), free(f->c), free(f->expected), free(f->at); }
 
 static void exact_on_integers(void **state) {
   (void)state;
@@ -58,14 +83,14 @@ static void exact_on_integers(void **state) {
       ptrdiff_t rows = shapes[s].rows, columns = shapes[s].columns, depth = shapes[s].depth;
       struct factors f = make(s, true, transposed);
       memset(f.c, 0xff, (size_t)(rows * columns) * sizeof(real));
-      panel_product(rows, columns, depth, f.a, depth, f.panels, 0, false, f.c, columns);
+      panel_product(rows, columns, depth, &f.rows, f.panels, 0, false, f.c, columns);
       define(rows, columns, depth, f.a, f.b, NULL, f.expected);
       assert_all_equal(f.c, f.expected, rows * columns);
 
       real *start = test_reals(rows * columns);
       test_fill_int(start, rows * columns, 9, 3);
       memcpy(f.c, start, (size_t)(rows * columns) * sizeof(real));
-      panel_product(rows, columns, depth, f.a, depth, f.panels, 0, true, f.c, columns);
+      panel_product(rows, columns, depth, &f.rows, f.panels, 0, true, f.c, columns);
       define(rows, columns, depth, f.a, f.b, start, f.expected);
       assert_all_equal(f.c, f.expected, rows * columns);
       free(start);
@@ -80,7 +105,7 @@ static void within_the_bound_elsewhere(void **state) {
   for (int s = 0; s < SHAPES; s++) {
     ptrdiff_t rows = shapes[s].rows, columns = shapes[s].columns, depth = shapes[s].depth;
     struct factors f = make(s, false, true);
-    panel_product(rows, columns, depth, f.a, depth, f.panels, 0, false, f.c, columns);
+    panel_product(rows, columns, depth, &f.rows, f.panels, 0, false, f.c, columns);
     define(rows, columns, depth, f.a, f.b, NULL, f.expected);
     double gauge = 0;
     for (ptrdiff_t i = 0; i < rows; i++)
@@ -100,17 +125,44 @@ static void an_element_does_not_depend_on_its_tile(void **state) {
   (void)state;
   ptrdiff_t rows = shapes[6].rows, columns = shapes[6].columns, depth = shapes[6].depth;
   struct factors f = make(6, false, true);
-  panel_product(rows, columns, depth, f.a, depth, f.panels, 0, false, f.c, columns);
+  panel_product(rows, columns, depth, &f.rows, f.panels, 0, false, f.c, columns);
   for (ptrdiff_t i = 0; i < rows; i++) {
     real alone[1];
-    panel_product(1, columns - PANEL_ALIGN, depth, f.a + i * depth, depth, f.panels, PANEL_ALIGN, false, alone, columns);
+    const real *at[16];
+    struct panel_rows row = rows_of(f.a + i * depth, 1, depth, depth, depth, at);
+    panel_product(1, columns - PANEL_ALIGN, depth, &row, f.panels, PANEL_ALIGN, false, alone, columns);
     assert_memory_equal(alone, f.c + i * columns + PANEL_ALIGN, sizeof alone);
   }
   release(&f);
 }
 
+/* Nor on where its row of A lies: in pieces, which end inside of blocks of depth and at their ends, or multiples of 4096 bytes apart. */
+static void an_element_does_not_depend_on_where_rows_are(void **state) {
+  (void)state;
+  static const ptrdiff_t lengths[] = {1, 8, 40, 52, 104, 260}; /* divisors of the depth, 520 */
+  ptrdiff_t rows = shapes[6].rows, columns = shapes[6].columns, depth = shapes[6].depth, apart = 8192 / (ptrdiff_t)sizeof(real);
+  struct factors f = make(6, false, true);
+  panel_product(rows, columns, depth, &f.rows, f.panels, 0, false, f.expected, columns);
+  const real **at = malloc((size_t)(panel_rows_rounded(rows) * depth) * sizeof *at);
+  for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+    struct panel_rows pieces = rows_of(f.a, rows, depth, depth, lengths[l], at);
+    fill_nan(f.c, rows * columns);
+    panel_product(rows, columns, depth, &pieces, f.panels, 0, false, f.c, columns);
+    assert_memory_equal(f.c, f.expected, (size_t)(rows * columns) * sizeof(real));
+  }
+  real *far = test_reals(rows * apart);
+  for (ptrdiff_t i = 0; i < rows; i++) memcpy(far + i * apart, f.a + i * depth, (size_t)depth * sizeof(real));
+  struct panel_rows crowded = rows_of(far, rows, apart, depth, depth, at);
+  fill_nan(f.c, rows * columns);
+  panel_product(rows, columns, depth, &crowded, f.panels, 0, false, f.c, columns);
+  assert_memory_equal(f.c, f.expected, (size_t)(rows * columns) * sizeof(real));
+  free(far), free(at);
+  release(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(exact_on_integers), cmocka_unit_test(within_the_bound_elsewhere),
-                                     cmocka_unit_test(an_element_does_not_depend_on_its_tile)};
+                                     cmocka_unit_test(an_element_does_not_depend_on_its_tile),
+                                     cmocka_unit_test(an_element_does_not_depend_on_where_rows_are)};
   return cmocka_run_group_tests_name("panel " REAL_SUFFIX, tests, NULL, NULL);
 }
