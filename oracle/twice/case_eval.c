@@ -1,5 +1,6 @@
 /* Cases of evaluation: k nearest neighbours, the softmax regression of linear evaluation, the diagnostics of collapse. */
 #include <limits.h>
+#include <omp.h>
 #include <string.h>
 
 #include "eval/collapse.h"
@@ -57,7 +58,7 @@ bool REAL_NAME(case_linear_eval)(struct case_run *run) {
   ptrdiff_t n = g.c * g.d;
   real *w = run_scratch(run, REAL_DTYPE, n), *dw = run_scratch(run, REAL_DTYPE, n), *mw = run_scratch(run, REAL_DTYPE, n);
   real *b = run_scratch(run, REAL_DTYPE, g.c), *db = run_scratch(run, REAL_DTYPE, g.c), *mb = run_scratch(run, REAL_DTYPE, g.c);
-  real *scratch = run_scratch(run, REAL_DTYPE, g.rows * g.c);
+  real *scratch = run_scratch(run, REAL_DTYPE, softmax_scratch(&g, omp_get_max_threads()));
   if (!loss || !row_loss || !w_after || !b_after || !w || !dw || !mw || !b || !db || !mb || !scratch) return false;
   memcpy(w, w0, (size_t)n * sizeof(real));
   memcpy(b, b0, (size_t)g.c * sizeof(real));

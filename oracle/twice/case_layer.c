@@ -65,7 +65,7 @@ bool REAL_NAME(case_linear)(struct case_run *run) {
   if (!(dy = run_input(run, REAL_DTYPE, 2, ys, "grad_out.y")) || (run_wants(run, "grad_in.x") && !(dx = gradient(run, 2, xs))) ||
       (weights && (!(dw = run_added(run, REAL_DTYPE, 2, ws, "grad_param.weight", "in.before.weight")) ||
                    (bias && !(db = run_added(run, REAL_DTYPE, 1, ws, "grad_param.bias", "in.before.bias"))) ||
-                   !(scratch = run_scratch(run, REAL_DTYPE, linear_scratch(&g)))))) {
+                   !(scratch = run_scratch(run, REAL_DTYPE, linear_scratch(&g, omp_get_max_threads())))))) {
     return false;
   }
   if (dx) linear_backward_data(&g, dy, w, dx, run_has(run, "%s", before_x));
@@ -245,8 +245,8 @@ bool REAL_NAME(case_mlp)(struct case_run *run) {
       !(dgamma = run_accumulator(run, REAL_DTYPE, 1, &hidden, "grad_param.1.weight")) ||
       !(dbeta = run_accumulator(run, REAL_DTYPE, 1, &hidden, "grad_param.1.bias")) ||
       !(dw3 = run_accumulator(run, REAL_DTYPE, 2, w3s, "grad_param.3.weight")) ||
-      !(scratch0 = run_scratch(run, REAL_DTYPE, linear_scratch(&first))) ||
-      !(scratch3 = run_scratch(run, REAL_DTYPE, linear_scratch(&last)))) {
+      !(scratch0 = run_scratch(run, REAL_DTYPE, linear_scratch(&first, omp_get_max_threads()))) ||
+      !(scratch3 = run_scratch(run, REAL_DTYPE, linear_scratch(&last, omp_get_max_threads())))) {
     return false;
   }
   linear_backward_data(&last, dy, w3, d, false);

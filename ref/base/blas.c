@@ -5,8 +5,6 @@
 #include <limits.h>
 #include <omp.h>
 
-#include "base/size.h"
-
 void gemm(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, double alpha, const real *a, ptrdiff_t lda,
           const real *b, ptrdiff_t ldb, double beta, real *c, ptrdiff_t ldc) {
   assert(m <= INT_MAX && n <= INT_MAX && k <= INT_MAX && lda <= INT_MAX && ldb <= INT_MAX && ldc <= INT_MAX);
@@ -23,17 +21,4 @@ void gemm(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t 
   cblas_dgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
 #endif
   if (threads > 1) omp_set_num_threads(threads);
-}
-
-void gemm_rows(int transpose_a, int transpose_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, double alpha, const real *a, ptrdiff_t lda,
-               const real *b, ptrdiff_t ldb, double beta, real *c, ptrdiff_t ldc) {
-  /* Tiles of C of 256 x 512 keep OpenBLAS at its full speed on one core and leave enough of them to share out. */
-  enum { TILE_M = 256, TILE_N = 512 };
-  ptrdiff_t tiles_n = size_ceil_div(n, TILE_N), tiles = size_ceil_div(m, TILE_M) * tiles_n;
-#pragma omp parallel for schedule(dynamic) if (tiles > 1)
-  for (ptrdiff_t t = 0; t < tiles; t++) {
-    ptrdiff_t i = t / tiles_n * TILE_M, j = t % tiles_n * TILE_N;
-    gemm(transpose_a, transpose_b, size_min(TILE_M, m - i), size_min(TILE_N, n - j), k, alpha, transpose_a ? a + i : a + i * lda, lda,
-         transpose_b ? b + j * ldb : b + j, ldb, beta, c + i * ldc + j, ldc);
-  }
 }

@@ -2,13 +2,14 @@
 
 #include <assert.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "base/size.h"
 #include "eval/linear_eval.h"
 #include "eval/softmax.h"
+#include "op/linear.h"
 
 #define PI 3.14159265358979323846
 
@@ -18,6 +19,7 @@ struct fit {
   ptrdiff_t d, cells, batch;
   real *w, *b, *w_momentum, *b_momentum, *dw, *db;
   real *x, *logits; /* batch x cells x d, and x classes (then their gradient) */
+  real *product;    /* scratch of softmax_weights_gradient */
   int32_t *order;
   double *loss, *scratch; /* batch, batch x dense_scratch */
   int64_t *confusion;     /* batch x classes^2 */
@@ -30,7 +32,7 @@ static void *take(size_t size, ptrdiff_t a, ptrdiff_t b, ptrdiff_t c) {
 
 static void fit_free(struct fit *f) {
   free(f->w), free(f->b), free(f->w_momentum), free(f->b_momentum), free(f->dw), free(f->db);
-  free(f->x), free(f->logits), free(f->order), free(f->loss), free(f->scratch), free(f->confusion);
+  free(f->x), free(f->logits), free(f->product), free(f->order), free(f->loss), free(f->scratch), free(f->confusion);
 }
 
 static bool fit_create(struct fit *f, const struct dense_shape *g, ptrdiff_t d, ptrdiff_t batch, ptrdiff_t images) {
@@ -40,10 +42,12 @@ static bool fit_create(struct fit *f, const struct dense_shape *g, ptrdiff_t d, 
   f->w_momentum = take(sizeof(real), c, d, 1), f->b_momentum = take(sizeof(real), c, 1, 1);
   f->dw = take(sizeof(real), c, d, 1), f->db = take(sizeof(real), c, 1, 1);
   f->x = take(sizeof(real), batch, cells, d), f->logits = take(sizeof(real), batch, cells, c);
+  const struct linear layer = {.m = batch * cells, .i = d, .o = c};
+  f->product = take(sizeof(real), linear_scratch(&layer, omp_get_max_threads()), 1, 1);
   f->order = take(sizeof(int32_t), images, 1, 1), f->loss = take(sizeof(double), batch, 1, 1);
   f->scratch = take(sizeof(double), batch, dense_scratch(g), 1), f->confusion = take(sizeof(int64_t), batch, c, c);
-  return f->w && f->b && f->w_momentum && f->b_momentum && f->dw && f->db && f->x && f->logits && f->order && f->loss && f->scratch &&
-         f->confusion;
+  return f->w && f->b && f->w_momentum && f->b_momentum && f->dw && f->db && f->x && f->logits && f->product && f->order && f->loss &&
+         f->scratch && f->confusion;
 }
 
 /* The logits of images list[0..rows - 1] (null: first, first + 1, ...). */
@@ -68,7 +72,8 @@ static double step(struct fit *f, const struct dense_images *images, const int32
   for (ptrdiff_t i = 0; i < rows; i++)
     f->loss[i] = dense_loss(g, f->logits + i * size, images->label + list[first + i] * pixels, 1 / (double)labelled, f->logits + i * size,
                             f->scratch + i * dense_scratch(g));
-  gemm_rows(1, 0, c, f->d, rows * f->cells, 1, f->logits, c, f->x, f->d, 0, f->dw, f->d);
+  const struct softmax_shape s = {rows * f->cells, f->d, c};
+  softmax_weights_gradient(&s, f->x, f->logits, f->dw, f->product);
   for (ptrdiff_t k = 0; k < c; k++) {
     double sum = 0;
     for (ptrdiff_t i = 0; i < rows * f->cells; i++) sum += (double)f->logits[i * c + k];

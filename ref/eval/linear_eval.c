@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@ struct regression {
 
 /* What all regressions of a fit share. */
 struct workspace {
-  real *x, *logits, *dw, *db; /* batch x d, batch x classes, classes x d, classes */
+  real *x, *logits, *dw, *db; /* batch x d, softmax_scratch (logits of a batch come first), classes x d, classes */
   int32_t *label, *order;     /* batch, images */
   double *row_loss;           /* batch */
 };
@@ -65,8 +66,10 @@ static void workspace_free(struct workspace *s) {
 }
 
 static bool workspace_create(struct workspace *s, ptrdiff_t batch, ptrdiff_t classes, ptrdiff_t d, ptrdiff_t images) {
-  *s = (struct workspace){take(sizeof(real), batch, d),   take(sizeof(real), batch, classes), take(sizeof(real), classes, d),
-                          take(sizeof(real), classes, 1), take(sizeof(int32_t), batch, 1),    take(sizeof(int32_t), images, 1),
+  const struct softmax_shape g = {batch, d, classes};
+  *s = (struct workspace){take(sizeof(real), batch, d),    take(sizeof(real), softmax_scratch(&g, omp_get_max_threads()), 1),
+                          take(sizeof(real), classes, d),  take(sizeof(real), classes, 1),
+                          take(sizeof(int32_t), batch, 1), take(sizeof(int32_t), images, 1),
                           take(sizeof(double), batch, 1)};
   return s->x && s->logits && s->dw && s->db && s->label && s->order && s->row_loss;
 }

@@ -2,11 +2,17 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
-#include "base/blas.h"
+#include "base/size.h"
+#include "op/linear.h"
+
+/* The regression as a layer, whose bias is added and summed here. */
+static struct linear layer_of(const struct softmax_shape *g) { return (struct linear){.m = g->rows, .i = g->d, .o = g->c}; }
 
 void softmax_logits(const struct softmax_shape *g, const real *x, const real *w, const real *b, real *logits) {
-  gemm_rows(0, 1, g->rows, g->c, g->d, 1, x, g->d, w, g->d, 0, logits, g->c);
+  const struct linear layer = layer_of(g);
+  linear_forward(&layer, x, w, NULL, logits);
   for (ptrdiff_t i = 0; i < g->rows; i++)
     for (ptrdiff_t j = 0; j < g->c; j++) logits[i * g->c + j] += b[j];
 }
@@ -28,13 +34,27 @@ double softmax_cross_entropy(ptrdiff_t c, const real *logits, int32_t label, dou
   return log(sum) - (own - most); /* not the difference of two large numbers */
 }
 
+void softmax_weights_gradient(const struct softmax_shape *g, const real *x, const real *dlogits, real *dw, real *scratch) {
+  const struct linear layer = layer_of(g);
+  memset(dw, 0, (size_t)(g->c * g->d) * sizeof(real));
+  linear_backward_weights(&layer, x, dlogits, dw, NULL, scratch);
+}
+
+/* The logits, which become their gradient, then what the product takes, aligned for pointers. */
+static ptrdiff_t logits_size(const struct softmax_shape *g) { return size_ceil_div(g->rows * g->c, 16) * 16; }
+
+ptrdiff_t softmax_scratch(const struct softmax_shape *g, int threads) {
+  const struct linear layer = layer_of(g);
+  return logits_size(g) + linear_scratch(&layer, threads);
+}
+
 double softmax_loss(const struct softmax_shape *g, const real *x, const int32_t *label, const real *w, const real *b, real *dw, real *db,
                     real *scratch, double *row_loss) {
   softmax_logits(g, x, w, b, scratch);
 #pragma omp parallel for schedule(static)
   for (ptrdiff_t i = 0; i < g->rows; i++)
     row_loss[i] = softmax_cross_entropy(g->c, scratch + i * g->c, label[i], 1 / (double)g->rows, scratch + i * g->c);
-  gemm_rows(1, 0, g->c, g->d, g->rows, 1, scratch, g->c, x, g->d, 0, dw, g->d);
+  softmax_weights_gradient(g, x, scratch, dw, scratch + logits_size(g));
   for (ptrdiff_t j = 0; j < g->c; j++) {
     double sum = 0;
     for (ptrdiff_t i = 0; i < g->rows; i++) sum += (double)scratch[i * g->c + j];

@@ -21,6 +21,8 @@ struct softmax_shape {
 
 #define softmax_logits REAL_NAME(softmax_logits)
 #define softmax_cross_entropy REAL_NAME(softmax_cross_entropy)
+#define softmax_weights_gradient REAL_NAME(softmax_weights_gradient)
+#define softmax_scratch REAL_NAME(softmax_scratch)
 #define softmax_loss REAL_NAME(softmax_loss)
 #define nesterov_step REAL_NAME(nesterov_step)
 
@@ -31,8 +33,15 @@ void softmax_logits(const struct softmax_shape *g, const real *x, const real *w,
  * dlogits may be null or the logits themselves. 0 <= label < c. */
 double softmax_cross_entropy(ptrdiff_t c, const real *logits, int32_t label, double scale, real *dlogits);
 
-/* The mean cross-entropy of a batch and its gradient. label: rows, in [0, c). dw, db: overwritten. scratch: rows x c reals; row_loss: rows
- * doubles, overwritten by the loss of each row. Sums over rows are made in order (db, loss) or by tiles of the shape (dw). */
+/* dw = dlogits^T x, overwritten, as linear_backward_weights sums; scratch as it has (op/linear.h). */
+void softmax_weights_gradient(const struct softmax_shape *g, const real *x, const real *dlogits, real *dw, real *scratch);
+
+/* Reals of scratch that softmax_loss needs on this many threads. */
+ptrdiff_t softmax_scratch(const struct softmax_shape *g, int threads);
+
+/* The mean cross-entropy of a batch and its gradient. label: rows, in [0, c). dw, db: overwritten. scratch: softmax_scratch(g,
+ * omp_get_max_threads()) reals; row_loss: rows doubles, overwritten by the loss of each row. Sums over rows are made in order (db, loss) or
+ * in chunks that the shape decides (dw). */
 double softmax_loss(const struct softmax_shape *g, const real *x, const int32_t *label, const real *w, const real *b, real *dw, real *db,
                     real *scratch, double *row_loss);
 

@@ -29,7 +29,7 @@ static size_t doubles(ptrdiff_t n) { return arena_bytes(n, sizeof(double)); }
 
 static size_t host_conv_scratch(const struct conv *g) { return reals(conv_scratch(g, omp_get_max_threads())); }
 static size_t host_norm_scratch(const struct norm *g) { return doubles(norm_scratch(g)); }
-static size_t host_linear_scratch(const struct linear *g) { return reals(linear_scratch(g)); }
+static size_t host_linear_scratch(const struct linear *g) { return reals(linear_scratch(g, omp_get_max_threads())); }
 static size_t host_match_scratch(const struct match *g) { return doubles(match_scratch(g)); }
 static size_t host_loss_scratch(const struct loss *g) { return doubles(loss_scratch(g)); }
 

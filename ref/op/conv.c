@@ -1,8 +1,8 @@
 /* Convolution as matrix products.
  *
- * All three directions see a map through a moving window as a patch matrix (im2col), a tile of rows at a time, and multiply each tile by
- * a matrix on one thread: forward and backward data by weights that are laid out once a call (panel.h), backward weights with gemm, for
- * which rows are gathered. panel.h takes pointers to the pieces of a row, so there only patches of few channels are. A tile writes
+ * All three directions see a map through a moving window as a patch matrix (im2col), a tile of its rows at a time, and multiply each tile
+ * on one thread (panel.h): forward and backward data by weights that are laid out once a call, backward weights by dy. The product takes
+ * pointers to the pieces of a row, so that patches stay where they are, but for those of few channels, which are gathered. A tile writes
  * elements that no other tile writes, and is cut by the shape alone, so every result is the same for any number of threads.
  */
 #include "op/conv.h"
@@ -11,20 +11,18 @@
 #include <omp.h>
 #include <string.h>
 
-#include "base/blas.h"
 #include "base/size.h"
 #include "op/panel.h"
 
 enum {
-  TILE = 224,         /* rows of a patch matrix a product: a block of 256 columns of them stays in the second-level cache (panel.c) */
-  TAP_LEAST = 16,     /* channels from which on a tap's are read where they are, and no patch is gathered */
-  TILE_COLUMNS = 256, /* columns of the product, where there are fewer than ... */
-  TILE_ROWS_FEW = 16, /* ... so many tiles of rows to share out; patches are then gathered for each block of columns */
-  DW_TILE = 384,      /* the same for backward weights, where rows are the inner dimension: OpenBLAS reads and writes dw once for so many */
-  DW_K = 256,         /* largest block of dw one thread works on: output channels ... */
-  DW_COLUMNS = 512,   /* ... and columns (r, s, c), where the shape allows */
-  DW_ITEMS_WANTED = 32,      /* blocks x chunks of positions: enough to share out */
-  DW_CHUNK_LEAST = 768,      /* positions; writing and joining a partial dw costs about as much as 40 positions */
+  TILE = 224,           /* rows of a patch matrix a product: a block of 256 columns of them stays in the second-level cache (panel.c) */
+  TAP_LEAST = 16,       /* channels from which on a tap's are read where they are, and no patch is gathered */
+  TILE_COLUMNS = 256,   /* columns of the product, where there are fewer than ... */
+  TILE_ROWS_FEW = 16,   /* ... so many tiles of rows to share out */
+  DW_K = 256,           /* largest block of dw one thread works on: output channels ... */
+  DW_COLUMNS = 512,     /* ... and columns (r, s, c), where the shape allows */
+  DW_ITEMS_WANTED = 32, /* blocks x chunks of positions: enough to share out */
+  DW_CHUNK_LEAST = 768, /* positions; writing and joining a partial dw costs about as much as 40 positions */
   DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
   JOIN_BLOCK = 512,          /* elements of dw joined at a time: their sums stay in the nearest cache */
   LINE = 16                  /* reals; parts of the scratch start this far apart at least, so that threads share no cache line */
@@ -50,8 +48,8 @@ bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t 
                 "convolution: a kernel of %td x %td is larger than the image of %td x %td with %td zeros around it; use a larger image", r,
                 s, h, w, pad);
   ptrdiff_t p = fits ? (padded_h - r) / stride + 1 : 0, q = fits ? (padded_w - s) / stride + 1 : 0;
-  /* BLAS counts in int, so positions and the patch of a position, forward (r s c) and backward (r s k), must fit one. A stride or pad
-   * beyond an int has no use, and would overflow sums below. */
+  /* Twins on a GPU and their libraries count in int, so positions and the patch of a position, forward (r s c) and backward (r s k), must
+   * fit one. A stride or pad beyond an int has no use, and would overflow sums below. */
   fits = fits && stride <= INT_MAX && pad <= INT_MAX && size_product(n, h, w, 1, &size) && size <= INT_MAX &&
          size_product(size, c, sizeof(real), 1, &size) && size_product(n, p, q, 1, &size) && size <= INT_MAX &&
          size_product(size, k, sizeof(real), 1, &size) && size_product(r, s, c, 1, &size) && size <= INT_MAX &&
@@ -313,8 +311,8 @@ void conv_backward_data(const struct conv *g, const real *dy, const real *w, rea
 /* ---- backward weights ------------------------------------------------------------------------------------------------------- */
 
 /* dw (K x R S C) = dy^T (K x N P Q) times patches of x (N P Q x R S C), cut three ways: output channels into blocks_k, columns
- * into blocks, of whole taps where patches are gathered, so that no two blocks of columns gather the same pixels, and positions
- * into chunks. With one chunk, gemm adds to dw itself; else each chunk has a partial dw, and these are joined. */
+ * into blocks, of whole taps but for 1x1, and positions into chunks. With one chunk its sums are added to dw; else each chunk has a
+ * partial dw, and these are joined. */
 struct dw_cut {
   bool direct;                       /* patches are x itself */
   ptrdiff_t taps_r, taps_s, columns; /* of a block of columns */
@@ -343,11 +341,18 @@ static struct dw_cut dw_cut_make(const struct conv *g) {
 static ptrdiff_t partial_size(const struct conv *g, const struct dw_cut *cut) {
   return cut->chunks > 1 ? round_to_line(cut->chunks * g->k * g->r * g->s * g->c) : 0;
 }
-static ptrdiff_t backward_weights_slice(const struct dw_cut *cut) { return cut->direct ? 0 : round_to_line(DW_TILE * cut->columns); }
+/* Scratch of a thread: patches of PANEL_DEPTH positions, channels of dy, a block of dw. */
+static ptrdiff_t dw_patches(const struct conv *g, const struct dw_cut *cut) {
+  return patches_size(PANEL_DEPTH, cut->taps_r * cut->taps_s, g->c);
+}
+static ptrdiff_t dw_turned(const struct conv *g) { return round_to_line(panel_turned_size(size_min(DW_K, g->k))); }
+static ptrdiff_t backward_weights_slice(const struct conv *g, const struct dw_cut *cut) {
+  return dw_patches(g, cut) + dw_turned(g) + round_to_line(panel_sums_size(size_min(DW_K, g->k), cut->columns));
+}
 
-/* Adds to one block of dw (or of a partial dw: the first product overwrites it) the positions of one chunk. */
-static void backward_weights_item(const struct conv *g, const struct dw_cut *cut, ptrdiff_t item, const real *x, const real *dy, real *out,
-                                  real *patches) {
+/* One block of dw, or of a partial dw, over the positions of one chunk. */
+static void backward_weights_item(const struct conv *g, const struct dw_cut *cut, ptrdiff_t item, const real *x, const real *dy,
+                                  const real *zeros, real *out, real *patches) {
   ptrdiff_t width = g->r * g->s * g->c;
   ptrdiff_t k = item % cut->blocks_k * DW_K, rest = item / cut->blocks_k;
   ptrdiff_t c = rest % cut->blocks_c * cut->columns;
@@ -358,18 +363,15 @@ static void backward_weights_item(const struct conv *g, const struct dw_cut *cut
 
   ptrdiff_t from = chunk * cut->chunk, to = size_min(from + cut->chunk, g->n * g->p * g->q);
   ptrdiff_t ks = size_min(DW_K, g->k - k), columns = cut->direct ? size_min(cut->columns, g->c - c) : cut->columns;
-  double beta = cut->chunks == 1;
   out += (cut->chunks == 1 ? 0 : chunk * g->k * width) + k * width + (r * g->s + s) * g->c + c;
-  if (cut->direct) {
-    gemm(1, 0, ks, columns, to - from, 1, dy + from * g->k + k, g->k, x + from * g->c + c, g->c, beta, out, width);
-    return;
-  }
   struct window v = window_on_x(g, r, s, cut->taps_r, cut->taps_s);
-  for (ptrdiff_t t = from; t < to; t += DW_TILE, beta = 1) {
-    ptrdiff_t end = size_min(t + DW_TILE, to);
-    gather_patches(&v, x, t, end, patches);
-    gemm(1, 0, ks, columns, end - t, 1, dy + t * g->k + k, g->k, patches, columns, beta, out, width);
+  real *turned = patches + dw_patches(g, cut), *sums = turned + dw_turned(g);
+  for (ptrdiff_t t = from, end; t < to; t = end) {
+    end = size_min(t + PANEL_DEPTH, to);
+    const struct panel_rows rows = patch_rows(&v, x + c, t, end, zeros, patches);
+    panel_product_turned(ks, columns, end - t, dy + t * g->k + k, g->k, &rows, t > from, sums, turned);
   }
+  panel_sums_add(ks, columns, sums, cut->chunks == 1, out, width);
 }
 
 /* dw += partial 0 + partial 1 + ..., in that order, in double. */
@@ -387,10 +389,12 @@ static void join(real *dw, const real *partials, ptrdiff_t size, ptrdiff_t chunk
 
 void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch) {
   struct dw_cut cut = dw_cut_make(g);
-  ptrdiff_t items = cut.chunks * cut.blocks_r * cut.blocks_s * cut.blocks_c * cut.blocks_k, slice = backward_weights_slice(&cut);
-  real *slices = scratch + partial_size(g, &cut), *out = cut.chunks == 1 ? dw : scratch;
+  ptrdiff_t items = cut.chunks * cut.blocks_r * cut.blocks_s * cut.blocks_c * cut.blocks_k, slice = backward_weights_slice(g, &cut);
+  real *zeros = scratch + partial_size(g, &cut), *slices = zeros + round_to_line(g->c), *out = cut.chunks == 1 ? dw : scratch;
+  memset(zeros, 0, (size_t)g->c * sizeof(real));
 #pragma omp parallel for schedule(dynamic)
-  for (ptrdiff_t item = 0; item < items; item++) backward_weights_item(g, &cut, item, x, dy, out, slices + omp_get_thread_num() * slice);
+  for (ptrdiff_t item = 0; item < items; item++)
+    backward_weights_item(g, &cut, item, x, dy, zeros, out, slices + omp_get_thread_num() * slice);
   if (cut.chunks > 1) join(dw, scratch, g->k * g->r * g->s * g->c, cut.chunks);
 }
 
@@ -400,6 +404,6 @@ ptrdiff_t conv_scratch(const struct conv *g, int threads) {
   struct dw_cut cut = dw_cut_make(g);
   ptrdiff_t forward = forward_packed(g) + round_to_line(g->c) + threads * forward_slice(g);
   ptrdiff_t data = packed_size(g) + round_to_line(g->k) + threads * backward_data_slice(g);
-  ptrdiff_t weights = partial_size(g, &cut) + threads * backward_weights_slice(&cut);
+  ptrdiff_t weights = partial_size(g, &cut) + round_to_line(g->c) + threads * backward_weights_slice(g, &cut);
   return size_max(forward, size_max(data, weights));
 }

@@ -33,7 +33,7 @@ struct conv {
 #define conv_backward_weights_plain REAL_NAME(conv_backward_weights_plain)
 
 /* Fills p and q; fails, leaving *g as it was, when a size is not positive, the kernel is larger than the padded image, a tensor's
- * bytes overflow ptrdiff_t, or images x rows x columns, r s c, r s k, stride or pad exceed an int (BLAS counts in int). */
+ * bytes overflow ptrdiff_t, or images x rows x columns, r s c, r s k, stride or pad exceed an int (in which GPUs count). */
 MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, ptrdiff_t k, ptrdiff_t r, ptrdiff_t s,
                           ptrdiff_t stride, ptrdiff_t pad, struct error *err);
 
@@ -54,8 +54,8 @@ void conv_forward(const struct conv *g, const real *x, const real *w, real *y, r
 void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch);
 
 /* dw[k,r,s,c] += sum over n, p, q of dy[n,p,q,k] x[n, p stride + r - pad, q stride + s - pad, c]. dw: accumulated. Positions are cut
- * into chunks by the shape only, each summed in real inside gemm; chunks are joined to dw in order, in double, rounded once. With a
- * single chunk, as for large dw on small maps, gemm adds to dw itself. */
+ * into chunks by the shape only, each one sum in real in blocks (panel.h); chunks are joined to dw in order, in double, rounded once.
+ * With a single chunk, as for large dw on small maps, its sum is added to dw in real. */
 void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch);
 
 /* The plain forms, the definition as loops, every sum in double and rounded once (what is accumulated to takes part in the sum):

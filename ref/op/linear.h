@@ -29,17 +29,18 @@ static inline ptrdiff_t linear_bias_rows(const struct linear *g) {
 #define linear_backward_data REAL_NAME(linear_backward_data)
 #define linear_backward_weights REAL_NAME(linear_backward_weights)
 
-/* Scratch of linear_backward_weights, in reals; depends on the shape only. May be 0. */
-ptrdiff_t linear_scratch(const struct linear *g);
+/* Scratch of linear_backward_weights with this many threads, in reals. Aligned for pointers. */
+ptrdiff_t linear_scratch(const struct linear *g, int threads);
 
-/* y: overwritten. b: null for none. One sum in real inside gemm, which b is the first term of. */
+/* y: overwritten. b: null for none. One sum in real in blocks (panel.h), which are added to b. */
 void linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y);
 
-/* dx = dy w. dx: overwritten, or added to if accumulate. */
+/* dx = dy w, summed in the same way. dx: overwritten, or added to if accumulate. */
 void linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
 
 /* dw += dy^T x, by conv_backward_weights: rows are cut into chunks by the shape only, summed in real, joined in order in double.
- * db[o] += sum over rows of dy, in double, in order within chunks of linear_bias_rows and over them, rounded once; db null for none. */
+ * db[o] += sum over rows of dy, in double, in order within chunks of linear_bias_rows and over them, rounded once; db null for none.
+ * scratch: linear_scratch(g, omp_get_max_threads()) reals. */
 void linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, real *scratch);
 
 #endif

@@ -22,7 +22,7 @@ enum {
   CACHE_LINE = 64, /* bytes */
   LANES = VECTOR_BYTES / sizeof(real),
   WIDTH = 2 * LANES,            /* of a panel */
-  PANEL_DEPTH = 256,            /* rows of B a block: its part of a panel stays in the first-level cache, 224 rows of A in the second */
+  KERNEL_FEW = 4,               /* rows of the kernel for what is left over where A is turned */
   PACK_ROWS = 16,               /* rows of a panel laid out at a time, where its columns are apart: a cache line of each */
   CROWDED = 4096,               /* bytes: rows this far apart share one set of most processors' first-level cache */
   COPY_APART = PANEL_DEPTH + 16 /* reals between rows that are copied out of a crowd */
@@ -66,13 +66,14 @@ static inline void store(real *p, vector v) { *(vector *)p = v; }
 
 ptrdiff_t panel_rows_rounded(ptrdiff_t rows) { return size_ceil_div(rows, KERNEL_ROWS) * KERNEL_ROWS; }
 
-/* c (KERNEL_ROWS x WIDTH) (+)= elements [from, from + depth) of the first rows of a times b (depth x WIDTH). Meanwhile as many cache lines
- * from `ahead` on are brought near, if it is not null. */
-static inline __attribute__((always_inline)) void multiply(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
-                                                           bool add, real *c, ptrdiff_t ldc, const char *ahead) {
+/* c (rows x WIDTH) (+)= elements [from, from + depth) of the first rows of a, `step` reals apart, times b (depth x WIDTH). Meanwhile as
+ * many cache lines from `ahead` on are brought near, if it is not null. rows and step are constants wherever this is called. */
+static inline __attribute__((always_inline)) void multiply(int rows, ptrdiff_t step, ptrdiff_t from, ptrdiff_t depth,
+                                                           const struct panel_rows *a, const real *b, bool add, real *c, ptrdiff_t ldc,
+                                                           const char *ahead) {
   vector sum[KERNEL_ROWS][2];
 #pragma GCC unroll 16
-  for (int i = 0; i < KERNEL_ROWS; i++) {
+  for (int i = 0; i < rows; i++) {
     sum[i][0] = sum[i][1] = (vector){0};
     __builtin_prefetch(c + i * ldc, 1);
     __builtin_prefetch(c + i * ldc + LANES, 1);
@@ -81,14 +82,14 @@ static inline __attribute__((always_inline)) void multiply(ptrdiff_t from, ptrdi
   for (ptrdiff_t first = from % a->length; depth > 0; first = 0, at += a->stride) {
     const real *row[KERNEL_ROWS];
 #pragma GCC unroll 16
-    for (int i = 0; i < KERNEL_ROWS; i++) row[i] = at[i] + first;
+    for (int i = 0; i < rows; i++) row[i] = at[i] + first * step;
     ptrdiff_t run = size_min(a->length - first, depth);
     for (ptrdiff_t k = 0; k < run; k++, b += WIDTH) {
       if (ahead) __builtin_prefetch(ahead), ahead += CACHE_LINE;
       vector b0 = load(b), b1 = load(b + LANES);
 #pragma GCC unroll 16
-      for (int i = 0; i < KERNEL_ROWS; i++) {
-        real element = row[i][k];
+      for (int i = 0; i < rows; i++) {
+        real element = row[i][k * step];
         sum[i][0] += element * b0;
         sum[i][1] += element * b1;
       }
@@ -96,7 +97,7 @@ static inline __attribute__((always_inline)) void multiply(ptrdiff_t from, ptrdi
     depth -= run;
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < KERNEL_ROWS; i++) {
+  for (int i = 0; i < rows; i++) {
     real *ci = c + i * ldc;
     store(ci, add ? load(ci) + sum[i][0] : sum[i][0]);
     store(ci + LANES, add ? load(ci + LANES) + sum[i][1] : sum[i][1]);
@@ -106,11 +107,26 @@ static inline __attribute__((always_inline)) void multiply(ptrdiff_t from, ptrdi
 /* Both forms of it: a branch in the loop would cost more than a twentieth of its speed. */
 static __attribute__((noinline)) void kernel(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b, bool add, real *c,
                                              ptrdiff_t ldc) {
-  multiply(from, depth, a, b, add, c, ldc, NULL);
+  multiply(KERNEL_ROWS, 1, from, depth, a, b, add, c, ldc, NULL);
 }
 static __attribute__((noinline)) void kernel_ahead(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b, bool add,
                                                    real *c, ptrdiff_t ldc, const char *ahead) {
-  multiply(from, depth, a, b, add, c, ldc, ahead);
+  multiply(KERNEL_ROWS, 1, from, depth, a, b, add, c, ldc, ahead);
+}
+
+/* Rows of A that lie side by side, `height` of them, element after element. */
+static inline __attribute__((always_inline)) void multiply_turned(int height, ptrdiff_t depth, const real *a, const real *b, bool add,
+                                                                  real *c) {
+  const real *at[KERNEL_ROWS];
+  for (int i = 0; i < height; i++) at[i] = a + i;
+  const struct panel_rows rows = {.at = at, .stride = height, .length = depth};
+  multiply(height, height, 0, depth, &rows, b, add, c, WIDTH, NULL);
+}
+static __attribute__((noinline)) void kernel_turned(ptrdiff_t depth, const real *a, const real *b, bool add, real *c) {
+  multiply_turned(KERNEL_ROWS, depth, a, b, add, c);
+}
+static __attribute__((noinline)) void kernel_turned_few(ptrdiff_t depth, const real *a, const real *b, bool add, real *c) {
+  multiply_turned(KERNEL_FEW, depth, a, b, add, c);
 }
 
 /* The same for a block of rows x columns, which may be less than the kernel's: then it is computed whole beside C. */
@@ -174,4 +190,71 @@ void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const str
   for (ptrdiff_t k = 0; k < depth; k += PANEL_DEPTH)
     (crowded ? by_rows : by_panels)(rows, columns, k, size_min(PANEL_DEPTH, depth - k), a, panels + first * depth + k * WIDTH,
                                     WIDTH * depth, accumulate || k > 0, c, ldc);
+}
+
+/* ---- A^T B ------------------------------------------------------------------------------------------------------------------ */
+
+/* Rows of A^T that whole kernels take; KERNEL_FEW at a time take the others. */
+static ptrdiff_t whole_rows(ptrdiff_t rows) { return rows / KERNEL_ROWS * KERNEL_ROWS; }
+static ptrdiff_t turned_rows(ptrdiff_t rows) { return whole_rows(rows) + size_ceil_div(rows - whole_rows(rows), KERNEL_FEW) * KERNEL_FEW; }
+
+ptrdiff_t panel_turned_size(ptrdiff_t rows) { return turned_rows(rows) * PANEL_DEPTH; }
+ptrdiff_t panel_sums_size(ptrdiff_t rows, ptrdiff_t columns) { return turned_rows(rows) * size_ceil_div(columns, WIDTH) * WIDTH; }
+
+/* A's columns as rows for kernel_turned: those of a kernel side by side, element after element; zeros behind the last. */
+static void turn(ptrdiff_t rows, ptrdiff_t depth, const real *a, ptrdiff_t lda, real *turned) {
+  ptrdiff_t whole = whole_rows(rows);
+  for (ptrdiff_t k = 0; k < depth; k++, a += lda) {
+    for (ptrdiff_t i = 0; i < whole; i += KERNEL_ROWS) memcpy(turned + i * depth + k * KERNEL_ROWS, a + i, KERNEL_ROWS * sizeof(real));
+    for (ptrdiff_t i = whole; i < rows; i += KERNEL_FEW)
+      for (ptrdiff_t l = i; l < i + KERNEL_FEW; l++) turned[i * depth + k * KERNEL_FEW + l - i] = l < rows ? a[l] : 0;
+  }
+}
+
+/* Columns [first, first + width) of all rows of b as a panel. */
+static void gather_panel(const struct panel_rows *b, ptrdiff_t first, ptrdiff_t width, ptrdiff_t depth, real *panel) {
+  const real *const *at = b->at + first / b->length * b->stride;
+  for (ptrdiff_t lane = 0, column = first % b->length, n; lane < width; lane += n, column = 0, at += b->stride) {
+    n = size_min(width - lane, b->length - column);
+    for (ptrdiff_t k = 0; k < depth; k++) {
+      if (n == WIDTH)
+        memcpy(panel + k * WIDTH, at[k] + column, WIDTH * sizeof(real));
+      else
+        memcpy(panel + k * WIDTH + lane, at[k] + column, (size_t)n * sizeof(real));
+    }
+  }
+  if (width == WIDTH) return;
+  for (ptrdiff_t k = 0; k < depth; k++) memset(panel + k * WIDTH + width, 0, (size_t)(WIDTH - width) * sizeof(real));
+}
+
+/* Asks for a share of what gather_panel will read. */
+static void ask_for_panel(const struct panel_rows *b, ptrdiff_t first, ptrdiff_t from, ptrdiff_t to) {
+  const real *const *at = b->at + first / b->length * b->stride;
+  for (ptrdiff_t k = from; k < to; k++)
+    for (ptrdiff_t lane = 0; lane < WIDTH; lane += CACHE_LINE / (ptrdiff_t)sizeof(real))
+      __builtin_prefetch(at[k] + first % b->length + lane);
+}
+
+void panel_product_turned(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const struct panel_rows *b,
+                          bool accumulate, real *sums, real *scratch) {
+  assert(depth > 0 && depth <= PANEL_DEPTH);
+  real panel[PANEL_DEPTH * WIDTH];
+  turn(rows, depth, a, lda, scratch);
+  ptrdiff_t share = size_ceil_div(depth * KERNEL_ROWS, rows); /* rows of the next panel to ask for with each block of rows of A */
+  for (ptrdiff_t j = 0; j < columns; j += WIDTH) {
+    gather_panel(b, j, size_min(WIDTH, columns - j), depth, panel);
+    for (ptrdiff_t i = 0, height, asked = 0; i < rows; i += height, sums += height * WIDTH) {
+      height = i < whole_rows(rows) ? KERNEL_ROWS : KERNEL_FEW;
+      if (j + WIDTH < columns) ask_for_panel(b, j + WIDTH, asked, size_min(asked + share, depth));
+      asked = size_min(asked + share, depth);
+      (height == KERNEL_ROWS ? kernel_turned : kernel_turned_few)(depth, scratch + i * depth, panel, accumulate, sums);
+    }
+  }
+}
+
+void panel_sums_add(ptrdiff_t rows, ptrdiff_t columns, const real *sums, bool accumulate, real *c, ptrdiff_t ldc) {
+  for (ptrdiff_t j = 0; j < columns; j += WIDTH, sums += turned_rows(rows) * WIDTH)
+    for (ptrdiff_t i = 0; i < rows; i++)
+      for (ptrdiff_t l = 0; l < size_min(WIDTH, columns - j); l++)
+        c[i * ldc + j + l] = accumulate ? c[i * ldc + j + l] + sums[i * WIDTH + l] : sums[i * WIDTH + l];
 }

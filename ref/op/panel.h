@@ -1,11 +1,13 @@
-/* A matrix product for convolution: C (+)= A B, where B has been laid out in panels once and is then multiplied by many tiles of A.
+/* The matrix product of convolutions and linear layers: C (+)= A B, where B is laid out in panels and then multiplied by many tiles of A.
  *
  * OpenBLAS lays out both factors anew at every call. A convolution multiplies every tile of patches by the same weights, and its tiles are
  * narrow where channels are few: the weights are laid out once here, and the patches read where they are, from pointers to their pieces.
+ * And the order of OpenBLAS's sums is that of its kernel for a processor. Here it is part of the contract: an element is a chain of
+ * fused multiply-adds over blocks of at most PANEL_DEPTH rows of B in rising order, each block summed from zero and then added. It
+ * depends on its row of A and its column of B only, not on the tile, nor on how long the processor's vectors are.
  *
- * Panel j holds columns [j W, (j + 1) W) of B, row after row, W reals each, zeros behind the last column. One thread; the result of
- * an element depends on its row of A and its column of B only, not on the tile: each is a chain of fused multiply-adds over blocks of at
- * most PANEL_DEPTH rows of B in rising order, each block summed from zero and then added.
+ * Panel j holds columns [j W, (j + 1) W) of B, row after row, W reals each, zeros behind the last column. Everything is on the calling
+ * thread but panel_pack.
  */
 #ifndef EDIY_OP_PANEL_H
 #define EDIY_OP_PANEL_H
@@ -20,6 +22,12 @@
 #define panel_size REAL_NAME(panel_size)
 #define panel_pack REAL_NAME(panel_pack)
 #define panel_product REAL_NAME(panel_product)
+#define panel_turned_size REAL_NAME(panel_turned_size)
+#define panel_sums_size REAL_NAME(panel_sums_size)
+#define panel_product_turned REAL_NAME(panel_product_turned)
+#define panel_sums_add REAL_NAME(panel_sums_add)
+
+enum { PANEL_ALIGN = 64, PANEL_DEPTH = 256, PANEL_ROWS_MOST = 12 /* rows of the kernel, at most */ };
 
 /* Reals that depth x columns take in panels. */
 ptrdiff_t panel_size(ptrdiff_t depth, ptrdiff_t columns);
@@ -41,8 +49,18 @@ ptrdiff_t panel_rows_rounded(ptrdiff_t rows);
 
 /* C (rows x columns, ldc apart) = A (rows x depth) B, or C += A B if accumulate. Columns [first, first + columns) of the
  * laid-out B, first a multiple of PANEL_ALIGN; c points at column `first`. C may not overlap A. */
-enum { PANEL_ALIGN = 64 };
 void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const struct panel_rows *a, const real *panels, ptrdiff_t first,
                    bool accumulate, real *c, ptrdiff_t ldc);
+
+/* S = A^T B or S += A^T B, for weight gradients: a is depth x rows, lda apart, and b the depth rows of B, of which the first `columns`
+ * elements are taken; depth is at most PANEL_DEPTH, one block. S is panel_sums_size(rows, columns) reals, in panels as B would be;
+ * scratch panel_turned_size(rows). */
+ptrdiff_t panel_turned_size(ptrdiff_t rows);
+ptrdiff_t panel_sums_size(ptrdiff_t rows, ptrdiff_t columns);
+void panel_product_turned(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const struct panel_rows *b,
+                          bool accumulate, real *sums, real *scratch);
+
+/* C (rows x columns, ldc apart) = S, or C += S if accumulate. */
+void panel_sums_add(ptrdiff_t rows, ptrdiff_t columns, const real *sums, bool accumulate, real *c, ptrdiff_t ldc);
 
 #endif

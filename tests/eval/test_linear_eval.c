@@ -13,9 +13,10 @@ enum { ROWS = 6, D = 5, C = 4 };
 
 static double loss_at(const real *x, const int32_t *label, const real *w, const real *b) {
   struct softmax_shape g = {ROWS, D, C};
-  real dw[C * D], db[C], logits[ROWS * C];
-  double row_loss[ROWS];
-  return softmax_loss(&g, x, label, w, b, dw, db, logits, row_loss);
+  real dw[C * D], db[C], *scratch = test_reals(softmax_scratch(&g, omp_get_max_threads()));
+  double row_loss[ROWS], loss = softmax_loss(&g, x, label, w, b, dw, db, scratch, row_loss);
+  free(scratch);
+  return loss;
 }
 
 static void loss_of_zero_weights_is_ln_c(void **state) {
@@ -29,13 +30,14 @@ static void loss_of_zero_weights_is_ln_c(void **state) {
 static void gradient_is_the_difference_quotient(void **state) {
   (void)state;
   struct softmax_shape g = {ROWS, D, C};
-  real x[ROWS * D], w[C * D], b[C], dw[C * D], db[C], logits[ROWS * C];
+  real x[ROWS * D], w[C * D], b[C], dw[C * D], db[C], *scratch = test_reals(softmax_scratch(&g, omp_get_max_threads()));
   double row_loss[ROWS];
   int32_t label[ROWS] = {0, 1, 2, 2, 0, 1}; /* no image of class 3 */
   test_fill_normal(x, ROWS * D, 1);
   test_fill_normal(w, C * D, 2);
   test_fill_normal(b, C, 3);
-  softmax_loss(&g, x, label, w, b, dw, db, logits, row_loss);
+  softmax_loss(&g, x, label, w, b, dw, db, scratch, row_loss);
+  free(scratch);
   /* Central differences: step^2 / 6 of the third derivative (below 3^3 here, as |x| < 3) and rounding of the loss over the step; the
    * logits are rounded to real, a few roundoff of at most 8. */
   double step = cbrt(REAL_ROUNDOFF), allowed = 27 * step * step / 6 + 32 * REAL_ROUNDOFF / step;

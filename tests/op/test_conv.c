@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "op/chain.h"
 #include "support/cmocka.h"
 #include "support/support.h"
 
@@ -278,6 +279,80 @@ static void threads_change_no_bit(void **state) {
   omp_set_num_threads(before);
 }
 
+/* Element (row, column, channel) of an image's map, 0 outside of it. */
+static real map_at(const real *map, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t channels, ptrdiff_t row, ptrdiff_t column, ptrdiff_t c) {
+  return row < 0 || row >= rows || column < 0 || column >= columns ? 0 : map[(row * columns + column) * channels + c];
+}
+
+/* The terms of dx[n,h,w,c] in their order, kernel rows and columns falling, and how many; a and b: of dy and of w. */
+static ptrdiff_t terms_of_dx(const struct trial *t, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, real *a, real *b) {
+  const struct conv *g = &t->g;
+  ptrdiff_t terms = 0;
+  for (ptrdiff_t r = g->r - 1; r >= 0; r--)
+    for (ptrdiff_t s = g->s - 1; s >= 0; s--) {
+      if ((h + g->pad - r) % g->stride != 0 || (w + g->pad - s) % g->stride != 0) continue;
+      for (ptrdiff_t k = 0; k < g->k; k++, terms++) {
+        a[terms] = map_at(t->dy + n * g->p * g->q * g->k, g->p, g->q, g->k, (h + g->pad - r) / g->stride, (w + g->pad - s) / g->stride, k);
+        b[terms] = t->w[((k * g->r + r) * g->s + s) * g->c + c];
+      }
+    }
+  return terms;
+}
+
+/* Not only within a bound: to the bit the chains that conv.h promises, so that no processor and no library has a say in a result. Backward
+ * weights where positions are one chunk (fewer than 1536); chunks are joined in double, of which the integers know. */
+static void sums_are_chains(void **state) {
+  (void)state;
+  for (int shape = 0; shape < SHAPES; shape++) {
+    struct trial t = trial_make(shape);
+    const struct conv *g = &t.g;
+    trial_normal(&t);
+    ptrdiff_t positions = g->n * g->p * g->q, depth = g->r * g->s * g->c, most = size_max(positions, g->r * g->s * size_max(g->c, g->k));
+    real *a = test_reals(most), *b = test_reals(most);
+    conv_forward(g, t.x, t.w, t.y, t.scratch);
+    for (ptrdiff_t i = 0; i < t.ny; i++) {
+      ptrdiff_t k = i % g->k, q = i / g->k % g->q, p = i / g->k / g->q % g->p, n = i / g->k / g->q / g->p;
+      for (ptrdiff_t d = 0; d < depth; d++)
+        a[d] = map_at(t.x + n * g->h * g->w * g->c, g->h, g->w, g->c, p * g->stride - g->pad + d / g->c / g->s,
+                      q * g->stride - g->pad + d / g->c % g->s, d % g->c);
+      real sum = chain(depth, a, 1, t.w + k * depth, 1, NULL);
+      assert_memory_equal(t.y + i, &sum, sizeof sum);
+    }
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+      real *start = test_reals(t.nx);
+      test_fill_normal(start, t.nx, 4);
+      if (accumulate) memcpy(t.dx, start, (size_t)t.nx * sizeof(real));
+      conv_backward_data(g, t.dy, t.w, t.dx, accumulate, t.scratch);
+      for (ptrdiff_t i = 0; i < t.nx; i++) {
+        ptrdiff_t c = i % g->c, w = i / g->c % g->w, h = i / g->c / g->w % g->h, n = i / g->c / g->w / g->h;
+        ptrdiff_t terms = terms_of_dx(&t, n, h, w, c, a, b);
+        /* With stride, a tile is summed beside dx and then added as a whole. */
+        real sum = chain(terms, a, 1, b, 1, accumulate && g->stride == 1 ? start + i : NULL);
+        if (accumulate && g->stride > 1) sum = terms ? start[i] + sum : start[i];
+        assert_memory_equal(t.dx + i, &sum, sizeof sum);
+      }
+      free(start);
+    }
+    if (positions < 1536) {
+      real *start = test_reals(t.nw);
+      test_fill_normal(start, t.nw, 5);
+      memcpy(t.dw, start, (size_t)t.nw * sizeof(real));
+      conv_backward_weights(g, t.x, t.dy, t.dw, t.scratch);
+      for (ptrdiff_t i = 0; i < t.nw; i++) {
+        ptrdiff_t c = i % g->c, s = i / g->c % g->s, r = i / g->c / g->s % g->r, k = i / g->c / g->s / g->r;
+        for (ptrdiff_t j = 0; j < positions; j++)
+          a[j] = map_at(t.x + j / g->q / g->p * g->h * g->w * g->c, g->h, g->w, g->c, j / g->q % g->p * g->stride - g->pad + r,
+                        j % g->q * g->stride - g->pad + s, c);
+        real sum = start[i] + chain(positions, t.dy + k, g->k, a, 1, NULL);
+        assert_memory_equal(t.dw + i, &sum, sizeof sum);
+      }
+      free(start);
+    }
+    free(a), free(b);
+    trial_free(&t);
+  }
+}
+
 static void impossible_shapes_are_refused(void **state) {
   (void)state;
   const ptrdiff_t huge = PTRDIFF_MAX / 4;
@@ -319,6 +394,7 @@ int main(void) {
       cmocka_unit_test(fast_is_exact_on_integers),
       cmocka_unit_test(fast_is_within_the_rounding_bound),
       cmocka_unit_test(threads_change_no_bit),
+      cmocka_unit_test(sums_are_chains),
       cmocka_unit_test(impossible_shapes_are_refused),
   };
   return cmocka_run_group_tests_name("conv " REAL_SUFFIX, tests, NULL, NULL);

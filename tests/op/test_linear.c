@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "op/chain.h"
 #include "support/cmocka.h"
 #include "support/support.h"
 
@@ -28,9 +29,9 @@ static struct layer layer_make(int shape, void fill(real *, ptrdiff_t, uint32_t)
   struct layer l = {.g = g, .nx = g.m * g.i, .nw = g.o * g.i, .ny = g.m * g.o};
   l.x = test_reals(l.nx), l.w = test_reals(l.nw), l.b = test_reals(g.o), l.dy = test_reals(l.ny);
   l.y = test_reals(l.ny), l.dx = test_reals(l.nx), l.dw = test_reals(l.nw), l.db = test_reals(g.o);
-  l.scratch = test_reals(linear_scratch(&g));
+  l.scratch = test_reals(linear_scratch(&g, omp_get_max_threads()));
   fill(l.x, l.nx, 1), fill(l.w, l.nw, 2), fill(l.b, g.o, 3), fill(l.dy, l.ny, 4), fill(l.dw, l.nw, 5), fill(l.db, g.o, 6);
-  fill_nan(l.y, l.ny), fill_nan(l.dx, l.nx), fill_nan(l.scratch, linear_scratch(&g));
+  fill_nan(l.y, l.ny), fill_nan(l.dx, l.nx), fill_nan(l.scratch, linear_scratch(&g, omp_get_max_threads()));
   return l;
 }
 static void layer_free(struct layer *l) {
@@ -148,7 +149,7 @@ static void bias_gradient_is_summed_in_double(void **state) {
   (void)state;
   enum { M = 3001 };
   const struct linear g = {M, 1, 1};
-  real *x = test_reals(M), *dy = test_reals(M), *scratch = test_reals(linear_scratch(&g)), dw = 0, db = 0;
+  real *x = test_reals(M), *dy = test_reals(M), *scratch = test_reals(linear_scratch(&g, omp_get_max_threads())), dw = 0, db = 0;
   for (int i = 0; i < M; i++) dy[i] = i == 0 ? 1 : (real)0x1p-25;
   linear_backward_weights(&g, x, dy, &dw, &db, scratch);
   assert_true(db == (real)(1 + (M - 1) * 0x1p-25));
@@ -218,11 +219,53 @@ static void threads_change_no_bit(void **state) {
   omp_set_num_threads(before);
 }
 
+/* To the bit the chains that linear.h promises; backward weights where rows are one chunk (fewer than 1536). */
+static void sums_are_chains(void **state) {
+  (void)state;
+  for (int shape = 0; shape < SHAPES; shape++) {
+    struct layer l = layer_make(shape, test_fill_normal);
+    const struct linear *g = &l.g;
+    linear_forward(g, l.x, l.w, l.b, l.y);
+    for (ptrdiff_t j = 0; j < l.ny; j++) {
+      real sum = chain(g->i, l.x + j / g->o * g->i, 1, l.w + j % g->o * g->i, 1, l.b + j % g->o);
+      assert_memory_equal(l.y + j, &sum, sizeof sum);
+    }
+    linear_forward(g, l.x, l.w, NULL, l.y);
+    for (ptrdiff_t j = 0; j < l.ny; j++) {
+      real sum = chain(g->i, l.x + j / g->o * g->i, 1, l.w + j % g->o * g->i, 1, NULL);
+      assert_memory_equal(l.y + j, &sum, sizeof sum);
+    }
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+      real *start = test_reals(l.nx);
+      test_fill_normal(start, l.nx, 9);
+      if (accumulate) memcpy(l.dx, start, (size_t)l.nx * sizeof(real));
+      linear_backward_data(g, l.dy, l.w, l.dx, accumulate);
+      for (ptrdiff_t j = 0; j < l.nx; j++) {
+        real sum = chain(g->o, l.dy + j / g->i * g->o, 1, l.w + j % g->i, g->i, accumulate ? start + j : NULL);
+        assert_memory_equal(l.dx + j, &sum, sizeof sum);
+      }
+      free(start);
+    }
+    if (g->m < 1536) {
+      real *start = test_reals(l.nw);
+      memcpy(start, l.dw, (size_t)l.nw * sizeof(real));
+      linear_backward_weights(g, l.x, l.dy, l.dw, NULL, l.scratch);
+      for (ptrdiff_t j = 0; j < l.nw; j++) {
+        real sum = start[j] + chain(g->m, l.dy + j / g->i, g->o, l.x + j % g->i, g->i, NULL);
+        assert_memory_equal(l.dw + j, &sum, sizeof sum);
+      }
+      free(start);
+    }
+    layer_free(&l);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(exact_on_integers),         cmocka_unit_test(without_bias),
       cmocka_unit_test(within_the_rounding_bound), cmocka_unit_test(bias_gradient_is_summed_in_double),
       cmocka_unit_test(gradients_are_derivatives), cmocka_unit_test(threads_change_no_bit),
+      cmocka_unit_test(sums_are_chains),
   };
   return cmocka_run_group_tests_name("linear " REAL_SUFFIX, tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
-/* The product that convolutions are made of: exact on integers, within its bound elsewhere, and independent of the tile. */
+/* The product that convolutions and linear layers are made of: exact on integers, within its bound elsewhere, to the bit the chain that
+ * panel.h says, and independent of the tile. */
 #include "op/panel.h"
 
 #include <string.h>
 
+#include "op/chain.h"
 #include "support/cmocka.h"
 #include "support/support.h"
 
@@ -120,6 +122,22 @@ static void within_the_bound_elsewhere(void **state) {
   }
 }
 
+static void an_element_is_the_chain_of_the_header(void **state) {
+  (void)state;
+  for (int s = 0; s < SHAPES; s++)
+    for (int add = 0; add < 2; add++) {
+      ptrdiff_t rows = shapes[s].rows, columns = shapes[s].columns, depth = shapes[s].depth;
+      struct factors f = make(s, false, true);
+      test_fill_normal(f.c, rows * columns, 3);
+      for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j++)
+          f.expected[i * columns + j] = chain(depth, f.a + i * depth, 1, f.b + j, columns, add ? f.c + i * columns + j : NULL);
+      panel_product(rows, columns, depth, &f.rows, f.panels, 0, add, f.c, columns);
+      assert_memory_equal(f.c, f.expected, (size_t)(rows * columns) * sizeof(real));
+      release(&f);
+    }
+}
+
 /* A row computed alone, from the columns behind PANEL_ALIGN alone, has the bits it has in the whole product. */
 static void an_element_does_not_depend_on_its_tile(void **state) {
   (void)state;
@@ -160,9 +178,53 @@ static void an_element_does_not_depend_on_where_rows_are(void **state) {
   release(&f);
 }
 
+/* ---- A^T B ---------------------------------------------------------------------------------------------------------------- */
+
+/* A^T B, its depth in blocks of at most 256, with rows of B in pieces and in one: the same chains, added to C or in place of it. What no
+ * function may read is NaN: C where it is overwritten, the sums, the scratch, and B behind its last column. */
+static void turned_is_the_same_chain(void **state) {
+  (void)state;
+  static const ptrdiff_t all_rows[] = {1, 4, 6, 7, 8, 11, 12, 13, 23, 40, 64}, pieces[] = {1, 3, 8, 32, 0}; /* 0: the whole row */
+  const ptrdiff_t depth = 300, most = 70;
+  real *a = test_reals(depth * 64), *b = test_reals(depth * (most + 40)), *c = test_reals(64 * most), *expected = test_reals(64 * most);
+  const real **at = malloc((size_t)(panel_rows_rounded(256) * (most + 40)) * sizeof *at);
+  for (size_t r = 0; r < sizeof all_rows / sizeof all_rows[0]; r++)
+    for (size_t p = 0; p < sizeof pieces / sizeof pieces[0]; p++)
+      for (int add = 0; add < 2; add++) {
+        ptrdiff_t rows = all_rows[r], columns = p % 2 ? 33 : most, length = pieces[p] ? pieces[p] : columns;
+        columns -= columns % length;
+        ptrdiff_t ldb = columns + 5;
+        real *sums = test_reals(panel_sums_size(rows, columns)), *scratch = test_reals(panel_turned_size(rows));
+        test_fill_normal(a, depth * rows, 1), fill_nan(b, depth * ldb);
+        for (ptrdiff_t k = 0; k < depth; k++) test_fill_normal(b + k * ldb, columns, 2 + (uint64_t)k);
+        test_fill_normal(c, rows * columns, 5);
+        for (ptrdiff_t i = 0; i < rows; i++)
+          for (ptrdiff_t j = 0; j < columns; j++) {
+            real sum = chain(depth, a + i, rows, b + j, ldb, NULL);
+            expected[i * columns + j] = add ? c[i * columns + j] + sum : sum;
+          }
+        if (!add) fill_nan(c, rows * columns);
+        fill_nan(sums, panel_sums_size(rows, columns)), fill_nan(scratch, panel_turned_size(rows));
+        for (ptrdiff_t k = 0; k < depth; k += 256) {
+          ptrdiff_t count = depth - k < 256 ? depth - k : 256;
+          for (ptrdiff_t piece = 0; piece < columns / length; piece++)
+            for (ptrdiff_t i = 0; i < count; i++) at[piece * count + i] = b + (k + i) * ldb + piece * length;
+          struct panel_rows lines = {.at = at, .stride = count, .length = length};
+          panel_product_turned(rows, columns, count, a + k * rows, rows, &lines, k > 0, sums, scratch);
+        }
+        panel_sums_add(rows, columns, sums, add, c, columns);
+        assert_memory_equal(c, expected, (size_t)(rows * columns) * sizeof(real));
+        free(sums), free(scratch);
+      }
+  free(a), free(b), free(c), free(expected), free(at);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(exact_on_integers), cmocka_unit_test(within_the_bound_elsewhere),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(exact_on_integers),
+                                     cmocka_unit_test(within_the_bound_elsewhere),
+                                     cmocka_unit_test(an_element_is_the_chain_of_the_header),
                                      cmocka_unit_test(an_element_does_not_depend_on_its_tile),
-                                     cmocka_unit_test(an_element_does_not_depend_on_where_rows_are)};
+                                     cmocka_unit_test(an_element_does_not_depend_on_where_rows_are),
+                                     cmocka_unit_test(turned_is_the_same_chain)};
   return cmocka_run_group_tests_name("panel " REAL_SUFFIX, tests, NULL, NULL);
 }

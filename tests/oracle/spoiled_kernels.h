@@ -4,6 +4,7 @@
 #define EDIY_TESTS_ORACLE_SPOILED_KERNELS_H
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,7 +135,7 @@ static inline int linear_y(void *context, const ediy_oracle_linear *g, const flo
 static inline int linear_d(void *context, const ediy_oracle_linear *g, const float *x, const float *w, const float *dy, float *dx,
                            float *dw, float *db) {
   struct linear l = {g->m, g->i, g->o};
-  float *scratch = scratch_of(linear_scratch(&l), sizeof *scratch);
+  float *scratch = scratch_of(linear_scratch(&l, omp_get_max_threads()), sizeof *scratch);
   memset(dw, 0, (size_t)(g->o * g->i) * sizeof *dw);
   if (db) memset(db, 0, (size_t)g->o * sizeof *db);
   linear_backward_data(&l, dy, w, dx, false);

@@ -1,6 +1,7 @@
 /* What drift is measured by: sums are moved by the standard deviation that moved.h derives, no more and no less, in each draw by other
  * numbers. Of n uniform numbers of variance 1 the mean square is 1 within five times sqrt(0.8 / n); the result's rounding is in it, too. */
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "op/conv.h"
@@ -87,7 +88,8 @@ static void linear_layers_are_moved_as_derived(void **state) {
     const struct linear g = sizes[k];
     const struct backend *tables[] = {backend_reference(), backend_moved(1)};
     const ptrdiff_t xn = g.m * g.i, yn = g.m * g.o, wn = g.o * g.i;
-    real *x = normals(xn, 1), *w = normals(wn, 2), *dy = normals(yn, 3), *bias = normals(g.o, 6), *scratch = test_reals(linear_scratch(&g));
+    real *x = normals(xn, 1), *w = normals(wn, 2), *dy = normals(yn, 3), *bias = normals(g.o, 6),
+         *scratch = test_reals(linear_scratch(&g, omp_get_max_threads()));
     real *y[2] = {test_reals(yn), test_reals(yn)}, *dx[2] = {normals(xn, 4), normals(xn, 4)}, *dw[2] = {normals(wn, 5), normals(wn, 5)};
     real *db[2] = {test_reals(g.o), test_reals(g.o)};
     double *y2 = calloc((size_t)yn, sizeof *y2), *dx2 = calloc((size_t)xn, sizeof *dx2), *dw2 = calloc((size_t)wn, sizeof *dw2);
