@@ -1,4 +1,3 @@
-/* Compiled with -ffp-contract=fast (Makefile): the multiply-adds of the kernel are meant to be fused. */
 #include "op/panel.h"
 
 #include <assert.h>
@@ -7,6 +6,12 @@
 
 #include "base/size.h"
 #include "base/vector.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 /* The kernel keeps KERNEL_ROWS x 2 vectors of C in registers: with the two vectors of B and one broadcast element of A, 15 of the 16 that
  * AVX2 and SSE have, and 27 of AVX-512's 32. Loads are then fewer than multiply-adds, which are what limits. 64-bit ARM multiplies by an
@@ -61,6 +66,25 @@ void panel_pack(ptrdiff_t depth, ptrdiff_t columns, const real *b, ptrdiff_t row
   }
 }
 
+/* a b + c in every lane, rounded once; twice on a processor that has no such instruction. */
+static inline vector multiply_add(real a, vector b, vector c) {
+#if defined(__AVX512F__) && EDIY_REAL_BITS == 32
+  return (vector)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)b, (__m512)c);
+#elif defined(__AVX512F__)
+  return (vector)_mm512_fmadd_pd(_mm512_set1_pd(a), (__m512d)b, (__m512d)c);
+#elif defined(__AVX__) && defined(__FMA__) && EDIY_REAL_BITS == 32
+  return (vector)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)b, (__m256)c);
+#elif defined(__AVX__) && defined(__FMA__)
+  return (vector)_mm256_fmadd_pd(_mm256_set1_pd(a), (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__) && EDIY_REAL_BITS == 32
+  return (vector)vfmaq_n_f32((float32x4_t)c, (float32x4_t)b, a);
+#elif defined(__aarch64__)
+  return (vector)vfmaq_n_f64((float64x2_t)c, (float64x2_t)b, a);
+#else
+  return a * b + c;
+#endif
+}
+
 static inline vector load(const real *p) { return *(const vector *)p; }
 static inline void store(real *p, vector v) { *(vector *)p = v; }
 
@@ -90,8 +114,8 @@ static inline __attribute__((always_inline)) void multiply(int rows, ptrdiff_t s
 #pragma GCC unroll 16
       for (int i = 0; i < rows; i++) {
         real element = row[i][k * step];
-        sum[i][0] += element * b0;
-        sum[i][1] += element * b1;
+        sum[i][0] = multiply_add(element, b0, sum[i][0]);
+        sum[i][1] = multiply_add(element, b1, sum[i][1]);
       }
     }
     depth -= run;
