@@ -12,11 +12,10 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "op/panel.h"
+#include "op/patches.h"
 
 enum {
   TILE = 224,           /* rows of a patch matrix a product: a block of 256 columns of them stays in the second-level cache (panel.c) */
-  TAP_LEAST = 16,       /* channels from which on a tap's are read where they are, and no patch is gathered */
   TILE_COLUMNS = 256,   /* columns of the product, where there are fewer than ... */
   TILE_ROWS_FEW = 16,   /* ... so many tiles of rows to share out */
   DW_K = 256,           /* largest block of dw one thread works on: output channels ... */
@@ -25,10 +24,7 @@ enum {
   DW_CHUNK_LEAST = 768, /* positions; writing and joining a partial dw costs about as much as 40 positions */
   DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
   JOIN_BLOCK = 512,          /* elements of dw joined at a time: their sums stay in the nearest cache */
-  LINE = 16                  /* reals; parts of the scratch start this far apart at least, so that threads share no cache line */
 };
-
-static ptrdiff_t round_to_line(ptrdiff_t n) { return size_ceil_div(n, LINE) * LINE; }
 
 /* ---- shape ------------------------------------------------------------------------------------------------------------------ */
 
@@ -62,91 +58,7 @@ bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t 
   return true;
 }
 
-/* ---- patches ---------------------------------------------------------------------------------------------------------------- */
-
-/* A window moving over a map of images x rows x columns x channels. Row (n, i, j) of its patch matrix holds, tap after tap (u, v),
- * the channels of map[n, i step + first_row + u, j step + first_column + v], or zeros outside the map. */
-struct window {
-  ptrdiff_t rows, columns, channels; /* the map */
-  ptrdiff_t out_rows, out_columns;   /* positions of the window in an image */
-  ptrdiff_t step, first_row, first_column, taps_r, taps_s;
-};
-
-static ptrdiff_t window_depth(const struct window *v) { return v->taps_r * v->taps_s * v->channels; }
-
-/* Rows [from, to) of the patch matrix. */
-static void gather_patches(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *patches) {
-  const size_t pixel = (size_t)v->channels * sizeof(real);
-  ptrdiff_t j = from % v->out_columns, i = from / v->out_columns % v->out_rows, n = from / v->out_columns / v->out_rows;
-  for (ptrdiff_t t = from; t < to; t++) {
-    ptrdiff_t top = i * v->step + v->first_row, left = j * v->step + v->first_column;
-    /* Taps [lo, hi) of every window row are inside the map's columns, and contiguous there. */
-    ptrdiff_t lo = size_min(size_max(-left, 0), v->taps_s), hi = size_max(size_min(v->columns - left, v->taps_s), lo);
-    for (ptrdiff_t row = top; row < top + v->taps_r; row++) {
-      if (row < 0 || row >= v->rows || lo == hi) {
-        memset(patches, 0, (size_t)v->taps_s * pixel);
-      } else {
-        memset(patches, 0, (size_t)lo * pixel);
-        memcpy(patches + lo * v->channels, map + ((n * v->rows + row) * v->columns + left + lo) * v->channels, (size_t)(hi - lo) * pixel);
-        memset(patches + hi * v->channels, 0, (size_t)(v->taps_s - hi) * pixel);
-      }
-      patches += v->taps_s * v->channels;
-    }
-    if (++j == v->out_columns) {
-      j = 0;
-      if (++i == v->out_rows) i = 0, n++;
-    }
-  }
-}
-
-/* at[tap * stride + t - from], for rows t in [from, to) of the patch matrix: where the channels of each tap are, or zeros. */
-static void point_at_taps(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, const real *zeros, const real **at,
-                          ptrdiff_t stride) {
-  for (ptrdiff_t t = from, end; t < to; at += end - t, t = end) { /* one row of positions */
-    ptrdiff_t j = t % v->out_columns, i = t / v->out_columns % v->out_rows, n = t / v->out_columns / v->out_rows;
-    end = size_min(to, t + v->out_columns - j);
-    for (ptrdiff_t tap = 0; tap < v->taps_r * v->taps_s; tap++) {
-      ptrdiff_t row = i * v->step + v->first_row + tap / v->taps_s, left = v->first_column + tap % v->taps_s;
-      /* Positions [lo, hi) of the row are inside the map's columns. */
-      bool inside = row >= 0 && row < v->rows && left < v->columns;
-      ptrdiff_t lo = inside ? size_ceil_div(size_max(-left, 0), v->step) : 0, hi = inside ? size_ceil_div(v->columns - left, v->step) : 0;
-      for (ptrdiff_t q = 0; q < end - t; q++) {
-        ptrdiff_t pixel = (n * v->rows + row) * v->columns + left + (j + q) * v->step;
-        at[tap * stride + q] = j + q >= lo && j + q < hi ? map + pixel * v->channels : zeros;
-      }
-    }
-  }
-}
-
-/* Patches of few channels are gathered; of others, each tap is multiplied where it is. */
-static bool is_gathered(ptrdiff_t channels) { return channels < TAP_LEAST; }
-
-/* Reals that n pointers take. */
-static ptrdiff_t pointers(ptrdiff_t n) { return round_to_line(size_ceil_div(n * (ptrdiff_t)sizeof(real *), sizeof(real))); }
-
-/* Reals that patch_rows needs for so many rows. */
-static ptrdiff_t patches_size(ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels) {
-  bool gathered = is_gathered(channels);
-  return pointers(panel_rows_rounded(rows) * (gathered ? 1 : taps)) + (gathered ? round_to_line(rows * taps * channels) : 0);
-}
-
-/* Rows [from, to) of the patch matrix, as a product takes them. zeros: as many as there are channels. */
-static struct panel_rows patch_rows(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, const real *zeros,
-                                    real *scratch) {
-  ptrdiff_t rows = to - from, stride = panel_rows_rounded(rows), depth = window_depth(v);
-  const real **at = (const real **)(void *)scratch;
-  struct panel_rows a = {.at = at, .stride = stride, .length = is_gathered(v->channels) ? depth : v->channels};
-  if (is_gathered(v->channels)) {
-    real *patches = scratch + pointers(stride);
-    gather_patches(v, map, from, to, patches);
-    for (ptrdiff_t t = 0; t < rows; t++) at[t] = patches + t * depth;
-  } else {
-    point_at_taps(v, map, from, to, zeros, at, stride);
-  }
-  for (ptrdiff_t piece = 0; piece < depth / a.length; piece++)
-    for (ptrdiff_t t = rows; t < stride; t++) at[piece * stride + t] = at[piece * stride + rows - 1];
-  return a;
-}
+/* ---- tiles ------------------------------------------------------------------------------------------------------------------ */
 
 /* How a product of the patch matrix is cut, all tiles nearly equal. */
 struct tiling {
@@ -183,7 +95,7 @@ static struct window window_on_x(const struct conv *g, ptrdiff_t r, ptrdiff_t s,
 static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 && g->stride == 1 && g->pad == 0; }
 
 static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
-static ptrdiff_t forward_packed(const struct conv *g) { return round_to_line(panel_size(g->r * g->s * g->c, g->k)); }
+static ptrdiff_t forward_packed(const struct conv *g) { return patches_line(panel_size(g->r * g->s * g->c, g->k)); }
 static ptrdiff_t forward_slice(const struct conv *g) { return patches_size(forward_tiling(g).rows, g->r * g->s, g->c); }
 
 /* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
@@ -191,7 +103,7 @@ void conv_forward(const struct conv *g, const real *x, const real *w, real *y, r
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
   struct tiling tiling = forward_tiling(g);
   ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
-  real *zeros = scratch + forward_packed(g), *slices = zeros + round_to_line(g->c);
+  real *zeros = scratch + forward_packed(g), *slices = zeros + patches_line(g->c);
   memset(zeros, 0, (size_t)g->c * sizeof(real));
   panel_pack(depth, g->k, w, 1, depth, 0, depth, scratch);
 #pragma omp parallel for schedule(dynamic)
@@ -266,10 +178,10 @@ static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g
 static ptrdiff_t backward_data_patches(const struct conv *g) { return patches_size(phase_tiling(g).rows, phase_taps(g), g->k); }
 static ptrdiff_t backward_data_slice(const struct conv *g) {
   struct tiling tiling = phase_tiling(g);
-  return backward_data_patches(g) + (g->stride > 1 ? round_to_line(tiling.rows * tiling.columns) : 0);
+  return backward_data_patches(g) + (g->stride > 1 ? patches_line(tiling.rows * tiling.columns) : 0);
 }
 /* Scratch for all: the weights of a phase in panels. */
-static ptrdiff_t packed_size(const struct conv *g) { return round_to_line(panel_size(phase_taps(g) * g->k, g->c)); }
+static ptrdiff_t packed_size(const struct conv *g) { return patches_line(panel_size(phase_taps(g) * g->k, g->c)); }
 
 static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const real *dy, const real *w, real *dx, bool accumulate,
                                 real *scratch) {
@@ -279,7 +191,7 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
   if (depth == 0 && accumulate) return; /* these pixels went into no output */
 
   if (depth > 0) pack_weights(g, &ph, &pw, w, scratch);
-  real *zeros = scratch + packed_size(g), *slices = zeros + round_to_line(g->k);
+  real *zeros = scratch + packed_size(g), *slices = zeros + patches_line(g->k);
   memset(zeros, 0, (size_t)g->k * sizeof(real));
   struct tiling tiling = phase_tiling(g);
   ptrdiff_t slice = backward_data_slice(g), tiles = size_ceil_div(rows, tiling.rows) * tiling.across;
@@ -339,15 +251,15 @@ static struct dw_cut dw_cut_make(const struct conv *g) {
 }
 
 static ptrdiff_t partial_size(const struct conv *g, const struct dw_cut *cut) {
-  return cut->chunks > 1 ? round_to_line(cut->chunks * g->k * g->r * g->s * g->c) : 0;
+  return cut->chunks > 1 ? patches_line(cut->chunks * g->k * g->r * g->s * g->c) : 0;
 }
 /* Scratch of a thread: patches of PANEL_DEPTH positions, channels of dy, a block of dw. */
 static ptrdiff_t dw_patches(const struct conv *g, const struct dw_cut *cut) {
   return patches_size(PANEL_DEPTH, cut->taps_r * cut->taps_s, g->c);
 }
-static ptrdiff_t dw_turned(const struct conv *g) { return round_to_line(panel_turned_size(size_min(DW_K, g->k))); }
+static ptrdiff_t dw_turned(const struct conv *g) { return patches_line(panel_turned_size(size_min(DW_K, g->k))); }
 static ptrdiff_t backward_weights_slice(const struct conv *g, const struct dw_cut *cut) {
-  return dw_patches(g, cut) + dw_turned(g) + round_to_line(panel_sums_size(size_min(DW_K, g->k), cut->columns));
+  return dw_patches(g, cut) + dw_turned(g) + patches_line(panel_sums_size(size_min(DW_K, g->k), cut->columns));
 }
 
 /* One block of dw, or of a partial dw, over the positions of one chunk. */
@@ -390,7 +302,7 @@ static void join(real *dw, const real *partials, ptrdiff_t size, ptrdiff_t chunk
 void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch) {
   struct dw_cut cut = dw_cut_make(g);
   ptrdiff_t items = cut.chunks * cut.blocks_r * cut.blocks_s * cut.blocks_c * cut.blocks_k, slice = backward_weights_slice(g, &cut);
-  real *zeros = scratch + partial_size(g, &cut), *slices = zeros + round_to_line(g->c), *out = cut.chunks == 1 ? dw : scratch;
+  real *zeros = scratch + partial_size(g, &cut), *slices = zeros + patches_line(g->c), *out = cut.chunks == 1 ? dw : scratch;
   memset(zeros, 0, (size_t)g->c * sizeof(real));
 #pragma omp parallel for schedule(dynamic)
   for (ptrdiff_t item = 0; item < items; item++)
@@ -402,8 +314,8 @@ void conv_backward_weights(const struct conv *g, const real *x, const real *dy, 
 
 ptrdiff_t conv_scratch(const struct conv *g, int threads) {
   struct dw_cut cut = dw_cut_make(g);
-  ptrdiff_t forward = forward_packed(g) + round_to_line(g->c) + threads * forward_slice(g);
-  ptrdiff_t data = packed_size(g) + round_to_line(g->k) + threads * backward_data_slice(g);
-  ptrdiff_t weights = partial_size(g, &cut) + round_to_line(g->c) + threads * backward_weights_slice(g, &cut);
+  ptrdiff_t forward = forward_packed(g) + patches_line(g->c) + threads * forward_slice(g);
+  ptrdiff_t data = packed_size(g) + patches_line(g->k) + threads * backward_data_slice(g);
+  ptrdiff_t weights = partial_size(g, &cut) + patches_line(g->c) + threads * backward_weights_slice(g, &cut);
   return size_max(forward, size_max(data, weights));
 }
