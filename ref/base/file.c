@@ -58,11 +58,14 @@ bool file_create(struct file_writer *f, const char *path, struct error *err) {
 
 static bool fail_write(struct file_writer *f, size_t size, int error_number, struct error *err) {
   size_t needed = f->expected > f->written + size ? f->expected : f->written + size;
+  const char *least = f->expected ? "" : "at least ";
   file_abandon(f);
   switch (error_number) {
-  case ENOSPC: return fail(err, "%s: the disk is full: %zu bytes are needed; free space there or choose another place", f->path, needed);
+  case ENOSPC:
+    return fail(err, "%s: the disk is full: %s%zu bytes are needed; free space there or choose another place", f->path, least, needed);
   case EDQUOT:
-    return fail(err, "%s: your disk quota is used up: %zu bytes are needed; free space there or choose another place", f->path, needed);
+    return fail(err, "%s: your disk quota is used up: %s%zu bytes are needed; free space there or choose another place", f->path, least,
+                needed);
   case EFBIG: return fail(err, "%s: %zu bytes are more than a file may have here; see ulimit -f, or choose another place", f->path, needed);
   default: return fail(err, "%s: writing %zu bytes failed: %s", f->path, needed, strerror(error_number));
   }

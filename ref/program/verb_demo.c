@@ -53,8 +53,8 @@ static bool agree(const struct demo *d, int file, struct error *err) {
     if (strncmp(begun, settings, strlen(begun)) != 0 || folder_entries(d->out) != 1) {
       good = fail_other(d, begun, err);
     } else {
-      good =
-          pwrite(file, settings, (size_t)length, 0) == length || fail(err, "%s/demo.txt: cannot be written: %s", d->out, strerror(errno));
+      good = pwrite(file, settings, (size_t)length, 0) == length ||
+             fail(err, "%s/demo.txt: cannot be written: %s; free space there or choose another folder by out=", d->out, strerror(errno));
     }
   }
   free(settings);

@@ -164,6 +164,12 @@ static void a_full_disk_says_how_much_is_needed(void **state) {
   assert_false(file_write(&f, "x", 1, &err));
   assert_string_equal(err.text, "checkpoint: the disk is full: 123456 bytes are needed; free space there or choose another place");
   assert_int_equal(f.fd, -1);
+
+  /* who does not know how long the file will be, as a picture's writer */
+  f = (struct file_writer){.written = 7, .path = "picture.png"};
+  f.fd = open("/dev/full", O_WRONLY);
+  assert_false(file_write(&f, "x", 1, &err));
+  assert_string_equal(err.text, "picture.png: the disk is full: at least 8 bytes are needed; free space there or choose another place");
 }
 
 /* A folder that is not there yet will be on the disk of the first that is, above it. Others write to the disk meanwhile. */

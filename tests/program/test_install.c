@@ -208,9 +208,8 @@ static void given_flags_are_added(void **state) {
     assert_runs("grep -e ' -c ' '%s/said' | grep -v -e 'FORTIFY_SOURCE=2.* -Iref.* -ffp-contract=on -std=c17.* -ffp-contract=off' || true",
                 folder);
     assert_string_equal(output(), "");
-    assert_runs("grep -e ' -c ' '%s/said' | grep -v /panel.c | grep -e -ffp-contract=fast -e -march || true", folder);
+    assert_runs("grep -e ' -c ' '%s/said' | grep -e -ffp-contract=fast -e -march || true", folder);
     assert_string_equal(output(), "");
-    assert_runs("! grep -e '-c ref/op/panel.c' '%s/said' | grep -v -e ' -ffp-contract=off.* -ffp-contract=fast'", folder);
     assert_runs("! grep -e ' -shared ' '%s/said' | grep -v -e '-Wl,-z,now -fopenmp'", folder);
   }
 }
