@@ -9,7 +9,6 @@
 #include "base/size.h"
 #include "eval/linear_eval.h"
 #include "eval/softmax.h"
-#include "op/linear.h"
 
 #define PI 3.14159265358979323846
 
@@ -42,8 +41,8 @@ static bool fit_create(struct fit *f, const struct dense_shape *g, ptrdiff_t d, 
   f->w_momentum = take(sizeof(real), c, d, 1), f->b_momentum = take(sizeof(real), c, 1, 1);
   f->dw = take(sizeof(real), c, d, 1), f->db = take(sizeof(real), c, 1, 1);
   f->x = take(sizeof(real), batch, cells, d), f->logits = take(sizeof(real), batch, cells, c);
-  const struct linear layer = {.m = batch * cells, .i = d, .o = c};
-  f->product = take(sizeof(real), linear_scratch(&layer, omp_get_max_threads()), 1, 1);
+  const struct softmax_shape s = {batch * cells, d, c};
+  f->product = take(sizeof(real), softmax_gradient_scratch(&s, omp_get_max_threads()), 1, 1);
   f->order = take(sizeof(int32_t), images, 1, 1), f->loss = take(sizeof(double), batch, 1, 1);
   f->scratch = take(sizeof(double), batch, dense_scratch(g), 1), f->confusion = take(sizeof(int64_t), batch, c, c);
   return f->w && f->b && f->w_momentum && f->b_momentum && f->dw && f->db && f->x && f->logits && f->product && f->order && f->loss &&

@@ -34,6 +34,11 @@ double softmax_cross_entropy(ptrdiff_t c, const real *logits, int32_t label, dou
   return log(sum) - (own - most); /* not the difference of two large numbers */
 }
 
+ptrdiff_t softmax_gradient_scratch(const struct softmax_shape *g, int threads) {
+  const struct linear layer = layer_of(g);
+  return linear_scratch(&layer, threads);
+}
+
 void softmax_weights_gradient(const struct softmax_shape *g, const real *x, const real *dlogits, real *dw, real *scratch) {
   const struct linear layer = layer_of(g);
   memset(dw, 0, (size_t)(g->c * g->d) * sizeof(real));
@@ -43,10 +48,7 @@ void softmax_weights_gradient(const struct softmax_shape *g, const real *x, cons
 /* The logits, which become their gradient, then what the product takes, aligned for pointers. */
 static ptrdiff_t logits_size(const struct softmax_shape *g) { return size_ceil_div(g->rows * g->c, 16) * 16; }
 
-ptrdiff_t softmax_scratch(const struct softmax_shape *g, int threads) {
-  const struct linear layer = layer_of(g);
-  return logits_size(g) + linear_scratch(&layer, threads);
-}
+ptrdiff_t softmax_scratch(const struct softmax_shape *g, int threads) { return logits_size(g) + softmax_gradient_scratch(g, threads); }
 
 double softmax_loss(const struct softmax_shape *g, const real *x, const int32_t *label, const real *w, const real *b, real *dw, real *db,
                     real *scratch, double *row_loss) {

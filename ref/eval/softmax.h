@@ -22,6 +22,7 @@ struct softmax_shape {
 #define softmax_logits REAL_NAME(softmax_logits)
 #define softmax_cross_entropy REAL_NAME(softmax_cross_entropy)
 #define softmax_weights_gradient REAL_NAME(softmax_weights_gradient)
+#define softmax_gradient_scratch REAL_NAME(softmax_gradient_scratch)
 #define softmax_scratch REAL_NAME(softmax_scratch)
 #define softmax_loss REAL_NAME(softmax_loss)
 #define nesterov_step REAL_NAME(nesterov_step)
@@ -33,7 +34,9 @@ void softmax_logits(const struct softmax_shape *g, const real *x, const real *w,
  * dlogits may be null or the logits themselves. 0 <= label < c. */
 double softmax_cross_entropy(ptrdiff_t c, const real *logits, int32_t label, double scale, real *dlogits);
 
-/* dw = dlogits^T x, overwritten, as linear_backward_weights sums; scratch as it has (op/linear.h). */
+/* dw = dlogits^T x, overwritten, as linear_backward_weights sums (op/linear.h). scratch: softmax_gradient_scratch(g, omp_get_max_threads())
+ * reals, aligned for pointers. */
+ptrdiff_t softmax_gradient_scratch(const struct softmax_shape *g, int threads);
 void softmax_weights_gradient(const struct softmax_shape *g, const real *x, const real *dlogits, real *dw, real *scratch);
 
 /* Reals of scratch that softmax_loss needs on this many threads. */

@@ -91,7 +91,7 @@ static struct window window_on_x(const struct conv *g, ptrdiff_t r, ptrdiff_t s,
                          .taps_s = taps_s};
 }
 
-/* Whether x is its own patch matrix, so that nothing is gathered: 1x1, stride 1, no padding. */
+/* Whether x is its own patch matrix: 1x1, stride 1, no padding. */
 static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 && g->stride == 1 && g->pad == 0; }
 
 static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
@@ -226,7 +226,7 @@ void conv_backward_data(const struct conv *g, const real *dy, const real *w, rea
  * into blocks, of whole taps but for 1x1, and positions into chunks. With one chunk its sums are added to dw; else each chunk has a
  * partial dw, and these are joined. */
 struct dw_cut {
-  bool direct;                       /* patches are x itself */
+  bool direct;                       /* patches are x itself, whose columns may be cut anywhere */
   ptrdiff_t taps_r, taps_s, columns; /* of a block of columns */
   ptrdiff_t blocks_r, blocks_s, blocks_c, blocks_k;
   ptrdiff_t chunk, chunks; /* positions in a chunk */
@@ -312,10 +312,13 @@ void conv_backward_weights(const struct conv *g, const real *x, const real *dy, 
 
 /* ---- scratch ---------------------------------------------------------------------------------------------------------------- */
 
-ptrdiff_t conv_scratch(const struct conv *g, int threads) {
+ptrdiff_t conv_weights_scratch(const struct conv *g, int threads) {
   struct dw_cut cut = dw_cut_make(g);
+  return partial_size(g, &cut) + patches_line(g->c) + threads * backward_weights_slice(g, &cut);
+}
+
+ptrdiff_t conv_scratch(const struct conv *g, int threads) {
   ptrdiff_t forward = forward_packed(g) + patches_line(g->c) + threads * forward_slice(g);
   ptrdiff_t data = packed_size(g) + patches_line(g->k) + threads * backward_data_slice(g);
-  ptrdiff_t weights = partial_size(g, &cut) + patches_line(g->c) + threads * backward_weights_slice(g, &cut);
-  return size_max(forward, size_max(data, weights));
+  return size_max(forward, size_max(data, conv_weights_scratch(g, threads)));
 }

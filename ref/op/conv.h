@@ -25,6 +25,7 @@ struct conv {
 
 #define conv_make REAL_NAME(conv_make)
 #define conv_scratch REAL_NAME(conv_scratch)
+#define conv_weights_scratch REAL_NAME(conv_weights_scratch)
 #define conv_forward REAL_NAME(conv_forward)
 #define conv_backward_data REAL_NAME(conv_backward_data)
 #define conv_backward_weights REAL_NAME(conv_backward_weights)
@@ -41,6 +42,9 @@ MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w,
  * patches or of pointers to them, and once the weights laid out for the product or the partial dw (at most 2^24 reals). Aligned for
  * pointers. */
 ptrdiff_t conv_scratch(const struct conv *g, int threads);
+
+/* What conv_backward_weights needs of it. */
+ptrdiff_t conv_weights_scratch(const struct conv *g, int threads);
 
 /* The fast forms: im2col in tiles of positions and one product a tile, tiles shared out to all OpenMP threads and cut by the shape only:
  * the result is the same, bit for bit, for any number of threads.

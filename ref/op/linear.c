@@ -20,7 +20,7 @@ static struct conv as_conv(const struct linear *g) {
 
 ptrdiff_t linear_scratch(const struct linear *g, int threads) {
   struct conv conv = as_conv(g);
-  return conv_scratch(&conv, threads);
+  return conv_weights_scratch(&conv, threads);
 }
 
 /* C (m x n) (+)= A (m x depth) B, where element (k, j) of B is b[k * row + j * column]. */
