@@ -173,7 +173,7 @@ static void fill(struct backend *table, enum cuda_precision precision) {
   b.conv_scratch = cuda_conv_scratch, b.norm_scratch = cuda_norm_scratch, b.linear_scratch = cuda_linear_scratch;
   b.match_scratch = cuda_match_scratch, b.loss_scratch = cuda_loss_scratch;
 
-  b.conv_chain = cuda_conv_chain;
+  b.conv_chain = conv_chain;
   b.conv_forward = cuda_conv_forward;
   b.conv_backward_data = cuda_conv_backward_data;
   b.conv_backward_weights = cuda_conv_backward_weights;

@@ -4,8 +4,6 @@
 /* Partial dw of backward weights, and copies of x and w with whole pieces of channels where theirs are none. */
 size_t cuda_conv_scratch(const struct conv *g) { return conv_scratch_tensor<float>(g); }
 
-ptrdiff_t cuda_conv_chain(const struct conv *g, int direction) { return conv_chain_tensor<float>(g, direction); }
-
 /* In every class. Where a tile has a chunk's rows; else y is small, and a pass over it costs little. */
 size_t cuda_conv_moments(const struct conv *g) {
   ptrdiff_t rows = g->n * g->p * g->q;

@@ -30,8 +30,7 @@ template <class A> static void backward_data(const struct conv *g, const real *d
 /* dw: accumulated, by chunks as conv.cu has it. */
 template <class A> static void backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch) {
   typedef typename A::number T;
-  struct conv wide = padded<T>(g);
-  struct tensor_cut cut = tensor_cut_of(&wide);
+  struct tensor_cut cut = tensor_cut_of<T>(g);
   backward_weights_plain<A>(g, cut.chunk, cut.chunks, activations<T>(x), activations<T>(dy), (float *)scratch, dw);
   cuda_launched("conv_backward_weights");
 }

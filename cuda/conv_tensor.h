@@ -31,46 +31,23 @@ template <class T> static struct conv padded(const struct conv *g) {
   return wide;
 }
 
-enum {
-  TENSOR_CHUNK_LEAST = 512,      /* positions; writing and joining a partial dw is then a small part of computing it */
-  TENSOR_PARTIAL_MOST = 1 << 24, /* floats in all partial dw: 64 MiB */
-  MULTIPROCESSORS = 132          /* of an H100; an A100 has 108 */
-};
-
-/* Chunks of positions and the tile of backward weights, by the shape only: tiles x chunks are about the blocks that a GPU holds at once. */
+/* Positions of x that backward weights sums one after the other, the reference's; how many such chunks; and the tile, where each element
+ * of dw is computed so many times. */
 struct tensor_cut {
   enum tensor_tile tile;
   int chunk, chunks;
 };
 
-/* g: padded. */
-static struct tensor_cut tensor_cut_of(const struct conv *g) {
-  ptrdiff_t width = g->r * g->s * g->c, rows = g->n * g->p * g->q;
-  enum tensor_tile tile = tensor_tile_for(g->k, width, MULTIPROCESSORS);
-  int tall = tile == TILE_64_64 ? 64 : 128, wide = tile == TILE_128_128 ? 128 : 64,
-      at_a_time = tile == TILE_128_128  ? 2
-                  : tile == TILE_128_64 ? 3
-                                        : 4;
-  ptrdiff_t chunks = MULTIPROCESSORS * at_a_time / tensor_tiles(g->k, width, tall, wide);
-  if (chunks > rows / TENSOR_CHUNK_LEAST) chunks = rows / TENSOR_CHUNK_LEAST;
-  if (chunks > TENSOR_PARTIAL_MOST / (g->k * width)) chunks = TENSOR_PARTIAL_MOST / (g->k * width);
-  if (chunks < 1) chunks = 1;
-  ptrdiff_t chunk = (rows + chunks - 1) / chunks;
-  return {tile, (int)chunk, (int)((rows + chunk - 1) / chunk)};
-}
-
-/* Terms of the longest sum that is one chain of additions: a bias is the last of them, chunks are joined in double. */
-template <class T> static ptrdiff_t conv_chain_tensor(const struct conv *g, int direction) {
-  struct conv wide = padded<T>(g);
-  if (direction == 0) return g->r * g->s * g->c + 1;
-  if (direction == 1) return ((g->r + g->stride - 1) / g->stride) * ((g->s + g->stride - 1) / g->stride) * g->k;
-  return tensor_cut_of(&wide).chunk;
+template <class T> static struct tensor_cut tensor_cut_of(const struct conv *g) {
+  ptrdiff_t width = g->r * g->s * padded_channels<T>(g->c), rows = g->n * g->p * g->q, chunk = conv_chunk(g);
+  int chunks = (int)((rows + chunk - 1) / chunk);
+  return {tensor_tile_for(g->k, width, chunks), (int)chunk, chunks};
 }
 
 /* In front of the copies: partial dw. Whole pieces, as their rows are where copies follow. */
 template <class T> static size_t scratch_in_front(const struct conv *g) {
   struct conv wide = padded<T>(g);
-  int chunks = tensor_cut_of(&wide).chunks;
+  int chunks = tensor_cut_of<T>(g).chunks;
   return chunks > 1 || wide.c > g->c ? (size_t)chunks * (size_t)(g->k * g->r * g->s * wide.c) * sizeof(float) : 0;
 }
 
@@ -239,7 +216,7 @@ template <class A> struct tensor_backward_weights {
 template <class A, class T>
 static void conv_backward_weights_tensor(const struct conv *given, const T *x, const T *dy, float *dw, void *scratch) {
   struct conv wide = padded<T>(given);
-  struct tensor_cut cut = tensor_cut_of(&wide);
+  struct tensor_cut cut = tensor_cut_of<T>(given);
   float *partials = (float *)scratch;
   bool joined = cut.chunks > 1, fits = is_whole_patch<T>(wide.r, wide.s, wide.c, wide.w) && is_whole_row<T>(wide.k) && is_whole(dy);
   struct whole_operands<T> from = {};

@@ -1,5 +1,5 @@
-/* LARS and the moving average. Twin of ref/op/lars.c. The arithmetic of an element is the reference's; the norms are summed in double in
- * another fixed order, so the trust ratio may differ from the reference's in its last bits (of double).
+/* LARS and the moving average. Twin of ref/op/lars.c, with its bits: the arithmetic of an element is the same, and the order in the sums of
+ * norms, whose lanes are a block's threads.
  *
  * A network has a hundred and more parameter tensors, most of them small: a pass takes up to UPDATE_PARTS of them in one launch. Each gets
  * blocks of its own, as many as its size alone says, numbered one tensor after the other; so a tensor's bits are the same whether it is
@@ -13,10 +13,8 @@
 #include "cuda/twins.h"
 
 enum {
-  LARS_BLOCKS = 256,               /* of a norm, at most */
-  LARS_SUMS = 2 * LARS_BLOCKS + 1, /* doubles in scratch of a tensor: partial sums of both norms, and what multiplies d */
-  NORM_ELEMENTS = 1 << 13,         /* of a norm, a block at least; large tensors have more */
-  ELEMENTS = 4 * BLOCK_THREADS     /* of an update, a block */
+  LARS_SUMS = 2 * LARS_LANES + 1, /* doubles in scratch of a tensor: partial sums of both norms, and what multiplies d */
+  ELEMENTS = 4 * BLOCK_THREADS    /* of an update, a block */
 };
 
 /* Tensors of a pass, and the first block of each; first[count] is how many there are. By value: arguments of a launch. */
@@ -48,8 +46,8 @@ __device__ static int tensor_of_block(const struct pass<P> &p) {
 }
 
 __host__ __device__ static ptrdiff_t norm_piece(ptrdiff_t size) {
-  ptrdiff_t piece = (size + LARS_BLOCKS - 1) / LARS_BLOCKS;
-  return piece < NORM_ELEMENTS ? (ptrdiff_t)NORM_ELEMENTS : piece;
+  ptrdiff_t piece = (size + LARS_LANES - 1) / LARS_LANES;
+  return piece < LARS_PIECE_LEAST ? (ptrdiff_t)LARS_PIECE_LEAST : piece;
 }
 __host__ __device__ static int norm_blocks(ptrdiff_t size) { return (int)((size + norm_piece(size) - 1) / norm_piece(size)); }
 static int element_blocks(ptrdiff_t size) { return (int)((size + ELEMENTS - 1) / ELEMENTS); }
@@ -69,7 +67,7 @@ __device__ static double block_sum(double value) {
   return sum;
 }
 
-/* First pass, of tensors that adapt: sums[block] = sum of w^2, sums[LARS_BLOCKS + block] = sum of (g + decay w)^2, over this block's piece
+/* First pass, of tensors that adapt: sums[block] = sum of w^2, sums[LARS_LANES + block] = sum of (g + decay w)^2, over this block's piece
  * of the tensor. */
 __global__ static void partial_squares(struct pass<struct lars_part> p, const float *g, double decay, const float *w, double *sums) {
   int tensor = tensor_of_block(p), block = (int)blockIdx.x - p.first[tensor];
@@ -85,21 +83,21 @@ __global__ static void partial_squares(struct pass<struct lars_part> p, const fl
   w_square = block_sum(w_square);
   d_square = block_sum(d_square);
   sums += tensor * LARS_SUMS;
-  if (threadIdx.x == 0) sums[block] = w_square, sums[LARS_BLOCKS + block] = d_square;
+  if (threadIdx.x == 0) sums[block] = w_square, sums[LARS_LANES + block] = d_square;
 }
 
-/* Second pass, a block a tensor: what multiplies d goes to sums[2 LARS_BLOCKS]: trust |w| / |d|, or trust |w| / (|g| + wd |w|), or 1 where
+/* Second pass, a block a tensor: what multiplies d goes to sums[2 LARS_LANES]: trust |w| / |d|, or trust |w| / (|g| + wd |w|), or 1 where
  * a norm is 0 and for tensors that do not adapt. */
 __global__ static void __launch_bounds__(BLOCK_THREADS) trust_ratio(struct lars o, struct pass<struct lars_part> p, double *sums) {
   const struct lars_part part = p.part[blockIdx.x];
-  int thread = (int)threadIdx.x, blocks = part.adapt ? norm_blocks(part.size) : 0; /* LARS_BLOCKS is BLOCK_THREADS */
+  int thread = (int)threadIdx.x, blocks = part.adapt ? norm_blocks(part.size) : 0;
   sums += (int)blockIdx.x * LARS_SUMS;
   double w_square = block_sum(thread < blocks ? sums[thread] : 0.0);
-  double d_square = block_sum(thread < blocks ? sums[LARS_BLOCKS + thread] : 0.0);
+  double d_square = block_sum(thread < blocks ? sums[LARS_LANES + thread] : 0.0);
   if (thread != 0) return;
   double w_norm = sqrt(w_square), d_norm = sqrt(d_square);
   double divisor = o.variant == LARS_BYOL ? d_norm : d_norm + o.weight_decay * w_norm;
-  sums[2 * LARS_BLOCKS] = w_norm > 0 && divisor > 0 ? o.trust * w_norm / divisor : 1.0;
+  sums[2 * LARS_LANES] = w_norm > 0 && divisor > 0 ? o.trust * w_norm / divisor : 1.0;
 }
 
 /* m is rounded to float first, and w moves by the m that is stored. */
@@ -108,7 +106,7 @@ __global__ static void update(struct pass<struct lars_part> p, const int64_t *ha
   int tensor = tensor_of_block(p);
   const struct lars_part part = p.part[tensor];
   if (halt && *halt) return;
-  double decay = part.adapt ? weight_decay : 0.0, ratio = sums[tensor * LARS_SUMS + 2 * LARS_BLOCKS];
+  double decay = part.adapt ? weight_decay : 0.0, ratio = sums[tensor * LARS_SUMS + 2 * LARS_LANES];
   ptrdiff_t first = (ptrdiff_t)((int)blockIdx.x - p.first[tensor]) * ELEMENTS;
   for (ptrdiff_t i = first + threadIdx.x; i < part.size && i < first + ELEMENTS; i += BLOCK_THREADS) {
     ptrdiff_t at = part.at + i;
@@ -121,7 +119,8 @@ __global__ static void update(struct pass<struct lars_part> p, const int64_t *ha
 /* count <= UPDATE_PARTS tensors. w, m: updated. adapt: decay and trust ratio apply. */
 static void update_parts(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const float *g,
                          float *w, float *m) {
-  static_assert((int)LARS_BLOCKS == (int)BLOCK_THREADS, "a thread of trust_ratio for every block of a norm");
+  static_assert((int)LARS_LANES == (int)BLOCK_THREADS, "a thread for every lane, and of trust_ratio for every piece");
+  static_assert((int)LARS_GROUP == (int)WARP_THREADS, "a group of lanes is joined by shuffles");
   static_assert(UPDATE_PARTS * LARS_SUMS * sizeof(double) <= OWN_SCRATCH, "room for the sums");
   double *sums = (double *)cuda_own_scratch();
   bool byol = o->variant == LARS_BYOL;

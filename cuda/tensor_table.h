@@ -9,7 +9,6 @@ template <class A> struct tensor_table {
   typedef typename A::number T;
 
   static size_t conv_scratch(const struct conv *g) { return conv_scratch_tensor<T>(g); }
-  static ptrdiff_t conv_chain(const struct conv *g, int direction) { return conv_chain_tensor<T>(g, direction); }
 
   static void conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch) {
     conv_forward_tensor<A>(g, activations<T>(x), activations<T>(w), nullptr, activations<T>(y), scratch);
@@ -59,7 +58,7 @@ template <class A> struct tensor_table {
 
 template <class A> static void fill_convolutions(struct backend *table) {
   typedef tensor_table<A> in;
-  table->conv_scratch = in::conv_scratch, table->conv_chain = in::conv_chain;
+  table->conv_scratch = in::conv_scratch;
   table->conv_forward = in::conv_forward, table->conv_forward_moments = in::conv_forward_moments;
   table->conv_norm_forward_eval = in::conv_norm_forward_eval;
   table->conv_backward_data = in::conv_backward_data, table->conv_backward_weights = in::conv_backward_weights;

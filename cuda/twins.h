@@ -1,5 +1,5 @@
 /* The twins: each has the arguments, shapes and contract of the reference's function in ref/op under the same name without cuda_, on
- * device memory. What differs from that contract (the order of a sum, scratch) stands above the function in its .cu file.
+ * device memory. What differs from that contract (scratch) stands above the function in its .cu file.
  * Scratch sizes are in bytes. Internal to cuda/; for C and C++.
  *
  * Of a twin that ends in _bf16, and of products in bf16, weights w of convolutions and linear layers, activations and their gradients (x,
@@ -31,8 +31,7 @@ double cuda_seconds_between(int first, int second);
 
 size_t cuda_conv_scratch(const struct conv *g);
 void cuda_conv_forward(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
-ptrdiff_t cuda_conv_chain(const struct conv *g, int direction); /* of backend.h, as the three that follow */
-size_t cuda_conv_moments(const struct conv *g);
+size_t cuda_conv_moments(const struct conv *g); /* of backend.h, as the two that follow */
 void cuda_conv_forward_moments(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
 void cuda_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                  const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,

@@ -110,6 +110,7 @@ const struct backend *backend_reference(void) {
                                        .linear_scratch = host_linear_scratch,
                                        .match_scratch = host_match_scratch,
                                        .loss_scratch = host_loss_scratch,
+                                       .conv_chain = conv_chain,
                                        .conv_forward = host_conv_forward,
                                        .conv_backward_data = host_conv_backward_data,
                                        .conv_backward_weights = host_conv_backward_weights,

@@ -15,13 +15,14 @@
 #include "op/patches.h"
 
 enum {
-  TILE = 224,           /* rows of a patch matrix a product: a block of 256 columns of them stays in the second-level cache (panel.c) */
-  TILE_COLUMNS = 256,   /* columns of the product, where there are fewer than ... */
-  TILE_ROWS_FEW = 16,   /* ... so many tiles of rows to share out */
-  DW_K = 256,           /* largest block of dw one thread works on: output channels ... */
-  DW_COLUMNS = 512,     /* ... and columns (r, s, c), where the shape allows */
-  DW_ITEMS_WANTED = 32, /* blocks x chunks of positions: enough to share out */
-  DW_CHUNK_LEAST = 768, /* positions; writing and joining a partial dw costs about as much as 40 positions */
+  TILE = 224,             /* rows of a patch matrix a product: a block of 256 columns of them stays in the second-level cache (panel.c) */
+  TILE_COLUMNS = 256,     /* columns of the product, where there are fewer than ... */
+  TILE_ROWS_FEW = 16,     /* ... so many tiles of rows to share out */
+  DW_K = 256,             /* largest block of dw one thread works on: output channels ... */
+  DW_COLUMNS = 512,       /* ... and columns (r, s, c), where the shape allows */
+  DW_PIECE = 128,         /* rows and columns of dw, of which, times chunks of positions, ... */
+  DW_PIECES_WANTED = 264, /* ... so many are enough to share out, to two blocks on each of a GPU's 132 multiprocessors, too */
+  DW_CHUNK_LEAST = 768,   /* positions; writing and joining a partial dw costs about as much as 40 positions */
   DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
   JOIN_BLOCK = 512,          /* elements of dw joined at a time: their sums stay in the nearest cache */
 };
@@ -96,7 +97,7 @@ static bool is_pointwise(const struct conv *g) { return g->r == 1 && g->s == 1 &
 
 static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g->n * g->p * g->q, g->k); }
 static ptrdiff_t forward_packed(const struct conv *g) { return patches_line(panel_size(g->r * g->s * g->c, g->k)); }
-static ptrdiff_t forward_slice(const struct conv *g) { return patches_size(forward_tiling(g).rows, g->r * g->s, g->c); }
+static ptrdiff_t forward_slice(const struct conv *g) { return patches_size(forward_tiling(g).rows, g->r * g->s, g->c, false); }
 
 /* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) {
@@ -111,16 +112,16 @@ void conv_forward(const struct conv *g, const real *x, const real *w, real *y, r
     ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
     ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
     const struct panel_rows patches = patch_rows(&v, x, from, to, zeros, slices + omp_get_thread_num() * slice);
-    panel_product(to - from, ks, depth, &patches, scratch, k, false, y + from * g->k + k, g->k);
+    panel_product(to - from, ks, depth, &patches, scratch, k, PANEL_SET, y + from * g->k + k, g->k);
   }
 }
 
 /* ---- backward data ---------------------------------------------------------------------------------------------------------- */
 
 /* Rows h = a + stride i of dx (phase a of stride) meet the kernel rows r = r0 + stride t with r0 = (a + pad) mod stride only, and
- * find there dy row p = (a + pad - r0) / stride + i - t. Read with t falling, that is a window of ceil((R - r0) / stride) taps
- * that moves over dy by one: backward data is stride^2 small forward convolutions of dy with flipped, transposed weights, each
- * of which writes its own elements of dx. The same holds for columns. */
+ * find there dy row p = (a + pad - r0) / stride + i - t. That is a window of ceil((R - r0) / stride) taps, read backwards, that moves over
+ * dy by one: backward data is stride^2 small convolutions of dy with transposed weights, each of which writes its own elements of dx. The
+ * same holds for columns. */
 struct phase {
   ptrdiff_t first_tap, taps; /* r0; how many kernel rows meet this phase, perhaps none */
   ptrdiff_t first_p;         /* dy row under the first tap of the window at i = 0 */
@@ -130,7 +131,7 @@ struct phase {
 static struct phase phase_make(const struct conv *g, ptrdiff_t a, ptrdiff_t size, ptrdiff_t kernel) {
   ptrdiff_t r0 = (a + g->pad) % g->stride, taps = r0 < kernel ? size_ceil_div(kernel - r0, g->stride) : 0;
   return (struct phase){
-      .first_tap = r0, .taps = taps, .first_p = (a + g->pad - r0) / g->stride - (taps - 1), .count = size_ceil_div(size - a, g->stride)};
+      .first_tap = r0, .taps = taps, .first_p = (a + g->pad - r0) / g->stride, .count = size_ceil_div(size - a, g->stride)};
 }
 
 static struct window window_on_dy(const struct conv *g, const struct phase *h, const struct phase *w) {
@@ -143,14 +144,15 @@ static struct window window_on_dy(const struct conv *g, const struct phase *h, c
                          .first_row = h->first_p,
                          .first_column = w->first_p,
                          .taps_r = h->taps,
-                         .taps_s = w->taps};
+                         .taps_s = w->taps,
+                         .backwards = true};
 }
 
-/* The weights that meet a phase, flipped and transposed to (taps_r taps_s K) x C, in panels. */
+/* The weights that meet a phase, transposed to (taps_r taps_s K) x C, in panels. */
 static void pack_weights(const struct conv *g, const struct phase *h, const struct phase *v, const real *w, real *packed) {
   ptrdiff_t depth = h->taps * v->taps * g->k;
   for (ptrdiff_t tap = 0; tap < h->taps * v->taps; tap++) {
-    ptrdiff_t r = h->first_tap + (h->taps - 1 - tap / v->taps) * g->stride, s = v->first_tap + (v->taps - 1 - tap % v->taps) * g->stride;
+    ptrdiff_t r = h->first_tap + tap / v->taps * g->stride, s = v->first_tap + tap % v->taps * g->stride;
     panel_pack(depth, g->c, w + (r * g->s + s) * g->c, g->r * g->s * g->c, 1, tap * g->k, g->k, packed);
   }
 }
@@ -174,11 +176,17 @@ static struct tiling phase_tiling(const struct conv *g) {
 }
 static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g->stride) * size_ceil_div(g->s, g->stride); }
 
-/* Scratch of a thread: a tile of patches, then, where rows of dx are apart, a tile of the product. */
-static ptrdiff_t backward_data_patches(const struct conv *g) { return patches_size(phase_tiling(g).rows, phase_taps(g), g->k); }
+/* Whether a product can go to dx, and need not be added to it or spread out when it is whole. */
+static bool is_direct(const struct conv *g, ptrdiff_t depth, bool accumulate) {
+  return g->stride == 1 && (!accumulate || depth <= PANEL_DEPTH);
+}
+
+/* Scratch of a thread: a tile of patches, then, where a product may not go to dx, a tile of it. */
+static ptrdiff_t backward_data_patches(const struct conv *g) { return patches_size(phase_tiling(g).rows, phase_taps(g), g->k, true); }
 static ptrdiff_t backward_data_slice(const struct conv *g) {
   struct tiling tiling = phase_tiling(g);
-  return backward_data_patches(g) + (g->stride > 1 ? patches_line(tiling.rows * tiling.columns) : 0);
+  bool direct = is_direct(g, phase_taps(g) * g->k, true);
+  return backward_data_patches(g) + (direct ? 0 : patches_line(tiling.rows * tiling.columns));
 }
 /* Scratch for all: the weights of a phase in panels. */
 static ptrdiff_t packed_size(const struct conv *g) { return patches_line(panel_size(phase_taps(g) * g->k, g->c)); }
@@ -206,10 +214,10 @@ static void backward_data_phase(const struct conv *g, ptrdiff_t a, ptrdiff_t b, 
       continue;
     }
     const struct panel_rows patches = patch_rows(&v, dy, from, to, zeros, mine);
-    if (g->stride == 1) {
-      panel_product(to - from, cs, depth, &patches, scratch, c, accumulate, dx + from * g->c + c, g->c);
+    if (is_direct(g, depth, accumulate)) {
+      panel_product(to - from, cs, depth, &patches, scratch, c, accumulate ? PANEL_ADD : PANEL_SET, dx + from * g->c + c, g->c);
     } else {
-      panel_product(to - from, cs, depth, &patches, scratch, c, false, out, cs);
+      panel_product(to - from, cs, depth, &patches, scratch, c, PANEL_SET, out, cs);
       scatter(g, a, b, &v, from, to, c, cs, out, accumulate, dx);
     }
   }
@@ -232,6 +240,18 @@ struct dw_cut {
   ptrdiff_t chunk, chunks; /* positions in a chunk */
 };
 
+ptrdiff_t conv_chunk(const struct conv *g) {
+  ptrdiff_t width = g->r * g->s * g->c, rows = g->n * g->p * g->q;
+  ptrdiff_t pieces = size_ceil_div(g->k, DW_PIECE) * size_ceil_div(width, DW_PIECE);
+  ptrdiff_t chunks = size_min(DW_PIECES_WANTED / pieces, size_min(rows / DW_CHUNK_LEAST, DW_PARTIAL_MOST / (g->k * width)));
+  return size_ceil_div(rows, size_max(1, chunks));
+}
+
+ptrdiff_t conv_chain(const struct conv *g, int direction) {
+  if (direction == 0) return g->r * g->s * g->c + 1;
+  return direction == 1 ? phase_taps(g) * g->k : conv_chunk(g);
+}
+
 static struct dw_cut dw_cut_make(const struct conv *g) {
   struct dw_cut cut = {.direct = is_pointwise(g), .taps_r = g->r, .taps_s = g->s};
   if (g->r * g->s * g->c > DW_COLUMNS) cut.taps_r = 1;
@@ -242,11 +262,8 @@ static struct dw_cut dw_cut_make(const struct conv *g) {
   cut.blocks_c = cut.direct ? size_ceil_div(g->c, cut.columns) : 1;
   cut.blocks_k = size_ceil_div(g->k, DW_K);
 
-  ptrdiff_t blocks = cut.blocks_r * cut.blocks_s * cut.blocks_c * cut.blocks_k, rows = g->n * g->p * g->q;
-  ptrdiff_t chunks = size_min(size_ceil_div(DW_ITEMS_WANTED, blocks), rows / DW_CHUNK_LEAST);
-  chunks = size_max(1, size_min(chunks, DW_PARTIAL_MOST / (g->k * g->r * g->s * g->c)));
-  cut.chunk = size_ceil_div(rows, chunks);
-  cut.chunks = size_ceil_div(rows, cut.chunk);
+  cut.chunk = conv_chunk(g);
+  cut.chunks = size_ceil_div(g->n * g->p * g->q, cut.chunk);
   return cut;
 }
 
@@ -255,7 +272,7 @@ static ptrdiff_t partial_size(const struct conv *g, const struct dw_cut *cut) {
 }
 /* Scratch of a thread: patches of PANEL_DEPTH positions, channels of dy, a block of dw. */
 static ptrdiff_t dw_patches(const struct conv *g, const struct dw_cut *cut) {
-  return patches_size(PANEL_DEPTH, cut->taps_r * cut->taps_s, g->c);
+  return patches_size(PANEL_DEPTH, cut->taps_r * cut->taps_s, g->c, false);
 }
 static ptrdiff_t dw_turned(const struct conv *g) { return patches_line(panel_turned_size(size_min(DW_K, g->k))); }
 static ptrdiff_t backward_weights_slice(const struct conv *g, const struct dw_cut *cut) {
@@ -281,7 +298,7 @@ static void backward_weights_item(const struct conv *g, const struct dw_cut *cut
   for (ptrdiff_t t = from, end; t < to; t = end) {
     end = size_min(t + PANEL_DEPTH, to);
     const struct panel_rows rows = patch_rows(&v, x + c, t, end, zeros, patches);
-    panel_product_turned(ks, columns, end - t, dy + t * g->k + k, g->k, &rows, t > from, sums, turned);
+    panel_product_turned(ks, columns, end - t, dy + t * g->k + k, g->k, &rows, t > from ? PANEL_GO_ON : PANEL_SET, sums, turned);
   }
   panel_sums_add(ks, columns, sums, cut->chunks == 1, out, width);
 }

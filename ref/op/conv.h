@@ -26,6 +26,8 @@ struct conv {
 #define conv_make REAL_NAME(conv_make)
 #define conv_scratch REAL_NAME(conv_scratch)
 #define conv_weights_scratch REAL_NAME(conv_weights_scratch)
+#define conv_chain REAL_NAME(conv_chain)
+#define conv_chunk REAL_NAME(conv_chunk)
 #define conv_forward REAL_NAME(conv_forward)
 #define conv_backward_data REAL_NAME(conv_backward_data)
 #define conv_backward_weights REAL_NAME(conv_backward_weights)
@@ -50,17 +52,24 @@ ptrdiff_t conv_weights_scratch(const struct conv *g, int threads);
  * the result is the same, bit for bit, for any number of threads.
  * scratch: conv_scratch(g, omp_get_max_threads()) reals, contents irrelevant before and after. No arguments may overlap. */
 
-/* y: overwritten. Each y is one sum over r, s, c, accumulated in real in blocks (panel.h). */
+/* y: overwritten. Each y is one chain of fused multiply-adds over r, s, c in that order, in real (panel.h). */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch);
 
-/* dx[n,h,w,c] = sum over k, r, s of dy[n,p,q,k] w[k,r,s,c], where p stride + r - pad = h and q stride + s - pad = w; one sum in real
- * in blocks (panel.h). dx: overwritten, or added to if accumulate. */
+/* dx[n,h,w,c] = sum over r, s, k of dy[n,p,q,k] w[k,r,s,c], where p stride + r - pad = h and q stride + s - pad = w; one chain in that
+ * order, in real. dx: overwritten, or added to if accumulate. */
 void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch);
 
 /* dw[k,r,s,c] += sum over n, p, q of dy[n,p,q,k] x[n, p stride + r - pad, q stride + s - pad, c]. dw: accumulated. Positions are cut
- * into chunks by the shape only, each one sum in real in blocks (panel.h); chunks are joined to dw in order, in double, rounded once.
- * With a single chunk, as for large dw on small maps, its sum is added to dw in real. */
+ * into chunks of conv_chunk, each one chain in real; chunks are joined to dw in order, in double, rounded once. With a single chunk, as for
+ * large dw on small maps, its sum is added to dw in real. */
 void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch);
+
+/* Positions in a chunk of backward weights; the last may have fewer. By the shape only, whatever computes it: so that a GPU cuts as a
+ * processor does, and their sums are the same (cuda/conv.cu). */
+ptrdiff_t conv_chunk(const struct conv *g);
+
+/* Additions one after the other in a sum of forward (0, with a bias), backward data (1) or backward weights (2), at most. */
+ptrdiff_t conv_chain(const struct conv *g, int direction);
 
 /* The plain forms, the definition as loops, every sum in double and rounded once (what is accumulated to takes part in the sum):
  * what the fast forms are held to. */

@@ -4,42 +4,45 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "op/sum.h"
 
-/* A tensor is cut into at most 64 chunks by its size alone: the partial sums fit on the stack, and there is work for 64 threads. */
-enum { MAX_CHUNKS = 64, MIN_CHUNK = 1 << 13 };
+enum { WORTH_SHARING = 1 << 13 /* elements of an update, with several threads */ };
 
-/* Sum of (g + decay w)^2, in the order of sum_products. */
-static double decayed_squares(ptrdiff_t size, const real *g, double decay, const real *w) {
-  enum { LANES = 8 };
-  double lane[LANES] = {0}, sum = 0;
-  ptrdiff_t whole = size / LANES * LANES;
-  for (ptrdiff_t i = 0; i < whole; i += LANES)
-    for (int l = 0; l < LANES; l++) {
-      double d = (double)g[i + l] + decay * (double)w[i + l];
-      lane[l] += d * d;
-    }
-  for (ptrdiff_t i = whole; i < size; i++) {
-    double d = (double)g[i] + decay * (double)w[i];
-    lane[i - whole] += d * d;
+/* Elements of a piece of a tensor, by its size alone. */
+static ptrdiff_t piece_of(ptrdiff_t size) { return size_max(LARS_PIECE_LEAST, size_ceil_div(size, LARS_LANES)); }
+
+/* The sum of all lanes, which are overwritten: in each group, sums that are 16, 8, 4, 2 and 1 lanes apart are added, as a GPU's warp does
+ * by shuffles; then one group after the other. */
+static double joined(double lane[LARS_LANES]) {
+  double sum = 0;
+  for (int group = 0; group < LARS_LANES; group += LARS_GROUP) {
+    for (int apart = LARS_GROUP / 2; apart > 0; apart /= 2)
+      for (int l = group; l < group + apart; l++) lane[l] += lane[l + apart];
+    sum += lane[group];
   }
-  for (int l = 0; l < LANES; l++) sum += lane[l];
   return sum;
+}
+
+/* Of `size` elements: sums of w^2 and of (g + decay w)^2. */
+static void squares(ptrdiff_t size, const real *g, double decay, const real *w, double *w_square, double *d_square) {
+  double of_w[LARS_LANES] = {0}, of_d[LARS_LANES] = {0};
+  for (ptrdiff_t first = 0; first < size; first += LARS_LANES, g += LARS_LANES, w += LARS_LANES)
+    for (ptrdiff_t l = 0; l < size_min(LARS_LANES, size - first); l++) {
+      double wl = (double)w[l], d = (double)g[l] + decay * wl;
+      of_w[l] += wl * wl;
+      of_d[l] += d * d;
+    }
+  *w_square = joined(of_w), *d_square = joined(of_d);
 }
 
 /* What multiplies d: trust |w| / |d|, or trust |w| / (|g| + wd |w|), or 1 where a norm is 0. */
 static double trust_ratio(const struct lars *o, ptrdiff_t size, const real *g, const real *w) {
-  double w_squares[MAX_CHUNKS], d_squares[MAX_CHUNKS], w_sum = 0, d_sum = 0;
+  double w_squares[LARS_LANES] = {0}, d_squares[LARS_LANES] = {0};
   double decay = o->variant == LARS_BYOL ? o->weight_decay : 0.0; /* inside the norm, or added to it */
-  ptrdiff_t chunk = size_max(MIN_CHUNK, size_ceil_div(size, MAX_CHUNKS)), chunks = size_ceil_div(size, chunk);
-#pragma omp parallel for schedule(static) if (chunks > 1)
-  for (ptrdiff_t k = 0; k < chunks; k++) {
-    ptrdiff_t at = k * chunk, n = size_min(chunk, size - at);
-    w_squares[k] = sum_products(n, w + at, w + at);
-    d_squares[k] = decayed_squares(n, g + at, decay, w + at);
-  }
-  for (ptrdiff_t k = 0; k < chunks; k++) w_sum += w_squares[k], d_sum += d_squares[k];
-  double w_norm = sqrt(w_sum), d_norm = sqrt(d_sum);
+  ptrdiff_t piece = piece_of(size), pieces = size_ceil_div(size, piece);
+#pragma omp parallel for schedule(static) if (pieces > 1)
+  for (ptrdiff_t k = 0; k < pieces; k++)
+    squares(size_min(piece, size - k * piece), g + k * piece, decay, w + k * piece, &w_squares[k], &d_squares[k]);
+  double w_norm = sqrt(joined(w_squares)), d_norm = sqrt(joined(d_squares));
   double divisor = o->variant == LARS_BYOL ? d_norm : d_norm + o->weight_decay * w_norm;
   return w_norm > 0 && divisor > 0 ? o->trust * w_norm / divisor : 1.0;
 }
@@ -47,7 +50,7 @@ static double trust_ratio(const struct lars *o, ptrdiff_t size, const real *g, c
 void lars_update(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m) {
   double decay = adapt ? o->weight_decay : 0.0, ratio = adapt ? trust_ratio(o, size, g, w) : 1.0;
   double into_m = o->variant == LARS_BYOL ? 1.0 : lr, into_w = o->variant == LARS_BYOL ? lr : 1.0;
-#pragma omp parallel for simd schedule(static) if (parallel : size > MIN_CHUNK)
+#pragma omp parallel for simd schedule(static) if (parallel : size > WORTH_SHARING)
   for (ptrdiff_t i = 0; i < size; i++) {
     double d = ((double)g[i] + decay * (double)w[i]) * ratio;
     m[i] = (real)(o->momentum * (double)m[i] + into_m * d);
@@ -60,6 +63,6 @@ void ema_update(ptrdiff_t size, double tau, const real *theta, real *xi) {
     memcpy(xi, theta, (size_t)size * sizeof(real));
     return;
   }
-#pragma omp parallel for simd schedule(static) if (parallel : size > MIN_CHUNK)
+#pragma omp parallel for simd schedule(static) if (parallel : size > WORTH_SHARING)
   for (ptrdiff_t i = 0; i < size; i++) xi[i] = (real)((double)xi[i] + (1.0 - tau) * ((double)theta[i] - (double)xi[i]));
 }

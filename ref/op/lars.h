@@ -4,7 +4,9 @@
  *     openselfsup:  d = g + wd w;  if |w| > 0 and |g| + wd |w| > 0: d *= trust |w| / (|g| + wd |w|);    m = mu m + lr d;  w -= m
  *     not adapted (biases, batch norm): d = g, then the same last two
  *
- * |.| is the L2 norm over the whole tensor, summed in double in chunks joined in order.
+ * |.| is the L2 norm over the whole tensor, summed in double in an order that suits a GPU as well, whose threads are the lanes: a tensor is
+ * cut into pieces, LARS_LANES at most; lane l of LARS_LANES sums elements l, l + LARS_LANES, ... of a piece; and the lanes' sums, and then
+ * the pieces', are joined within groups of LARS_GROUP by a tree, and these in order.
  */
 #ifndef EDIY_OP_LARS_H
 #define EDIY_OP_LARS_H
@@ -32,6 +34,12 @@ struct ema_part {
   ptrdiff_t from, to, size; /* in the blocks of theta and xi */
 };
 enum { UPDATE_PARTS = 64 };
+
+enum {
+  LARS_LANES = 256,          /* sums of a piece; and pieces of a tensor, at most */
+  LARS_GROUP = 32,           /* lanes that are joined by a tree */
+  LARS_PIECE_LEAST = 1 << 13 /* elements of a piece; large tensors have more */
+};
 #endif
 
 #define lars_update REAL_NAME(lars_update)

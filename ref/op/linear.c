@@ -23,40 +23,56 @@ ptrdiff_t linear_scratch(const struct linear *g, int threads) {
   return conv_weights_scratch(&conv, threads);
 }
 
-/* C (m x n) (+)= A (m x depth) B, where element (k, j) of B is b[k * row + j * column]. */
-static void multiply(ptrdiff_t m, ptrdiff_t n, ptrdiff_t depth, const real *a, const real *b, ptrdiff_t row, ptrdiff_t column,
-                     bool accumulate, real *c) {
-  ptrdiff_t across = size_ceil_div(n, COLUMNS), band = size_ceil_div(m, size_min(size_ceil_div(ITEMS, across), size_ceil_div(m, ROWS)));
-  ptrdiff_t items = across * size_ceil_div(m, band);
-#pragma omp parallel for schedule(dynamic) if (items > 1)
-  for (ptrdiff_t item = 0; item < items; item++) {
-    ptrdiff_t first = item / across * band, end = size_min(first + band, m);
-    ptrdiff_t j = item % across * COLUMNS, columns = size_min(COLUMNS, n - j);
-    real panels[PANEL_DEPTH * COLUMNS];
-    const real *at[ROWS + PANEL_ROWS_MOST];
-    for (ptrdiff_t k = 0; k < depth; k += PANEL_DEPTH) {
-      ptrdiff_t count = size_min(PANEL_DEPTH, depth - k);
-      panel_pack(count, columns, b + k * row + j * column, row, column, 0, count, panels);
-      for (ptrdiff_t i = first; i < end; i += ROWS) {
-        ptrdiff_t rows = size_min(ROWS, end - i), stride = panel_rows_rounded(rows);
-        for (ptrdiff_t t = 0; t < stride; t++) at[t] = a + size_min(i + t, end - 1) * depth + k;
-        const struct panel_rows block = {.at = at, .stride = stride, .length = count};
-        panel_product(rows, columns, count, &block, panels, 0, accumulate || k > 0, c + i * n + j, n);
-      }
+/* C (m x n) from A (m x depth) B, where element (k, j) of B is b[k * row + j * column]. */
+struct product {
+  ptrdiff_t m, n, depth;
+  const real *a, *b;
+  ptrdiff_t row, column;
+};
+
+/* sums (their rows `apart` reals apart) = rows [from, to) of A times columns [j, j + columns) of B, at most COLUMNS. */
+static void multiply_block(const struct product *p, ptrdiff_t from, ptrdiff_t to, ptrdiff_t j, ptrdiff_t columns, real *sums,
+                           ptrdiff_t apart) {
+  real panels[PANEL_DEPTH * COLUMNS];
+  const real *at[ROWS + PANEL_ROWS_MOST];
+  for (ptrdiff_t k = 0; k < p->depth; k += PANEL_DEPTH) {
+    ptrdiff_t count = size_min(PANEL_DEPTH, p->depth - k);
+    panel_pack(count, columns, p->b + k * p->row + j * p->column, p->row, p->column, 0, count, panels);
+    for (ptrdiff_t i = from; i < to; i += ROWS) {
+      ptrdiff_t rows = size_min(ROWS, to - i), stride = panel_rows_rounded(rows);
+      for (ptrdiff_t t = 0; t < stride; t++) at[t] = p->a + size_min(i + t, to - 1) * p->depth + k;
+      const struct panel_rows block = {.at = at, .stride = stride, .length = count};
+      panel_product(rows, columns, count, &block, panels, 0, k > 0 ? PANEL_GO_ON : PANEL_SET, sums + (i - from) * apart, apart);
     }
   }
 }
 
-void linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y) {
-  if (b) {
-#pragma omp parallel for schedule(static)
-    for (ptrdiff_t row = 0; row < g->m; row++) memcpy(y + row * g->o, b, (size_t)g->o * sizeof(real));
+/* C = A B, plus bias in each row unless that is null; or C += A B if accumulate. Sums are whole before anything is added to them: those
+ * that are added to C are beside it until then. */
+static void multiply(const struct product *p, const real *bias, bool accumulate, real *c) {
+  ptrdiff_t n = p->n, across = size_ceil_div(n, COLUMNS);
+  ptrdiff_t band = accumulate ? ROWS : size_ceil_div(p->m, size_min(size_ceil_div(ITEMS, across), size_ceil_div(p->m, ROWS)));
+  ptrdiff_t items = across * size_ceil_div(p->m, band);
+#pragma omp parallel for schedule(dynamic) if (items > 1)
+  for (ptrdiff_t item = 0; item < items; item++) {
+    ptrdiff_t from = item / across * band, to = size_min(from + band, p->m);
+    ptrdiff_t j = item % across * COLUMNS, columns = size_min(COLUMNS, n - j);
+    real beside[ROWS * COLUMNS], *block = c + from * n + j;
+    if (!accumulate) multiply_block(p, from, to, j, columns, block, n);
+    if (accumulate) multiply_block(p, from, to, j, columns, beside, columns);
+    for (ptrdiff_t i = 0; i < to - from && (bias || accumulate); i++)
+      for (ptrdiff_t l = 0; l < columns; l++) block[i * n + l] += accumulate ? beside[i * columns + l] : bias[j + l];
   }
-  multiply(g->m, g->o, g->i, x, w, 1, g->i, b, y);
+}
+
+void linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y) {
+  const struct product p = {.m = g->m, .n = g->o, .depth = g->i, .a = x, .b = w, .row = 1, .column = g->i};
+  multiply(&p, b, false, y);
 }
 
 void linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate) {
-  multiply(g->m, g->i, g->o, dy, w, g->i, 1, accumulate, dx);
+  const struct product p = {.m = g->m, .n = g->i, .depth = g->o, .a = dy, .b = w, .row = g->i, .column = 1};
+  multiply(&p, NULL, accumulate, dx);
 }
 
 void linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, real *scratch) {

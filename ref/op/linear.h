@@ -32,10 +32,10 @@ static inline ptrdiff_t linear_bias_rows(const struct linear *g) {
 /* Scratch of linear_backward_weights with this many threads, in reals. Aligned for pointers. */
 ptrdiff_t linear_scratch(const struct linear *g, int threads);
 
-/* y: overwritten. b: null for none. One sum in real in blocks (panel.h), which are added to b. */
+/* y: overwritten. b: null for none. One chain of fused multiply-adds in real over i, in order (panel.h), to which b is added. */
 void linear_forward(const struct linear *g, const real *x, const real *w, const real *b, real *y);
 
-/* dx = dy w, summed in the same way. dx: overwritten, or added to if accumulate. */
+/* dx = dy w, one chain over o in order. dx: overwritten, or added to if accumulate. */
 void linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
 
 /* dw += dy^T x, by conv_backward_weights: rows are cut into chunks by the shape only, summed in real, joined in order in double.

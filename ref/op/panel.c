@@ -90,17 +90,21 @@ static inline void store(real *p, vector v) { *(vector *)p = v; }
 
 ptrdiff_t panel_rows_rounded(ptrdiff_t rows) { return size_ceil_div(rows, KERNEL_ROWS) * KERNEL_ROWS; }
 
-/* c (rows x WIDTH) (+)= elements [from, from + depth) of the first rows of a, `step` reals apart, times b (depth x WIDTH). Meanwhile as
+/* c (rows x WIDTH) from elements [from, from + depth) of the first rows of a, `step` reals apart, times b (depth x WIDTH). Meanwhile as
  * many cache lines from `ahead` on are brought near, if it is not null. rows and step are constants wherever this is called. */
 static inline __attribute__((always_inline)) void multiply(int rows, ptrdiff_t step, ptrdiff_t from, ptrdiff_t depth,
-                                                           const struct panel_rows *a, const real *b, bool add, real *c, ptrdiff_t ldc,
-                                                           const char *ahead) {
+                                                           const struct panel_rows *a, const real *b, enum panel_into into, real *c,
+                                                           ptrdiff_t ldc, const char *ahead) {
   vector sum[KERNEL_ROWS][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++) {
     sum[i][0] = sum[i][1] = (vector){0};
     __builtin_prefetch(c + i * ldc, 1);
     __builtin_prefetch(c + i * ldc + LANES, 1);
+  }
+  if (into == PANEL_GO_ON) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) sum[i][0] = load(c + i * ldc), sum[i][1] = load(c + i * ldc + LANES);
   }
   const real *const *at = a->at + from / a->length * a->stride;
   for (ptrdiff_t first = from % a->length; depth > 0; first = 0, at += a->stride) {
@@ -123,50 +127,52 @@ static inline __attribute__((always_inline)) void multiply(int rows, ptrdiff_t s
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++) {
     real *ci = c + i * ldc;
-    store(ci, add ? load(ci) + sum[i][0] : sum[i][0]);
-    store(ci + LANES, add ? load(ci + LANES) + sum[i][1] : sum[i][1]);
+    store(ci, into == PANEL_ADD ? load(ci) + sum[i][0] : sum[i][0]);
+    store(ci + LANES, into == PANEL_ADD ? load(ci + LANES) + sum[i][1] : sum[i][1]);
   }
 }
 
 /* Both forms of it: a branch in the loop would cost more than a twentieth of its speed. */
-static __attribute__((noinline)) void kernel(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b, bool add, real *c,
-                                             ptrdiff_t ldc) {
-  multiply(KERNEL_ROWS, 1, from, depth, a, b, add, c, ldc, NULL);
+static __attribute__((noinline)) void kernel(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
+                                             enum panel_into into, real *c, ptrdiff_t ldc) {
+  multiply(KERNEL_ROWS, 1, from, depth, a, b, into, c, ldc, NULL);
 }
-static __attribute__((noinline)) void kernel_ahead(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b, bool add,
-                                                   real *c, ptrdiff_t ldc, const char *ahead) {
-  multiply(KERNEL_ROWS, 1, from, depth, a, b, add, c, ldc, ahead);
+static __attribute__((noinline)) void kernel_ahead(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
+                                                   enum panel_into into, real *c, ptrdiff_t ldc, const char *ahead) {
+  multiply(KERNEL_ROWS, 1, from, depth, a, b, into, c, ldc, ahead);
 }
 
 /* Rows of A that lie side by side, `height` of them, element after element. */
-static inline __attribute__((always_inline)) void multiply_turned(int height, ptrdiff_t depth, const real *a, const real *b, bool add,
-                                                                  real *c) {
+static inline __attribute__((always_inline)) void multiply_turned(int height, ptrdiff_t depth, const real *a, const real *b,
+                                                                  enum panel_into into, real *c) {
   const real *at[KERNEL_ROWS];
   for (int i = 0; i < height; i++) at[i] = a + i;
   const struct panel_rows rows = {.at = at, .stride = height, .length = depth};
-  multiply(height, height, 0, depth, &rows, b, add, c, WIDTH, NULL);
+  multiply(height, height, 0, depth, &rows, b, into, c, WIDTH, NULL);
 }
-static __attribute__((noinline)) void kernel_turned(ptrdiff_t depth, const real *a, const real *b, bool add, real *c) {
-  multiply_turned(KERNEL_ROWS, depth, a, b, add, c);
+static __attribute__((noinline)) void kernel_turned(ptrdiff_t depth, const real *a, const real *b, enum panel_into into, real *c) {
+  multiply_turned(KERNEL_ROWS, depth, a, b, into, c);
 }
-static __attribute__((noinline)) void kernel_turned_few(ptrdiff_t depth, const real *a, const real *b, bool add, real *c) {
-  multiply_turned(KERNEL_FEW, depth, a, b, add, c);
+static __attribute__((noinline)) void kernel_turned_few(ptrdiff_t depth, const real *a, const real *b, enum panel_into into, real *c) {
+  multiply_turned(KERNEL_FEW, depth, a, b, into, c);
 }
 
 /* The same for a block of rows x columns, which may be less than the kernel's: then it is computed whole beside C. */
 static void block_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
-                          bool add, real *c, ptrdiff_t ldc, const char *ahead) {
+                          enum panel_into into, real *c, ptrdiff_t ldc, const char *ahead) {
   if (rows == KERNEL_ROWS && columns == WIDTH) {
     if (ahead)
-      kernel_ahead(from, depth, a, b, add, c, ldc, ahead);
+      kernel_ahead(from, depth, a, b, into, c, ldc, ahead);
     else
-      kernel(from, depth, a, b, add, c, ldc);
+      kernel(from, depth, a, b, into, c, ldc);
     return;
   }
-  real block[KERNEL_ROWS * WIDTH];
-  kernel(from, depth, a, b, false, block, WIDTH);
+  real block[KERNEL_ROWS * WIDTH] = {0};
+  for (ptrdiff_t i = 0; i < rows && into == PANEL_GO_ON; i++) memcpy(block + i * WIDTH, c + i * ldc, (size_t)columns * sizeof(real));
+  kernel(from, depth, a, b, into == PANEL_GO_ON ? into : PANEL_SET, block, WIDTH);
   for (ptrdiff_t i = 0; i < rows; i++)
-    for (ptrdiff_t j = 0; j < columns; j++) c[i * ldc + j] = add ? c[i * ldc + j] + block[i * WIDTH + j] : block[i * WIDTH + j];
+    for (ptrdiff_t j = 0; j < columns; j++)
+      c[i * ldc + j] = into == PANEL_ADD ? c[i * ldc + j] + block[i * WIDTH + j] : block[i * WIDTH + j];
 }
 
 /* Rows of the kernel's block at row i. */
@@ -179,20 +185,20 @@ static ptrdiff_t rows_apart(const struct panel_rows *a) { return (ptrdiff_t)((ui
 /* One block of depth of the product, panel by panel. For the first panel rows of A come from afar: while a block of them is multiplied, the
  * next is asked for. */
 static void by_panels(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
-                      ptrdiff_t panel, bool add, real *c, ptrdiff_t ldc) {
+                      ptrdiff_t panel, enum panel_into into, real *c, ptrdiff_t ldc) {
   for (ptrdiff_t j = 0; j < columns; j += WIDTH, b += panel)
     for (ptrdiff_t i = 0; i < rows; i += KERNEL_ROWS) {
       struct panel_rows block = rows_from(a, i);
       const char *ahead = NULL;
       if (j == 0 && i + KERNEL_ROWS < rows) ahead = (const char *)(block.at[from / a->length * a->stride + KERNEL_ROWS] + from % a->length);
-      block_product(size_min(KERNEL_ROWS, rows - i), size_min(WIDTH, columns - j), from, depth, &block, b, add, c + i * ldc + j, ldc,
+      block_product(size_min(KERNEL_ROWS, rows - i), size_min(WIDTH, columns - j), from, depth, &block, b, into, c + i * ldc + j, ldc,
                     ahead);
     }
 }
 
 /* The same where the kernel's rows would put each other out of the nearest cache: each block of them is copied and meets all panels. */
 static void by_rows(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
-                    ptrdiff_t panel, bool add, real *c, ptrdiff_t ldc) {
+                    ptrdiff_t panel, enum panel_into into, real *c, ptrdiff_t ldc) {
   real copy[KERNEL_ROWS * COPY_APART];
   const real *at[KERNEL_ROWS];
   const struct panel_rows block = {.at = at, .stride = KERNEL_ROWS, .length = depth};
@@ -202,18 +208,18 @@ static void by_rows(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff_t
       memcpy(copy + l * COPY_APART, a->at[i + l] + from, (size_t)depth * sizeof(real));
     }
     for (ptrdiff_t j = 0; j < columns; j += WIDTH)
-      block_product(size_min(KERNEL_ROWS, rows - i), size_min(WIDTH, columns - j), 0, depth, &block, b + j / WIDTH * panel, add,
+      block_product(size_min(KERNEL_ROWS, rows - i), size_min(WIDTH, columns - j), 0, depth, &block, b + j / WIDTH * panel, into,
                     c + i * ldc + j, ldc, NULL);
   }
 }
 
 void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const struct panel_rows *a, const real *panels, ptrdiff_t first,
-                   bool accumulate, real *c, ptrdiff_t ldc) {
-  assert(first % WIDTH == 0 && depth > 0);
+                   enum panel_into into, real *c, ptrdiff_t ldc) {
+  assert(first % WIDTH == 0 && depth > 0 && (into != PANEL_ADD || depth <= PANEL_DEPTH));
   bool crowded = a->length == depth && depth > PANEL_DEPTH && rows_apart(a) % CROWDED == 0;
   for (ptrdiff_t k = 0; k < depth; k += PANEL_DEPTH)
     (crowded ? by_rows : by_panels)(rows, columns, k, size_min(PANEL_DEPTH, depth - k), a, panels + first * depth + k * WIDTH,
-                                    WIDTH * depth, accumulate || k > 0, c, ldc);
+                                    WIDTH * depth, k > 0 ? PANEL_GO_ON : into, c, ldc);
 }
 
 /* ---- A^T B ------------------------------------------------------------------------------------------------------------------ */
@@ -260,8 +266,8 @@ static void ask_for_panel(const struct panel_rows *b, ptrdiff_t first, ptrdiff_t
 }
 
 void panel_product_turned(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const struct panel_rows *b,
-                          bool accumulate, real *sums, real *scratch) {
-  assert(depth > 0 && depth <= PANEL_DEPTH);
+                          enum panel_into into, real *sums, real *scratch) {
+  assert(depth > 0 && depth <= PANEL_DEPTH && into != PANEL_ADD);
   real panel[PANEL_DEPTH * WIDTH];
   turn(rows, depth, a, lda, scratch);
   ptrdiff_t share = size_ceil_div(depth * KERNEL_ROWS, rows); /* rows of the next panel to ask for with each block of rows of A */
@@ -271,7 +277,7 @@ void panel_product_turned(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, co
       height = i < whole_rows(rows) ? KERNEL_ROWS : KERNEL_FEW;
       if (j + WIDTH < columns) ask_for_panel(b, j + WIDTH, asked, size_min(asked + share, depth));
       asked = size_min(asked + share, depth);
-      (height == KERNEL_ROWS ? kernel_turned : kernel_turned_few)(depth, scratch + i * depth, panel, accumulate, sums);
+      (height == KERNEL_ROWS ? kernel_turned : kernel_turned_few)(depth, scratch + i * depth, panel, into, sums);
     }
   }
 }

@@ -2,9 +2,9 @@
  *
  * OpenBLAS lays out both factors anew at every call. A convolution multiplies every tile of patches by the same weights, and its tiles are
  * narrow where channels are few: the weights are laid out once here, and the patches read where they are, from pointers to their pieces.
- * And the order of OpenBLAS's sums is that of its kernel for a processor. Here it is part of the contract: an element is a chain of
- * fused multiply-adds over blocks of at most PANEL_DEPTH rows of B in rising order, each block summed from zero and then added. It
- * depends on its row of A and its column of B only, not on the tile, nor on how long the processor's vectors are.
+ * And the order of OpenBLAS's sums is that of its kernel for a processor. Here it is part of the contract: an element is one chain of
+ * fused multiply-adds over the rows of B in rising order, from zero. It depends on its row of A and its column of B only, not on the
+ * tile, nor on how long the processor's vectors are; and it is the order in which a thread of a GPU adds (cuda/gemm.h).
  *
  * Panel j holds columns [j W, (j + 1) W) of B, row after row, W reals each, zeros behind the last column. Everything is on the calling
  * thread but panel_pack.
@@ -27,7 +27,17 @@
 #define panel_product_turned REAL_NAME(panel_product_turned)
 #define panel_sums_add REAL_NAME(panel_sums_add)
 
-enum { PANEL_ALIGN = 64, PANEL_DEPTH = 256, PANEL_ROWS_MOST = 12 /* rows of the kernel, at most */ };
+enum {
+  PANEL_ALIGN = 64,
+  PANEL_DEPTH = 256,    /* rows of B that C is computed from at a time: as many of a panel stay in the nearest cache */
+  PANEL_ROWS_MOST = 12, /* rows of the kernel, at most */
+};
+
+#ifndef EDIY_OP_PANEL_INTO
+#define EDIY_OP_PANEL_INTO
+/* What becomes of C: the chains of a product; itself and they; or it is the begin of the same chains, and they go on from there. */
+enum panel_into { PANEL_SET, PANEL_ADD, PANEL_GO_ON };
+#endif
 
 /* Reals that depth x columns take in panels. */
 ptrdiff_t panel_size(ptrdiff_t depth, ptrdiff_t columns);
@@ -47,18 +57,18 @@ struct panel_rows {
 /* rows, rounded up to whole blocks of the kernel. */
 ptrdiff_t panel_rows_rounded(ptrdiff_t rows);
 
-/* C (rows x columns, ldc apart) = A (rows x depth) B, or C += A B if accumulate. Columns [first, first + columns) of the
- * laid-out B, first a multiple of PANEL_ALIGN; c points at column `first`. C may not overlap A. */
+/* C (rows x columns, ldc apart) from A (rows x depth) B; to be added (PANEL_ADD), depth is at most PANEL_DEPTH. Columns [first, first +
+ * columns) of the laid-out B, first a multiple of PANEL_ALIGN; c points at column `first`. C may not overlap A. */
 void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const struct panel_rows *a, const real *panels, ptrdiff_t first,
-                   bool accumulate, real *c, ptrdiff_t ldc);
+                   enum panel_into into, real *c, ptrdiff_t ldc);
 
-/* S = A^T B or S += A^T B, for weight gradients: a is depth x rows, lda apart, and b the depth rows of B, of which the first `columns`
- * elements are taken; depth is at most PANEL_DEPTH, one block. S is panel_sums_size(rows, columns) reals, in panels as B would be;
+/* S from A^T B, for weight gradients: a is depth x rows, lda apart, and b the depth rows of B, of which the first `columns` elements are
+ * taken; depth is at most PANEL_DEPTH, and into is not PANEL_ADD. S is panel_sums_size(rows, columns) reals, in panels as B would be;
  * scratch panel_turned_size(rows). */
 ptrdiff_t panel_turned_size(ptrdiff_t rows);
 ptrdiff_t panel_sums_size(ptrdiff_t rows, ptrdiff_t columns);
 void panel_product_turned(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const struct panel_rows *b,
-                          bool accumulate, real *sums, real *scratch);
+                          enum panel_into into, real *sums, real *scratch);
 
 /* C (rows x columns, ldc apart) = S, or C += S if accumulate. */
 void panel_sums_add(ptrdiff_t rows, ptrdiff_t columns, const real *sums, bool accumulate, real *c, ptrdiff_t ldc);

@@ -1,6 +1,5 @@
 #include "op/patches.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 enum { TAP_LEAST = 16 }; /* channels from which on a tap's are read where they are, and no patch is gathered */
@@ -33,11 +32,12 @@ static void gather_patches(const struct window *v, const real *map, ptrdiff_t fr
 /* at[tap * stride + t - from], for rows t in [from, to) of the patch matrix: where the channels of each tap are, or zeros. */
 static void point_at_taps(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, const real *zeros, const real **at,
                           ptrdiff_t stride) {
+  ptrdiff_t sign = v->backwards ? -1 : 1;
   for (ptrdiff_t t = from, end; t < to; at += end - t, t = end) { /* one row of positions */
     ptrdiff_t j = t % v->out_columns, i = t / v->out_columns % v->out_rows, n = t / v->out_columns / v->out_rows;
     end = size_min(to, t + v->out_columns - j);
     for (ptrdiff_t tap = 0; tap < v->taps_r * v->taps_s; tap++) {
-      ptrdiff_t row = i * v->step + v->first_row + tap / v->taps_s, left = v->first_column + tap % v->taps_s;
+      ptrdiff_t row = i * v->step + v->first_row + sign * (tap / v->taps_s), left = v->first_column + sign * (tap % v->taps_s);
       /* Positions [lo, hi) of the row are inside the map's columns. */
       bool inside = row >= 0 && row < v->rows && left < v->columns;
       ptrdiff_t lo = inside ? size_ceil_div(size_max(-left, 0), v->step) : 0, hi = inside ? size_ceil_div(v->columns - left, v->step) : 0;
@@ -49,22 +49,23 @@ static void point_at_taps(const struct window *v, const real *map, ptrdiff_t fro
   }
 }
 
-/* Patches of few channels are gathered; of others, each tap is multiplied where it is. */
-static bool is_gathered(ptrdiff_t channels) { return channels < TAP_LEAST; }
+/* Patches of few channels are gathered, such as those of an image; of others, each tap is multiplied where it is. */
+static bool is_gathered(ptrdiff_t channels, bool backwards) { return channels < TAP_LEAST && !backwards; }
 
 /* Reals that n pointers take. */
 static ptrdiff_t pointers(ptrdiff_t n) { return patches_line(size_ceil_div(n * (ptrdiff_t)sizeof(real *), sizeof(real))); }
 
-ptrdiff_t patches_size(ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels) {
-  bool gathered = is_gathered(channels);
+ptrdiff_t patches_size(ptrdiff_t rows, ptrdiff_t taps, ptrdiff_t channels, bool backwards) {
+  bool gathered = is_gathered(channels, backwards);
   return pointers(panel_rows_rounded(rows) * (gathered ? 1 : taps)) + (gathered ? patches_line(rows * taps * channels) : 0);
 }
 
 struct panel_rows patch_rows(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, const real *zeros, real *scratch) {
   ptrdiff_t rows = to - from, stride = panel_rows_rounded(rows), depth = window_depth(v);
+  bool gathered = is_gathered(v->channels, v->backwards);
   const real **at = (const real **)(void *)scratch;
-  struct panel_rows a = {.at = at, .stride = stride, .length = is_gathered(v->channels) ? depth : v->channels};
-  if (is_gathered(v->channels)) {
+  struct panel_rows a = {.at = at, .stride = stride, .length = gathered ? depth : v->channels};
+  if (gathered) {
     real *patches = scratch + pointers(stride);
     gather_patches(v, map, from, to, patches);
     for (ptrdiff_t t = 0; t < rows; t++) at[t] = patches + t * depth;

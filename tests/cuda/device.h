@@ -22,6 +22,13 @@ static inline const struct backend *device_backend(void) {
   return b;
 }
 
+/* Skips a test that asks for the reference's bits where the reference rounds every product: its multiply-adds are not fused. */
+static inline void device_needs_fused_reference(void) {
+#if !defined(__FMA__) && !defined(__aarch64__)
+  skip_because("compiled for processors without fused multiply-adds (docs/numerics.md)");
+#endif
+}
+
 /* What a test has allocated, freed by device_end. */
 enum { DEVICE_MOST = 64 };
 static void *device_memory[DEVICE_MOST];

@@ -86,16 +86,21 @@ static inline void runs_checkpoint(struct checkpoint *c, const char *out, int64_
   if (!checkpoint_open(c, path, &err)) fail_msg("%s", err.text);
 }
 
+/* The same bits in every tensor of both. */
+static inline void runs_same_tensors(const struct safetensors *x, const struct safetensors *y, const char *a, const char *b) {
+  assert_int_equal(x->count, y->count);
+  for (int i = 0; i < x->count; i++) {
+    const struct tensor *t = &x->tensor[i], *u = safetensors_find(y, t->name);
+    if (!u || memcmp(t->data, u->data, (size_t)tensor_count(t) * dtype_size(t->dtype)) != 0)
+      fail_msg("%s and %s differ in %s", a, b, t->name);
+  }
+}
+
 /* The same bits in every tensor of the checkpoints of two runs. */
 static inline void runs_agree(const char *a, const char *b, int64_t step) {
   struct checkpoint x, y;
   runs_checkpoint(&x, a, step), runs_checkpoint(&y, b, step);
-  assert_int_equal(x.file.count, y.file.count);
-  for (int i = 0; i < x.file.count; i++) {
-    const struct tensor *t = &x.file.tensor[i], *u = safetensors_find(&y.file, t->name);
-    if (!u || memcmp(t->data, u->data, (size_t)tensor_count(t) * dtype_size(t->dtype)) != 0)
-      fail_msg("%s and %s differ in %s", a, b, t->name);
-  }
+  runs_same_tensors(&x.file, &y.file, a, b);
   checkpoint_close(&x), checkpoint_close(&y);
 }
 

@@ -44,9 +44,9 @@ static void classes_have_operations_of_their_own(void **state) {
   (void)state;
   device_backend();
 #define AT(entry) offsetof(struct backend, entry)
-  static const size_t products[] = {AT(conv_chain),     AT(conv_forward_moments), AT(conv_norm_forward_eval), AT(conv_scratch),
-                                    AT(conv_forward),   AT(conv_backward_data),   AT(conv_backward_weights),  AT(linear_scratch),
-                                    AT(linear_forward), AT(linear_backward_data), AT(linear_backward_weights)};
+  static const size_t products[] = {AT(conv_forward_moments), AT(conv_norm_forward_eval), AT(conv_scratch),   AT(conv_forward),
+                                    AT(conv_backward_data),   AT(conv_backward_weights),  AT(linear_scratch), AT(linear_forward),
+                                    AT(linear_backward_data), AT(linear_backward_weights)};
   static const size_t others[] = {AT(norm_signs),         AT(norm_forward_train), AT(norm_forward_eval),  AT(norm_backward_train),
                                   AT(norm_rank_moments),  AT(norm_rank_forward),  AT(norm_rank_gradient), AT(norm_rank_backward),
                                   AT(maxpool_forward),    AT(maxpool_backward),   AT(avgpool_forward),    AT(avgpool_backward),
@@ -78,8 +78,7 @@ static void ways_have_products_of_their_own(void **state) {
   static const size_t linear[] = {AT(linear_forward), AT(linear_backward_data), AT(linear_backward_weights), AT(linear_scratch)};
   enum {
     MOMENTS = AT(conv_moments) /* which the plain kernel leaves none of */,
-    SCRATCH = AT(conv_scratch),
-    CHAIN = AT(conv_chain) /* other functions of the same numbers */
+    SCRATCH = AT(conv_scratch) /* another function of the same numbers */
   };
 #undef AT
   static const struct {
@@ -99,8 +98,7 @@ static void ways_have_products_of_their_own(void **state) {
       continue;
     }
     for (size_t at = 0; at < sizeof(struct backend); at += sizeof(void *)) {
-      bool expected =
-          (at == MOMENTS && ways[i].conv == CUDA_CONV_PLAIN) || ((at == SCRATCH || at == CHAIN) && ways[i].conv == CUDA_CONV_WGMMA);
+      bool expected = (at == MOMENTS && ways[i].conv == CUDA_CONV_PLAIN) || (at == SCRATCH && ways[i].conv == CUDA_CONV_WGMMA);
       for (size_t k = 0; k < sizeof conv / sizeof conv[0]; k++) expected |= conv[k] == at && ways[i].conv != CUDA_CONV_OWN;
       for (size_t k = 0; k < sizeof linear / sizeof linear[0]; k++) expected |= linear[k] == at && ways[i].gemm != CUDA_GEMM_OWN;
       if ((memcmp(own + at, other + at, sizeof(void *)) != 0) != expected)

@@ -1,15 +1,11 @@
-/* Features of images under a frozen backbone, on the CUDA table and on the reference: what every evaluation starts from. How far they may
- * be apart is measured by the reference with products that are off (moved.h), in the largest element. */
-#include <float.h>
-
+/* Features of images under a frozen backbone, on the CUDA table and on the reference, to the bit: what every evaluation starts from. */
 #include "model/init.h"
 #include "train/features.h"
 #include "train/folder.h"
 
 #include "cuda/device.h"
-#include "support/moved.h"
 
-enum { IMAGES = 7, BATCH = 3, SIZE = 32, DRAWS = 4 }; /* the last batch is not full */
+enum { IMAGES = 7, BATCH = 3, SIZE = 32 }; /* the last batch is not full */
 
 static char folder[FOLDER_PATH], path[IMAGES][FOLDER_PATH + 64], *paths[IMAGES];
 
@@ -70,25 +66,18 @@ static struct features extract(const struct backend *b) {
 
 static void features_free(struct features *f) { free(f->pooled), free(f->map); }
 
+static void compare(const struct backend *one, const struct backend *two) {
+  struct features a = extract(one), b = extract(two);
+  assert_memory_equal(a.pooled, b.pooled, (size_t)a.pooled_size * sizeof(real));
+  assert_memory_equal(a.map, b.map, (size_t)a.map_size * sizeof(real));
+  features_free(&a), features_free(&b);
+  device_end();
+}
+
 static void features_are_the_reference_s(void **state) {
   (void)state;
-  struct features got = extract(device_backend()), expected = extract(backend_reference());
-  double pooled = 0, map = 0;
-  for (uint32_t d = 0; d < DRAWS; d++) {
-    struct features moved_features = extract(backend_moved(d));
-    pooled = fmax(pooled, moved_apart(moved_features.pooled, expected.pooled, expected.pooled_size));
-    map = fmax(map, moved_apart(moved_features.map, expected.map, expected.map_size));
-    features_free(&moved_features);
-  }
-  /* and a spacing of floats at the largest element: rounding to the neighbour is always allowed */
-  pooled += FLT_EPSILON * test_max_abs(expected.pooled, expected.pooled_size);
-  map += FLT_EPSILON * test_max_abs(expected.map, expected.map_size);
-  double off = moved_apart(got.pooled, expected.pooled, expected.pooled_size),
-         off_map = moved_apart(got.map, expected.map, expected.map_size);
-  if (!(off <= pooled)) fail_msg("pooled features are off by %.3g, allowed %.3g", off, pooled);
-  if (!(off_map <= map)) fail_msg("the map is off by %.3g, allowed %.3g", off_map, map);
-  features_free(&got), features_free(&expected);
-  device_end();
+  device_needs_fused_reference();
+  compare(device_backend(), backend_reference());
 }
 
 /* Convolutions with the norms behind them as one operation, against one after the other. */
@@ -97,11 +86,7 @@ static void joining_changes_no_bit(void **state) {
   struct backend apart = *device_backend();
   assert_non_null(apart.conv_norm_forward_eval);
   apart.conv_norm_forward_eval = NULL;
-  struct features one = extract(device_backend()), two = extract(&apart);
-  assert_memory_equal(one.pooled, two.pooled, (size_t)one.pooled_size * sizeof(real));
-  assert_memory_equal(one.map, two.map, (size_t)one.map_size * sizeof(real));
-  features_free(&one), features_free(&two);
-  device_end();
+  compare(device_backend(), &apart);
 }
 
 int main(void) {

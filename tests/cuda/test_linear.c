@@ -1,5 +1,5 @@
-/* The linear layer's twins against the plain 1x1 convolution of m images of one pixel: within the bound of a sum in float, exact for
- * integers. */
+/* The linear layer's twins have the reference's bits; and, compiled for whatever processor, they are the plain 1x1 convolution of m images
+ * of one pixel: within the bound of a sum in float, exact for integers. */
 #include "cuda/products.h"
 
 static const struct linear shapes[] = {{1, 1, 1}, {3, 5, 7}, {2, 70, 3}, {66, 3, 65}, {5, 1, 130}, {1100, 3, 2}};
@@ -83,8 +83,39 @@ static void backward_weights_adds_the_sum(void **state) {
   for (int i = 0; i < 4 * SHAPES; i++) backward_weights(&shapes[i / 4], i % 2, i / 2 % 2);
 }
 
+static void results_are_the_reference_s(void **state) {
+  (void)state;
+  static const struct linear more[] = {{3, 600, 9}, {2500, 12, 9}, {7, 40, 300}}; /* blocks of depth, chunks of rows */
+  device_needs_fused_reference();
+  const struct backend *b = device_backend(), *cpu = backend_reference();
+  for (int i = 0; i < SHAPES + 3; i++) {
+    const struct linear *g = i < SHAPES ? &shapes[i] : &more[i - SHAPES];
+    ptrdiff_t xs = g->m * g->i, ws = g->o * g->i, ys = g->m * g->o;
+    real *x = test_normal(xs, 1), *w = test_normal(ws, 2), *bias = test_normal(g->o, 3), *dy = test_normal(ys, 4), *y = test_reals(ys);
+    real *dx = test_normal(xs, 5), *dw = test_normal(ws, 6), *db = test_normal(g->o, 7);
+    real *dev_x = device_from(x, xs), *dev_w = device_from(w, ws), *dev_bias = device_from(bias, g->o), *dev_dy = device_from(dy, ys);
+    real *dev_y = device_reals(ys), *dev_dx = device_from(dx, xs), *dev_dw = device_from(dw, ws), *dev_db = device_from(db, g->o);
+    for (int with = 0; with < 2; with++) {
+      cpu->linear_forward(g, x, w, with ? bias : NULL, y);
+      b->linear_forward(g, dev_x, dev_w, with ? dev_bias : NULL, dev_y);
+      assert_same_bits(dev_y, y, ys);
+      cpu->linear_backward_data(g, dy, w, dx, !with);
+      b->linear_backward_data(g, dev_dy, dev_w, dev_dx, !with);
+      assert_same_bits(dev_dx, dx, xs);
+    }
+    void *scratch = malloc(cpu->linear_scratch(g) + 1);
+    assert_non_null(scratch);
+    cpu->linear_backward_weights(g, x, dy, dw, db, scratch);
+    b->linear_backward_weights(g, dev_x, dev_dy, dev_dw, dev_db, device_scratch(b->linear_scratch(g)));
+    assert_same_bits(dev_dw, dw, ws);
+    assert_same_bits(dev_db, db, g->o);
+    free(x), free(w), free(bias), free(dy), free(y), free(dx), free(dw), free(db), free(scratch);
+    device_end();
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(forward_is_the_sum), cmocka_unit_test(backward_data_is_the_sum),
-                                     cmocka_unit_test(backward_weights_adds_the_sum)};
+                                     cmocka_unit_test(backward_weights_adds_the_sum), cmocka_unit_test(results_are_the_reference_s)};
   return cmocka_run_group_tests_name("cuda linear", tests, NULL, NULL);
 }

@@ -96,7 +96,7 @@ static void what_is_not_finite_is_named(void **state) {
   shim_programs_end_with(words, TRAIN " out=twogpu backend=cuda" TWO);
 }
 
-/* The answers of the reference, whose features are the same up to rounding; and no file where the GPU is not there or fails. */
+/* The answers of the reference, whose features are the same; and no file where the GPU is not there or fails. */
 static void evaluation_is_the_reference_s(void **state) {
   (void)state;
 #define FROZEN " weights=random backbone=small stem=cifar size=16 batch=3"
@@ -134,7 +134,8 @@ static void the_oracle_judges_every_operation(void **state) {
   assert_non_null(strstr(o->err, "cuda: GPU 0: loss_riem: unspecified launch failure"));
 }
 
-/* Every tensor of a step within the drift of right implementations, and not only in its parts. A step that failed is no dump. */
+/* Every tensor of a step within the drift of right implementations, and not only in its parts; and the reference's, where products are
+ * fused there, too. A step that failed is no dump. */
 static void the_oracle_judges_a_whole_step(void **state) {
   (void)state;
 #define STEP "backbone=small stem=cifar size=16 batch=4 projector.hidden=8 projector.out=4 sampler=random"
@@ -142,6 +143,12 @@ static void the_oracle_judges_a_whole_step(void **state) {
   const struct outcome *o = assert_runs("$ORACLE check truth gpu");
   assert_non_null(strstr(o->out, "within what is allowed, 0 vacuous, 0 incomplete, 0 wrong"));
   assert_non_null(strstr(assert_runs("$ORACLE replay gpu")->out, ": pass"));
+#if defined(__FMA__) || defined(__aarch64__)
+  o = assert_runs("$ORACLE dump out=reference " STEP " && $ORACLE check reference gpu");
+  assert_non_null(strstr(o->out, "0 within what is allowed, 0 vacuous, 0 incomplete, 0 wrong"));
+#else
+  print_message("not compared with the reference's bits: compiled for processors without fused multiply-adds\n");
+#endif
   o = program_run("EDIY_SHIM_REFUSE=average $ORACLE dump out=failed backend=cuda " STEP);
   assert_int_equal(o->status, 2);
   assert_non_null(strstr(o->err, "cuda: GPU 0: ema_update: unspecified launch failure"));

@@ -1,13 +1,11 @@
 /* Several processes, each with a GPU of the shim, that meet by the stand-in of NCCL: collectives on their memory, whatever the order in
- * which streams run; and whole runs, which are those of one process of the reference within what moved products make of it (train/near.h),
- * the same whether a step is recorded or not.
+ * which streams run; and whole runs, which have the bits of as many processes of the reference, whether a step is recorded or not. (How far
+ * those are from one process: tests/train/test_ranks.c.)
  *
  * Everything that computes is forked: this process runs no parallel loop and opens no GPU. */
 #include "cuda/runs.h"
 #include "cuda/shim_control.h"
 #include "support/forked.h"
-#include "support/moved.h"
-#include "train/near.h"
 
 enum { STEPS = 3, MOST = 3 };
 
@@ -74,71 +72,56 @@ static void collectives_move_what_they_should(void **state) {
 
 struct job {
   const char *out, *extra;
-  int moved; /* draw of a run of the reference with products that are off; -1: none */
 };
 
 static void run_here(const struct ranks *r, void *context) {
   const struct job *job = context;
   runs_ranks = r;
-  runs_on(job->moved < 0 ? backend_reference() : backend_moved((uint32_t)job->moved), job->out, job->extra);
+  runs_on(backend_reference(), job->out, job->extra);
   if (strcmp(job->out, "drawn-graph") == 0 && shim_counts.graphs == 0) abort(); /* the collectives are in it */
 }
 
-static void run(int ranks, const char *out, const char *extra, int moved_draw) {
-  forked_run(ranks, run_here, &(struct job){out, extra, moved_draw});
-}
+static void run(int ranks, const char *out, const char *extra) { forked_run(ranks, run_here, &(struct job){out, extra}); }
 
-/* The reference's run of these keys, and how far others may be from it. */
-static void measure(struct near *g, const char *out, const char *extra) {
-  run(1, out, extra, -1);
-  g->step = STEPS;
-  near_open(&g->expected, runs_folder, out, STEPS);
-  for (int d = 0; d < NEAR_DRAWS; d++) {
-    char name[64];
-    snprintf(name, sizeof name, "%s-moved%d", out, d);
-    run(1, name, extra, d);
-    near_open(&g->moved[d], runs_folder, name, STEPS);
-  }
-}
-
-/* A matched step; its passes as a graph from the second on. Resumed on the processors, too. */
-static void runs_on_gpus_are_one_process_s(void **state) {
+/* A matched step; its passes as a graph from the second on. Begun on GPUs and resumed on the processors, too. */
+static void runs_on_gpus_are_the_reference_s(void **state) {
   (void)state;
+  device_needs_fused_reference();
   static const char extra[] = "teacher=byol/backbone.safetensors";
-  struct near g;
   char cuda[128], part[128];
   snprintf(cuda, sizeof cuda, "%s backend=cuda", extra);
   snprintf(part, sizeof part, "%s backend=cuda stop=1", extra);
-  run(1, "byol", "lambda1=0 lambda2=0", -1);
-  measure(&g, "one", extra);
-  run(2, "two", cuda, -1);
-  near_check(runs_folder, "two", &g);
-  run(2, "again", cuda, -1);
-  runs_agree("again", "two", STEPS);
-  run(2, "there", part, -1);
-  run(2, "there", extra, -1);
-  near_check(runs_folder, "there", &g);
-  near_close(&g);
+  run(1, "byol", "lambda1=0 lambda2=0");
+  for (int ranks = 2; ranks <= MOST; ranks++) {
+    char name[2][32];
+    snprintf(name[0], sizeof name[0], "reference%d", ranks), snprintf(name[1], sizeof name[1], "gpus%d", ranks);
+    run(ranks, name[0], ranks == 2 ? extra : "teacher=byol/backbone.safetensors batch=6");
+    run(ranks, name[1], ranks == 2 ? cuda : "teacher=byol/backbone.safetensors batch=6 backend=cuda");
+    runs_agree(name[1], name[0], ranks == 2 ? STEPS : STEPS - 1);
+  }
+  run(2, "there", part);
+  run(2, "there", extra);
+  runs_agree("there", "reference2", STEPS);
 }
 
 /* Negatives among the images of all ranks, two micro-batches a step, with and without a graph. */
-static void runs_with_drawn_regions_are_one_process_s(void **state) {
+static void runs_with_drawn_regions_are_the_reference_s(void **state) {
   (void)state;
+  device_needs_fused_reference();
   static const char extra[] = "accumulate=2 sampler=random rdem.negative=instance";
-  struct near g;
   char cuda[128];
-  measure(&g, "drawn", extra);
+  run(2, "drawn", extra);
   snprintf(cuda, sizeof cuda, "%s backend=cuda cuda.graph=no", extra);
-  run(2, "drawn-plain", cuda, -1);
-  near_check(runs_folder, "drawn-plain", &g);
-  near_close(&g);
+  run(2, "drawn-plain", cuda);
+  runs_agree("drawn-plain", "drawn", STEPS);
   snprintf(cuda, sizeof cuda, "%s backend=cuda", extra);
-  run(2, "drawn-graph", cuda, -1);
-  runs_agree("drawn-graph", "drawn-plain", STEPS);
+  run(2, "drawn-graph", cuda);
+  runs_agree("drawn-graph", "drawn", STEPS);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(collectives_move_what_they_should), cmocka_unit_test(runs_on_gpus_are_one_process_s),
-                                     cmocka_unit_test(runs_with_drawn_regions_are_one_process_s)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(collectives_move_what_they_should),
+                                     cmocka_unit_test(runs_on_gpus_are_the_reference_s),
+                                     cmocka_unit_test(runs_with_drawn_regions_are_the_reference_s)};
   return cmocka_run_group_tests_name("cuda ranks", tests, setup, runs_teardown);
 }

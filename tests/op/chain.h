@@ -18,15 +18,23 @@ static inline real multiply_add(real a, real b, real c) {
 #endif
 }
 
-/* The sum of a[k * step_a] b[k * step_b], k below depth, as panel.h says; start: what it is added to, null for nothing. */
-static inline real chain(ptrdiff_t depth, const real *a, ptrdiff_t step_a, const real *b, ptrdiff_t step_b, const real *start) {
-  real total = start ? *start : 0;
-  for (ptrdiff_t from = 0; from < depth; from += 256) {
-    real sum = 0;
-    for (ptrdiff_t k = from; k < depth && k < from + 256; k++) sum = multiply_add(a[k * step_a], b[k * step_b], sum);
-    total = start || from > 0 ? total + sum : sum;
-  }
-  return total;
+/* The sum of a[k * step_a] b[k * step_b], k below depth, as panel.h says: sum and the products one after the other, or these alone. */
+static inline real chain_from(real sum, ptrdiff_t depth, const real *a, ptrdiff_t step_a, const real *b, ptrdiff_t step_b) {
+  for (ptrdiff_t k = 0; k < depth; k++) sum = multiply_add(a[k * step_a], b[k * step_b], sum);
+  return sum;
+}
+static inline real chain(ptrdiff_t depth, const real *a, ptrdiff_t step_a, const real *b, ptrdiff_t step_b) {
+  return chain_from(0, depth, a, step_a, b, step_b);
+}
+
+/* What backward weights adds to start (conv.h): a chain, or one for each chunk of the depth, joined in double. */
+static inline real chain_of_chunks(ptrdiff_t depth, ptrdiff_t chunk, const real *a, ptrdiff_t step_a, const real *b, ptrdiff_t step_b,
+                                   real start) {
+  if (chunk >= depth) return start + chain(depth, a, step_a, b, step_b);
+  double sum = (double)start;
+  for (ptrdiff_t from = 0; from < depth; from += chunk)
+    sum += (double)chain(depth - from < chunk ? depth - from : chunk, a + from * step_a, step_a, b + from * step_b, step_b);
+  return (real)sum;
 }
 
 #endif

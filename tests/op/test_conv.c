@@ -284,12 +284,12 @@ static real map_at(const real *map, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t
   return row < 0 || row >= rows || column < 0 || column >= columns ? 0 : map[(row * columns + column) * channels + c];
 }
 
-/* The terms of dx[n,h,w,c] in their order, kernel rows and columns falling, and how many; a and b: of dy and of w. */
+/* The terms of dx[n,h,w,c] in their order, r, s, k, and how many; a and b: of dy and of w. */
 static ptrdiff_t terms_of_dx(const struct trial *t, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, real *a, real *b) {
   const struct conv *g = &t->g;
   ptrdiff_t terms = 0;
-  for (ptrdiff_t r = g->r - 1; r >= 0; r--)
-    for (ptrdiff_t s = g->s - 1; s >= 0; s--) {
+  for (ptrdiff_t r = 0; r < g->r; r++)
+    for (ptrdiff_t s = 0; s < g->s; s++) {
       if ((h + g->pad - r) % g->stride != 0 || (w + g->pad - s) % g->stride != 0) continue;
       for (ptrdiff_t k = 0; k < g->k; k++, terms++) {
         a[terms] = map_at(t->dy + n * g->p * g->q * g->k, g->p, g->q, g->k, (h + g->pad - r) / g->stride, (w + g->pad - s) / g->stride, k);
@@ -299,8 +299,7 @@ static ptrdiff_t terms_of_dx(const struct trial *t, ptrdiff_t n, ptrdiff_t h, pt
   return terms;
 }
 
-/* Not only within a bound: to the bit the chains that conv.h promises, so that no processor and no library has a say in a result. Backward
- * weights where positions are one chunk (fewer than 1536); chunks are joined in double, of which the integers know. */
+/* Not only within a bound: to the bit the chains that conv.h promises, so that no processor and no library has a say in a result. */
 static void sums_are_chains(void **state) {
   (void)state;
   for (int shape = 0; shape < SHAPES; shape++) {
@@ -315,7 +314,7 @@ static void sums_are_chains(void **state) {
       for (ptrdiff_t d = 0; d < depth; d++)
         a[d] = map_at(t.x + n * g->h * g->w * g->c, g->h, g->w, g->c, p * g->stride - g->pad + d / g->c / g->s,
                       q * g->stride - g->pad + d / g->c % g->s, d % g->c);
-      real sum = chain(depth, a, 1, t.w + k * depth, 1, NULL);
+      real sum = chain(depth, a, 1, t.w + k * depth, 1);
       assert_memory_equal(t.y + i, &sum, sizeof sum);
     }
     for (int accumulate = 0; accumulate < 2; accumulate++) {
@@ -326,28 +325,26 @@ static void sums_are_chains(void **state) {
       for (ptrdiff_t i = 0; i < t.nx; i++) {
         ptrdiff_t c = i % g->c, w = i / g->c % g->w, h = i / g->c / g->w % g->h, n = i / g->c / g->w / g->h;
         ptrdiff_t terms = terms_of_dx(&t, n, h, w, c, a, b);
-        /* With stride, a tile is summed beside dx and then added as a whole. */
-        real sum = chain(terms, a, 1, b, 1, accumulate && g->stride == 1 ? start + i : NULL);
-        if (accumulate && g->stride > 1) sum = terms ? start[i] + sum : start[i];
+        real sum = chain(terms, a, 1, b, 1);
+        if (accumulate) sum = terms ? start[i] + sum : start[i];
         assert_memory_equal(t.dx + i, &sum, sizeof sum);
       }
       free(start);
     }
-    if (positions < 1536) {
-      real *start = test_reals(t.nw);
-      test_fill_normal(start, t.nw, 5);
-      memcpy(t.dw, start, (size_t)t.nw * sizeof(real));
-      conv_backward_weights(g, t.x, t.dy, t.dw, t.scratch);
-      for (ptrdiff_t i = 0; i < t.nw; i++) {
-        ptrdiff_t c = i % g->c, s = i / g->c % g->s, r = i / g->c / g->s % g->r, k = i / g->c / g->s / g->r;
-        for (ptrdiff_t j = 0; j < positions; j++)
-          a[j] = map_at(t.x + j / g->q / g->p * g->h * g->w * g->c, g->h, g->w, g->c, j / g->q % g->p * g->stride - g->pad + r,
-                        j % g->q * g->stride - g->pad + s, c);
-        real sum = start[i] + chain(positions, t.dy + k, g->k, a, 1, NULL);
-        assert_memory_equal(t.dw + i, &sum, sizeof sum);
-      }
-      free(start);
+    real *start = test_reals(t.nw);
+    test_fill_normal(start, t.nw, 5);
+    memcpy(t.dw, start, (size_t)t.nw * sizeof(real));
+    conv_backward_weights(g, t.x, t.dy, t.dw, t.scratch);
+    ptrdiff_t chunk = conv_chunk(g);
+    for (ptrdiff_t i = 0; i < t.nw; i++) {
+      ptrdiff_t c = i % g->c, s = i / g->c % g->s, r = i / g->c / g->s % g->r, k = i / g->c / g->s / g->r;
+      for (ptrdiff_t j = 0; j < positions; j++)
+        a[j] = map_at(t.x + j / g->q / g->p * g->h * g->w * g->c, g->h, g->w, g->c, j / g->q % g->p * g->stride - g->pad + r,
+                      j % g->q * g->stride - g->pad + s, c);
+      real sum = chain_of_chunks(positions, chunk, t.dy + k, g->k, a, 1, start[i]);
+      assert_memory_equal(t.dw + i, &sum, sizeof sum);
     }
+    free(start);
     free(a), free(b);
     trial_free(&t);
   }

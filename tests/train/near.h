@@ -1,5 +1,6 @@
 /* Checkpoints of runs that differ by rounding: how far they may be apart is measured by runs of the reference with products that are off
- * (support/moved.h), tensor by tensor, in the largest element. */
+ * (support/moved.h), tensor by tensor, in the largest element. A run that rounds otherwise is one more of these, off by less: not beyond
+ * six of their root mean square, as Student's t with eight degrees of freedom is once in 3000, and the largest of many less often. */
 #ifndef EDIY_TESTS_TRAIN_NEAR_H
 #define EDIY_TESTS_TRAIN_NEAR_H
 
@@ -10,7 +11,14 @@
 #include "train/checkpoint.h"
 #include "train/folder.h"
 
-enum { NEAR_DRAWS = 4 };
+enum { NEAR_DRAWS = 8 };
+
+/* What may be off by as much, from how far the draws are. */
+static inline double near_limit(const double moved[NEAR_DRAWS]) {
+  double squares = 0;
+  for (int d = 0; d < NEAR_DRAWS; d++) squares += moved[d] * moved[d];
+  return 6 * sqrt(squares / NEAR_DRAWS);
+}
 
 /* Of folder/out; whole: the hash is looked at. */
 static inline void near_open(struct checkpoint *c, const char *folder, const char *out, int64_t step) {
@@ -36,13 +44,13 @@ struct near {
   int64_t step;
 };
 
-/* How far the moved runs are in this tensor, and a spacing of floats at its largest element. */
+/* By how far the moved runs are in this tensor, and a spacing of floats at its largest element. */
 static inline double near_allowed(const struct near *g, const char *name) {
   const struct tensor *e = safetensors_find(&g->expected.file, name);
-  double most = 0, largest = 0;
-  for (int d = 0; d < NEAR_DRAWS; d++) most = fmax(most, near_distance(safetensors_find(&g->moved[d].file, name), e));
+  double moved[NEAR_DRAWS], largest = 0;
+  for (int d = 0; d < NEAR_DRAWS; d++) moved[d] = near_distance(safetensors_find(&g->moved[d].file, name), e);
   for (ptrdiff_t i = 0; i < tensor_count(e); i++) largest = fmax(largest, fabs(tensor_at(e, i)));
-  return most + FLT_EPSILON * largest;
+  return near_limit(moved) + FLT_EPSILON * largest;
 }
 
 /* The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is there is rounding, and is judged beside
