@@ -173,6 +173,7 @@ const struct backend *backend_moved(uint32_t draw) {
   moved.name = "moved";
   draw_number = draw, calls = 0;
   moved.conv_forward = conv_forward_moved;
+  moved.conv_norm_forward_eval = NULL;
   moved.conv_backward_data = conv_backward_data_moved;
   moved.conv_backward_weights = conv_backward_weights_moved;
   moved.linear_forward = linear_forward_moved;

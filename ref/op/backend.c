@@ -71,6 +71,11 @@ static void host_rank_mean(int ranks, ptrdiff_t n, const real *parts, real *to) 
     to[i] = (real)(sum / ranks);
   }
 }
+static void host_conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                                        const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                                        void *scratch) {
+  conv_norm_forward_eval(g, n, x, w, residual, gamma, beta, running_mean, running_var, y, scratch);
+}
 static void host_linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, void *scratch) {
   linear_backward_weights(g, x, dy, dw, db, scratch);
 }
@@ -138,6 +143,7 @@ const struct backend *backend_reference(void) {
                                        .loss_collect = loss_collect,
                                        .halt_unless_finite = halt_unless_finite,
                                        .lars_update = lars_update,
-                                       .ema_update = ema_update};
+                                       .ema_update = ema_update,
+                                       .conv_norm_forward_eval = host_conv_norm_forward_eval};
   return &table;
 }

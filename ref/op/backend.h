@@ -129,8 +129,12 @@ struct backend {
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
   void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);
 
-  /* Forms that a backend may have because many small operations cost it more than one; null in the reference. Several tensors in one pass,
-   * with the bits of one after the other. halt (backend memory, may be null): where it is not 0, nothing is done. */
+  /* Forms that a backend may have because many operations cost it more than one; the first two are null in the reference. A table that puts
+   * an operation of its own in the place of another's has to set to null what would go past it (conv_norm_forward_eval, where that is
+   * conv_forward or norm_forward_eval).
+   *
+   * Several tensors in one pass, with the bits of one after the other. halt (backend memory, may be null): where it is not 0, nothing is
+   * done. */
   void (*lars_update_all)(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
                           real *w, real *m);
   void (*ema_update_all)(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi);

@@ -99,8 +99,15 @@ static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g
 static ptrdiff_t forward_packed(const struct conv *g) { return patches_line(panel_size(g->r * g->s * g->c, g->k)); }
 static ptrdiff_t forward_slice(const struct conv *g) { return patches_size(forward_tiling(g).rows, g->r * g->s, g->c, false); }
 
-/* y (N P Q x K) = patches of x (N P Q x R S C) times w^T. */
-void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) {
+/* A norm behind a convolution, in evaluation. */
+struct following {
+  const struct norm *norm;
+  const real *residual, *gamma, *beta, *running_mean, *running_var;
+};
+
+/* y (N P Q x K) = patches of x (N P Q x R S C) times w^T, and the norm of that unless it is null: of TILE_COLUMNS at a time, which are
+ * still near then. */
+static void forward(const struct conv *g, const real *x, const real *w, const struct following *f, real *y, real *scratch) {
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
   struct tiling tiling = forward_tiling(g);
   ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
@@ -112,8 +119,21 @@ void conv_forward(const struct conv *g, const real *x, const real *w, real *y, r
     ptrdiff_t from = t / tiling.across * tiling.rows, to = size_min(from + tiling.rows, rows);
     ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
     const struct panel_rows patches = patch_rows(&v, x, from, to, zeros, slices + omp_get_thread_num() * slice);
-    panel_product(to - from, ks, depth, &patches, scratch, k, PANEL_SET, y + from * g->k + k, g->k);
+    for (ptrdiff_t end = k + ks, n; k < end; k += n) {
+      n = f ? size_min(TILE_COLUMNS, end - k) : ks;
+      panel_product(to - from, n, depth, &patches, scratch, k, PANEL_SET, y + from * g->k + k, g->k);
+      if (f) norm_eval_part(f->norm, from, to - from, k, n, f->residual, f->gamma, f->beta, f->running_mean, f->running_var, y);
+    }
   }
+}
+
+void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) { forward(g, x, w, NULL, y, scratch); }
+
+void conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                            const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
+                            real *scratch) {
+  const struct following f = {n, residual, gamma, beta, running_mean, running_var};
+  forward(g, x, w, &f, y, scratch);
 }
 
 /* ---- backward data ---------------------------------------------------------------------------------------------------------- */

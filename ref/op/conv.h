@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/real.h"
+#include "op/norm.h"
 
 #ifndef EDIY_OP_CONV_SHAPE
 #define EDIY_OP_CONV_SHAPE
@@ -29,6 +30,7 @@ struct conv {
 #define conv_chain REAL_NAME(conv_chain)
 #define conv_chunk REAL_NAME(conv_chunk)
 #define conv_forward REAL_NAME(conv_forward)
+#define conv_norm_forward_eval REAL_NAME(conv_norm_forward_eval)
 #define conv_backward_data REAL_NAME(conv_backward_data)
 #define conv_backward_weights REAL_NAME(conv_backward_weights)
 #define conv_forward_plain REAL_NAME(conv_forward_plain)
@@ -54,6 +56,11 @@ ptrdiff_t conv_weights_scratch(const struct conv *g, int threads);
 
 /* y: overwritten. Each y is one chain of fused multiply-adds over r, s, c in that order, in real (panel.h). */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch);
+
+/* y = norm_forward_eval of conv_forward, with their bits, a tile at a time while it is in a near cache: y is written once, and what is
+ * between the two stands nowhere. n: of n p q rows and k channels. */
+void conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+                            const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y, real *scratch);
 
 /* dx[n,h,w,c] = sum over r, s, k of dy[n,p,q,k] w[k,r,s,c], where p stride + r - pad = h and q stride + s - pad = w; one chain in that
  * order, in real. dx: overwritten, or added to if accumulate. */

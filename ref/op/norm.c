@@ -85,6 +85,15 @@ void norm_forward_eval(const struct norm *g, const real *x, const real *residual
   }
 }
 
+void norm_eval_part(const struct norm *g, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t channel, ptrdiff_t channels, const real *residual,
+                    const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y) {
+  double mean[TILE_CHANNELS], invstd[TILE_CHANNELS];
+  struct tile a = {.row = row, .rows = rows, .channel = channel, .channels = channels};
+  assert(channels <= TILE_CHANNELS);
+  tile_running(g, a, running_mean, running_var, mean, invstd);
+  tile_normalise(g, a, y, residual, gamma, beta, mean, invstd, y);
+}
+
 /* ---- Backward ----------------------------------------------------------------------------------------------------------------------- */
 
 /* dx of a tile through the statistics of m rows; dresidual = d. dx may be dy: every element is read before it is written. */

@@ -32,6 +32,7 @@ struct norm {
 #define norm_scratch REAL_NAME(norm_scratch)
 #define norm_forward_train REAL_NAME(norm_forward_train)
 #define norm_forward_eval REAL_NAME(norm_forward_eval)
+#define norm_eval_part REAL_NAME(norm_eval_part)
 #define norm_backward_train REAL_NAME(norm_backward_train)
 #define norm_backward_eval REAL_NAME(norm_backward_eval)
 #define norm_rank_moments REAL_NAME(norm_rank_moments)
@@ -49,6 +50,11 @@ void norm_forward_train(const struct norm *g, const real *x, const real *residua
 
 void norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                        const real *running_mean, const real *running_var, real *y);
+
+/* The same in place, of rows [row, row + rows) and channels [channel, channel + channels) of y alone, by the calling thread: for what has
+ * just computed them (conv_norm_forward_eval). At most 1024 channels. */
+void norm_eval_part(const struct norm *g, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t channel, ptrdiff_t channels, const real *residual,
+                    const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y);
 
 /* With d = dy where y > 0, else 0 (d = dy without relu), and xhat = (x - mean) invstd:
  *     dgamma[c] += sum d xhat,  dbeta[c] += sum d,  dresidual = d

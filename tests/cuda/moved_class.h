@@ -80,6 +80,7 @@ static const struct backend *backend_moved_in(enum cuda_precision precision, uin
   }
   table = *backend_reference();
   table.conv_forward = class_conv_forward;
+  table.conv_norm_forward_eval = NULL;
   table.conv_backward_data = class_conv_backward_data;
   table.conv_backward_weights = class_conv_backward_weights;
   table.linear_forward = class_linear_forward;

@@ -67,6 +67,7 @@ static struct backend slow_table(void) {
   ref = backend_reference();
   struct backend b = *ref;
   b.mark = mark, b.seconds_between = seconds_between;
+  b.conv_norm_forward_eval = NULL; /* would go past conv_forward_slowly */
   b.conv_forward = conv_forward_slowly, b.linear_forward = linear_forward_slowly, b.norm_backward_train = norm_backward_slowly;
   b.match_diversity = match_slowly, b.loss_byol = loss_slowly, b.lars_update = lars_slowly, b.ema_update = average_slowly;
   b.zero = zero_slowly;

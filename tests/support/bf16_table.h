@@ -180,6 +180,7 @@ static inline struct backend backend_bf16_over(const struct backend *inner) {
   b.activation_size = sizeof(uint16_t);
   b.store_activations = bf16_store_activations;
   b.conv_forward = bf16_conv_forward;
+  b.conv_norm_forward_eval = NULL;
   b.conv_backward_data = bf16_conv_backward_data;
   b.conv_backward_weights = bf16_conv_backward_weights;
   b.norm_forward_train = bf16_norm_forward_train;

@@ -79,6 +79,7 @@ static const struct backend *backend_moved(uint32_t draw) {
   moved = *backend_reference();
   moves = philox_stream(1, PHILOX_TEST, 9, draw, 0);
   moved.conv_forward = moved_conv_forward;
+  moved.conv_norm_forward_eval = NULL;
   moved.conv_backward_data = moved_conv_backward_data;
   moved.conv_backward_weights = moved_conv_backward_weights;
   moved.linear_forward = moved_linear_forward;
