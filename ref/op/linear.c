@@ -58,10 +58,11 @@ static void multiply(const struct product *p, const real *bias, bool accumulate,
     ptrdiff_t from = item / across * band, to = size_min(from + band, p->m);
     ptrdiff_t j = item % across * COLUMNS, columns = size_min(COLUMNS, n - j);
     real beside[ROWS * COLUMNS], *block = c + from * n + j;
-    if (!accumulate) multiply_block(p, from, to, j, columns, block, n);
-    if (accumulate) multiply_block(p, from, to, j, columns, beside, columns);
-    for (ptrdiff_t i = 0; i < to - from && (bias || accumulate); i++)
-      for (ptrdiff_t l = 0; l < columns; l++) block[i * n + l] += accumulate ? beside[i * columns + l] : bias[j + l];
+    multiply_block(p, from, to, j, columns, accumulate ? beside : block, accumulate ? columns : n);
+    for (ptrdiff_t i = 0; i < to - from && (accumulate || bias); i++) {
+      const real *added = accumulate ? beside + i * columns : bias + j;
+      for (ptrdiff_t l = 0; l < columns; l++) block[i * n + l] += added[l];
+    }
   }
 }
 
