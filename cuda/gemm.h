@@ -1,12 +1,12 @@
 /* The matrix product C = A B, tiled through shared memory, in plain float arithmetic: for every shape, where tensor_gemm.h asks for whole
  * pieces, and simple enough to be read first.
  *
- * A block computes a TILE x TILE tile of C. It walks along the depth in slabs: all threads load a TILE x SLAB piece of A and a SLAB x TILE
- * piece of B into shared memory, wait, and then each thread adds SLAB products to its own EACH x EACH elements of C, kept in registers.
- * Every loaded number is used TILE times.
+ * A block computes a TILE x TILE tile of C. It walks along the depth in slabs: all threads load a slab of A (TILE x SLAB_DEPTH) and one of
+ * B (SLAB_DEPTH x TILE) into shared memory, wait, and then each thread adds SLAB_DEPTH products to its own EACH x EACH elements of C, kept
+ * in registers. Every loaded number is used TILE times.
  *
- *        B   SLAB x TILE                A thread's elements are EACH neighbouring rows by EACH neighbouring columns, so that
- *     A  C   TILE x SLAB, TILE x TILE   2 EACH reads of shared memory feed EACH * EACH fused multiply-adds.
+ *        B     A thread's elements are EACH neighbouring rows by EACH neighbouring columns, so that 2 EACH reads of shared memory feed
+ *     A  C     EACH * EACH fused multiply-adds.
  *
  * The matrices need not exist: a product type P says what A and B hold at an index and where a row of C starts. A convolution's
  * patches are so gathered while they are loaded (implicit GEMM). P, passed by value, has
@@ -31,34 +31,34 @@
 #include "cuda/ending.h"
 
 enum {
-  TILE = 64,   /* rows and columns of C a block */
-  SLAB = 16,   /* depth in shared memory at a time: 8.3 KiB, many blocks fit on a multiprocessor */
-  EACH = 4,    /* rows and columns of C a thread */
-  ACROSS = 16, /* threads across a tile, TILE / EACH */
-  GEMM_THREADS = ACROSS * ACROSS
+  TILE = 64,           /* rows and columns of C a block */
+  SLAB_DEPTH = 16,     /* depth in shared memory at a time: 8.3 KiB, many blocks fit on a multiprocessor */
+  EACH = 4,            /* rows and columns of C a thread */
+  THREADS_ACROSS = 16, /* threads across a tile, TILE / EACH */
+  GEMM_THREADS = THREADS_ACROSS * THREADS_ACROSS
 };
 
 template <class P>
 __global__ static void __launch_bounds__(GEMM_THREADS)
     gemm(P p, const typename P::number *a, const typename P::number *b, const float *bias, typename P::result *c) {
-  SHARED(float, slab_a, [SLAB][TILE + 1]); /* one more column: a column of a slab lies in different banks */
-  SHARED(float, slab_b, [SLAB][TILE + 1]);
+  SHARED(float, slab_a, [SLAB_DEPTH][TILE + 1]); /* one more column: a column of a slab lies in different banks */
+  SHARED(float, slab_b, [SLAB_DEPTH][TILE + 1]);
   const int thread = (int)threadIdx.x, top = (int)blockIdx.x * TILE, left = (int)blockIdx.y * TILE;
-  const int down = thread / ACROSS * EACH, right = thread % ACROSS * EACH;
+  const int down = thread / THREADS_ACROSS * EACH, right = thread % THREADS_ACROSS * EACH;
   float sum[EACH][EACH] = {};
 
   p.begin((int)blockIdx.z);
-  for (int slab = p.first; slab < p.last; slab += SLAB) {
-    for (int e = thread; e < SLAB * TILE; e += GEMM_THREADS) {
-      int d = P::A_ALONG_DEPTH ? e % SLAB : e / TILE, i = P::A_ALONG_DEPTH ? e / SLAB : e % TILE;
+  for (int slab = p.first; slab < p.last; slab += SLAB_DEPTH) {
+    for (int e = thread; e < SLAB_DEPTH * TILE; e += GEMM_THREADS) {
+      int d = P::A_ALONG_DEPTH ? e % SLAB_DEPTH : e / TILE, i = P::A_ALONG_DEPTH ? e / SLAB_DEPTH : e % TILE;
       slab_a[d][i] = i < p.rows - top && d < p.last - slab ? p.at_a(a, top + i, slab + d) : 0.0f;
     }
-    for (int e = thread; e < SLAB * TILE; e += GEMM_THREADS) {
-      int d = P::B_ALONG_DEPTH ? e % SLAB : e / TILE, j = P::B_ALONG_DEPTH ? e / SLAB : e % TILE;
+    for (int e = thread; e < SLAB_DEPTH * TILE; e += GEMM_THREADS) {
+      int d = P::B_ALONG_DEPTH ? e % SLAB_DEPTH : e / TILE, j = P::B_ALONG_DEPTH ? e / SLAB_DEPTH : e % TILE;
       slab_b[d][j] = j < p.columns - left && d < p.last - slab ? p.at_b(b, slab + d, left + j) : 0.0f;
     }
     __syncthreads();
-    for (int d = 0; d < SLAB; d++) {
+    for (int d = 0; d < SLAB_DEPTH; d++) {
       float u[EACH], v[EACH];
       for (int i = 0; i < EACH; i++) u[i] = slab_a[d][down + i], v[i] = slab_b[d][right + i];
       for (int i = 0; i < EACH; i++)

@@ -39,7 +39,7 @@ __global__ static void sum_chunks(ptrdiff_t m, ptrdiff_t o, ptrdiff_t columns, p
 }
 
 /* db[k] += sum over the chunks, in double, in order, rounded once. A thread a column. */
-__global__ static void join_sums(ptrdiff_t chunks, ptrdiff_t columns, const double *sums, float *db) {
+[[maybe_unused]] __global__ static void join_sums(ptrdiff_t chunks, ptrdiff_t columns, const double *sums, float *db) {
   ptrdiff_t column = item_of_thread();
   if (column >= columns) return;
   double sum = 0;

@@ -38,7 +38,8 @@ const unsigned char *shim_shared_array(uint32_t address, uint32_t *start, uint32
 bool shim_allocation(const void *pointer, size_t bytes, const unsigned char **from, const unsigned char **to); /* and where that one is */
 
 /* The site of the array whose size the launch says. */
-#define SHIM_DYNAMIC (static_cast<const char *>(nullptr) + 1)
+inline const char shim_dynamic = 0;
+#define SHIM_DYNAMIC (&shim_dynamic)
 
 /* The running thread's number in its block. */
 int shim_thread(void);
