@@ -11,7 +11,7 @@
 #include "cuda/backend.h"
 
 #include "support/cmocka.h"
-
+#include "support/fused.h"
 #include "support/support.h"
 
 /* The backend under test, or the test is skipped. */
@@ -22,11 +22,9 @@ static inline const struct backend *device_backend(void) {
   return b;
 }
 
-/* Skips a test that asks for the reference's bits where the reference rounds every product: its multiply-adds are not fused. */
+/* Skips a test that asks for the bits of the reference's products where they are others. */
 static inline void device_needs_fused_reference(void) {
-#if !defined(__FMA__) && !defined(__aarch64__)
-  skip_because("compiled for processors without fused multiply-adds (docs/numerics.md)");
-#endif
+  if (!TEST_FUSED) skip_because("compiled for processors without fused multiply-adds (docs/numerics.md)");
 }
 
 /* What a test has allocated, freed by device_end. */

@@ -6,10 +6,11 @@
 #include <stddef.h>
 
 #include "base/real.h"
+#include "support/fused.h"
 
 /* A multiply-add as the kernel has it: fused wherever the processor can. */
 static inline real multiply_add(real a, real b, real c) {
-#if !defined(__FMA__) && !defined(__AVX512F__) && !defined(__aarch64__)
+#if !TEST_FUSED
   return (real)(a * b) + c;
 #elif EDIY_REAL_BITS == 32
   return fmaf(a, b, c);

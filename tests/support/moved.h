@@ -1,9 +1,8 @@
 /* The reference with products that are off: what rounding alone may make of a step, measured and not guessed.
  *
- * Every twin but the matrix products computes the reference's bits, so a step on the CUDA table and one on the reference differ by rounding
- * inside products and by what later layers make of it. Here every element of every product is moved at random by up to what a sum is
- * off but for rare cases, (2 sqrt(length) + 2) u sum |a| |b| (roundings as independent errors: Higham and Mary 2019). Roundings are
- * relative to partial sums, mostly far below sum |a| |b|, so there is room. */
+ * Several ranks differ from one process by the order in which some sums are added up, and by what later layers make of it. Here every
+ * element of every product is moved at random by up to what a sum is off but for rare cases, (2 sqrt(length) + 2) u sum |a| |b| (roundings
+ * as independent errors: Higham and Mary 2019). Roundings are relative to partial sums, mostly far below sum |a| |b|, so there is room. */
 #ifndef EDIY_TESTS_MOVED_H
 #define EDIY_TESTS_MOVED_H
 
@@ -86,6 +85,16 @@ static const struct backend *backend_moved(uint32_t draw) {
   moved.linear_backward_data = moved_linear_backward_data;
   moved.linear_backward_weights = moved_linear_backward_weights;
   return &moved;
+}
+
+/* What another rounding may make of a number, or of the largest distance in a tensor, from by how much each of the draws is off: it is one
+ * more draw, off by less. Not beyond six of their root mean square, as Student's t with eight degrees of freedom is once in 3000, and the
+ * largest of many less often. */
+enum { MOVED_DRAWS = 8 };
+static inline double moved_limit(const double off[MOVED_DRAWS]) {
+  double squares = 0;
+  for (int d = 0; d < MOVED_DRAWS; d++) squares += off[d] * off[d];
+  return 6 * sqrt(squares / MOVED_DRAWS);
 }
 
 /* The largest distance of two elements; NaN if any is one. */

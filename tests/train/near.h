@@ -1,24 +1,15 @@
 /* Checkpoints of runs that differ by rounding: how far they may be apart is measured by runs of the reference with products that are off
- * (support/moved.h), tensor by tensor, in the largest element. A run that rounds otherwise is one more of these, off by less: not beyond
- * six of their root mean square, as Student's t with eight degrees of freedom is once in 3000, and the largest of many less often. */
+ * (support/moved.h), tensor by tensor, in the largest element. */
 #ifndef EDIY_TESTS_TRAIN_NEAR_H
 #define EDIY_TESTS_TRAIN_NEAR_H
 
 #include <float.h>
 
 #include "support/cmocka.h"
+#include "support/moved.h"
 #include "support/support.h"
 #include "train/checkpoint.h"
 #include "train/folder.h"
-
-enum { NEAR_DRAWS = 8 };
-
-/* What may be off by as much, from how far the draws are. */
-static inline double near_limit(const double moved[NEAR_DRAWS]) {
-  double squares = 0;
-  for (int d = 0; d < NEAR_DRAWS; d++) squares += moved[d] * moved[d];
-  return 6 * sqrt(squares / NEAR_DRAWS);
-}
 
 /* Of folder/out; whole: the hash is looked at. */
 static inline void near_open(struct checkpoint *c, const char *folder, const char *out, int64_t step) {
@@ -40,17 +31,17 @@ static inline double near_distance(const struct tensor *a, const struct tensor *
 }
 
 struct near {
-  struct checkpoint expected, moved[NEAR_DRAWS];
+  struct checkpoint expected, moved[MOVED_DRAWS];
   int64_t step;
 };
 
 /* By how far the moved runs are in this tensor, and a spacing of floats at its largest element. */
 static inline double near_allowed(const struct near *g, const char *name) {
   const struct tensor *e = safetensors_find(&g->expected.file, name);
-  double moved[NEAR_DRAWS], largest = 0;
-  for (int d = 0; d < NEAR_DRAWS; d++) moved[d] = near_distance(safetensors_find(&g->moved[d].file, name), e);
+  double moved_by[MOVED_DRAWS], largest = 0;
+  for (int d = 0; d < MOVED_DRAWS; d++) moved_by[d] = near_distance(safetensors_find(&g->moved[d].file, name), e);
   for (ptrdiff_t i = 0; i < tensor_count(e); i++) largest = fmax(largest, fabs(tensor_at(e, i)));
-  return near_limit(moved) + FLT_EPSILON * largest;
+  return moved_limit(moved_by) + FLT_EPSILON * largest;
 }
 
 /* The bias in front of a batch norm (0.bias of every head) has a gradient of exactly zero: what is there is rounding, and is judged beside
@@ -75,7 +66,7 @@ static inline void near_check(const char *folder, const char *out, const struct 
 
 static inline void near_close(struct near *g) {
   checkpoint_close(&g->expected);
-  for (int d = 0; d < NEAR_DRAWS; d++) checkpoint_close(&g->moved[d]);
+  for (int d = 0; d < MOVED_DRAWS; d++) checkpoint_close(&g->moved[d]);
 }
 
 #endif

@@ -192,7 +192,7 @@ static void assert_same_weights(const char *a, const char *b, int64_t step) {
 static void measure(struct near *g, const char *expected, const char *extra) {
   g->step = STEPS;
   near_open(&g->expected, folder, expected, STEPS);
-  for (int d = 0; d < NEAR_DRAWS; d++) {
+  for (int d = 0; d < MOVED_DRAWS; d++) {
     char out[64];
     snprintf(out, sizeof out, "%s-moved%d", expected, d);
     moved_draw = d;
@@ -215,8 +215,8 @@ static void check_log(const char *out, const char *one, bool same_matches) {
   double a[STEPS], b[STEPS];
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
     assert_int_equal(read_log(out, keys[i], a), STEPS), assert_int_equal(read_log(one, keys[i], b), STEPS);
-    double moved_by[STEPS][NEAR_DRAWS];
-    for (int d = 0; d < NEAR_DRAWS; d++) {
+    double moved_by[STEPS][MOVED_DRAWS];
+    for (int d = 0; d < MOVED_DRAWS; d++) {
       double value[STEPS];
       char name[64];
       snprintf(name, sizeof name, "%s-moved%d", one, d);
@@ -224,7 +224,7 @@ static void check_log(const char *out, const char *one, bool same_matches) {
       for (int s = 0; s < STEPS; s++) moved_by[s][d] = fabs(value[s] - b[s]);
     }
     for (int s = 0; s < STEPS; s++) {
-      double allowed = near_limit(moved_by[s]) + FLT_EPSILON * fabs(b[s]);
+      double allowed = moved_limit(moved_by[s]) + FLT_EPSILON * fabs(b[s]);
       if (!(fabs(a[s] - b[s]) <= allowed))
         fail_msg("%s, step %d: %s is %.9g, %s has %.9g, allowed %.3g", out, s + 1, keys[i], a[s], one, b[s], allowed);
     }
