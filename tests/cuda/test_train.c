@@ -3,6 +3,7 @@
  * the numbers of the log. */
 #include "cuda/moved_class.h"
 #include "cuda/runs.h"
+#include "train/logged.h"
 
 enum { STEPS = 3 };
 
@@ -89,19 +90,8 @@ static void a_run_with_drawn_regions_agrees(void **state) {
   assert_same_run("there", "reference", 1);
 }
 
-/* The losses of all steps of a run, from its log. */
-static void read_losses(const char *out, double loss[STEPS]) {
-  char path[FOLDER_PATH + 64], line[2048];
-  int n = 0;
-  snprintf(path, sizeof path, "%s/%s/log.jsonl", runs_folder, out);
-  FILE *f = fopen(path, "r");
-  while (f && n < STEPS && fgets(line, sizeof line, f)) {
-    const char *at = strstr(line, "\"loss\": ");
-    if (!at || sscanf(at, "\"loss\": %lf", &loss[n++]) != 1) fail_msg("%s: line %s", path, line);
-  }
-  if (f) fclose(f);
-  assert_int_equal(n, STEPS);
-}
+/* The losses of all steps of a run. */
+static void read_losses(const char *out, double loss[STEPS]) { assert_int_equal(logged(runs_folder, out, "loss", loss, STEPS), STEPS); }
 
 /* In a class a loss is as far from the reference's as with the class' roundings at random, which it is one more draw of: not beyond six of
  * their root mean square, as Student's t with as many degrees of freedom as draws is once in 3000. And at some step further than rounding
