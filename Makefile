@@ -434,10 +434,11 @@ CUDA_TWINS   := $(wildcard cuda/*.cu)
 # Sources with instructions of Hopper's warpgroups (cuda/warpgroup.h), which no other generation has, an older or a newer one: they are compiled for it
 # alone.
 WARPGROUP_SOURCES := cuda/tensor_wgmma.cu tests/cuda/faulty_warpgroup.cu
-$(patsubst %.cu,$(BUILD)/%.o,$(WARPGROUP_SOURCES)): override CUDA_ARCH := -gencode arch=compute_90a,code=sm_90a
+$(patsubst %.cu,$(BUILD)/%.o,$(WARPGROUP_SOURCES)): override CUDA_ARCH := -gencode arch=compute_90a,code=[sm_90a,compute_90a]
 CUDA_TESTS   := $(patsubst tests/%.c,%,$(filter-out tests/cuda/test_shim%,$(wildcard tests/cuda/test_*.c)))
 CUDA_CPPFLAGS = -DEDIY_REAL_BITS=32 -Iref -I. -Itests
-NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false $(CUDA_ARCH) $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra,-fPIC,-ffp-contract=off
+# --no-compress: PTX as text, for check-ptx.
+NVCCFLAGS     = -std=c++17 -O3 -lineinfo -fmad=false --no-compress $(CUDA_ARCH) $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall,-Wextra,-fPIC,-ffp-contract=off
 # What a program that links the library needs; the runtime is in it, so that it runs where only the driver is installed.
 CUDA_LDLIBS   = -L$(dir $(NVCC))../lib64 -lcudart_static -lstdc++ -lrt -ldl
 SHIM_CXXFLAGS = -std=c++17 $(OPT) -g $(MARCH) -fPIC -ffp-contract=off -fno-tree-slp-vectorize -fno-exceptions -fno-rtti -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual \
@@ -504,17 +505,18 @@ $(BUILD)/shim/oracle: $(ORACLE_MAIN) $(BUILD)/f32/ref/train/backends_cuda.o $(BU
 $(BUILD)/tests/cuda/test_libraries $(BUILD)/tests/cuda/test_shim_libraries $(BUILD)/tests/cuda/test_shim_ranks $(BUILD)/tests/cuda/test_shim_mpi: | $(STANDINS)
 $(BUILD)/tests/cuda/test_shim_program $(BUILD)/tests/cuda/test_shim_libraries $(BUILD)/tests/cuda/test_shim_gpu: | $(BUILD)/shim/ediy $(BUILD)/shim/oracle
 # Without a GPU: what nvcc makes of the kernels, its PTX, run by tests/cuda/ptx behind nvcc's own host code, under the programs of check-cuda.
-# PTX_ARCH: for which compute capability nvcc makes it.
+# PTX_ARCH: for which compute capability nvcc makes it. That of 9.0 is in the objects of `make cuda`, which are linked as they are.
 PTX_ARCH ?= 90
 PTX      := $(BUILD)/ptx$(PTX_ARCH)
 PTX_CODE  = $(PTX_ARCH)
-PTX_NVCCFLAGS = $(filter-out $(CUDA_ARCH) -lineinfo,$(NVCCFLAGS)) -gencode arch=compute_$(PTX_CODE),code=compute_$(PTX_CODE) --no-compress
+PTX_TWINS = $(if $(and $(filter 90,$(PTX_ARCH)),$(findstring compute_90],$(CUDA_ARCH))),$(BUILD)/cuda,$(PTX)/cuda)
+PTX_NVCCFLAGS = $(filter-out $(CUDA_ARCH) -lineinfo,$(NVCCFLAGS)) -gencode arch=compute_$(PTX_CODE),code=compute_$(PTX_CODE)
 $(patsubst %.cu,$(PTX)/%.o,$(WARPGROUP_SOURCES)): PTX_CODE = 90a
 $(PTX)/cuda/%.o: cuda/%.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC)
 	$(Q)$(NVCC) $(CUDA_CPPFLAGS) $(PTX_NVCCFLAGS) -MMD -MP -c $< -o $@
-$(PTX)/libediy_cuda.a: $(patsubst cuda/%.cu,$(PTX)/cuda/%.o,$(CUDA_TWINS)) \
+$(PTX)/libediy_cuda.a: $(patsubst cuda/%.cu,$(PTX_TWINS)/%.o,$(CUDA_TWINS)) \
                              $(patsubst %,$(BUILD)/shim/tests/cuda/%.cpp.o,shim_runtime shim_streams shim_launch) \
                              $(patsubst %,$(BUILD)/shim/%.o,$(wildcard tests/cuda/ptx/*.cpp))
 	@rm -f $@

@@ -351,7 +351,7 @@ static void read_body(struct reading *g) {
       word(&g->r), read_register(g), statement(&g->r);
     else if (next == ".shared")
       statement(&g->r); /* read before */
-    else if (next == ".param" || next == ".pragma" || next == ".loc")
+    else if (next == ".param" || next == ".pragma")
       statement(&g->r);
     else if (next[0] == '.')
       complain(&g->r, "not known here", next);

@@ -30,6 +30,24 @@ struct fat_entry {
   uint64_t bytes;
 };
 
+/* Without what -lineinfo adds, which lines of the source the code is of: lines that begin with .loc or .file are left empty, and the text
+ * ends where its names begin. */
+static char *code_alone(const char *text, size_t bytes) {
+  std::string code;
+  const char *end = text + strnlen(text, bytes);
+  for (const char *line = text, *next; line < end; line = next) {
+    const char *stop = static_cast<const char *>(memchr(line, '\n', (size_t)(end - line)));
+    next = stop ? stop + 1 : end;
+    const char *word = line + strspn(line, " \t");
+    if (!strncmp(word, ".section", 8)) break;
+    if (strncmp(word, ".loc", 4) && strncmp(word, ".file", 5))
+      code.append(line, next);
+    else
+      code += '\n';
+  }
+  return strdup(code.c_str());
+}
+
 extern "C" void **__cudaRegisterFatBinary(void *wrapper) {
   struct {
     int magic, version;
@@ -44,12 +62,12 @@ extern "C" void **__cudaRegisterFatBinary(void *wrapper) {
   for (struct fat_entry entry; header.magic == 0xba55ed50 && at < stop && !m->text; at += entry.header_bytes + entry.bytes) {
     memcpy(&entry, at, sizeof entry);
     const char *text = reinterpret_cast<const char *>(at) + entry.header_bytes;
-    if (entry.kind == 1 && memmem(text, (size_t)entry.bytes, ".version", 8))
-      ptx_read_module(m, strdup(std::string(text, (size_t)entry.bytes).c_str()));
+    if (entry.kind == 1 && memmem(text, (size_t)entry.bytes, ".version", 8)) ptx_read_module(m, code_alone(text, (size_t)entry.bytes));
   }
   if (!m->text) {
-    fprintf(stderr,
-            "ptx: an object has no PTX that can be read: compile it by nvcc --no-compress -gencode arch=compute_90,code=compute_90\n");
+    fprintf(
+        stderr,
+        "ptx: an object has no PTX that can be read: compile it anew, by nvcc --no-compress -gencode arch=compute_90,code=compute_90\n");
     abort();
   }
   return reinterpret_cast<void **>(m);
