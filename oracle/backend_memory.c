@@ -7,14 +7,20 @@
 #include "base/bf16.h"
 #include "oracle/mixed.h"
 
-enum { GUARD_BYTES = 4096, POISON_VALUE = 0xff /* NaN as float and double, -1 as an integer */ };
+enum { GUARD_BYTES = 4096 };
 
 /* What stands beside the slots in the first pass, the second, the third: -2e38, 8e37, NaN. An operation that reads it is found, whatever it
  * does with it (kernel_memory.c): the second pass is judged, and must have the bits of the third and of a first in fresh memory. */
 static const unsigned char guard_values[] = {0xfe, 0x7e, 0xff};
 enum { GUARD_VALUES = sizeof guard_values };
 
+/* What outputs and scratch hold beforehand: NaN (as an integer -1), in the third pass 8e37, in fresh memory -2e38. NaN alone would hide an
+ * operation that begins with what is there and goes on by fmax or fmin, which pass it by. */
+static const unsigned char poison_values[] = {0xff, 0xff, 0x7e, 0xfe};
+enum { POISON_VALUES = sizeof poison_values };
+
 static int guard_value(const struct pass *p) { return guard_values[(p->memory->passes + GUARD_VALUES - 1) % GUARD_VALUES]; }
+static int poison_value(const struct pass *p) { return poison_values[(p->memory->passes + POISON_VALUES - 1) % POISON_VALUES]; }
 
 enum slot_use { SLOT_IDLE, SLOT_INPUT, SLOT_OUTPUT, SLOT_SCRATCH };
 
@@ -59,7 +65,7 @@ static struct memory_slot *slot_take(struct pass *p, size_t bytes, const char *n
   unsigned char *image = malloc(slot_size(s));
   if (!image) return out_of_memory(p), NULL;
   memset(image, guard_value(p), slot_size(s));
-  memset(image + GUARD_BYTES, POISON_VALUE, bytes);
+  memset(image + GUARD_BYTES, poison_value(p), bytes);
   m->table->upload(s->memory, image, slot_size(s));
   free(image);
   s->use = use;

@@ -1,10 +1,10 @@
 /* The memory of a backend, as a case is run on it: named slots, each between guards, that keep their place from one pass to the next.
  *
- * One pass is one computation of a case. Inputs are uploaded, outputs and scratch are poisoned with NaN, the operation is called, outputs
- * are downloaded. A second pass with other numbers finds the same storage: what an operation kept from the first is then wrong. Everything
- * goes through the backend's own upload and download, so that guards and inputs can be looked at wherever its memory is. Activations
- * and weights that products read (mixed.h), floats in the case, are bf16 there where the table stores them so: rounded on the way in,
- * widened on the way out.
+ * One pass is one computation of a case. Inputs are uploaded, outputs and scratch are poisoned (with NaN; in the third pass and in fresh
+ * memory with huge numbers), the operation is called, outputs are downloaded. A second pass with other numbers finds the same storage:
+ * what an operation kept from the first is then wrong. Everything goes through the backend's own upload and download, so that guards and
+ * inputs can be looked at wherever its memory is. Activations and weights that products read (mixed.h), floats in the case, are bf16 there
+ * where the table stores them so: rounded on the way in, widened on the way out.
  */
 #ifndef EDIY_ORACLE_BACKEND_MEMORY_H
 #define EDIY_ORACLE_BACKEND_MEMORY_H
@@ -18,7 +18,7 @@ struct backend_memory { /* zero-initialised with a table */
   const struct backend *table;
   struct memory_slot *slot;
   int count, capacity;
-  int passes; /* this one included */
+  int passes; /* this one included, and those that it is taken to come after */
 };
 
 struct pass {

@@ -193,12 +193,37 @@ static void what_is_read_beside_an_input_is_found(void **state) {
   }
 }
 
+/* The largest of a window, and the smallest of a row, begin with what stands in y: fmaxf and fminf pass NaN by. */
+static bool smallest;
+static void maxpool_on(const struct pool *g, const float *x, float *y, int32_t *index) {
+  const ptrdiff_t size = g->n * maxpool_out(g->h) * maxpool_out(g->w) * g->c;
+  float *was = malloc((size_t)size * sizeof *was);
+  assert_non_null(was);
+  memcpy(was, y, (size_t)size * sizeof *was);
+  backend_reference()->maxpool_forward(g, x, y, index);
+  for (ptrdiff_t i = 0; i < size; i++) y[i] = smallest ? fminf(was[i], y[i]) : fmaxf(was[i], y[i]);
+  free(was);
+}
+
+static void what_was_never_begun_is_found(void **state) {
+  (void)state;
+  struct backend table = *backend_reference();
+  struct conduct c;
+  table.maxpool_forward = maxpool_on;
+  for (int s = 0; s < 2; s++) {
+    smallest = s == 1;
+    judged(MAKE_MAXPOOL, &table, &c);
+    assert_int_equal(c.kind, smallest ? CONDUCT_STALE : CONDUCT_NONDETERMINISTIC);
+    assert_non_null(strstr(c.text, "out.y[0, 0, 0, 0] is "));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_operation_of_every_table_passes),         cmocka_unit_test(a_case_has_the_chains_of_the_table),
       cmocka_unit_test(an_unknown_backend_names_those_that_there_are), cmocka_unit_test(writing_outside_or_to_an_input_is_found),
       cmocka_unit_test(other_bits_for_the_same_inputs_are_found),      cmocka_unit_test(what_was_kept_from_other_inputs_is_found),
-      cmocka_unit_test(what_is_read_beside_an_input_is_found),
+      cmocka_unit_test(what_is_read_beside_an_input_is_found),         cmocka_unit_test(what_was_never_begun_is_found),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

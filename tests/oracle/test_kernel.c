@@ -93,6 +93,26 @@ static void what_is_read_beside_an_input_is_found(void **state) {
   }
 }
 
+/* Begins with what stands in y, and goes on by fmaxf or fminf, which pass NaN by. */
+static bool smallest;
+static int maxpool_on(void *context, const ediy_oracle_pool *g, const float *x, float *y) {
+  ptrdiff_t size = g->n * g->p * g->q * g->c;
+  float *right = scratch_of(size, sizeof *right);
+  int status = maxpool_y(context, g, x, right);
+  for (ptrdiff_t i = 0; i < size; i++) y[i] = smallest ? fminf(y[i], right[i]) : fmaxf(y[i], right[i]);
+  free(right);
+  return status;
+}
+
+static void an_output_that_was_never_begun_is_found(void **state) {
+  (void)state;
+  const ediy_oracle_kernel k = {.maxpool_forward = maxpool_on};
+  smallest = false;
+  expect(EDIY_ORACLE_MISMATCH, "(exact): off by 8.5e+37, allowed 0, in the second call", judge(&k, RIGHT, "", &few, NULL));
+  smallest = true;
+  expect(EDIY_ORACLE_NONDETERMINISTIC, "maxpool: out.y has other bits", judge(&k, RIGHT, "", &few, NULL));
+}
+
 static int conv_but_last(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
   ptrdiff_t size = g->n * g->p * g->q * g->k;
   float *whole = scratch_of(size, sizeof *whole);
@@ -257,6 +277,7 @@ int main(void) {
       cmocka_unit_test(every_fault_in_every_result_is_found),
       cmocka_unit_test(what_is_kept_or_changes_between_calls_is_found),
       cmocka_unit_test(what_is_read_beside_an_input_is_found),
+      cmocka_unit_test(an_output_that_was_never_begun_is_found),
       cmocka_unit_test(the_conduct_of_a_kernel_is_judged),
       cmocka_unit_test(what_is_declined_leaves_out_nothing_else),
       cmocka_unit_test(each_direction_of_a_loss_is_judged),
