@@ -330,6 +330,7 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
     const char *equals = strchr(arguments[i], '='), *slash = strchr(arguments[i], '/');
     if (equals && (!slash || equals < slash)) { /* ./a=b is a file */
       if (!options_argument(keys, KEYS, &s->options, arguments[i], err)) return fail_within(err, "case");
+      if (!equals[1 + strspn(equals + 1, " \t")]) return fail(err, "case: %s names nothing; is a variable empty?", arguments[i]);
       if (is_declaration(arguments[i])) declaration = arguments[i];
     } else if (!collect(p, arguments[i], true, err)) {
       return false;

@@ -154,6 +154,8 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"cp conv.safetensors r; oracle case conv.safetensors candidate=r json=./r", "json=./r is read here, and would be written over"},
       {"oracle report r out=r", "report: out=r is read here, and would be written over"},
       {"oracle case conv.safetensors candidate=nothing.safetensors", "nothing.safetensors"},
+      {"oracle case conv.safetensors candidate=$UNSET", "case: candidate= names nothing; is a variable empty?"},
+      {"oracle case conv.safetensors candidate=conv.safetensors only=", "case: only= names nothing"},
       {"oracle case conv.safetensors candidate=conv.safetensors only='grad_inn*'", "only='grad_inn*': no result is called so; there are "},
       {"oracle case conv.safetensors candidate=conv.safetensors only=in.x", "only='in.x': no result is called so"},
       {"oracle case conv.safetensors backend=plain only=out.", "only=out. is of results of a kernel; give candidate=FILE"},
