@@ -144,8 +144,10 @@ static void draw_case(const struct fuzz_options *o, int64_t k, int op, enum prec
   make_draw(m);
   make_draw_more(m);
   make_limit(m, MOST_PRODUCTS);
+  if (k / MAKE_FILLS % 2 == 1) make_draw_settings(m); /* a padding for what was left of the image */
   m->fill = (int)(k % MAKE_FILLS);
   if (!make_fill_fits(op, m->fill, precision)) m->fill = FILL_NORMAL;
+  if (m->fill == FILL_DENORMAL && m->decay == 0) m->decay = 1e-6; /* else a gradient has no length in float, and one in the truth */
 }
 
 static bool count_run(struct attempt *a, struct make_options *m, struct fuzz_tally *tally, struct fuzz_failure *failure) {

@@ -263,6 +263,13 @@ static void note_shape(struct session *s, const struct make_options *o) {
   }
 }
 
+/* Case i: each kind of inputs comes with the usual settings and with others, and when the kinds come again a third has extreme shapes. */
+static void draw_shape(struct make_options *o, int i, int fills) {
+  make_draw(o);
+  if (i >= fills && (i - fills) % 3 == 0) make_draw_extreme(o, (i - fills) / 3);
+  if ((i / fills + i) % 2 == 1) make_draw_settings(o);
+}
+
 static bool judge_operation(struct session *s, const ediy_oracle_options *options, struct make_options *o) {
   static const int rounds[] = {[EDIY_ORACLE_FP32] = ROUND_NO, [EDIY_ORACLE_TF32] = ROUND_TF32, [EDIY_ORACLE_BF16] = ROUND_BF16};
   bool filled = false, ok = true;
@@ -275,7 +282,7 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
     options_default(make_keys, MAKE_KEYS, o);
     o->seed = (int64_t)(options->seed % 1000000000) * 1000000 + 2 * i;
     o->op = (int)s->op->op;
-    if (!options->shape) make_draw(o);
+    if (!options->shape) draw_shape(o, i, fills);
     o->fill = fill[i % fills];
     o->round = rounds[options->round];
     if (options->shape && !kernel_read_shape(s->kernel, options->shape, o, &filled, &s->err)) return false;

@@ -161,11 +161,13 @@ static bool build_linear(struct making *m) {
 
 static bool build_norm(struct making *m) {
   const struct make_options *o = m->o;
+  const bool whole = o->fill == FILL_INT; /* gamma has either sign then, or is 0 */
   ptrdiff_t xs[] = {o->n, o->h, o->w, o->c}, c = o->c;
   m->made->file.attributes = json_pack("{s:s,s:f,s:f,s:b,s:b}", "mode", o->train ? "train" : "eval", "eps", (double)(float)o->eps,
                                        "momentum", (double)(float)o->momentum, "relu", o->relu, "residual", o->residual);
   if (!add_activation(m, 4, xs, "in.x") || (o->residual && !add_numbers(m, FILL_NORMAL, 1, 0, 4, xs, "in.residual")) ||
-      !add_numbers(m, FILL_NORMAL, 0.25, 1, 1, &c, "param.gamma") || !add_numbers(m, FILL_NORMAL, 0.5, 0, 1, &c, "param.beta") ||
+      !add_numbers(m, whole ? FILL_INT : FILL_NORMAL, whole ? 1 : 0.25, whole ? 0 : 1, 1, &c, "param.gamma") ||
+      !add_numbers(m, whole ? FILL_INT : FILL_NORMAL, whole ? 1 : 0.5, 0, 1, &c, "param.beta") ||
       !add_numbers(m, o->fill == FILL_OFFSET ? FILL_OFFSET : FILL_NORMAL, 1, 0, 1, &c, "in.running_mean") ||
       !add_numbers(m, FILL_NORMAL, 0.1, 1, 1, &c, "in.running_var")) {
     return false;
@@ -228,8 +230,9 @@ static bool build_lars(struct making *m) {
   bool ok = add_steps(m, o->lr, o->lr / 2, "in.lr");
   for (int i = 0; ok && i < 2; i++) {
     int ndim = i == 0 ? 4 : 1;
+    double fan_in = i > 0 ? 1 : o->fill == FILL_ZEROS ? INFINITY : (double)(o->r * o->r * o->c); /* weights of zeros: no length */
     snprintf(name, sizeof name, "param.%s", names[i]);
-    ok = add_parameter(m, i == 0 ? (double)(o->r * o->r * o->c) : 1, ndim, ws, name);
+    ok = add_parameter(m, fan_in, ndim, ws, name);
     snprintf(name, sizeof name, "in.momentum.%s", names[i]);
     ok = ok && add_numbers(m, FILL_NORMAL, 0.001, 0, ndim, ws, name);
     for (int k = 0; ok && k < o->steps; k++) {

@@ -138,6 +138,45 @@ void make_draw_more(struct make_options *o) {
   o->lambda1 = lambdas[between(&g, 0, 4)], o->lambda2 = lambdas[between(&g, 0, 4)], o->lambda3 = lambdas[between(&g, 0, 4)];
 }
 
+enum { LONGEST_SUM = 7 * 7 * 40 }; /* of a convolution of those sizes */
+
+#define DRAWN(g, values) (values)[between(g, 0, (int64_t)(sizeof(values) / sizeof *(values)) - 1)]
+
+void make_draw_settings(struct make_options *o) {
+  static const double epsilons[] = {1e-5, 1e-3, 1e-2}, shares[] = {0.01, 0.3, 1}, rates[] = {0.05, 0.2, 1.6}, trusts[] = {1e-3, 0.02};
+  static const double momenta[] = {0, 0.5, 0.9, 0.99}, decays[] = {0, 1e-6, 1e-2}, taus[] = {0, 0.9, 0.996, 1};
+  struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, 3, 2, 0);
+  int64_t side = o->h < o->w ? o->h : o->w;
+  o->stride = between(&g, 1, 3);
+  o->pad = between(&g, o->r > side ? (o->r - side + 1) / 2 : 0, o->r - 1);
+  o->eps = DRAWN(&g, epsilons), o->momentum = DRAWN(&g, shares);
+  o->lr = DRAWN(&g, rates), o->trust = DRAWN(&g, trusts), o->mu = DRAWN(&g, momenta), o->decay = DRAWN(&g, decays);
+  o->tau = DRAWN(&g, taus);
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+void make_draw_extreme(struct make_options *o, int turn) {
+  struct philox g = philox_stream((uint64_t)o->seed, PHILOX_TEST, 3, 3, 0);
+  int64_t *const activations[] = {&o->c, &o->w, &o->n, NULL}, *const conv[] = {&o->c, &o->k, &o->w, &o->n},
+                 *const linear[] = {&o->i, &o->o, &o->m, NULL}, *const regions[] = {&o->w, &o->c, &o->n};
+  int64_t *size = o->op == MAKE_CONV                          ? conv[turn % 4]
+                  : o->op == MAKE_LINEAR                      ? linear[turn % 4]
+                  : o->op == MAKE_MATCH || o->op == MAKE_LOSS ? regions[turn % 3]
+                  : o->op == MAKE_LARS || o->op == MAKE_EMA   ? &o->k
+                                                              : activations[turn % 4];
+  if (!size) {
+    o->m = o->n = o->h = o->w = 1;
+    return;
+  }
+  *size = size == &o->i ? between(&g, 301, 1000) : between(&g, 129, size == &o->n ? 250 : 320);
+  if (size == &o->w) o->n = 1, o->h = least(o->h, 2);
+  if (size == &o->n) o->h = o->w = 2;
+  if (size == &o->c || size == &o->k) o->h = least(o->h, 7), o->w = least(o->w, 7);
+  while (o->r > 1 && o->r * o->r * (o->c > o->k ? o->c : o->k) > LONGEST_SUM) o->r -= 2;
+  o->pad = o->r / 2;
+}
+
 static double products(const struct make_options *o) {
   double pixels = (double)(o->n * o->h * o->w), c = (double)o->c;
   switch (o->op) {

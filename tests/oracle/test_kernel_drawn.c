@@ -1,0 +1,105 @@
+/* ediy_oracle.h: what is drawn unasked is wide enough. Each kernel is right but for something that it has built in, or for shapes beyond a
+ * tile, and is found by the default options. */
+#include "oracle/judged_kernels.h"
+
+static void found(const char *words, const ediy_oracle_kernel *k) { expect(EDIY_ORACLE_MISMATCH, words, judge(k, RIGHT, "", NULL, NULL)); }
+
+/* ---- sizes --------------------------------------------------------------------------------------------------------------------------- */
+
+enum { TILE = 128 };
+static enum { COLUMNS, ROWS, INNER, ONE_ROW, SIZES } size_wrong;
+
+/* Wrong behind the first tile of columns or rows, where the inner dimension has more than two, for a single row. */
+static int linear_of_a_tile(void *context, const ediy_oracle_linear *g, const float *x, const float *w, const float *b, float *y) {
+  int status = linear_y(context, g, x, w, b, y);
+  if ((size_wrong == INNER && g->i > 300) || (size_wrong == ONE_ROW && g->m == 1)) y[0] += 1;
+  for (ptrdiff_t i = 0; i < g->m * g->o; i++)
+    if ((size_wrong == COLUMNS && i % g->o >= TILE) || (size_wrong == ROWS && i / g->o >= TILE)) y[i] = 0;
+  return status;
+}
+
+static int conv_of_a_tile(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  int status = conv_y(context, g, x, w, y);
+  const bool wrong[] = {[COLUMNS] = g->k > TILE, [ROWS] = g->q > TILE / 3, [INNER] = g->c > TILE, [ONE_ROW] = g->n > TILE};
+  if (wrong[size_wrong]) y[g->n * g->p * g->q * g->k - 1] = 0;
+  return status;
+}
+
+/* The unbiased variance of one row is 0 / 0. */
+static int norm_of_rows(void *context, const ediy_oracle_norm *g, const float *x, const float *residual, const float *gamma,
+                        const float *beta, float *running_mean, float *running_var, float *y, float *saved) {
+  int status = norm_y(context, g, x, residual, gamma, beta, running_mean, running_var, y, saved);
+  if (g->train && g->m == 1) running_var[0] = NAN;
+  return status;
+}
+
+static void shapes_beyond_a_tile_are_drawn(void **state) {
+  (void)state;
+  for (size_wrong = 0; size_wrong < SIZES; size_wrong++) {
+    found("linear: out.y[", &(ediy_oracle_kernel){.linear_forward = linear_of_a_tile});
+    found("conv: out.y[", &(ediy_oracle_kernel){.conv_forward = conv_of_a_tile});
+  }
+  found("norm: out.running_var[0] is nan", &(ediy_oracle_kernel){.norm_forward = norm_of_rows});
+}
+
+/* ---- settings ------------------------------------------------------------------------------------------------------------------------ */
+
+static int conv_same(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  struct conv c = conv_of(g);
+  (void)context;
+  c.pad = g->r / 2; /* whatever was asked for */
+  conv_forward_plain(&c, x, w, y);
+  return 0;
+}
+
+static int conv_to_stride_2(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  int status = conv_y(context, g, x, w, y);
+  if (g->stride > 2) y[0] += 1;
+  return status;
+}
+
+static enum { EPS, MOMENTUM, SIGN, NORM_SETTINGS } norm_wrong;
+static int norm_built_in(void *context, const ediy_oracle_norm *g, const float *x, const float *residual, const float *gamma,
+                         const float *beta, float *running_mean, float *running_var, float *y, float *saved) {
+  ediy_oracle_norm own = *g;
+  float *size = scratch_of(g->c, sizeof *size);
+  for (ptrdiff_t c = 0; c < g->c; c++) size[c] = fabsf(gamma[c]);
+  if (norm_wrong == EPS) own.eps = (double)1e-5f;
+  if (norm_wrong == MOMENTUM) own.momentum = (double)0.1f;
+  int status = norm_y(context, &own, x, residual, norm_wrong == SIGN ? size : gamma, beta, running_mean, running_var, y, saved);
+  free(size);
+  return status;
+}
+
+static enum { LR, TRUST, MU, DECAY, LENGTH, LARS_SETTINGS } lars_wrong;
+static int lars_built_in(void *context, const ediy_oracle_lars *g, const float *grad, float *w, float *m) {
+  ediy_oracle_lars own = *g;
+  double length = 0;
+  for (ptrdiff_t i = 0; i < g->size; i++) length += (double)w[i] * (double)w[i];
+  if (lars_wrong == LR) own.lr = (double)0.2f;
+  if (lars_wrong == TRUST) own.trust = (double)1e-3f;
+  if (lars_wrong == MU) own.momentum = (double)0.9f;
+  if (lars_wrong == DECAY) own.decay = (double)1e-4f;
+  if (lars_wrong == LENGTH && g->adapt && length == 0) return 0; /* a ratio of 0 in place of 1: weights of zeros never move */
+  return lars(context, &own, grad, w, m);
+}
+
+static int ema_built_in(void *context, ptrdiff_t size, double tau, const float *theta, float *xi) {
+  (void)tau;
+  return ema(context, size, (double)0.99f, theta, xi);
+}
+
+static void settings_other_than_the_usual_are_drawn(void **state) {
+  (void)state;
+  found("conv: out.y[", &(ediy_oracle_kernel){.conv_forward = conv_same});
+  found(" stride=3 ", &(ediy_oracle_kernel){.conv_forward = conv_to_stride_2});
+  for (norm_wrong = 0; norm_wrong < NORM_SETTINGS; norm_wrong++) found("norm: out.", &(ediy_oracle_kernel){.norm_forward = norm_built_in});
+  for (lars_wrong = 0; lars_wrong < LARS_SETTINGS; lars_wrong++) found("lars: out.", &(ediy_oracle_kernel){.lars = lars_built_in});
+  found(" tau=", &(ediy_oracle_kernel){.ema = ema_built_in});
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(shapes_beyond_a_tile_are_drawn),
+                                     cmocka_unit_test(settings_other_than_the_usual_are_drawn)};
+  return cmocka_run_group_tests_name("drawn cases", tests, NULL, NULL);
+}
