@@ -17,7 +17,8 @@
  *
  * tau rounded to float is off by u / 2: by 1 / (2 (1 - tau)) roundoffs of 1 - tau, which is a common factor of the increment.
  *
- * Of several steps each adds what the last left: an error of 2 u G + u |x| (accept.h), which is that of a gauge of G + |x| / 2. */
+ * Of several steps each adds what the last left: an error of 2 u G + u |x| (accept.h), which is that of a gauge of G + |x| / 2. That of w
+ * goes into d as well, wd of it, and is all that G(m') has where the step before has taken a weight near to zero. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ static bool gauge_parameter(struct case_run *run, const struct lars_case *o, con
       double d = g[i] + decay * w[i], D = fabs(g[i]) + decay * fabs(w[i]);
       start_w[i] = w[i];
       start_m[i] = o->momentum * m[i];
-      gm[i] = gauge_m[i] = fabs(o->momentum) * (gauge_m[i] + fabs(m[i])) + fabs(into_m) * ratio * D * (3 + common);
+      gm[i] = gauge_m[i] = fabs(o->momentum) * (gauge_m[i] + fabs(m[i])) + fabs(into_m) * ratio * (D * (3 + common) + decay * carried[i]);
       m[i] = start_m[i] + into_m * ratio * d;
       gw[i] = fabs(w[i]) + carried[i] + fabs(into_w) * (gm[i] + fabs(start_m[i]) / 2);
       w[i] -= into_w * m[i];

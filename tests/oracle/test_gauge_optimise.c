@@ -289,12 +289,69 @@ static void an_average_near_zero_has_all_roundings_of_its_step(void **state) {
   memory_case_free(&c);
 }
 
+/* One step in float, with lengths in double: no momentum, a trust of 1, a decay of 1e-3. */
+static void step_in_float(float rate, const float *gradient, const float *from, float *to, float *buffer) {
+  const float decay = 1e-3f;
+  double ww = 0, dd = 0;
+  for (int i = 0; i < SIZE; i++) {
+    const float d = gradient[i] + decay * from[i];
+    ww += (double)from[i] * (double)from[i], dd += (double)d * (double)d;
+  }
+  const float ratio = (float)sqrt(ww / dd);
+  for (int i = 0; i < SIZE; i++) {
+    buffer[i] = ratio * (gradient[i] + decay * from[i]);
+    to[i] = from[i] - rate * buffer[i];
+  }
+}
+
+/* The first step takes a weight to about a thousandth of itself, with the roundoff of the whole; the second has nothing but its decay. */
+static void what_is_left_of_a_weight_decays_with_its_error(void **state) {
+  (void)state;
+  static float zeros[SIZE], after[2][SIZE], buffer[2][SIZE];
+  const ptrdiff_t two = 2;
+  double rates[] = {1, 0.5};
+  struct memory_case c;
+  struct error err;
+  fill(7);
+  for (int i = 0; i < SIZE; i++) g[i] = theta[i], m[i] = 0;
+  step_in_float(1, g, w, after[0], buffer[0]);
+  step_in_float(0.5f, zeros, after[0], after[1], buffer[1]);
+  const struct {
+    const char *name;
+    float *values;
+  } given[] = {{"param.weight.0", w}, {"in.momentum.weight.0", m}, {"in.grad.0.weight.0", g}, {"in.grad.1.weight.0", zeros}};
+  struct tensor lr = tensor_make(DTYPE_F64, rates, 1, &two, "lr"), result[4];
+  memory_case_begin(&c, "lars", "layer");
+  memory_case_text(&c, "variant", "byol");
+  memory_case_number(&c, "trust", 1);
+  memory_case_number(&c, "momentum", 0);
+  memory_case_number(&c, "weight_decay", (double)1e-3f);
+  memory_case_integer(&c, "steps", 2);
+  memory_case_give(&c, "in.lr", &lr);
+  for (int i = 0; i < 4; i++) {
+    struct tensor t = tensor_make(DTYPE_F32, given[i].values, 2, shape, "values");
+    memory_case_give(&c, given[i].name, &t);
+    result[i] =
+        tensor_make(DTYPE_F32, i % 2 ? buffer[i / 2] : after[i / 2], 2, shape, "out.%s.%d.weight.0", i % 2 ? "momentum" : "param", i / 2);
+    memory_case_expect(&c, result[i].name, DTYPE_F32, 2, shape);
+  }
+  assert_true(memory_case_end(&c, &err));
+  for (int i = 0; i < 4; i++) {
+    struct judged j = judge(&c, result, 4, i);
+    char text[400];
+    judged_text(&j.finding, text, sizeof text);
+    if (j.judgement != JUDGED_PASS) fail_msg("%s %s", text, j.accepted ? j.accepted : "");
+  }
+  memory_case_free(&c);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lars_is_held_to_a_schedule_step),
       cmocka_unit_test(the_moving_average_is_held_to_a_schedule_step),
       cmocka_unit_test(a_weight_near_zero_has_all_roundings_of_its_update),
       cmocka_unit_test(an_average_near_zero_has_all_roundings_of_its_step),
+      cmocka_unit_test(what_is_left_of_a_weight_decays_with_its_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
