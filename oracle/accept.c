@@ -231,7 +231,7 @@ void accept_tensor(const struct yardstick *m, const struct precision_class *p, c
   if (!m->exact) {
     double counted = all.counted > 0 ? (double)all.counted : 1;
     double grown = fmax(sqrt(m->chain) / 3, lost_by_cutting(m, p));
-    double floor = fmax(0.3, grown * sqrt(all.yy / counted)) * accumulator_roundoff(p);
+    double floor = fmax(n == 1 ? 1 / 3.0 : 0.3, grown * sqrt(all.yy / counted)) * accumulator_roundoff(p);
     if (n < RMS_FEW) floor = fmax(floor, 0.3 * a.in * sqrt(all.gg / counted));
     double allowed = (n < RMS_FEW ? 6 : 3) * fmax(sqrt(all.rr / counted), floor);
     if (!rule(f, "rms", sqrt(all.ee / counted), allowed) || !unbiased(m, p, c, n, &all, f)) return;

@@ -7,7 +7,7 @@
  *   exact       where every partial sum in any order is exact: c = y
  *   element     |e| <= u_out |y| + (4 sqrt(L) + 2) u_acc G + u_in min(2 G, 6 G2) + 4 denormals + (4 sqrt(L) + 2) denormals / 2
  *   rms         rms(e / G) <= 3 max(rms((r - y) / G), 0.3 u_acc, sqrt(L) / 3 u_acc rms(s / G)); below 64 elements
- *               6 in place of 3, and the largest is 0.3 u_in rms(G2 / G) at least
+ *               6 in place of 3, and the largest is 0.3 u_in rms(G2 / G) at least; of a single element u_acc / 3
  *   bias        |beta| <= 6 sd(beta) + 6 u_acc + 2 u_in + 3 |beta of r| + shared, beta the factor of s in e (least squares
  *               with weights 1 / G^2), from 256 elements and 8 groups on; s = y, or y - start where the operation adds to what was there;
  *               of sums that are rounded toward zero + L / 16 u_acc, which also stands in place of sqrt(L) / 3 u_acc where it is more,
@@ -21,7 +21,8 @@
  *   sums grow to y, and their roundings (0.4 u each, on k y / L) add up to 0.4 / sqrt(3) sqrt(L) u y; over terms of both signs it is
  *   nothing. s is |y|, and what such sums within the operation (a mean) carry into y. Terms that are all one number are rounded alike, and
  *   roundings add up to L / 4 u y, not to sqrt(L): the gauges of batch norm, average pooling and bias gradients know them (gauge.h).
- *   Of few elements r may be close to y by luck: then the 0.3 u that rounding inputs evenly leaves counts in its place.
+ *   Of few elements r may be close to y by luck: then the 0.3 u that rounding inputs evenly leaves counts in its place. A single element is
+ *   no mean of anything: a product and a sum that both are off by their whole roundoff are right, and leave 2 u_acc.
  * - bias: what catches a factor of 1.00001. sd is that of what beta leaves over of the errors in each group: an element,
  *   a channel in batch norm, a row of cosines. Inputs
  *   cut, not rounded, shrink a product by up to 2 u_in. shared is what all elements may be off by together: a common factor of the

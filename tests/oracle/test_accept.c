@@ -133,6 +133,17 @@ static void errors_of_all_elements_are_no_larger_than_those_of_a_right_sum(void 
   }
 }
 
+/* Two roundings of one element may both be whole roundoffs. */
+static void a_single_element_may_be_off_by_two_roundoffs(void **state) {
+  (void)state;
+  for (int k = FLOAT; k < CLASSES; k++) {
+    const struct limits *u = &classes[k];
+    struct setting s = plain(u, 1, 1);
+    error[0] = 1;
+    assert_limit(&s, "rms", 6 * fmax(u->acc / 3, 0.3 * 0.5 * u->in));
+  }
+}
+
 /* Where few are looked at r may be close to the truth by luck: from 64 on it is not. */
 static void of_few_elements_errors_may_be_twice_as_large(void **state) {
   (void)state;
@@ -344,6 +355,7 @@ int main(void) {
       cmocka_unit_test(what_is_exact_is_exact),
       cmocka_unit_test(errors_of_all_elements_are_no_larger_than_those_of_a_right_sum),
       cmocka_unit_test(of_few_elements_errors_may_be_twice_as_large),
+      cmocka_unit_test(a_single_element_may_be_off_by_two_roundoffs),
       cmocka_unit_test(a_common_factor_is_found),
       cmocka_unit_test(where_there_is_too_little_no_factor_is_looked_for),
       cmocka_unit_test(errors_that_are_there_besides_hide_a_factor),
