@@ -170,6 +170,7 @@ void make_draw_extreme(struct make_options *o, int turn) {
     return;
   }
   *size = size == &o->i ? between(&g, 301, 1000) : between(&g, 129, size == &o->n ? 250 : 320);
+  if (size == &o->m) o->bias = true; /* the gradient of a bias is a sum over the rows */
   if (size == &o->w) o->n = 1, o->h = least(o->h, 2);
   if (size == &o->n) o->h = o->w = 2;
   if (size == &o->c || size == &o->k) o->h = least(o->h, 7), o->w = least(o->w, 7);

@@ -18,6 +18,14 @@ static int linear_of_a_tile(void *context, const ediy_oracle_linear *g, const fl
   return status;
 }
 
+/* The gradient of the bias is that of the first tile of rows. */
+static int bias_of_a_tile(void *context, const ediy_oracle_linear *g, const float *x, const float *w, const float *dy, float *dx, float *dw,
+                          float *db) {
+  int status = linear_d(context, g, x, w, dy, dx, dw, db);
+  for (ptrdiff_t i = TILE * g->o; db && i < g->m * g->o; i++) db[i % g->o] -= dy[i];
+  return status;
+}
+
 static int conv_of_a_tile(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
   int status = conv_y(context, g, x, w, y);
   const bool wrong[] = {[COLUMNS] = g->k > TILE, [ROWS] = g->q > TILE / 3, [INNER] = g->c > TILE, [ONE_ROW] = g->n > TILE};
@@ -39,6 +47,7 @@ static void shapes_beyond_a_tile_are_drawn(void **state) {
     found("linear: out.y[", &(ediy_oracle_kernel){.linear_forward = linear_of_a_tile});
     found("conv: out.y[", &(ediy_oracle_kernel){.conv_forward = conv_of_a_tile});
   }
+  found("linear: grad_param.bias[", &(ediy_oracle_kernel){.linear_backward = bias_of_a_tile});
   found("norm: out.running_var[0] is nan", &(ediy_oracle_kernel){.norm_forward = norm_of_rows});
 }
 
