@@ -11,8 +11,8 @@
  *
  * What happens: inputs are drawn, of random shapes (sizes up to 64, some up to 320; a kernel with larger tiles asks for a shape of its own)
  * and settings, and in turn of ten kinds: normal; whole numbers, for which the last bit counts; tiny; sparse; a single 1; large mean and
- * small deviation; copied rows; channels of one value; rows of zeros; six decades. (Not of those that an operation leaves to rounding, or a
- * half precision has no numbers for. Denormals, and infinities and NaN, are given where they are asked for, by fill= in a shape.) The
+ * small deviation; copied rows; channels of one value; rows of zeros; nine decades. (Not of those that an operation leaves to rounding, or
+ * a half precision has no numbers for. Denormals, and infinities and NaN, are given where they are asked for, by fill= in a shape.) The
  * functions run on them three times in the same memory: on the inputs, on others, on the first again. Outputs hold NaN before the first
  * call, huge numbers before the others. Arrays stand between guards, which hold huge numbers, in the second call NaN, so that what is read
  * there shows; guards and inputs are looked at afterwards. Every result is held to the reference in double by the rule of docs/oracle.md,

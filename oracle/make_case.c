@@ -38,7 +38,7 @@ static double draw(struct philox *g, int fill) {
   case FILL_TIES: return ((double)philox_below(g, 5) - 2) / 2;
   case FILL_DENORMAL: return 1e-39 * philox_normal(g);
   case FILL_INF: return philox_below(g, 50) ? philox_normal(g) : philox_below(g, 3) ? copysign(INFINITY, philox_normal(g)) : NAN;
-  case FILL_WIDE: return philox_normal(g) * pow(10, 6 * philox_uniform(g) - 3);
+  case FILL_WIDE: return philox_normal(g) * pow(10, 9 * philox_uniform(g) - 3);
   default: return philox_normal(g);
   }
 }

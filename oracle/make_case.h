@@ -42,7 +42,7 @@ enum make_fill {
   FILL_ZEROS,    /* a row in three is 0, or 2^-27 times as large: below the guard of a cosine. LARS: a weight of zeros */
   FILL_DENORMAL, /* normal, times 1e-39 */
   FILL_INF,      /* in.x: one in fifty is infinite or NaN */
-  FILL_WIDE,     /* normal, times 10^-3 to 10^3 */
+  FILL_WIDE,     /* normal, times 10^-3 to 10^6 */
   MAKE_FILLS
 };
 

@@ -107,8 +107,38 @@ static void settings_other_than_the_usual_are_drawn(void **state) {
   found(" tau=", &(ediy_oracle_kernel){.ema = ema_built_in});
 }
 
+/* ---- magnitudes ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Begins a maximum with what half precision may have for the least number. */
+static int maxpool_from_somewhere(void *context, const ediy_oracle_pool *g, const float *x, float *y) {
+  int status = maxpool_y(context, g, x, y);
+  for (ptrdiff_t i = 0; i < g->n * g->p * g->q * g->c; i++) y[i] = fmaxf(y[i], -1e4f);
+  return status;
+}
+
+/* Ends where numbers of half precision end. */
+static int conv_to_somewhere(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
+  int status = conv_y(context, g, x, w, y);
+  for (ptrdiff_t i = 0; i < g->n * g->p * g->q * g->k; i++) y[i] = fmaxf(-65504, fminf(y[i], 65504));
+  return status;
+}
+
+static int relu_to_somewhere(void *context, ptrdiff_t size, const float *x, float *y) {
+  int status = relu_y(context, size, x, y);
+  for (ptrdiff_t i = 0; i < size; i++) y[i] = fminf(y[i], 65504);
+  return status;
+}
+
+static void numbers_beyond_half_precision_are_drawn(void **state) {
+  (void)state;
+  found("maxpool: out.y[", &(ediy_oracle_kernel){.maxpool_forward = maxpool_from_somewhere});
+  found("conv: out.y[", &(ediy_oracle_kernel){.conv_forward = conv_to_somewhere});
+  found("relu: out.y[", &(ediy_oracle_kernel){.relu_forward = relu_to_somewhere});
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(shapes_beyond_a_tile_are_drawn),
-                                     cmocka_unit_test(settings_other_than_the_usual_are_drawn)};
+                                     cmocka_unit_test(settings_other_than_the_usual_are_drawn),
+                                     cmocka_unit_test(numbers_beyond_half_precision_are_drawn)};
   return cmocka_run_group_tests_name("drawn cases", tests, NULL, NULL);
 }
