@@ -213,12 +213,8 @@ static bool is_folder(const char *path, struct error *err) {
     if (!first[0] || strcmp(e->d_name, first) < 0) snprintf(first, sizeof first, "%s", e->d_name);
   }
   closedir(folder);
-  if (first[0]) {
-    fail(err, "%s: is a folder; give a file in it, such as %s/%s", path, path, first);
-  } else {
-    fail(err, "%s: is a folder; a safetensors file is expected", path);
-  }
-  return true;
+  if (first[0]) return !fail(err, "%s: is a folder; give a file in it, such as %s/%s", path, path, first);
+  return !fail(err, "%s: is a folder; a safetensors file is expected", path);
 }
 
 bool safetensors_open(struct safetensors *f, const char *path, struct error *err) {
