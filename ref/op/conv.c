@@ -1,9 +1,9 @@
 /* Convolution as matrix products.
  *
- * All three directions see a map through a moving window as a patch matrix (im2col), a tile of its rows at a time, and multiply each tile
- * on one thread (panel.h): forward and backward data by weights that are laid out once a call, backward weights by dy. The product takes
- * pointers to the pieces of a row, so that patches stay where they are, but for those of few channels, which are gathered. A tile writes
- * elements that no other tile writes, and is cut by the shape alone, so every result is the same for any number of threads.
+ * All three directions see a map through a moving window, as a patch matrix (im2col). They take a tile of its rows at a time, and multiply
+ * it on one thread (panel.h): forward and backward data by weights that are laid out before, backward weights by dy. The product takes
+ * pointers to the pieces of a row, so patches stay where they are; only those of few channels are gathered. A tile is cut by the shape
+ * alone, and writes elements that no other tile writes, so every result is the same for any number of threads.
  */
 #include "op/conv.h"
 
@@ -15,14 +15,14 @@
 #include "op/patches.h"
 
 enum {
-  TILE = 224,             /* rows of a patch matrix a product: a block of 256 columns of them stays in the second-level cache (panel.c) */
-  TILE_COLUMNS = 256,     /* columns of the product, where there are fewer than ... */
-  TILE_ROWS_FEW = 16,     /* ... so many tiles of rows to share out */
-  DW_K = 256,             /* largest block of dw one thread works on: output channels ... */
-  DW_COLUMNS = 512,       /* ... and columns (r, s, c), where the shape allows */
-  DW_PIECE = 128,         /* rows and columns of dw, of which, times chunks of positions, ... */
-  DW_PIECES_WANTED = 264, /* ... so many are enough to share out, to two blocks on each of a GPU's 132 multiprocessors, too */
-  DW_CHUNK_LEAST = 768,   /* positions; writing and joining a partial dw costs about as much as 40 positions */
+  TILE = 224,                /* rows of a patch matrix a product: 256 columns of them (PANEL_DEPTH) stay in the second-level cache */
+  TILE_COLUMNS = 256,        /* columns of the product a tile, where tiles of all columns would be fewer than TILES_FEW */
+  TILES_FEW = 16,            /* too few to share out well */
+  DW_K = 256,                /* of the largest block of dw that one thread works on: output channels, and */
+  DW_COLUMNS = 512,          /* columns (r, s, c); more where a single tap has more channels */
+  DW_PIECE = 128,            /* rows and columns of a piece of dw, by which chunks are counted: the largest tile of a block on a GPU */
+  DW_PIECES_WANTED = 264,    /* pieces times chunks: enough to share out, also to two blocks on each of a GPU's 132 multiprocessors */
+  DW_CHUNK_LEAST = 768,      /* positions: to write and join a partial dw costs about as much as 40 of them */
   DW_PARTIAL_MOST = 1 << 24, /* reals in all partial dw */
   JOIN_BLOCK = 512,          /* elements of dw joined at a time: their sums stay in the nearest cache */
 };
@@ -68,7 +68,7 @@ struct tiling {
 };
 
 static struct tiling tiling_make(ptrdiff_t rows, ptrdiff_t columns) {
-  ptrdiff_t down = size_ceil_div(rows, TILE), across = down < TILE_ROWS_FEW ? size_ceil_div(columns, TILE_COLUMNS) : 1;
+  ptrdiff_t down = size_ceil_div(rows, TILE), across = down < TILES_FEW ? size_ceil_div(columns, TILE_COLUMNS) : 1;
   struct tiling t = {.rows = panel_rows_rounded(size_ceil_div(rows, down)),
                      .columns = size_ceil_div(size_ceil_div(columns, across), PANEL_ALIGN) * PANEL_ALIGN};
   t.across = size_ceil_div(columns, t.columns);
@@ -99,15 +99,15 @@ static struct tiling forward_tiling(const struct conv *g) { return tiling_make(g
 static ptrdiff_t forward_packed(const struct conv *g) { return patches_line(panel_size(g->r * g->s * g->c, g->k)); }
 static ptrdiff_t forward_slice(const struct conv *g) { return patches_size(forward_tiling(g).rows, g->r * g->s, g->c, false); }
 
-/* A norm behind a convolution, in evaluation. */
-struct following {
+/* The norm behind a convolution, in evaluation. */
+struct norm_behind {
   const struct norm *norm;
   const real *residual, *gamma, *beta, *running_mean, *running_var;
 };
 
-/* y (N P Q x K) = patches of x (N P Q x R S C) times w^T, and the norm of that unless it is null: of TILE_COLUMNS at a time, which are
- * still near then. */
-static void forward(const struct conv *g, const real *x, const real *w, const struct following *f, real *y, real *scratch) {
+/* y (N P Q x K) = patches of x (N P Q x R S C) times w^T, normalised unless behind is null. To be normalised, at most TILE_COLUMNS are
+ * multiplied at a time, so that they are still in a near cache. */
+static void forward(const struct conv *g, const real *x, const real *w, const struct norm_behind *behind, real *y, real *scratch) {
   struct window v = window_on_x(g, 0, 0, g->r, g->s);
   struct tiling tiling = forward_tiling(g);
   ptrdiff_t rows = g->n * g->p * g->q, depth = window_depth(&v), slice = forward_slice(g);
@@ -120,20 +120,22 @@ static void forward(const struct conv *g, const real *x, const real *w, const st
     ptrdiff_t k = t % tiling.across * tiling.columns, ks = size_min(tiling.columns, g->k - k);
     const struct panel_rows patches = patch_rows(&v, x, from, to, zeros, slices + omp_get_thread_num() * slice);
     for (ptrdiff_t end = k + ks, n; k < end; k += n) {
-      n = f ? size_min(TILE_COLUMNS, end - k) : ks;
+      n = behind ? size_min(TILE_COLUMNS, end - k) : ks;
       panel_product(to - from, n, depth, &patches, scratch, k, PANEL_SET, y + from * g->k + k, g->k);
-      if (f) norm_eval_part(f->norm, from, to - from, k, n, f->residual, f->gamma, f->beta, f->running_mean, f->running_var, y);
+      if (behind)
+        norm_eval_part(behind->norm, from, to - from, k, n, behind->residual, behind->gamma, behind->beta, behind->running_mean,
+                       behind->running_var, y);
     }
   }
 }
 
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch) { forward(g, x, w, NULL, y, scratch); }
 
-void conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+void conv_norm_forward_eval(const struct conv *g, const struct norm *norm, const real *x, const real *w, const real *residual,
                             const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                             real *scratch) {
-  const struct following f = {n, residual, gamma, beta, running_mean, running_var};
-  forward(g, x, w, &f, y, scratch);
+  const struct norm_behind behind = {norm, residual, gamma, beta, running_mean, running_var};
+  forward(g, x, w, &behind, y, scratch);
 }
 
 /* ---- backward data ---------------------------------------------------------------------------------------------------------- */
@@ -190,18 +192,19 @@ static void scatter(const struct conv *g, ptrdiff_t a, ptrdiff_t b, const struct
   }
 }
 
-/* The tiling of every phase, and the most taps of one: those of a phase of sizes rounded up. */
+/* One tiling for every phase, and the most taps of one: sizes are divided by the stride and rounded up. */
 static struct tiling phase_tiling(const struct conv *g) {
   return tiling_make(g->n * size_ceil_div(g->h, g->stride) * size_ceil_div(g->w, g->stride), g->c);
 }
 static ptrdiff_t phase_taps(const struct conv *g) { return size_ceil_div(g->r, g->stride) * size_ceil_div(g->s, g->stride); }
 
-/* Whether a product can go to dx, and need not be added to it or spread out when it is whole. */
+/* Whether the product can write to dx: with stride 1, where rows of the product are rows of dx, and if a sum that is added to dx is whole
+ * after one block of depth. */
 static bool is_direct(const struct conv *g, ptrdiff_t depth, bool accumulate) {
   return g->stride == 1 && (!accumulate || depth <= PANEL_DEPTH);
 }
 
-/* Scratch of a thread: a tile of patches, then, where a product may not go to dx, a tile of it. */
+/* Scratch of a thread: a tile of patches; then, where the product cannot write to dx, a tile of the product. */
 static ptrdiff_t backward_data_patches(const struct conv *g) { return patches_size(phase_tiling(g).rows, phase_taps(g), g->k, true); }
 static ptrdiff_t backward_data_slice(const struct conv *g) {
   struct tiling tiling = phase_tiling(g);
@@ -250,9 +253,9 @@ void conv_backward_data(const struct conv *g, const real *dy, const real *w, rea
 
 /* ---- backward weights ------------------------------------------------------------------------------------------------------- */
 
-/* dw (K x R S C) = dy^T (K x N P Q) times patches of x (N P Q x R S C), cut three ways: output channels into blocks_k, columns
- * into blocks, of whole taps but for 1x1, and positions into chunks. With one chunk its sums are added to dw; else each chunk has a
- * partial dw, and these are joined. */
+/* dw (K x R S C) = dy^T (K x N P Q) times patches of x (N P Q x R S C), cut three ways: output channels into blocks_k; columns into blocks
+ * of whole taps, or of channels where x is its own patch matrix; and positions into chunks. A single chunk is added to dw; of several each
+ * has a partial dw, and these are joined. */
 struct dw_cut {
   bool direct;                       /* patches are x itself, whose columns may be cut anywhere */
   ptrdiff_t taps_r, taps_s, columns; /* of a block of columns */
@@ -294,9 +297,9 @@ static ptrdiff_t partial_size(const struct conv *g, const struct dw_cut *cut) {
 static ptrdiff_t dw_patches(const struct conv *g, const struct dw_cut *cut) {
   return patches_size(PANEL_DEPTH, cut->taps_r * cut->taps_s, g->c, false);
 }
-static ptrdiff_t dw_turned(const struct conv *g) { return patches_line(panel_turned_size(size_min(DW_K, g->k))); }
+static ptrdiff_t dw_transposed(const struct conv *g) { return patches_line(panel_transposed_size(size_min(DW_K, g->k))); }
 static ptrdiff_t backward_weights_slice(const struct conv *g, const struct dw_cut *cut) {
-  return dw_patches(g, cut) + dw_turned(g) + patches_line(panel_sums_size(size_min(DW_K, g->k), cut->columns));
+  return dw_patches(g, cut) + dw_transposed(g) + patches_line(panel_sums_size(size_min(DW_K, g->k), cut->columns));
 }
 
 /* One block of dw, or of a partial dw, over the positions of one chunk. */
@@ -314,11 +317,11 @@ static void backward_weights_item(const struct conv *g, const struct dw_cut *cut
   ptrdiff_t ks = size_min(DW_K, g->k - k), columns = cut->direct ? size_min(cut->columns, g->c - c) : cut->columns;
   out += (cut->chunks == 1 ? 0 : chunk * g->k * width) + k * width + (r * g->s + s) * g->c + c;
   struct window v = window_on_x(g, r, s, cut->taps_r, cut->taps_s);
-  real *turned = patches + dw_patches(g, cut), *sums = turned + dw_turned(g);
+  real *transposed = patches + dw_patches(g, cut), *sums = transposed + dw_transposed(g);
   for (ptrdiff_t t = from, end; t < to; t = end) {
     end = size_min(t + PANEL_DEPTH, to);
     const struct panel_rows rows = patch_rows(&v, x + c, t, end, zeros, patches);
-    panel_product_turned(ks, columns, end - t, dy + t * g->k + k, g->k, &rows, t > from ? PANEL_GO_ON : PANEL_SET, sums, turned);
+    panel_product_transposed(ks, columns, end - t, dy + t * g->k + k, g->k, &rows, t > from ? PANEL_GO_ON : PANEL_SET, sums, transposed);
   }
   panel_sums_add(ks, columns, sums, cut->chunks == 1, out, width);
 }

@@ -42,24 +42,24 @@ struct conv {
 MUST_CHECK bool conv_make(struct conv *g, ptrdiff_t n, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, ptrdiff_t k, ptrdiff_t r, ptrdiff_t s,
                           ptrdiff_t stride, ptrdiff_t pad, struct error *err);
 
-/* Scratch that any of the three fast functions needs for this shape with this many threads, in reals: for each thread one tile of
- * patches or of pointers to them, and once the weights laid out for the product or the partial dw (at most 2^24 reals). Aligned for
- * pointers. */
+/* Scratch that is enough for any of the fast functions for this shape with this many threads, in reals: once the weights laid out for the
+ * product, or the partial dw (at most 2^24 reals); and for each thread a tile of patches or of pointers to them, with the sums that cannot
+ * be written to their place at once. Aligned for pointers. */
 ptrdiff_t conv_scratch(const struct conv *g, int threads);
 
-/* What conv_backward_weights needs of it. */
+/* What conv_backward_weights alone needs. */
 ptrdiff_t conv_weights_scratch(const struct conv *g, int threads);
 
-/* The fast forms: im2col in tiles of positions and one product a tile, tiles shared out to all OpenMP threads and cut by the shape only:
- * the result is the same, bit for bit, for any number of threads.
+/* The fast forms: im2col in tiles of positions, and a product a tile. Tiles are cut by the shape alone and shared out to all OpenMP
+ * threads, so the result is the same, bit for bit, for any number of threads.
  * scratch: conv_scratch(g, omp_get_max_threads()) reals, contents irrelevant before and after. No arguments may overlap. */
 
 /* y: overwritten. Each y is one chain of fused multiply-adds over r, s, c in that order, in real (panel.h). */
 void conv_forward(const struct conv *g, const real *x, const real *w, real *y, real *scratch);
 
-/* y = norm_forward_eval of conv_forward, with their bits, a tile at a time while it is in a near cache: y is written once, and what is
- * between the two stands nowhere. n: of n p q rows and k channels. */
-void conv_norm_forward_eval(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
+/* y = norm_forward_eval of conv_forward, with the bits of one after the other. A tile is normalised while it is in a near cache, so that y
+ * is written to memory once. norm: n p q rows and k channels. residual may be null. */
+void conv_norm_forward_eval(const struct conv *g, const struct norm *norm, const real *x, const real *w, const real *residual,
                             const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y, real *scratch);
 
 /* dx[n,h,w,c] = sum over r, s, k of dy[n,p,q,k] w[k,r,s,c], where p stride + r - pad = h and q stride + s - pad = w; one chain in that
@@ -67,15 +67,16 @@ void conv_norm_forward_eval(const struct conv *g, const struct norm *n, const re
 void conv_backward_data(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, real *scratch);
 
 /* dw[k,r,s,c] += sum over n, p, q of dy[n,p,q,k] x[n, p stride + r - pad, q stride + s - pad, c]. dw: accumulated. Positions are cut
- * into chunks of conv_chunk, each one chain in real; chunks are joined to dw in order, in double, rounded once. With a single chunk, as for
- * large dw on small maps, its sum is added to dw in real. */
+ * into chunks of conv_chunk, and a chunk's sum is one chain in real. These are added to dw in order, in double, and rounded once. A single
+ * chunk, as for a large dw and small maps, is added in real. */
 void conv_backward_weights(const struct conv *g, const real *x, const real *dy, real *dw, real *scratch);
 
-/* Positions in a chunk of backward weights; the last may have fewer. By the shape only, whatever computes it: so that a GPU cuts as a
- * processor does, and their sums are the same (cuda/conv.cu). */
+/* Positions in a chunk of backward weights; the last may have fewer. They depend on the shape alone: a GPU cuts as a processor does
+ * (cuda/conv.cu), and their sums are the same. */
 ptrdiff_t conv_chunk(const struct conv *g);
 
-/* Additions one after the other in a sum of forward (0, with a bias), backward data (1) or backward weights (2), at most. */
+/* The longest chain of additions in real in an element of forward (0; with a linear layer's bias), of backward data (1), or of a chunk of
+ * backward weights (2). */
 ptrdiff_t conv_chain(const struct conv *g, int direction);
 
 /* The plain forms, the definition as loops, every sum in double and rounded once (what is accumulated to takes part in the sum):

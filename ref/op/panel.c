@@ -27,7 +27,7 @@ enum {
   CACHE_LINE = 64, /* bytes */
   LANES = VECTOR_BYTES / sizeof(real),
   WIDTH = 2 * LANES,            /* of a panel */
-  KERNEL_FEW = 4,               /* rows of the kernel for what is left over where A is turned */
+  KERNEL_FEW = 4,               /* rows of the second kernel of A^T B, for the rows that the first leaves over */
   PACK_ROWS = 16,               /* rows of a panel laid out at a time, where its columns are apart: a cache line of each */
   CROWDED = 4096,               /* bytes: rows this far apart share one set of most processors' first-level cache */
   COPY_APART = PANEL_DEPTH + 16 /* reals between rows that are copied out of a crowd */
@@ -35,6 +35,7 @@ enum {
 typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
 
 _Static_assert(PANEL_ALIGN % WIDTH == 0, "columns are dealt out in whole panels");
+_Static_assert((int)KERNEL_ROWS <= (int)PANEL_ROWS_MOST, "callers leave room for pointers behind the last row");
 
 ptrdiff_t panel_size(ptrdiff_t depth, ptrdiff_t columns) { return size_ceil_div(columns, WIDTH) * WIDTH * depth; }
 
@@ -90,8 +91,8 @@ static inline void store(real *p, vector v) { *(vector *)p = v; }
 
 ptrdiff_t panel_rows_rounded(ptrdiff_t rows) { return size_ceil_div(rows, KERNEL_ROWS) * KERNEL_ROWS; }
 
-/* c (rows x WIDTH) from elements [from, from + depth) of the first rows of a, `step` reals apart, times b (depth x WIDTH). Meanwhile as
- * many cache lines from `ahead` on are brought near, if it is not null. rows and step are constants wherever this is called. */
+/* c (rows x WIDTH) from elements [from, from + depth) of the first rows of a, `step` reals apart, times b (depth x WIDTH). Meanwhile
+ * `depth` cache lines from `ahead` on are prefetched, unless it is null. rows and step are constants wherever this is called. */
 static inline __attribute__((always_inline)) void multiply(int rows, ptrdiff_t step, ptrdiff_t from, ptrdiff_t depth,
                                                            const struct panel_rows *a, const real *b, enum panel_into into, real *c,
                                                            ptrdiff_t ldc, const char *ahead) {
@@ -132,7 +133,7 @@ static inline __attribute__((always_inline)) void multiply(int rows, ptrdiff_t s
   }
 }
 
-/* Both forms of it: a branch in the loop would cost more than a twentieth of its speed. */
+/* Without and with prefetching: a test of `ahead` in the loop would cost more than a twentieth of its speed. */
 static __attribute__((noinline)) void kernel(ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
                                              enum panel_into into, real *c, ptrdiff_t ldc) {
   multiply(KERNEL_ROWS, 1, from, depth, a, b, into, c, ldc, NULL);
@@ -142,22 +143,22 @@ static __attribute__((noinline)) void kernel_ahead(ptrdiff_t from, ptrdiff_t dep
   multiply(KERNEL_ROWS, 1, from, depth, a, b, into, c, ldc, ahead);
 }
 
-/* Rows of A that lie side by side, `height` of them, element after element. */
-static inline __attribute__((always_inline)) void multiply_turned(int height, ptrdiff_t depth, const real *a, const real *b,
-                                                                  enum panel_into into, real *c) {
+/* The same of `height` rows of A that `transpose` has laid side by side: element k of row i is a[k * height + i]. */
+static inline __attribute__((always_inline)) void multiply_transposed(int height, ptrdiff_t depth, const real *a, const real *b,
+                                                                      enum panel_into into, real *c) {
   const real *at[KERNEL_ROWS];
   for (int i = 0; i < height; i++) at[i] = a + i;
   const struct panel_rows rows = {.at = at, .stride = height, .length = depth};
   multiply(height, height, 0, depth, &rows, b, into, c, WIDTH, NULL);
 }
-static __attribute__((noinline)) void kernel_turned(ptrdiff_t depth, const real *a, const real *b, enum panel_into into, real *c) {
-  multiply_turned(KERNEL_ROWS, depth, a, b, into, c);
+static __attribute__((noinline)) void kernel_transposed(ptrdiff_t depth, const real *a, const real *b, enum panel_into into, real *c) {
+  multiply_transposed(KERNEL_ROWS, depth, a, b, into, c);
 }
-static __attribute__((noinline)) void kernel_turned_few(ptrdiff_t depth, const real *a, const real *b, enum panel_into into, real *c) {
-  multiply_turned(KERNEL_FEW, depth, a, b, into, c);
+static __attribute__((noinline)) void kernel_transposed_few(ptrdiff_t depth, const real *a, const real *b, enum panel_into into, real *c) {
+  multiply_transposed(KERNEL_FEW, depth, a, b, into, c);
 }
 
-/* The same for a block of rows x columns, which may be less than the kernel's: then it is computed whole beside C. */
+/* The product for a block of rows x columns. One that is smaller than the kernel's is computed whole beside C, and its part copied. */
 static void block_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
                           enum panel_into into, real *c, ptrdiff_t ldc, const char *ahead) {
   if (rows == KERNEL_ROWS && columns == WIDTH) {
@@ -168,22 +169,24 @@ static void block_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptr
     return;
   }
   real block[KERNEL_ROWS * WIDTH] = {0};
-  for (ptrdiff_t i = 0; i < rows && into == PANEL_GO_ON; i++) memcpy(block + i * WIDTH, c + i * ldc, (size_t)columns * sizeof(real));
+  if (into == PANEL_GO_ON)
+    for (ptrdiff_t i = 0; i < rows; i++) memcpy(block + i * WIDTH, c + i * ldc, (size_t)columns * sizeof(real));
   kernel(from, depth, a, b, into == PANEL_GO_ON ? into : PANEL_SET, block, WIDTH);
   for (ptrdiff_t i = 0; i < rows; i++)
     for (ptrdiff_t j = 0; j < columns; j++)
       c[i * ldc + j] = into == PANEL_ADD ? c[i * ldc + j] + block[i * WIDTH + j] : block[i * WIDTH + j];
 }
 
-/* Rows of the kernel's block at row i. */
+/* The rows of a from row i on. */
 static struct panel_rows rows_from(const struct panel_rows *a, ptrdiff_t i) {
   return (struct panel_rows){.at = a->at + i, .stride = a->stride, .length = a->length};
 }
 
+/* Bytes from the first row to the second. */
 static ptrdiff_t rows_apart(const struct panel_rows *a) { return (ptrdiff_t)((uintptr_t)a->at[1] - (uintptr_t)a->at[0]); }
 
-/* One block of depth of the product, panel by panel. For the first panel rows of A come from afar: while a block of them is multiplied, the
- * next is asked for. */
+/* One block of depth of the product, panel by panel. At the first panel the rows of A are not in a cache yet: while one block of them is
+ * multiplied, the next is prefetched. */
 static void by_panels(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
                       ptrdiff_t panel, enum panel_into into, real *c, ptrdiff_t ldc) {
   for (ptrdiff_t j = 0; j < columns; j += WIDTH, b += panel)
@@ -196,7 +199,7 @@ static void by_panels(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff
     }
 }
 
-/* The same where the kernel's rows would put each other out of the nearest cache: each block of them is copied and meets all panels. */
+/* The same where the kernel's rows would evict each other from the first-level cache: each block of them is copied and meets all panels. */
 static void by_rows(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from, ptrdiff_t depth, const struct panel_rows *a, const real *b,
                     ptrdiff_t panel, enum panel_into into, real *c, ptrdiff_t ldc) {
   real copy[KERNEL_ROWS * COPY_APART];
@@ -224,20 +227,22 @@ void panel_product(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const str
 
 /* ---- A^T B ------------------------------------------------------------------------------------------------------------------ */
 
-/* Rows of A^T that whole kernels take; KERNEL_FEW at a time take the others. */
+/* Rows of A^T in whole blocks of the first kernel; the second takes the others, KERNEL_FEW at a time. */
 static ptrdiff_t whole_rows(ptrdiff_t rows) { return rows / KERNEL_ROWS * KERNEL_ROWS; }
-static ptrdiff_t turned_rows(ptrdiff_t rows) { return whole_rows(rows) + size_ceil_div(rows - whole_rows(rows), KERNEL_FEW) * KERNEL_FEW; }
+static ptrdiff_t transposed_rows(ptrdiff_t rows) {
+  return whole_rows(rows) + size_ceil_div(rows - whole_rows(rows), KERNEL_FEW) * KERNEL_FEW;
+}
 
-ptrdiff_t panel_turned_size(ptrdiff_t rows) { return turned_rows(rows) * PANEL_DEPTH; }
-ptrdiff_t panel_sums_size(ptrdiff_t rows, ptrdiff_t columns) { return turned_rows(rows) * size_ceil_div(columns, WIDTH) * WIDTH; }
+ptrdiff_t panel_transposed_size(ptrdiff_t rows) { return transposed_rows(rows) * PANEL_DEPTH; }
+ptrdiff_t panel_sums_size(ptrdiff_t rows, ptrdiff_t columns) { return transposed_rows(rows) * size_ceil_div(columns, WIDTH) * WIDTH; }
 
-/* A's columns as rows for kernel_turned: those of a kernel side by side, element after element; zeros behind the last. */
-static void turn(ptrdiff_t rows, ptrdiff_t depth, const real *a, ptrdiff_t lda, real *turned) {
+/* The rows of A^T as multiply_transposed reads them, block after block; zeros behind the last row. */
+static void transpose(ptrdiff_t rows, ptrdiff_t depth, const real *a, ptrdiff_t lda, real *transposed) {
   ptrdiff_t whole = whole_rows(rows);
   for (ptrdiff_t k = 0; k < depth; k++, a += lda) {
-    for (ptrdiff_t i = 0; i < whole; i += KERNEL_ROWS) memcpy(turned + i * depth + k * KERNEL_ROWS, a + i, KERNEL_ROWS * sizeof(real));
+    for (ptrdiff_t i = 0; i < whole; i += KERNEL_ROWS) memcpy(transposed + i * depth + k * KERNEL_ROWS, a + i, KERNEL_ROWS * sizeof(real));
     for (ptrdiff_t i = whole; i < rows; i += KERNEL_FEW)
-      for (ptrdiff_t l = i; l < i + KERNEL_FEW; l++) turned[i * depth + k * KERNEL_FEW + l - i] = l < rows ? a[l] : 0;
+      for (ptrdiff_t l = i; l < i + KERNEL_FEW; l++) transposed[i * depth + k * KERNEL_FEW + l - i] = l < rows ? a[l] : 0;
   }
 }
 
@@ -257,33 +262,33 @@ static void gather_panel(const struct panel_rows *b, ptrdiff_t first, ptrdiff_t 
   for (ptrdiff_t k = 0; k < depth; k++) memset(panel + k * WIDTH + width, 0, (size_t)(WIDTH - width) * sizeof(real));
 }
 
-/* Asks for a share of what gather_panel will read. */
-static void ask_for_panel(const struct panel_rows *b, ptrdiff_t first, ptrdiff_t from, ptrdiff_t to) {
+/* Prefetches rows [from, to) of what gather_panel will read. */
+static void prefetch_panel(const struct panel_rows *b, ptrdiff_t first, ptrdiff_t from, ptrdiff_t to) {
   const real *const *at = b->at + first / b->length * b->stride;
   for (ptrdiff_t k = from; k < to; k++)
     for (ptrdiff_t lane = 0; lane < WIDTH; lane += CACHE_LINE / (ptrdiff_t)sizeof(real))
       __builtin_prefetch(at[k] + first % b->length + lane);
 }
 
-void panel_product_turned(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const struct panel_rows *b,
-                          enum panel_into into, real *sums, real *scratch) {
+void panel_product_transposed(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const real *a, ptrdiff_t lda, const struct panel_rows *b,
+                              enum panel_into into, real *sums, real *scratch) {
   assert(depth > 0 && depth <= PANEL_DEPTH && into != PANEL_ADD);
   real panel[PANEL_DEPTH * WIDTH];
-  turn(rows, depth, a, lda, scratch);
-  ptrdiff_t share = size_ceil_div(depth * KERNEL_ROWS, rows); /* rows of the next panel to ask for with each block of rows of A */
+  transpose(rows, depth, a, lda, scratch);
+  ptrdiff_t share = size_ceil_div(depth * KERNEL_ROWS, rows); /* rows of the next panel to prefetch with each block of rows of A^T */
   for (ptrdiff_t j = 0; j < columns; j += WIDTH) {
     gather_panel(b, j, size_min(WIDTH, columns - j), depth, panel);
     for (ptrdiff_t i = 0, height, asked = 0; i < rows; i += height, sums += height * WIDTH) {
       height = i < whole_rows(rows) ? KERNEL_ROWS : KERNEL_FEW;
-      if (j + WIDTH < columns) ask_for_panel(b, j + WIDTH, asked, size_min(asked + share, depth));
+      if (j + WIDTH < columns) prefetch_panel(b, j + WIDTH, asked, size_min(asked + share, depth));
       asked = size_min(asked + share, depth);
-      (height == KERNEL_ROWS ? kernel_turned : kernel_turned_few)(depth, scratch + i * depth, panel, into, sums);
+      (height == KERNEL_ROWS ? kernel_transposed : kernel_transposed_few)(depth, scratch + i * depth, panel, into, sums);
     }
   }
 }
 
 void panel_sums_add(ptrdiff_t rows, ptrdiff_t columns, const real *sums, bool accumulate, real *c, ptrdiff_t ldc) {
-  for (ptrdiff_t j = 0; j < columns; j += WIDTH, sums += turned_rows(rows) * WIDTH)
+  for (ptrdiff_t j = 0; j < columns; j += WIDTH, sums += transposed_rows(rows) * WIDTH)
     for (ptrdiff_t i = 0; i < rows; i++)
       for (ptrdiff_t l = 0; l < size_min(WIDTH, columns - j); l++)
         c[i * ldc + j + l] = accumulate ? c[i * ldc + j + l] + sums[i * WIDTH + l] : sums[i * WIDTH + l];

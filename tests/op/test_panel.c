@@ -190,7 +190,7 @@ static void an_element_does_not_depend_on_where_rows_are(void **state) {
 
 /* A^T B, its depth in blocks of at most 256, with rows of B in pieces and in one: the same chains, added to C or in place of it. What no
  * function may read is NaN: C where it is overwritten, the sums, the scratch, and B behind its last column. */
-static void turned_is_the_same_chain(void **state) {
+static void transposed_is_the_same_chain(void **state) {
   (void)state;
   static const ptrdiff_t all_rows[] = {1, 4, 6, 7, 8, 11, 12, 13, 23, 40, 64}, pieces[] = {1, 3, 8, 32, 0}; /* 0: the whole row */
   const ptrdiff_t depth = 300, most = 70;
@@ -202,7 +202,7 @@ static void turned_is_the_same_chain(void **state) {
         ptrdiff_t rows = all_rows[r], columns = p % 2 ? 33 : most, length = pieces[p] ? pieces[p] : columns;
         columns -= columns % length;
         ptrdiff_t ldb = columns + 5;
-        real *sums = test_reals(panel_sums_size(rows, columns)), *scratch = test_reals(panel_turned_size(rows));
+        real *sums = test_reals(panel_sums_size(rows, columns)), *scratch = test_reals(panel_transposed_size(rows));
         test_fill_normal(a, depth * rows, 1), fill_nan(b, depth * ldb);
         for (ptrdiff_t k = 0; k < depth; k++) test_fill_normal(b + k * ldb, columns, 2 + (uint64_t)k);
         test_fill_normal(c, rows * columns, 5);
@@ -212,13 +212,13 @@ static void turned_is_the_same_chain(void **state) {
             expected[i * columns + j] = add ? c[i * columns + j] + sum : sum;
           }
         if (!add) fill_nan(c, rows * columns);
-        fill_nan(sums, panel_sums_size(rows, columns)), fill_nan(scratch, panel_turned_size(rows));
+        fill_nan(sums, panel_sums_size(rows, columns)), fill_nan(scratch, panel_transposed_size(rows));
         for (ptrdiff_t k = 0; k < depth; k += 256) {
           ptrdiff_t count = depth - k < 256 ? depth - k : 256;
           for (ptrdiff_t piece = 0; piece < columns / length; piece++)
             for (ptrdiff_t i = 0; i < count; i++) at[piece * count + i] = b + (k + i) * ldb + piece * length;
           struct panel_rows lines = {.at = at, .stride = count, .length = length};
-          panel_product_turned(rows, columns, count, a + k * rows, rows, &lines, k > 0 ? PANEL_GO_ON : PANEL_SET, sums, scratch);
+          panel_product_transposed(rows, columns, count, a + k * rows, rows, &lines, k > 0 ? PANEL_GO_ON : PANEL_SET, sums, scratch);
         }
         panel_sums_add(rows, columns, sums, add, c, columns);
         assert_memory_equal(c, expected, (size_t)(rows * columns) * sizeof(real));
@@ -233,6 +233,6 @@ int main(void) {
                                      cmocka_unit_test(an_element_is_the_chain_of_the_header),
                                      cmocka_unit_test(an_element_does_not_depend_on_its_tile),
                                      cmocka_unit_test(an_element_does_not_depend_on_where_rows_are),
-                                     cmocka_unit_test(turned_is_the_same_chain)};
+                                     cmocka_unit_test(transposed_is_the_same_chain)};
   return cmocka_run_group_tests_name("panel " REAL_SUFFIX, tests, NULL, NULL);
 }
