@@ -7,9 +7,9 @@
 #include "op/panel.h"
 
 enum {
-  COLUMNS = 128,  /* of a product at a time: with PANEL_DEPTH rows of weights, what a thread lays out on its stack */
-  ROWS = 224,     /* of a product at a time: a block of them stays in the second-level cache */
-  ITEMS = 16,     /* enough to share out: where COLUMNS make fewer, rows are cut as well */
+  COLUMNS = 128,  /* of a product at a time: PANEL_DEPTH rows of them are what a thread lays out on its stack */
+  ROWS = 224,     /* of a product at a time: PANEL_DEPTH columns of them stay in the second-level cache */
+  ITEMS = 16,     /* enough to share out: where blocks of COLUMNS are fewer, rows are cut as well */
   BIAS_BLOCK = 64 /* columns of dy summed at a time: a few cache lines of every row */
 };
 
@@ -47,11 +47,12 @@ static void multiply_block(const struct product *p, ptrdiff_t from, ptrdiff_t to
   }
 }
 
-/* C = A B, plus bias in each row unless that is null; or C += A B if accumulate. Sums are whole before anything is added to them: those
- * that are added to C are beside it until then. */
+/* C = A B, plus bias in each row unless that is null; or C += A B if accumulate. A sum is whole before anything is added: to be added to C
+ * it is computed beside it, ROWS at a time. */
 static void multiply(const struct product *p, const real *bias, bool accumulate, real *c) {
   ptrdiff_t n = p->n, across = size_ceil_div(n, COLUMNS);
-  ptrdiff_t band = accumulate ? ROWS : size_ceil_div(p->m, size_min(size_ceil_div(ITEMS, across), size_ceil_div(p->m, ROWS)));
+  ptrdiff_t bands = size_min(size_ceil_div(ITEMS, across), size_ceil_div(p->m, ROWS)); /* of rows, each an item for every COLUMNS */
+  ptrdiff_t band = accumulate ? ROWS : size_ceil_div(p->m, bands);
   ptrdiff_t items = across * size_ceil_div(p->m, band);
 #pragma omp parallel for schedule(dynamic) if (items > 1)
   for (ptrdiff_t item = 0; item < items; item++) {
@@ -59,7 +60,8 @@ static void multiply(const struct product *p, const real *bias, bool accumulate,
     ptrdiff_t j = item % across * COLUMNS, columns = size_min(COLUMNS, n - j);
     real beside[ROWS * COLUMNS], *block = c + from * n + j;
     multiply_block(p, from, to, j, columns, accumulate ? beside : block, accumulate ? columns : n);
-    for (ptrdiff_t i = 0; i < to - from && (accumulate || bias); i++) {
+    if (!accumulate && !bias) continue;
+    for (ptrdiff_t i = 0; i < to - from; i++) {
       const real *added = accumulate ? beside + i * columns : bias + j;
       for (ptrdiff_t l = 0; l < columns; l++) block[i * n + l] += added[l];
     }

@@ -14,8 +14,8 @@ struct linear {
   ptrdiff_t m, i, o; /* rows, inputs, outputs */
 };
 
-/* Rows of dy that are summed for db before their sum is added to those of the rows before: the smallest power of two whose square is at
- * least m, so that no chain of additions is much longer than twice the root of m, and with which at most 2^19 such sums are there. */
+/* Rows of a chunk of dy, whose sums are added up for db: the smallest power of two whose square is at least m, so that no chain of
+ * additions is much longer than twice the root of m. Larger where chunks times outputs would be more than 2^19 sums. */
 enum { LINEAR_BIAS_SUMS = 1 << 19 };
 static inline ptrdiff_t linear_bias_rows(const struct linear *g) {
   ptrdiff_t rows = 1;
@@ -38,8 +38,9 @@ void linear_forward(const struct linear *g, const real *x, const real *w, const 
 /* dx = dy w, one chain over o in order. dx: overwritten, or added to if accumulate. */
 void linear_backward_data(const struct linear *g, const real *dy, const real *w, real *dx, bool accumulate);
 
-/* dw += dy^T x, by conv_backward_weights: rows are cut into chunks by the shape only, summed in real, joined in order in double.
- * db[o] += sum over rows of dy, in double, in order within chunks of linear_bias_rows and over them, rounded once; db null for none.
+/* dw += dy^T x, by conv_backward_weights: rows are cut into chunks by the shape alone, summed in real, joined in order in double.
+ * db[o] += sum over rows of dy, in double, in order within chunks of linear_bias_rows, then chunk by chunk, rounded once. db may be
+ * null.
  * scratch: linear_scratch(g, omp_get_max_threads()) reals. */
 void linear_backward_weights(const struct linear *g, const real *x, const real *dy, real *dw, real *db, real *scratch);
 
