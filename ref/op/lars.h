@@ -4,9 +4,11 @@
  *     openselfsup:  d = g + wd w;  if |w| > 0 and |g| + wd |w| > 0: d *= trust |w| / (|g| + wd |w|);    m = mu m + lr d;  w -= m
  *     not adapted (biases, batch norm): d = g, then the same last two
  *
- * |.| is the L2 norm over the whole tensor, summed in double in an order that suits a GPU as well, whose threads are the lanes: a tensor is
- * cut into pieces, LARS_LANES at most; lane l of LARS_LANES sums elements l, l + LARS_LANES, ... of a piece; and the lanes' sums, and then
- * the pieces', are joined within groups of LARS_GROUP by a tree, and these in order.
+ * |.| is the L2 norm over the whole tensor, summed in double in an order that a GPU can keep, whose threads are then the lanes:
+ *     1. The tensor is cut into pieces, at most LARS_LANES of them.
+ *     2. Lane l of a piece sums the squares of its elements l, l + LARS_LANES, l + 2 LARS_LANES, ...
+ *     3. The sums of a piece's lanes are joined: each LARS_GROUP of them by a tree, and the groups in order.
+ *     4. The sums of the pieces are joined in the same way.
  */
 #ifndef EDIY_OP_LARS_H
 #define EDIY_OP_LARS_H
@@ -36,9 +38,9 @@ struct ema_part {
 enum { UPDATE_PARTS = 64 };
 
 enum {
-  LARS_LANES = 256,          /* sums of a piece; and pieces of a tensor, at most */
-  LARS_GROUP = 32,           /* lanes that are joined by a tree */
-  LARS_PIECE_LEAST = 1 << 13 /* elements of a piece; large tensors have more */
+  LARS_LANES = 256,          /* of a piece; and pieces of a tensor, at most */
+  LARS_GROUP = 32,           /* sums that a tree joins */
+  LARS_PIECE_LEAST = 1 << 13 /* elements of a piece; in a large tensor more */
 };
 #endif
 
