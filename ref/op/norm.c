@@ -18,7 +18,7 @@ static void split(double value, real *hi, real *lo) {
 
 /* ---- Forward ------------------------------------------------------------------------------------------------------------------------ */
 
-/* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] on a tile. mean, invstd: of its first channel on. */
+/* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] on a tile. mean, invstd: from its first channel on. y may be x. */
 static void tile_normalise(const struct norm *g, struct tile a, const real *x, const real *residual, const real *gamma, const real *beta,
                            const double *mean, const double *invstd, real *y) {
   real hi[TILE_CHANNELS], lo[TILE_CHANNELS], slope[TILE_CHANNELS], shift[TILE_CHANNELS];
@@ -40,8 +40,8 @@ static void tile_normalise(const struct norm *g, struct tile a, const real *x, c
   }
 }
 
-/* As the loops of norm_sums.h, this one and `gradient` below share out their work among the threads of the parallel region that they are
- * called in. */
+/* This loop and that of `gradient` below are shared out, like those of norm_sums.h, among the threads of the parallel region that calls
+ * them. */
 static void normalise(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta, const double *mean,
                       const double *invstd, real *y) {
   ptrdiff_t tiles = tile_count(g);
@@ -121,7 +121,7 @@ static void tile_gradient_train(const struct norm *g, struct tile a, const real 
   }
 }
 
-/* m: the rows that the joined sums are of. */
+/* joined: the two sums of every channel, over m rows (of all ranks). */
 static void gradient(const struct norm *g, ptrdiff_t m, const double *joined, const real *x, const real *y, const real *gamma,
                      const double *mean, const double *invstd, const real *dy, real *dx, real *dresidual) {
   ptrdiff_t tiles = tile_count(g);

@@ -6,8 +6,9 @@
  *     train:  running_mean += momentum (mu - running_mean);  running_var += momentum (v m/(m-1) - running_var)   (unbiased)
  *
  * x, residual, y: m x c, where m = N H W for a map and the number of rows for features. eps stands inside the root. Statistics are
- * accumulated in double, in one pass over differences from a row, in chunks of rows that depend on m and c only; chunks are joined in order
- * in groups, groups in order with each other. m = 1 is allowed in train mode: then v = 0, and the running variance takes v itself.
+ * accumulated in double, in one pass over a chunk of rows, as sums of differences from its first row. Chunks are joined in order to groups,
+ * and groups in order to the whole; how they are cut depends on m alone. m = 1 is allowed in train mode: then v = 0, and the running
+ * variance takes v itself.
  */
 #ifndef EDIY_OP_NORM_H
 #define EDIY_OP_NORM_H
@@ -23,9 +24,9 @@ struct norm {
   ptrdiff_t m, c; /* rows, channels */
   double eps, momentum;
   bool relu;
-  /* Of backends that have them (backend.h): null, or */
-  unsigned char *signs;  /* where relu, norm_signs bytes */
-  const double *moments; /* what conv_forward_moments has left of x */
+  /* For backends that have them (backend.h), else null: */
+  unsigned char *signs;  /* with relu, norm_signs bytes */
+  const double *moments; /* of x, as conv_forward_moments left them */
 };
 #endif
 
@@ -51,8 +52,8 @@ void norm_forward_train(const struct norm *g, const real *x, const real *residua
 void norm_forward_eval(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                        const real *running_mean, const real *running_var, real *y);
 
-/* The same in place, of rows [row, row + rows) and channels [channel, channel + channels) of y alone, by the calling thread: for what has
- * just computed them (conv_norm_forward_eval). At most 1024 channels. */
+/* The same in place, on the calling thread, for rows [row, row + rows) and channels [channel, channel + channels) of y alone: for
+ * conv_norm_forward_eval, which has just computed them. At most 1024 channels. */
 void norm_eval_part(const struct norm *g, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t channel, ptrdiff_t channels, const real *residual,
                     const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y);
 

@@ -1,15 +1,14 @@
-/* What norm.c sums over rows: the m x c matrix cut into tiles, and the way from elements to the sums of tiles, of groups of them, and of
- * all rows or all ranks. For norm.c only.
+/* The sums over rows that norm.c needs: the m x c matrix cut into tiles, and the way from elements to the sums of tiles, of groups of them,
+ * and of all rows or all ranks. For norm.c only.
  *
- * A tile is a chunk of 128 rows by a block of channels. 1024 channels keep the coefficients of a tile in the first-level cache (24 KiB as
- * floats). A chunk is short so that a device, where it is what a thread sums, has threads enough, and finds the whole of one in the tile of
- * a matrix product. With many channels and few rows (a projector's 16 x 4096) the blocks of channels are what is
- * shared out.
+ * A tile is a chunk of 128 rows by a block of 1024 channels. So many channels keep the coefficients of a tile in the first-level cache
+ * (24 KiB as floats). A chunk is short for the sake of a GPU: a thread there sums one chunk, so there have to be many, and a whole one fits
+ * into the tile of a matrix product. With many channels and few rows (a projector's 16 x 4096) blocks of channels are what is shared out.
  *
- * Sums come in twos, c of each: of x and of its squared differences from the mean, or of d and d (x - mean). In the scratch are those of
- * the chunks, behind them those of the groups that chunks are joined in, and behind them the joined ones.
+ * Sums come in pairs, c of each: of x and of its squared differences from the mean, or of d and of d (x - mean). The scratch holds those of
+ * the chunks, then those of the groups that chunks are joined to, then those of all rows.
  *
- * "Shared out": among the threads of the parallel region that it is called in, by all of them; a barrier ends it.
+ * "Shared out": called by all threads of a parallel region, among which it divides its work; it ends with a barrier.
  */
 #ifndef EDIY_OP_NORM_SUMS_H
 #define EDIY_OP_NORM_SUMS_H
@@ -27,8 +26,8 @@ struct tile {
   ptrdiff_t chunk, row, rows, channel, channels;
 };
 
-/* What sums are joined of: `count` parts of `rows` rows each, the last maybe of fewer, m in all. The chunks of a group, groups, or
- * ranks. */
+/* Parts whose sums are joined: `count` of them, `rows` rows each, the last perhaps fewer, m rows in all. They are the chunks of a group,
+ * the groups, or the ranks. */
 struct parts {
   ptrdiff_t count, rows, m;
 };
