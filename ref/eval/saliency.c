@@ -12,15 +12,15 @@ static void mean_region(ptrdiff_t n, ptrdiff_t c, const real *regions, double *m
 
 void saliency_shares(ptrdiff_t b, ptrdiff_t n, ptrdiff_t c, const real *regions, double *share, double *scratch) {
   assert(b >= 0 && n >= 1 && c >= 1);
-  double *g = scratch;
+  double *m = scratch;
   for (ptrdiff_t i = 0; i < b; i++) {
-    const real *r = regions + i * n * c;
-    double square = 0; /* |g|^2 */
-    mean_region(n, c, r, g);
-    for (ptrdiff_t k = 0; k < c; k++) square += g[k] * g[k];
+    const real *x = regions + i * n * c;
+    double square = 0; /* |m|^2 */
+    mean_region(n, c, x, m);
+    for (ptrdiff_t k = 0; k < c; k++) square += m[k] * m[k];
     for (ptrdiff_t j = 0; j < n; j++) {
       double dot = 0;
-      for (ptrdiff_t k = 0; k < c; k++) dot += (double)r[j * c + k] * g[k];
+      for (ptrdiff_t k = 0; k < c; k++) dot += (double)x[j * c + k] * m[k];
       share[i * n + j] = square == 0 ? 1 / (double)n : dot / ((double)n * square);
     }
   }

@@ -1,16 +1,16 @@
 /* Where a network looks (docs/method.md, "Evaluation"): what each region of an image adds to the image's feature.
  *
- * With r_j the n regions of the last map and g = 1/n sum_j r_j the pooled feature,
+ * With x_j the n regions of the last map and m = 1/n sum_j x_j the pooled feature,
  *
- *     share_j   = r_j . g / (n |g|^2),   1 / n for g = 0
+ *     share_j   = x_j . m / (n |m|^2),   1 / n for m = 0
  *     effective = 1 / sum_j share_j^2    regions that the feature is made of: n for equal shares, 1 for one region alone
  *
- * Shares sum to 1, since sum_j r_j . g = n g . g. And share_j |g|^2 = r_j . d(1/2 |g|^2)/dr_j: Grad-CAM's gradient times activation (R. R.
+ * Shares sum to 1, since sum_j x_j . m = n m . m. And share_j |m|^2 = x_j . d(1/2 |m|^2)/dx_j: Grad-CAM's gradient times activation (R. R.
  * Selvaraju et al., "Grad-CAM", ICCV 2017), for half the squared length of the feature in place of a class's logit, summed over the
  * channels without its ReLU. It needs no label, no head and no pass backward.
  *
  * Behind the last ReLU of a ResNet regions are >= 0, so that 0 <= share_j <= 1 and 1 <= effective <= n. Of other regions shares still sum
- * to 1; those that point away from g are negative, others may be above 1, and effective may be below 1 (never above n).
+ * to 1; those that point away from m are negative, others may be above 1, and effective may be below 1 (never above n).
  *
  * The paper does not say how its Figure 1 was made; this is this project's measure.
  */

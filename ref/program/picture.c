@@ -252,7 +252,7 @@ bool picture_saliency(const char *path, const char *title, const struct saliency
   }
   draw_scale(&s, margin, foot, width);
   draw_text(&s, margin, foot + 42, 9, false, ANCHOR_LEFT, ink_faint,
-            "Share of a region r[j] in the feature g of the image, its mean region: r[j] . g / (n |g|^2).");
+            "Share of a region x[j] in the feature m of the image, its mean region: x[j] . m / (n |m|^2).");
   draw_text(&s, margin, foot + 56, 9, false, ANCHOR_LEFT, ink_faint,
             "Effective regions: 1 / (sum of squared shares), n where all are equal, 1 where one is all.");
   good = good && sheet_write(&s, path, err);

@@ -100,8 +100,8 @@ static double half_square(const double *r) {
   return sum;
 }
 
-/* share_j |g|^2 = r_j . dF/dr_j with F = |g|^2 / 2. Its central difference is exact but for rounding, as F is a square: with h = 1/2 it has
- * the errors of two F, each of N + C + 3 roundings of F + its change, and is then multiplied by r. Signed regions. */
+/* share_j |m|^2 = x_j . dF/dx_j with F = |m|^2 / 2. Its central difference is exact but for rounding, as F is a square: with h = 1/2 it has
+ * the errors of two F, each of N + C + 3 roundings of F + its change, and is then multiplied by x. Signed regions. */
 static void a_share_is_the_gradient_times_the_region(void **state) {
   (void)state;
   real r[N * C];
