@@ -24,7 +24,7 @@ static void splitmix64_has_the_published_answers(void **state) {
   assert_int_equal(splitmix64(1234567), 0x599ed017fb08fc85);
 }
 
-/* Every value is what README's formula says, computed here in another way: from the integer, not from t. */
+/* Every value is what the formula of formula.h says, computed here in another way: from the integer, not from t. */
 static void units_are_24_bits(void **state) {
   (void)state;
   for (uint64_t i = 0; i < 1000; i++) {
