@@ -1,10 +1,10 @@
 /* A backend: where memory is, and the operations on it. The network, the step and the trainer are written once over this table; the
- * reference fills it with the functions of op/, the CUDA backend with their twins. Contracts are those of the twin's header.
+ * reference fills it with the functions of op/, the CUDA backend with their twins. An operation's contract is that of its header in op/.
  *
  * Pointers to tensors belong to the backend (host memory here, device memory on a GPU); only upload and download cross over. `real` is the
- * type of the reference; a backend that stores activations and their gradients as bf16, and the weights w that convolutions and linear
- * layers read, says so in activation_size and interprets the pointers accordingly (op/activation.h). Shapes are by value in host memory.
- * scratch is one region of the largest size any planned call asked for.
+ * type of the reference. A backend may store activations and their gradients, and the weights w that convolutions and linear layers read,
+ * as bf16: it says so in activation_size, and reads those pointers accordingly (op/activation.h). Shapes are structs in host memory.
+ * scratch is one region, as large as the largest planned call asked for.
  */
 #ifndef EDIY_OP_BACKEND_H
 #define EDIY_OP_BACKEND_H
@@ -43,13 +43,13 @@ struct backend {
   void (*zero)(void *to, size_t bytes);
   size_t (*available)(void); /* bytes that reserve has left to give; 0: this system does not tell */
 
-  /* Waits for the operations so far and says whether all went well, which they themselves cannot: look before a result is saved. After a
-   * failure download gives NaN (-1 for an index), and status the first failure, for good. The reference does not fail. */
+  /* Waits for the operations so far and says whether all went well, which they themselves cannot: ask before a result is saved. After a
+   * failure download gives NaN (-1 for an index), and status always the first failure. The reference does not fail. */
   bool (*status)(struct error *err);
 
-  /* The clock of a backend that works on its own, for benchmarks; null in one whose operations are done when they return. mark notes the
-   * moment when all operations before it are done, under a number below BACKEND_MARKS; seconds_between waits for the second of two
-   * marks. */
+  /* The clock of a backend that works while the host goes on, for benchmarks; null in one whose operations are done when they return. mark
+   * notes the moment when all operations before it are done, under a number below BACKEND_MARKS; seconds_between waits for the second of
+   * two marks. */
   void (*mark)(int mark);
   double (*seconds_between)(int first, int second);
 
@@ -57,9 +57,8 @@ struct backend {
    * null in a backend whose conv_scratch is cheap itself. */
   size_t (*conv_scratch)(const struct conv *g);
   size_t (*conv_scratch_least)(const struct conv *g);
-  /* Additions that a product of this shape makes one after the other in a sum, at most: forward (0), backward data (1), backward weights
-   * (2); of a linear layer those of the convolution of m images of one pixel. What an oracle has to be told. Null: no more than 1024, or
-   * not known. */
+  /* The longest chain of additions in a product of this shape: forward (0), backward data (1), backward weights (2); a linear layer counts
+   * as the convolution of m images of one pixel. An oracle allows for it. Null: no more than 1024, or not known. */
   ptrdiff_t (*conv_chain)(const struct conv *g, int direction);
   size_t (*norm_scratch)(const struct norm *g);
   size_t (*linear_scratch)(const struct linear *g);
@@ -68,16 +67,15 @@ struct backend {
 
   void (*conv_forward)(const struct conv *g, const real *x, const real *w, real *y, void *scratch);
   /* conv_forward, which also leaves sums of y's channels, conv_moments bytes of them: norm_forward_train of y takes them from g->moments in
-   * place of a pass over y, and gives the bits that it gives without. conv_moments is 0 for a shape without moments; both are null in a
-   * backend without any, as the reference. */
+   * place of a pass over y, with the same bits. conv_moments is 0 for a shape without moments. Both are null in a backend without any, such
+   * as the reference. */
   size_t (*conv_moments)(const struct conv *g);
   void (*conv_forward_moments)(const struct conv *g, const real *x, const real *w, real *y, double *moments, void *scratch);
   void (*conv_backward_data)(const struct conv *g, const real *dy, const real *w, real *dx, bool accumulate, void *scratch);
   void (*conv_backward_weights)(const struct conv *g, const real *x, const real *dy, real *dw, void *scratch);
 
-  /* Bytes that norm_forward_train of a norm with a ReLU leaves in g->signs: which numbers of y are positive, as norm_backward_train reads
-   * them there in place of y. With g->signs null the one leaves none, and the other reads y. Null in the reference, which always reads
-   * y. */
+  /* Bytes that norm_forward_train of a norm with a ReLU leaves in g->signs: which numbers of y are positive. norm_backward_train reads them
+   * in place of y. With g->signs null, forward leaves none and backward reads y. Null in the reference, which always reads y. */
   size_t (*norm_signs)(const struct norm *g);
   void (*norm_forward_train)(const struct norm *g, const real *x, const real *residual, const real *gamma, const real *beta,
                              real *running_mean, real *running_var, real *y, double *mean, double *invstd, void *scratch);
@@ -86,8 +84,9 @@ struct backend {
   void (*norm_backward_train)(const struct norm *g, const real *x, const real *y, const real *gamma, const double *mean,
                               const double *invstd, const real *dy, real *dx, real *dresidual, real *dgamma, real *dbeta, void *scratch);
 
-  /* Training over several ranks (base/ranks.h): collectives on this backend's memory, in order with its operations, for the ranks of host;
-   * collective, and null with one line in err where there are none. Null where they are the host's own. */
+  /* Training over several ranks (base/ranks.h): collectives on this backend's memory, in order with its operations, for the ranks of host.
+   * Every rank has to call it; it returns null, with one line in err, where there are none. The entry is null where
+   * the host's own serve. */
   const struct ranks *(*collectives)(const struct ranks *host, struct error *err);
 
   /* Batch norm in the parts between which the ranks exchange sums; and to[i] = mean over the ranks k of parts[k n + i], summed in their
@@ -129,18 +128,17 @@ struct backend {
   void (*lars_update)(const struct lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m);
   void (*ema_update)(ptrdiff_t size, double tau, const real *theta, real *xi);
 
-  /* Forms that a backend may have because many operations cost it more than one; the first two are null in the reference. A table that puts
-   * an operation of its own in the place of another's has to set to null what would go past it (conv_norm_forward_eval, where that is
-   * conv_forward or norm_forward_eval).
+  /* Forms for a backend to which one operation costs less than several; each may be null. A table that replaces an operation of another
+   * has to set to null the forms that would bypass it: conv_norm_forward_eval, if conv_forward or norm_forward_eval is replaced.
    *
-   * Several tensors in one pass, with the bits of one after the other. halt (backend memory, may be null): where it is not 0, nothing is
-   * done. */
+   * Several tensors in one pass, with the bits of one after the other; null in the reference. halt (backend memory, may be null): where it
+   * is not 0, nothing is done. */
   void (*lars_update_all)(const struct lars *o, int count, const struct lars_part *part, double lr, const int64_t *halt, const real *g,
                           real *w, real *m);
   void (*ema_update_all)(int count, const struct ema_part *part, double tau, const int64_t *halt, const real *theta, real *xi);
 
-  /* y = norm_forward_eval of conv_forward, whose output stands nowhere: a pass over memory less for a network that is not trained. Scratch
-   * of conv_scratch. y overlaps nothing. */
+  /* y = norm_forward_eval of conv_forward, whose output is not stored: a pass over memory less for a network that is not trained. scratch:
+   * that of conv_forward. y overlaps nothing. */
   void (*conv_norm_forward_eval)(const struct conv *g, const struct norm *n, const real *x, const real *w, const real *residual,
                                  const real *gamma, const real *beta, const real *running_mean, const real *running_var, real *y,
                                  void *scratch);

@@ -39,7 +39,8 @@ static bool save(struct run *r, struct error *err) {
 
 /* ---- one step ------------------------------------------------------------------------------------------------------------------------ */
 
-/* This rank's images of the next micro-batch, in the backend's memory, if every rank has its own. *waited: the seconds spent are added. */
+/* Brings this rank's images of the next micro-batch into the backend's memory; true if every rank could. *waited: the seconds spent are
+ * added. */
 static bool load(struct run *r, double *waited, struct error *err) {
   struct error many = {.text = ""};
   bool ok = feed_next(&r->feed, r->loader, waited, err), few = run_share_bad(r, &many);
@@ -52,8 +53,8 @@ static void pass(void *context) {
   model_accumulate(&r->m, views, 1 / (double)r->config->accumulate, NULL);
 }
 
-/* The micro-batch at hand through the networks. A backend that can records it at the second time, when all is set up, and repeats that from
- * then on. */
+/* Takes the micro-batch at hand through the networks. A backend that can record operations does so at the second micro-batch, when all is
+ * set up, and repeats the recording from then on. */
 static void accumulate(struct run *r) {
   const struct pipeline *p = r->m.backend->pipeline;
   if (p && r->config->graph && r->passes == 1) {
@@ -68,7 +69,7 @@ static void accumulate(struct run *r) {
   r->passes++;
 }
 
-/* What the step says of itself, once the backend is done with it: the only time that it is waited for. */
+/* The losses of the step. Here, and only here, the backend is waited for. */
 static bool end_step(struct run *r, struct loss_sums *sums, struct error *err) {
   const struct backend *b = r->m.backend;
   if (!b->pipeline) {
@@ -149,7 +150,7 @@ static void count(struct tally *t, const struct record *step, double waited) {
   t->steps++;
 }
 
-/* The line: means of the sums, the rest from the last step. Begins a new tally. */
+/* The line of the log: means over the steps of the tally, the rest as in the last step. Begins a new tally. */
 static struct record close_tally(struct tally *t, const struct record *last, int64_t batch) {
   struct record r = *last;
   double n = (double)t->steps, time = now();
@@ -167,7 +168,7 @@ static void copy_diagnostics(struct record *to, const struct record *from) {
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------------------------ */
 
-/* Of any rank. */
+/* Whether any rank was asked to stop. */
 static bool stop_asked(const struct run *r) { return ranks_any(r->ranks, r->callbacks->stop && *r->callbacks->stop); }
 
 /* The backend has failed, and the state with it. Returns false. */
@@ -233,7 +234,7 @@ static bool loop(struct run *r, int64_t end, struct record *last, struct error *
   return save(r, err) || save_failed(r, err);
 }
 
-/* RUN/backbone.safetensors: what others take over. Where no step was taken, the one that is there is it. */
+/* Writes RUN/backbone.safetensors, the result of the run. If no step was taken, one that is there is it already. */
 static bool export_backbone(struct run *r, bool trained, struct error *err) {
   const struct net *net = &r->m.online.net;
   size_t bytes = (size_t)net->state_size * sizeof(real);
