@@ -195,17 +195,17 @@ static void update_one_by_one(struct model *m, double lr, double tau, const stru
   }
 }
 
-/* Tensors of one pass, which looks at m->sums->halt itself. Returns 0: none is left. */
-static int update_parts(struct model *m, int n, const struct lars_part *part, double lr) {
-  if (n > 0) m->backend->lars_update_all(&m->config.lars, n, part, lr, &m->sums->halt, m->gradient, m->online.state, m->momentum);
-  return 0;
+/* The tensors that have been gathered, in one pass, which looks at m->sums->halt itself. *n is 0 afterwards. */
+static void update_parts(struct model *m, int *n, const struct lars_part *part, double lr) {
+  if (*n > 0) m->backend->lars_update_all(&m->config.lars, *n, part, lr, &m->sums->halt, m->gradient, m->online.state, m->momentum);
+  *n = 0;
 }
-static int average_parts(struct model *m, int n, const struct ema_part *part, double tau) {
-  if (n > 0) m->backend->ema_update_all(n, part, tau, &m->sums->halt, m->online.state, m->target.state);
-  return 0;
+static void average_parts(struct model *m, int *n, const struct ema_part *part, double tau) {
+  if (*n > 0) m->backend->ema_update_all(*n, part, tau, &m->sums->halt, m->online.state, m->target.state);
+  *n = 0;
 }
 
-/* The same as one by one, many tensors a pass. */
+/* What update_one_by_one does, many tensors a pass. */
 static void update_together(struct model *m, double lr, double tau) {
   const struct net *f = &m->online.net, *g = &m->target.net;
   struct lars_part lars[UPDATE_PARTS];
@@ -215,19 +215,19 @@ static void update_together(struct model *m, double lr, double tau) {
     const struct parameter *p = &f->parameter[i];
     if (p->role == ROLE_STATISTIC) continue;
     lars[n++] = (struct lars_part){p->offset, p->size, p->role == ROLE_WEIGHT};
-    if (n == UPDATE_PARTS) n = update_parts(m, n, lars, lr);
+    if (n == UPDATE_PARTS) update_parts(m, &n, lars, lr);
   }
-  n = update_parts(m, n, lars, lr);
+  update_parts(m, &n, lars, lr);
   for (int i = 0; i < g->parameters; i++) {
     const struct parameter *p = &g->parameter[i];
     if (p->role == ROLE_STATISTIC) continue;
     ema[n++] = (struct ema_part){of_online(m, p)->offset, p->offset, p->size};
-    if (n == UPDATE_PARTS) n = average_parts(m, n, ema, tau);
+    if (n == UPDATE_PARTS) average_parts(m, &n, ema, tau);
   }
-  average_parts(m, n, ema, tau);
+  average_parts(m, &n, ema, tau);
 }
 
-/* Whoever watches sees every tensor before and after its update. */
+/* One by one if somebody watches: every tensor is then seen before and after its update. */
 void model_update(struct model *m, double lr, double tau, const struct trace *trace) {
   if (!trace && m->backend->lars_update_all && m->backend->ema_update_all)
     update_together(m, lr, tau);
