@@ -112,7 +112,8 @@ ptrdiff_t augment_resize_scratch(int window_h, int window_w, int size_h, int siz
  * is read. Separable; output i of an axis has its centre at c = (i + 0.5) n_in / n_out and input j the weight K((j + 0.5 - c) / s), divided
  * by the sum of the weights inside the window; K is Keys' cubic for a = -1/2 (Keys 1981; Pillow and TensorFlow alike).
  * antialias: s = max(n_in / n_out, 1) (Pillow, torchvision); else s = 1, four taps (tf.image.resize, the official BYOL).
- * clip: to [0, 1] at the end (the cubic overshoots). Sums run over the taps in order, vertical first. The same size copies exactly. */
+ * clip: to [0, 1] at the end (the cubic overshoots). Sums run over the taps in order, vertical first; the division by 255 comes last. The
+ * same size copies exactly. */
 void augment_resize(const uint8_t *rgb, int height, int width, int top, int left, int window_h, int window_w, int size_h, int size_w,
                     bool antialias, bool clip, real *y, real *scratch);
 
