@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { TAP_LEAST = 16 }; /* channels from which on a tap's are read where they are, and no patch is gathered */
+enum { TAP_LEAST = 16 }; /* channels; with fewer a patch is gathered, with so many each tap is read where it is */
 
 /* Rows [from, to) of the patch matrix. */
 static void gather_patches(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, real *patches) {
@@ -29,7 +29,7 @@ static void gather_patches(const struct window *v, const real *map, ptrdiff_t fr
   }
 }
 
-/* at[tap * stride + t - from], for rows t in [from, to) of the patch matrix: where the channels of each tap are, or zeros. */
+/* For rows t in [from, to) of the patch matrix, at[tap * stride + t - from] = where the channels of the tap are, or zeros. */
 static void point_at_taps(const struct window *v, const real *map, ptrdiff_t from, ptrdiff_t to, const real *zeros, const real **at,
                           ptrdiff_t stride) {
   ptrdiff_t sign = v->backwards ? -1 : 1;
@@ -49,7 +49,7 @@ static void point_at_taps(const struct window *v, const real *map, ptrdiff_t fro
   }
 }
 
-/* Patches of few channels are gathered, such as those of an image; of others, each tap is multiplied where it is. */
+/* Whether patches are gathered: those of few channels, such as an image's. */
 static bool is_gathered(ptrdiff_t channels, bool backwards) { return channels < TAP_LEAST && !backwards; }
 
 /* Reals that n pointers take. */
