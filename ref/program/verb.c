@@ -56,16 +56,18 @@ bool verb_spares(const struct verb *v, const char *out, const char *read, struct
 
 bool verb_replaces(const struct verb *v, const char *out, enum verb_file kind, struct error *err) {
   static const unsigned char png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+  static const char *const key[] = {"out", "out", "json"}, *const name[] = {"PNG file", "safetensors file", "file of figures"};
   unsigned char start[9];
   int file = -1;
   size_t size;
   if (!file_open(out, &file, &size, NULL)) return true;
   ssize_t n = read(file, start, sizeof start);
   close(file);
-  bool like = kind == VERB_PNG ? n >= 8 && !memcmp(start, png, sizeof png) : n == 9 && start[8] == '{'; /* the length, the header */
+  bool like = kind == VERB_PNG           ? n >= 8 && !memcmp(start, png, sizeof png)
+              : kind == VERB_SAFETENSORS ? n == 9 && start[8] == '{'           /* the length, the header */
+                                         : n >= 2 && !memcmp(start, "{\n", 2); /* indented: a run's log is not */
   return like || size == 0 ||
-         fail(err, "%s: out=%s is there and is no %s file, and would be written over; choose another name", v->name, out,
-              kind == VERB_PNG ? "PNG" : "safetensors");
+         fail(err, "%s: %s=%s is there and is no %s, and would be written over; choose another name", v->name, key[kind], out, name[kind]);
 }
 
 void verb_say_left_out(const struct dataset *d) {

@@ -38,8 +38,8 @@ MUST_CHECK bool verb_require(const struct verb *v, const char *key, const char *
 /* Fails where writing out= would lose what is read, though no key may name it: the file read, or an image in the folder read. */
 MUST_CHECK bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err);
 
-/* Fails where out= is there, is not empty, and is not of the kind that is written: a run's config.txt say, by a slip. */
-enum verb_file { VERB_PNG, VERB_SAFETENSORS };
+/* Fails where out= (json= of figures) is there, not empty, and not of the kind that is written: a run's config.txt say, by a slip. */
+enum verb_file { VERB_PNG, VERB_SAFETENSORS, VERB_FIGURES };
 MUST_CHECK bool verb_replaces(const struct verb *v, const char *out, enum verb_file kind, struct error *err);
 
 /* The line about images of another format in the folder, where there are any, to standard error: so that results are as they were. */

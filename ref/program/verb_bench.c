@@ -75,7 +75,7 @@ static bool time_input(const struct bench *o, struct figures *f, struct error *e
 static bool run(int count, char *const *arguments, struct error *err) {
   struct bench o;
   if (!verb_options(&verb_bench, count, arguments, &o, err)) return false;
-  if (*o.json && !file_writable(o.json, err)) return false;
+  if (*o.json && !(verb_replaces(&verb_bench, o.json, VERB_FIGURES, err) && file_writable(o.json, err))) return false;
   static struct figures f;
   if (o.what == BENCH_CONVOLUTIONS) return bench_convolutions(&o, err);
   if (o.backend == BACKEND_REFERENCE) f.peaks = (struct profile_peaks){peak_flops(), peak_bandwidth()};

@@ -14,6 +14,7 @@
 #define SMALL "backbone=small stem=cifar size=16"
 #define TRAIN "ediy train " SMALL " projector.hidden=16 projector.out=8 batch=8 warmup=0 workers=1 log.every=1 "
 #define BYOL TRAIN "lambda1=0 lambda2=0 "
+#define BENCH "ediy bench backbone=small size=32 batch=2 steps=1 warmup=0 projector.hidden=8 "
 
 static int enter(void **state) {
   program_enter(state);
@@ -62,7 +63,7 @@ static void a_place_that_cannot_be_written_is_found_out_first(void **state) {
   assert_runs("mkdir broken && cp s/val/00*/*.png broken && printf x >broken/bad.png");
   assert_refused("nowhere/f", "ediy embed weights=w.safetensors data=broken out=nowhere/f");
   assert_refused("broken: ", "ediy embed weights=w.safetensors data=s/val out=broken");
-  assert_refused("nowhere/j", "ediy bench backbone=small size=32 batch=2 steps=1 warmup=0 projector.hidden=8 json=nowhere/j");
+  assert_refused("nowhere/j", BENCH "json=nowhere/j");
   assert_runs("rm -r broken");
 }
 
@@ -76,9 +77,11 @@ static void a_file_of_another_kind_is_not_written_over(void **state) {
   assert_refused(no_png, "ediy show matches teacher=w.safetensors data=s/val out=kind");
   assert_refused(no_weights, "ediy export weights=random " SMALL " out=kind");
   assert_refused(no_weights, "ediy embed weights=w.safetensors data=s/val out=kind");
+  assert_refused("json=kind is there and is no file of figures", BENCH "json=kind");
   assert_runs("cmp kind before && cp w.safetensors kind && ediy export weights=random " SMALL
               " out=kind && rm kind && : >kind && for i in 1 2; do ediy show views data=s/val size=16 out=kind; done");
   assert_refused(no_weights, "ediy import weights=w.safetensors out=kind");
+  assert_runs("rm kind && for i in 1 2; do " BENCH "json=kind; done");
   assert_runs("rm kind before");
 }
 
