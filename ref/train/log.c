@@ -35,7 +35,7 @@ int record_format(const struct record *r, char *text, size_t size) {
                 {"entropy_riem", r->entropy_riem, true},
                 {"images_per_s", r->images_per_s, false},
                 {"loader_wait_s", r->loader_wait_s, false}};
-  int n = snprintf(text, size, "{\"step\": %" PRId64 ", \"epoch\": %" PRId64, r->step, r->epoch);
+  int n = snprintf(text, size, RECORD_BEGIN "%" PRId64 ", \"epoch\": %" PRId64, r->step, r->epoch);
   for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
     size_t at = (size_t)n < size ? (size_t)n : size;
     if (!fields[i].regions || r->regions) n += number(text + at, size - at, fields[i].key, fields[i].value);
@@ -47,7 +47,7 @@ int record_format(const struct record *r, char *text, size_t size) {
 /* Bytes of the lines that stay: whole lines that begin as records do, with rising steps up to keep_steps. Nothing more is looked at: what
  * else a line holds is of no concern to whoever appends. */
 static size_t kept_bytes(const char *text, size_t size, int64_t keep_steps) {
-  static const char begin[] = "{\"step\": ";
+  static const char begin[] = RECORD_BEGIN;
   size_t kept = 0;
   int64_t before = 0;
   while (kept < size) {

@@ -22,6 +22,9 @@ struct record {
   int64_t bad_files;
 };
 
+/* How the line of a record begins. */
+#define RECORD_BEGIN "{\"step\": "
+
 struct log {
   FILE *file;
   char *path;  /* owned */

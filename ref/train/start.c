@@ -200,6 +200,27 @@ static void remove_leftovers(const struct run *r) {
             (double)l.bytes / 1e6, l.first, l.count > 1 ? ", ..." : "");
 }
 
+/* Whether a file of the run's folder may be written over: it is none, is empty, or begins as those of runs do. */
+static bool is_of_a_run(const char *path, const char *begin, size_t length, struct error *err) {
+  char start[32];
+  int file;
+  size_t size;
+  if (!file_open(path, &file, &size, NULL)) return true; /* whatever stands there else, who writes says what is wrong with it */
+  ssize_t n = read(file, start, length < sizeof start ? length : sizeof start);
+  close(file);
+  return n <= 0 || memcmp(start, begin, (size_t)n) == 0 ||
+         fail(err, "%s: is there and was not written by a run, and would be written over; choose another out, or move it", path);
+}
+
+/* A folder without a checkpoint of this run may be one of somebody's own files. */
+static bool spares_others(const struct run *r, struct error *err) {
+  char path[CHECKPOINT_PATH];
+  snprintf(path, sizeof path, "%s/log.jsonl", r->config->out);
+  if (!is_of_a_run(path, RECORD_BEGIN, sizeof RECORD_BEGIN - 1, err)) return false;
+  snprintf(path, sizeof path, "%s/config.txt", r->config->out);
+  return is_of_a_run(path, r->config_text, strcspn(r->config_text, "=") + 1, err);
+}
+
 /* Of rank 0, which alone writes: for a run that was done before nothing but to tidy up, where it may. */
 static bool open_output(struct run *r, struct error *err) {
   const char *out = r->config->out;
@@ -210,7 +231,7 @@ static bool open_output(struct run *r, struct error *err) {
     remove_leftovers(r);
     return true;
   }
-  if (!check_disk(r, err) || !folder_create(out, err)) return false;
+  if ((r->saved < 0 && !spares_others(r, err)) || !check_disk(r, err) || !folder_create(out, err)) return false;
   if (!log_open(&r->log, path, r->step, err)) return false;
   remove_leftovers(r);
   snprintf(path, sizeof path, "%s/config.txt", out);

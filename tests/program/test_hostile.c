@@ -85,6 +85,23 @@ static void a_file_of_another_kind_is_not_written_over(void **state) {
   assert_runs("rm kind before");
 }
 
+/* Of a folder that somebody keeps a config.txt in, or a log. What a run left there before its first checkpoint is taken up. */
+static void a_run_spares_files_that_no_run_wrote(void **state) {
+  (void)state;
+  const char *spared = "is there and was not written by a run, and would be written over; choose another out, or move it";
+  assert_runs("mkdir mine somebodys && printf 'batch = 16\n' >somebodys/config.txt && printf 'Monday: rain\n' >somebodys/log.jsonl");
+  for (int i = 0; i < 2; i++) {
+    assert_runs("cp somebodys/%s mine", i ? "log.jsonl" : "config.txt");
+    program_expect(2, spared, program_run(BYOL "epochs=1 data=s/train out=mine"));
+    assert_runs("cmp mine/* somebodys/%s && rm mine/*", i ? "log.jsonl" : "config.txt");
+  }
+  assert_runs(
+      BYOL "epochs=1 data=s/train out=mine stop=1 2>/dev/null && cp mine/checkpoint* begun && cp somebodys/log.jsonl mine && rm mine/c*");
+  program_expect(2, spared, program_run(BYOL "epochs=1 data=s/train out=mine resume=begun"));
+  assert_runs("cmp mine/log.jsonl somebodys/log.jsonl && printf '{\"st' >mine/log.jsonl && printf 'preset = none\n' >mine/config.txt");
+  assert_runs(BYOL "epochs=1 data=s/train out=mine 2>/dev/null && rm -r mine somebodys begun");
+}
+
 /* Latin-1; half of a letter; one written too long; a surrogate; what is no letter at all. */
 static void names_that_are_not_text_are_drawn(void **state) {
   (void)state;
@@ -437,6 +454,7 @@ int main(void) {
                                      cmocka_unit_test(features_that_are_no_numbers_are_not_drawn),
                                      cmocka_unit_test(a_place_that_cannot_be_written_is_found_out_first),
                                      cmocka_unit_test(a_file_of_another_kind_is_not_written_over),
+                                     cmocka_unit_test(a_run_spares_files_that_no_run_wrote),
                                      cmocka_unit_test(names_that_are_not_text_are_drawn),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),
                                      cmocka_unit_test(too_little_memory_names_a_batch),
