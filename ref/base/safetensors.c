@@ -38,12 +38,6 @@ static int by_name(const void *a, const void *b) {
   return strcmp((*(const struct tensor *const *)a)->name, (*(const struct tensor *const *)b)->name);
 }
 
-static char *copy_text(const char *text) {
-  size_t size = strlen(text) + 1;
-  char *copy = malloc(size);
-  return copy ? memcpy(copy, text, size) : NULL;
-}
-
 static bool fail_memory(const char *path, struct error *err) { return fail(err, "%s: out of memory for its header", path); }
 
 /* One entry of the header, "name": {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}, with data_size bytes of data behind
@@ -102,7 +96,7 @@ static bool parse_metadata(struct safetensors *f, json_t *object, struct error *
   json_object_foreach(object, key, value) {
     if (!json_is_string(value)) return fail(err, "%s: metadata %.100s is not a string; the file is damaged", f->path, key);
     struct safetensors_metadata *m = &f->metadata[f->metadata_count++];
-    m->key = copy_text(key), m->value = copy_text(json_string_value(value));
+    m->key = strdup(key), m->value = strdup(json_string_value(value));
     if (!m->key || !m->value) return fail_memory(f->path, err);
   }
   return true;
@@ -174,9 +168,10 @@ static bool parse(struct safetensors *f, const char *bytes, size_t size, struct 
   if (size < PREFIX) return fail(err, "%s: %zu bytes are too few for a safetensors file; it is truncated or something else", f->path, size);
   uint64_t length;
   memcpy(&length, bytes, sizeof length);
-  if (memcmp(bytes, "PK\3\4", 4) == 0)
-    return fail(err, "%s: a zip archive, such as torch.save writes; write it again by safetensors.torch.save_file(state_dict, FILE)",
-                f->path);
+  bool zip = memcmp(bytes, "PK\3\4", 4) == 0, pickle = memcmp(bytes, "\x80\2", 2) == 0 && length > HEADER_MAX; /* before PyTorch 1.6 */
+  if (zip || pickle)
+    return fail(err, "%s: a %s, such as torch.save writes; write it again by safetensors.torch.save_file(state_dict, FILE)", f->path,
+                zip ? "zip archive" : "pickle");
   if (length > HEADER_MAX)
     return fail(err, "%s: not a safetensors file (its header would have %" PRIu64 " bytes, the format allows %d)", f->path, length,
                 HEADER_MAX);
@@ -195,7 +190,7 @@ static bool parse(struct safetensors *f, const char *bytes, size_t size, struct 
 }
 
 bool safetensors_parse(struct safetensors *f, const void *data, size_t size, const char *path, struct error *err) {
-  *f = (struct safetensors){.path = copy_text(path)};
+  *f = (struct safetensors){.path = strdup(path)};
   if (!f->path) return fail_memory(path, err);
   if (parse(f, data, size, err)) return true;
   safetensors_close(f);

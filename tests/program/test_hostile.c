@@ -220,7 +220,10 @@ static void info_says_what_is_wrong_with_a_file(void **state) {
   assert_runs("printf text >text.JPG && : >none.png && printf 'PK\\003\\004 and more of it' >state.pth");
   assert_refused("text.JPG: neither JPEG nor PNG", "ediy info text.JPG");
   assert_refused("none.png: the file is empty", "ediy info none.png");
-  assert_refused("safetensors.torch.save_file", "ediy info state.pth");
+  assert_refused("a zip archive, such as torch.save writes; write it again by safetensors.torch.save_file", "ediy info state.pth");
+  assert_runs("printf '\\200\\002\\212\\012l\\374\\234F\\371 j\\250P\\031.' >old.pth"); /* as PyTorch 1.5 begins */
+  assert_refused("a pickle, such as torch.save writes; write it again by safetensors.torch.save_file",
+                 "ediy import weights=old.pth " SMALL " out=f");
   assert_runs("printf 'RIFF\\044\\0\\0\\0WEBPVP8 ' >w.webp && printf '{\"loss\": 1}' >text.json && : >nothing && mkfifo fifo");
   assert_refused("w.webp: a WebP image, neither JPEG nor PNG", "ediy info w.webp");
   assert_refused("text.json: neither a safetensors file nor an image, which is what info reads", "ediy info text.json");
