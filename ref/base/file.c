@@ -145,10 +145,13 @@ bool file_same(const char *a, const char *b) {
 }
 
 bool file_inside(const char *path, const char *folder) {
+  const char *slash = strrchr(path, '/');
+  char *parent = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
   char *file = realpath(path, NULL), *root = realpath(folder, NULL);
+  if (!file && parent) file = realpath(parent, NULL); /* of what is not there the folder is, or nothing can be written */
   size_t length = root ? strlen(root) : 0;
-  bool inside = file && root && strncmp(file, root, length) == 0 && (file[length] == '/' || root[length - 1] == '/');
-  free(file), free(root);
+  bool inside = file && root && strncmp(file, root, length) == 0 && (!file[length] || file[length] == '/' || root[length - 1] == '/');
+  free(parent), free(file), free(root);
   return inside;
 }
 

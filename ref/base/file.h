@@ -44,7 +44,7 @@ MUST_CHECK bool file_writable(const char *path, struct error *err);
 /* Whether both names lead to the same ordinary file, which is there: what one names would be lost where the other is written. */
 bool file_same(const char *a, const char *b);
 
-/* Whether path names a file, which is there, in this folder or in one below it, links followed. */
+/* Whether path names a file, there or still to be made, in this folder or in one below it, links followed. */
 bool file_inside(const char *path, const char *folder);
 
 /* A whole ordinary file in memory; free(*data) by the caller. Fails for more than limit bytes. A zero byte follows the data. */

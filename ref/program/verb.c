@@ -50,8 +50,10 @@ bool verb_require(const struct verb *v, const char *key, const char *value, stru
 }
 
 bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err) {
-  bool lost = file_same(out, read) || (dataset_is_image(out) && file_inside(out, read));
-  return !lost || fail(err, "%s: out=%s is read here (%s), and would be written over; choose another name", v->name, out, read);
+  bool among = dataset_is_image(out) && file_inside(out, read);
+  if (file_same(out, read) || (among && access(out, F_OK) == 0))
+    return fail(err, "%s: out=%s is read here (%s), and would be written over; choose another name", v->name, out, read);
+  return !among || fail(err, "%s: out=%s would be one of the images of %s from then on; choose another place", v->name, out, read);
 }
 
 bool verb_replaces(const struct verb *v, const char *out, enum verb_file kind, struct error *err) {

@@ -35,7 +35,8 @@ MUST_CHECK bool verb_options(const struct verb *v, int count, char *const *argum
 /* Fails for an empty text: "scenes: out= is missing; usage: ediy scenes out=DIR [key=value...]". */
 MUST_CHECK bool verb_require(const struct verb *v, const char *key, const char *value, struct error *err);
 
-/* Fails where writing out= would lose what is read, though no key may name it: the file read, or an image in the folder read. */
+/* Fails where writing out= would lose what is read, though no key may name it: the file read, or an image in the folder read. So does a new
+ * image there: the data set would be another one, with which no run on it goes on. */
 MUST_CHECK bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err);
 
 /* Fails where out= (json= of figures) is there, not empty, and not of the kind that is written: a run's config.txt say, by a slip. */

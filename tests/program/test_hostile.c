@@ -435,6 +435,10 @@ static void what_is_read_is_not_written_over(void **state) {
   assert_refused(spared, "ediy show matches teacher=w.safetensors data=gallery out=%s", first);
   assert_refused(spared, "ediy show saliency weights=w.safetensors data=gallery out=%s", first);
   assert_refused(spared, "ediy embed weights=w.safetensors data=gallery out=%s", first);
+  const char *added = "would be one of the images of";
+  assert_refused(added, "cd gallery && ediy show views data=. size=32");
+  assert_refused(added, "ediy show views data=linked size=32 out=gallery/new.png");
+  assert_refused(added, "ediy show matches teacher=w.safetensors data=gallery out=$(ls -d gallery/* | head -n 1)/new.png");
   assert_runs("diff -r s/val gallery && ediy show views data=gallery size=32 out=gallery.png && rm -r gallery linked gallery.png");
 }
 
