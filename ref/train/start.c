@@ -51,8 +51,8 @@ static bool open_data(struct run *r, struct error *err) {
   if (!(r->is_bad = calloc((size_t)r->data.count, 1))) return fail(err, "%s: out of memory for the lists of its images", r->data.root);
   r->steps_per_epoch = r->data.count / c->batch;
   if (r->steps_per_epoch == 0)
-    return fail(err, "%s: %td images do not fill one batch of %" PRId64 "; choose a smaller batch or more images", r->data.root,
-                r->data.count, c->batch);
+    return fail(err, "%s: %td image%s not fill one batch of %" PRId64 "; choose a smaller batch or more images", r->data.root,
+                r->data.count, r->data.count == 1 ? " does" : "s do", c->batch);
   r->schedule = schedule_make(c->lr, c->batch, c->warmup, c->epochs, r->steps_per_epoch, c->tau0);
   char classes[32] = "";
   if (r->data.classes) snprintf(classes, sizeof classes, " in %d class%s", r->data.classes, r->data.classes == 1 ? "" : "es");

@@ -127,6 +127,8 @@ static void features_that_are_no_numbers_are_not_drawn(void **state) {
 
 static void sizes_that_cannot_be_are_named(void **state) {
   (void)state;
+  assert_runs("mkdir single && cp $(ls s/val/*/* | head -n 1) single");
+  assert_refused("single: 1 image does not fill one batch of 8", BYOL "data=single out=r");
   assert_refused("resize = 8", "ediy embed weights=w.safetensors data=s/val resize=8 out=f");
   assert_int_equal(program_run("ediy eval knn weights=w.safetensors train=s/train test=s/val resize=8")->status, 2);
   assert_refused("seed: '9007199254740994' is not a whole number from 0 to 9007199254740992", BYOL "data=s out=r seed=9007199254740994");
