@@ -331,6 +331,7 @@ lint: ## format, compiler warnings of clang, shell scripts
 	@shellcheck .ci/run .ci/deps $$(git ls-files -co --exclude-standard '*.sh')
 	@! git grep --untracked -nE '[[:space:]]+$$' -- '*.c' '*.h' '*.sh' '*.md' Makefile || { echo "lint: spaces at line ends"; exit 1; }
 	@! git grep --untracked -nE '^.{140}.*[^\\]$$' -- '*.c' '*.h' '*.cu' '*.cpp' || { echo "lint: lines of more than 140 columns, which clang-format leaves where they are comments"; exit 1; }
+	@! wc -l $$(git ls-files -co --exclude-standard 'ref/*.[ch]' 'oracle/*.[ch]' 'cuda/*.cu' 'cuda/*.h') | awk '$$2 != "total" && $$1 > 400' | grep . || { echo "lint: files of more than 400 lines"; exit 1; }
 	@! git grep --untracked -nE '[^_]skip\(\)' -- 'tests/*.c' 'tests/*.h' ':!tests/support/cmocka.h' || { echo "lint: a skip without its reason: skip_because"; exit 1; }
 	@echo "lint: clean"
 

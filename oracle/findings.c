@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
@@ -29,7 +30,18 @@ json_t *findings_row(const char *op, const struct judged *j) {
   return o;
 }
 
-bool findings_wanted(const char *path, struct error *err) { return !path[0] || file_writable(path, err); }
+/* Findings begin with an open brace alone in its line, which a run's log does not. */
+static bool replaces_findings(const char *path, struct error *err) {
+  char start[2];
+  int file = -1;
+  size_t size;
+  if (!file_open(path, &file, &size, NULL)) return true;
+  bool like = size == 0 || (read(file, start, sizeof start) == 2 && memcmp(start, "{\n", 2) == 0);
+  close(file);
+  return like || fail(err, "json=%s is there and holds no findings, and would be written over; choose another name", path);
+}
+
+bool findings_wanted(const char *path, struct error *err) { return !path[0] || (replaces_findings(path, err) && file_writable(path, err)); }
 
 bool findings_save(const char *path, json_t *root, struct error *err) {
   char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;

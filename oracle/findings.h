@@ -9,7 +9,8 @@
 /* A number that JSON can hold; others as "nan", "inf", "-inf". */
 json_t *findings_number(double x);
 
-/* Whether findings could be written to the file of json=FILE; true for an empty name. For before the work. */
+/* Whether findings could be written to the file of json=FILE, and nothing else would be lost by it; true for an empty name. For before the
+ * work. */
 MUST_CHECK bool findings_wanted(const char *path, struct error *err);
 
 /* Writes root as a file, whole or not at all, and lets go of it; null, as after a lack of memory, is an error. */

@@ -1,16 +1,15 @@
 /* oracle case: golden cases through the reference, or a candidate's results against a case. */
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/plural.h"
 #include "oracle/backend_case.h"
 #include "oracle/backends.h"
 #include "oracle/candidate.h"
+#include "oracle/case_paths.h"
 #include "oracle/check.h"
 #include "oracle/findings.h"
 #include "oracle/verb.h"
@@ -37,60 +36,6 @@ static const struct option keys[] = {
     {"json", OPTION_TEXT, offsetof(struct case_options, json), "", 0, 0, NULL, "write every finding to this file"},
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
-
-/* ---- files --------------------------------------------------------------------------------------------------------------------------- */
-
-struct paths {
-  char **path;
-  int count, capacity;
-};
-
-static void paths_free(struct paths *p) {
-  for (int i = 0; i < p->count; i++) free(p->path[i]);
-  free(p->path);
-}
-
-static bool paths_add(struct paths *p, const char *path, struct error *err) {
-  if (p->count == p->capacity) {
-    int capacity = p->capacity ? 2 * p->capacity : 64;
-    char **grown = realloc(p->path, (size_t)capacity * sizeof *grown);
-    if (!grown) return fail(err, "case: out of memory");
-    p->path = grown;
-    p->capacity = capacity;
-  }
-  p->path[p->count] = strdup(path);
-  return p->path[p->count++] != NULL || fail(err, "case: out of memory");
-}
-
-static int path_order(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static bool is_case_name(const char *name) {
-  static const char ending[] = ".safetensors";
-  size_t n = strlen(name);
-  return n > strlen(ending) && strcmp(name + n - strlen(ending), ending) == 0;
-}
-
-/* A file, or every *.safetensors below a folder; one that was named has to hold some. Links to folders are not followed. */
-static bool collect(struct paths *p, const char *path, bool named, struct error *err) {
-  struct stat s;
-  if ((named ? stat(path, &s) : lstat(path, &s)) != 0) return fail(err, "%s: no such file or folder", path);
-  if (!S_ISDIR(s.st_mode)) return !(named || is_case_name(path)) || paths_add(p, path, err);
-  DIR *d = opendir(path);
-  if (!d) return fail(err, "%s: the folder cannot be read", path);
-  bool ok = true;
-  int before = p->count;
-  for (struct dirent *e; ok && (e = readdir(d));) {
-    char below[FILE_PATH_SIZE];
-    if (e->d_name[0] == '.') continue;
-    if (snprintf(below, sizeof below, "%s/%s", path, e->d_name) >= (int)sizeof below) {
-      ok = fail(err, "%s: a path below it is too long", path);
-    } else {
-      ok = collect(p, below, false, err);
-    }
-  }
-  closedir(d);
-  return ok && (!named || p->count > before || fail(err, "%s: holds no case: there is no *.safetensors file below it", path));
-}
 
 /* ---- reports ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -323,7 +268,7 @@ static bool is_declaration(const char *argument) {
 }
 
 /* Files and folders into p, key=value into the options. */
-static bool read_arguments(int count, char *const *arguments, struct session *s, struct paths *p, struct error *err) {
+static bool read_arguments(int count, char *const *arguments, struct session *s, struct case_paths *p, struct error *err) {
   const char *declaration = NULL;
   options_default(keys, KEYS, &s->options);
   for (int i = 0; i < count; i++) {
@@ -332,7 +277,7 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
       if (!options_argument(keys, KEYS, &s->options, arguments[i], err)) return fail_within(err, "case");
       if (!equals[1 + strspn(equals + 1, " \t")]) return fail(err, "case: %s names nothing; is a variable empty?", arguments[i]);
       if (is_declaration(arguments[i])) declaration = arguments[i];
-    } else if (!collect(p, arguments[i], true, err)) {
+    } else if (!case_paths_add(p, arguments[i], err)) {
       return false;
     }
   }
@@ -360,20 +305,20 @@ static bool read_arguments(int count, char *const *arguments, struct session *s,
 
 static enum oracle_exit run(int count, char *const *arguments, struct error *err) {
   struct session *s = calloc(1, sizeof *s);
-  struct paths paths = {0};
+  struct case_paths paths = {0};
   enum oracle_exit code = ORACLE_BAD_INPUT;
   if (!s) return fail(err, "case: out of memory"), code;
   if (read_arguments(count, arguments, s, &paths, err) && findings_wanted(s->options.json, err)) {
     if (s->options.json[0]) s->findings = json_array();
     s->alone = paths.count == 1;
-    qsort(paths.path, (size_t)paths.count, sizeof *paths.path, path_order);
+    case_paths_sort(&paths);
     for (int i = 0; i < paths.count; i++) run_file(s, paths.path[i]);
     if (s->files > 1) printf("%d cases, %d tensors: %d failed\n", s->files, s->tensors, s->failed);
     code = exit_of(s->worst, s->unsteady);
     if (s->options.json[0] && !write_json(s, err)) code = ORACLE_BAD_INPUT;
   }
   json_decref(s->findings);
-  paths_free(&paths);
+  case_paths_free(&paths);
   free(s);
   return code;
 }

@@ -152,6 +152,7 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"oracle case make op=norm out=norm >made; oracle case norm backend=plain:winograd winograd=yes", "stride 1, and norm is none"},
       {"oracle case conv.safetensors json=conv.safetensors", "json=conv.safetensors is read here, and would be written over"},
       {"cp conv.safetensors r; oracle case conv.safetensors candidate=r json=./r", "json=./r is read here, and would be written over"},
+      {"echo kept >notes; oracle case conv.safetensors json=notes", "json=notes is there and holds no findings"},
       {"oracle report r out=r", "report: out=r is read here, and would be written over"},
       {"oracle case conv.safetensors candidate=nothing.safetensors", "nothing.safetensors"},
       {"oracle case conv.safetensors candidate=$UNSET", "case: candidate= names nothing; is a variable empty?"},
