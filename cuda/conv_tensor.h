@@ -112,7 +112,7 @@ static bool forward_in_tiles(P p, const struct conv *given, const T *x, const T 
   p.rows = (int)(g->n * g->p * g->q), p.columns = (int)g->k, p.depth = p.chunk = (int)(g->r * g->s * g->c);
   p.a.height = (int)g->h, p.a.width = (int)g->w, p.a.channels = (int)g->c;
   p.a.positions = p.rows, p.a.stride = (int)g->stride, p.a.up = p.a.left = -(int)g->pad;
-  p.a.position = {(int)g->p, (int)g->q}, p.a.tap = {(int)g->s, (int)g->c}, p.a.tap_rows = (int)g->r;
+  p.a.position = radices_of((int)g->p, (int)g->q), p.a.tap = radices_of((int)g->s, (int)g->c), p.a.tap_rows = (int)g->r;
   p.b = {p.columns, p.depth};
   tensor_launch(p, tensor_tile_for(p.rows, p.columns, 1), 1, from.x, from.w, bias, y);
   return true;
@@ -183,11 +183,11 @@ template <class A, class T> static void conv_backward_data_tensor(const struct c
     p.up = phase / across, p.left = phase % across;
     p.b.r = (p.up + pad) % p.stride, p.b.s = (p.left + pad) % p.stride;
     p.a.up = (p.up + pad) / p.stride, p.a.left = (p.left + pad) / p.stride;
-    p.a.position = {every(p.height, p.up, p.stride), every(p.width, p.left, p.stride)};
+    p.a.position = radices_of(every(p.height, p.up, p.stride), every(p.width, p.left, p.stride));
     p.rows = p.a.positions = (int)g->n * p.a.position.mid * p.a.position.low;
     int taps_r = every((int)g->r, p.b.r, p.stride), taps_s = every((int)g->s, p.b.s, p.stride);
     if (taps_s == 0) taps_r = 0, taps_s = 1; /* a radix */
-    p.a.tap = p.b.tap = {taps_s, (int)g->k}, p.a.tap_rows = p.b.tap_rows = taps_r;
+    p.a.tap = p.b.tap = radices_of(taps_s, (int)g->k), p.a.tap_rows = p.b.tap_rows = taps_r;
     p.depth = p.chunk = taps_r * taps_s * (int)g->k;
     if (p.rows == 0 || (accumulate && p.depth == 0)) continue;
     tensor_launch(p, tensor_tile_for(p.rows, p.columns, 1), 1, dy, w, (const float *)nullptr, dx);
@@ -228,7 +228,7 @@ static void conv_backward_weights_tensor(const struct conv *given, const T *x, c
   p.rows = p.a.indices = (int)g->k, p.columns = (int)(g->r * g->s * g->c);
   p.depth = (int)(g->n * g->p * g->q), p.chunk = cut.chunk, p.accumulate = !joined && !apart;
   p.b.height = (int)g->h, p.b.width = (int)g->w, p.b.channels = (int)g->c, p.b.stride = (int)g->stride, p.b.pad = (int)g->pad;
-  p.b.position = {(int)g->p, (int)g->q}, p.b.tap = {(int)g->s, (int)g->c};
+  p.b.position = radices_of((int)g->p, (int)g->q), p.b.tap = radices_of((int)g->s, (int)g->c);
   tensor_launch(p, cut.tile, cut.chunks, dy, from.x, (const float *)nullptr, p.accumulate ? dw : partials);
   if (apart)
     join_padded_launch(g->k * g->r * g->s, given->c, g->c, cut.chunks, partials, dw);

@@ -57,6 +57,7 @@ template <class P, int ROWS, int COLUMNS> struct tiled {
   static_assert(DOWN * PITCH * (int)sizeof(float) <= SHARED_BYTES, "half a tile of results fits where the stages were");
   P p;
   int column_tiles;
+  struct reciprocal of_column_tiles;
   bool whole_results; /* columns and address allow 16 bytes at a time */
 };
 
@@ -124,7 +125,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   SHARED_OF_LAUNCH(shared);
   SHARED(affine_words, channels, [K::product::NORMED ? (int)K::TILE_COLUMNS : 1]); /* of a norm that follows: computed once a block */
   const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS, part = (int)blockIdx.z;
-  const int top = (int)blockIdx.x / k.column_tiles * K::TILE_ROWS, left = (int)blockIdx.x % k.column_tiles * K::TILE_COLUMNS;
+  const int tile_row = quotient((int)blockIdx.x, k.of_column_tiles), tile_column = (int)blockIdx.x - tile_row * k.column_tiles;
+  const int top = tile_row * K::TILE_ROWS, left = tile_column * K::TILE_COLUMNS;
   const int first = part * k.p.chunk, last = k.p.depth - first > k.p.chunk ? first + k.p.chunk : k.p.depth;
   const int slabs = (last - first + depth_of<typename K::number>::SLAB - 1) / depth_of<typename K::number>::SLAB;
   typename K::product::arithmetic::template sums<K> sums;
@@ -227,8 +229,8 @@ template <class K, class A, class B, class C>
 static void tensor_launch_tiled(const typename K::product &p, int parts, const A *a, const B *b, const float *bias, C *c) {
   static bool allowed; /* more than 48 KiB, of which a norm's channels are a part */
   if (!allowed) allowed = cudaFuncSetAttribute(tensor_gemm<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, K::SHARED_BYTES) == cudaSuccess;
-  K k = {p, (p.columns + K::TILE_COLUMNS - 1) / K::TILE_COLUMNS,
-         p.columns % (PIECE_BYTES / (int)sizeof(C)) == 0 && is_whole(c) && ends_whole(p)};
+  int column_tiles = (p.columns + K::TILE_COLUMNS - 1) / K::TILE_COLUMNS;
+  K k = {p, column_tiles, reciprocal_of(column_tiles), p.columns % (PIECE_BYTES / (int)sizeof(C)) == 0 && is_whole(c) && ends_whole(p)};
   K::a_operand::prepare(k.p.a), K::b_operand::prepare(k.p.b);
   unsigned tiles = (unsigned)tensor_tiles(p.rows, p.columns, K::TILE_ROWS, K::TILE_COLUMNS);
   LAUNCH(tensor_gemm<K>, dim3(tiles, 1, (unsigned)parts), dim3(TENSOR_THREADS), K::SHARED_BYTES, cuda_stream(), k, a, b, bias, c);

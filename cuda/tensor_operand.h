@@ -11,16 +11,35 @@
 
 enum { TENSOR_THREADS = 128, NOWHERE = -(1 << 30) /* a row above every image, and no tap leads back */ };
 
+/* Division by what is the same for a whole launch, without dividing: for 0 <= n < 2^31 the quotient n / d is n f / 2^(31 + s), cut off,
+ * with s the least for which 2^s >= d, and f = 2^(31 + s) / d, cut off, + 1. For f d = 2^(31 + s) + e with 0 < e <= d, and n e is less than
+ * 2^(31 + s), so that the excess n e / (d 2^(31 + s)) is less than 1 / d (Granlund, Montgomery, Division by invariant integers, 1994). */
+struct reciprocal {
+  uint32_t factor;
+  int shift;
+};
+static inline struct reciprocal reciprocal_of(int d) {
+  int shift = 0;
+  while ((int64_t)1 << shift < d) shift++;
+  return {(uint32_t)(((uint64_t)1 << (31 + shift)) / (uint64_t)d + 1), shift};
+}
+__host__ __device__ static inline int quotient(int n, struct reciprocal r) {
+  return (int)((uint32_t)((uint64_t)((uint32_t)n << 1) * r.factor >> 32) >> r.shift);
+}
+
 /* A number as three digits, the lower two with a radix: a position as image, row, column; a depth as tap row, tap column, channel. */
 struct digits {
   int high, mid, low;
 };
 struct radices {
   int mid, low;
+  struct reciprocal of_mid, of_low;
 };
+static inline struct radices radices_of(int mid, int low) { return {mid, low, reciprocal_of(mid), reciprocal_of(low)}; }
 
-__host__ __device__ static inline struct digits digits_of(int number, struct radices r) {
-  return {number / r.low / r.mid, number / r.low % r.mid, number % r.low};
+__host__ __device__ static inline struct digits digits_of(int number, const struct radices &r) {
+  int above = quotient(number, r.of_low), high = quotient(above, r.of_mid);
+  return {high, above - high * r.mid, number - above * r.low};
 }
 
 /* Lower digits of both are below their radix, so one carry each is all there can be. */
@@ -87,6 +106,17 @@ template <class T, int TILE> struct rows_along {
   __device__ void next(const view &) { row += depth_of<T>::SLAB, depth += depth_of<T>::SLAB; }
 };
 
+/* Where a pixel of N H W C is, in numbers from the first; an image may have 2^31 and more, a row has fewer. */
+struct strides {
+  ptrdiff_t image;
+  int row, pixel;
+
+  __device__ ptrdiff_t to(int n, int h, int w) const { return n * image + (ptrdiff_t)h * row + (ptrdiff_t)w * pixel; }
+};
+static inline struct strides strides_of(int height, int width, int channels) {
+  return {(ptrdiff_t)height * width * channels, width * channels, channels};
+}
+
 /* Patches of images, depth r, s, c: element (position, tap) is at row up + r and column left + s of the position's image, or, with
  * DIRECTION -1, at up - r and left - s (backward data). up and left are linear in the position's row and column. Kernels have at
  * most MOST_SIDE rows and columns, and a patch's offsets are ints. */
@@ -97,6 +127,7 @@ struct patches_along_view {
   struct radices position, tap; /* rows and columns of positions an image; columns and channels of taps */
   int tap_rows;
   struct digits slab; /* so many depths */
+  struct strides in;
 };
 template <class T, int TILE, int DIRECTION> struct patches_along {
   typedef struct patches_along_view view;
@@ -108,22 +139,25 @@ template <class T, int TILE, int DIRECTION> struct patches_along {
   unsigned bits;                  /* of the present tap; behind the last, one that is in no image */
   int offset;                     /* of the present depth from the corner */
 
-  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.tap); }
+  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.tap), v.in = strides_of(v.height, v.width, v.channels); }
+  /* A bit for each tap t with 0 <= at + DIRECTION t < size: those from the first on, at most all, that are behind one another. */
+  __device__ static unsigned taps_inside(int at, int size, int taps) {
+    int first = DIRECTION > 0 ? -at : at - size + 1, end = first + size;
+    first = first < 0 ? 0 : first < taps ? first : taps, end = end < 0 ? 0 : end < taps ? end : taps;
+    return (1u << end) - (1u << first);
+  }
   __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int, int thread) {
     tap = digits_of(first_depth + share::depth(thread), v.tap);
     UNROLL for (int j = 0; j < share::PIECES; j++) {
       int position = first_index + share::index(thread) + j * share::APART;
       struct digits at = digits_of(position, v.position);
       int up = at.mid * v.stride + v.up, left = at.low * v.stride + v.left;
-      corner[j] = m + (((ptrdiff_t)at.high * v.height + up) * v.width + left) * v.channels;
-      inside[j] = 0;
-      if (position >= v.positions) continue;
-      for (int s = 0; s < v.tap.mid; s++) inside[j] |= (unsigned)((unsigned)(left + DIRECTION * s) < (unsigned)v.width) << s;
-      for (int r = 0; r < v.tap_rows; r++) inside[j] |= (unsigned)((unsigned)(up + DIRECTION * r) < (unsigned)v.height) << (ROW_BITS + r);
+      corner[j] = m + v.in.to(at.high, up, left);
+      inside[j] = position < v.positions ? taps_inside(left, v.width, v.tap.mid) | taps_inside(up, v.height, v.tap_rows) << ROW_BITS : 0;
     }
   }
   __device__ void slab(const view &v) {
-    offset = DIRECTION * (tap.high * v.width + tap.mid) * v.channels + tap.low;
+    offset = DIRECTION * (tap.high * v.in.row + tap.mid * v.channels) + tap.low;
     bits = 1u << (tap.high < v.tap_rows ? ROW_BITS + tap.high : NO_ROW) | 1u << tap.mid;
   }
   __device__ bool piece(const view &, int j, const T *&from) const {
@@ -195,6 +229,7 @@ struct patches_across_view {
   int height, width, channels, stride, pad;
   struct radices position, tap;
   struct digits slab; /* so many positions */
+  struct strides in;
 };
 template <class T, int TILE> struct patches_across {
   typedef struct patches_across_view view;
@@ -204,18 +239,18 @@ template <class T, int TILE> struct patches_across {
   struct digits position, tap[share::PIECES];
   int up, left, depth, last, offset[share::PIECES];
 
-  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.position); }
+  static void prepare(view &v) { v.slab = digits_of(depth_of<T>::SLAB, v.position), v.in = strides_of(v.height, v.width, v.channels); }
   __device__ void begin(const view &v, const T *m, int first_index, int first_depth, int last_depth, int thread) {
     images = m, depth = first_depth + share::depth(thread), last = last_depth;
     position = digits_of(depth, v.position);
     UNROLL for (int j = 0; j < share::PIECES; j++) {
       tap[j] = digits_of(first_index + share::index(thread) + j * share::APART, v.tap);
-      offset[j] = (tap[j].high * v.width + tap[j].mid) * v.channels + tap[j].low;
+      offset[j] = tap[j].high * v.in.row + tap[j].mid * v.channels + tap[j].low;
     }
   }
   __device__ void slab(const view &v) {
     up = position.mid * v.stride - v.pad, left = position.low * v.stride - v.pad;
-    corner = images + (((ptrdiff_t)position.high * v.height + up) * v.width + left) * v.channels;
+    corner = images + v.in.to(position.high, up, left);
     if (depth >= last) up = NOWHERE;
   }
   __device__ bool piece(const view &v, int j, const T *&from) const {
