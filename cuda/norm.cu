@@ -61,9 +61,11 @@ static dim3 band_threads(ptrdiff_t across) { return threads_across(across, BLOCK
 static dim3 band_blocks(ptrdiff_t m, ptrdiff_t across) {
   dim3 threads = band_threads(across);
   ptrdiff_t high = (ptrdiff_t)threads.y * band_rows(m, across);
-  return dim3((unsigned)((m + high - 1) / high), (unsigned)((across + threads.x - 1) / threads.x));
+  return blocks_across((m + high - 1) / high, across, threads);
 }
-__device__ static inline ptrdiff_t band_row(int rows, int k) { return ((ptrdiff_t)blockIdx.x * rows + k) * blockDim.y + threadIdx.y; }
+template <enum way WAY> __device__ static inline ptrdiff_t band_row(int rows, int k) {
+  return (block_down<WAY>() * rows + k) * blockDim.y + threadIdx.y;
+}
 
 /* y = gamma invstd (x - mean) + beta [+ residual] [then max(., 0)] in the channels from c on of the rows of a band. */
 template <class K>
@@ -75,12 +77,12 @@ __device__ static void normalise_band(const struct norm_shape &g, int rows, cons
   for (int band = 0; band < rows; band += ROWS_AT_ONCE) {
     struct numbers<T, N> in[ROWS_AT_ONCE], add[ROWS_AT_ONCE];
     UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
-      ptrdiff_t row = band_row(rows, band + k), at = (row < g.m ? row : g.m - 1) * g.c + c; /* no branch keeps loads apart */
+      ptrdiff_t row = band_row<FROM_BEHIND>(rows, band + k), at = (row < g.m ? row : g.m - 1) * g.c + c; /* no branch keeps loads apart */
       in[k] = load_numbers<N>(x + at);
       if (K::SKIP) add[k] = load_numbers<N>(residual + at);
     }
     UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
-      ptrdiff_t row = band_row(rows, band + k);
+      ptrdiff_t row = band_row<FROM_BEHIND>(rows, band + k);
       if (row >= g.m) continue;
       struct numbers<T, N> out;
       UNROLL for (int e = 0; e < N; e++) out.x[e] =
@@ -94,7 +96,7 @@ __device__ static void normalise_band(const struct norm_shape &g, int rows, cons
 /* A thread's channels, each of which one thread of the block computes for all. False: the thread has none. The whole block calls it. */
 template <class K, class F> __device__ static bool share_channels(ptrdiff_t channels, F affine_of_channel, struct affine (&a)[K::WIDE]) {
   SHARED(affine_words, all, [K::WIDE][WARP_THREADS]);
-  ptrdiff_t first = (ptrdiff_t)blockIdx.y * blockDim.x * K::WIDE;
+  ptrdiff_t first = (ptrdiff_t)blockIdx.x * blockDim.x * K::WIDE;
   for (int i = (int)(threadIdx.y * blockDim.x + threadIdx.x); i < (int)blockDim.x * K::WIDE; i += BLOCK_THREADS) {
     if (first + i >= channels) break;
     all[i % K::WIDE][i / K::WIDE] = packed_affine(affine_of_channel(first + i));
@@ -231,11 +233,11 @@ __global__ static void gradient_elements(struct norm_shape g, int rows, const ty
   for (int band = 0; band < rows; band += ROWS_AT_ONCE) {
     struct row_of_gradient<K> in[ROWS_AT_ONCE] = {};
     UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
-      ptrdiff_t row = band_row(rows, band + k);
+      ptrdiff_t row = band_row<FROM_FIRST>(rows, band + k);
       if (row < g.m) in[k].load(x, g.signs, dy, row * g.c + c);
     }
     UNROLL for (int k = 0; k < ROWS_AT_ONCE; k++) {
-      ptrdiff_t row = band_row(rows, band + k), at = row * g.c + c;
+      ptrdiff_t row = band_row<FROM_FIRST>(rows, band + k), at = row * g.c + c;
       if (row >= g.m) continue;
       struct numbers<T, N> out, skip;
       UNROLL for (int e = 0; e < N; e++) {

@@ -13,8 +13,24 @@ static dim3 threads_across(ptrdiff_t across, unsigned threads) {
   while (wide < WARP_THREADS && wide < across) wide *= 2;
   return dim3(wide, threads / wide);
 }
+/* Blocks of them over all channels, and down the rows so many: neighbours are neighbours in a row first. A grid has at most MOST_DOWN in
+ * its second dimension; of the last ones some may have no row. */
+enum { MOST_DOWN = 65535 };
+static dim3 blocks_across(ptrdiff_t down, ptrdiff_t across, dim3 threads) {
+  unsigned wide = (unsigned)((across + threads.x - 1) / threads.x), deep = (unsigned)((down + MOST_DOWN - 1) / MOST_DOWN);
+  return dim3(wide, down < MOST_DOWN ? (unsigned)down : (unsigned)MOST_DOWN, deep);
+}
 /* Of a thread of such a block, which has N. */
-template <int N> __device__ static inline ptrdiff_t first_channel() { return ((ptrdiff_t)blockIdx.y * blockDim.x + threadIdx.x) * N; }
+template <int N> __device__ static inline ptrdiff_t first_channel() { return ((ptrdiff_t)blockIdx.x * blockDim.x + threadIdx.x) * N; }
+
+/* Where the block is down the rows; or, from behind, where it would be if the last block were the first. Launches that read what the one
+ * before has read or written take turns: the rows that it came to last are in the L2 cache still, and those that it began with are not,
+ * where a tensor is larger than that. Products go from the first row to the last (tensor_gemm.h). */
+enum way { FROM_FIRST, FROM_BEHIND };
+template <enum way WAY> __device__ static inline ptrdiff_t block_down() {
+  if (WAY == FROM_FIRST) return (ptrdiff_t)blockIdx.z * gridDim.y + blockIdx.y;
+  return (ptrdiff_t)(gridDim.z - 1 - blockIdx.z) * gridDim.y + (gridDim.y - 1 - blockIdx.y);
+}
 
 /* form<channels_of<T, n>> for n of summed_channels. */
 #define BY_CHANNELS(form, T, n, ...)                                                                                                       \

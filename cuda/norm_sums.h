@@ -78,9 +78,9 @@ static int summed_channels(const struct norm_shape &g, bool whole) {
 static dim3 sum_threads(ptrdiff_t across) { return threads_across(across, SUM_THREADS); }
 static dim3 sum_blocks(ptrdiff_t chunks, ptrdiff_t across) {
   dim3 threads = sum_threads(across);
-  return dim3((unsigned)((chunks + threads.y - 1) / threads.y), (unsigned)((across + threads.x - 1) / threads.x));
+  return blocks_across((chunks + threads.y - 1) / threads.y, across, threads);
 }
-__device__ static inline ptrdiff_t chunk_of_thread() { return (ptrdiff_t)blockIdx.x * blockDim.y + threadIdx.y; }
+template <enum way WAY> __device__ static inline ptrdiff_t chunk_of_thread() { return block_down<WAY>() * blockDim.y + threadIdx.y; }
 
 /* A block that joins has some channels across, and down a row of threads a group of chunks, or every so many-th: a thread joins the chunks
  * of its groups, and those of the first row join the groups. */
@@ -124,7 +124,7 @@ template <class C> __device__ static inline void add_rows(struct moments<C::WIDE
  * under way while others are added. */
 template <class C> __global__ static void chunk_moments(struct norm_shape g, const typename C::type *x, double *scratch) {
   enum { N = C::WIDE, ROWS = some_rows<C>::ROWS };
-  ptrdiff_t chunk = chunk_of_thread(), c = first_channel<N>();
+  ptrdiff_t chunk = chunk_of_thread<FROM_FIRST>(), c = first_channel<N>();
   if (chunk >= g.chunks || c >= g.c) return;
   ptrdiff_t rows = chunk_rows(g, chunk);
   const typename C::type *from = x + chunk * CHUNK_ROWS * g.c + c;
@@ -257,7 +257,7 @@ template <class K>
 __global__ static void chunk_gradient_sums(struct norm_shape g, const typename K::type *x, const double *mean, const typename K::type *dy,
                                            double *scratch) {
   enum { N = K::WIDE, ROWS = some_gradient_rows<K>::ROWS };
-  ptrdiff_t chunk = chunk_of_thread(), c = first_channel<N>();
+  ptrdiff_t chunk = chunk_of_thread<FROM_BEHIND>(), c = first_channel<N>();
   if (chunk >= g.chunks || c >= g.c) return;
   ptrdiff_t rows = chunk_rows(g, chunk), from = chunk * CHUNK_ROWS * g.c + c;
   struct some_gradient_rows<K> now = {}, next = {};

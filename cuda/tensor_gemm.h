@@ -124,7 +124,8 @@ __global__ static void __launch_bounds__(TENSOR_THREADS, K::product::arithmetic:
   enum { PIECE = PIECE_BYTES / (int)sizeof(typename K::result), IN_ROW = K::TILE_COLUMNS / PIECE };
   SHARED_OF_LAUNCH(shared);
   SHARED(affine_words, channels, [K::product::NORMED ? (int)K::TILE_COLUMNS : 1]); /* of a norm that follows: computed once a block */
-  const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS, part = (int)blockIdx.z;
+  const int thread = (int)threadIdx.x, lane = thread % WARP_THREADS, warp = thread / WARP_THREADS;
+  const int part = (int)(gridDim.z - 1 - blockIdx.z); /* the last first: norm_rows.h says why */
   const int tile_row = quotient((int)blockIdx.x, k.of_column_tiles), tile_column = (int)blockIdx.x - tile_row * k.column_tiles;
   const int top = tile_row * K::TILE_ROWS, left = tile_column * K::TILE_COLUMNS;
   const int first = part * k.p.chunk, last = k.p.depth - first > k.p.chunk ? first + k.p.chunk : k.p.depth;
