@@ -659,10 +659,10 @@ cuda-bundle: ## all of check-cuda and bench-cuda as an archive for a GPU machine
 	@for l in dl rt pthread; do cp -L $$(dirname $$(ldd $(BUNDLE)/ediy | awk '$$1 ~ /^libc\./ {print $$3}'))/lib$$l.so.? $(BUNDLE)/libc; done # the driver's
 	@tar czf $(BUNDLE).tar.gz -C build-bundle bundle && du -h $(BUNDLE).tar.gz
 
-# Programs of the bundle with another choice in the products of convolutions, each a patch of tests/cuda/variants, to be timed by variants.sh. Only what a
+# Programs of the bundle with another choice in products or norms, each a patch of tests/cuda/variants, to be timed by variants.sh. Only what a
 # choice reaches in bf16 is compiled again, for compute capability 9.0 alone. xz, with a window that finds again what all of them have in common.
 VARIANTS := $(patsubst tests/cuda/variants/%.patch,%,$(wildcard tests/cuda/variants/*.patch))
-cuda-variants: cuda-bundle ## programs with other choices in the products, to be timed beside those of the bundle (tests/cuda/variants)
+cuda-variants: cuda-bundle ## programs with other choices in products and norms, to be timed beside those of the bundle (tests/cuda/variants)
 	@sh .ci/deps patch xz-utils
 	@$(MAKE) --no-print-directory BUILD=build-bundle ARCH=x86-64-v3 BUNDLED=1 $(VARIANTS:%=build-bundle/variants/%/lib/libediy_cuda.so)
 	@rm -rf $(BUNDLE)/variants
@@ -671,13 +671,14 @@ cuda-variants: cuda-bundle ## programs with other choices in the products, to be
 	  ldd $$d/ediy | grep -q "variants/$$v/.*libediy_cuda.so" || { echo "cuda-variants: $$v would not be run with its own library"; exit 1; }; done
 	@tar cf - -C build-bundle bundle/variants | xz -T0 --lzma2=preset=6,dict=128MiB >build-bundle/variants.tar.xz && du -h build-bundle/variants.tar.xz
 # What is made on the way is kept, for the next time.
-.PRECIOUS: build-bundle/variants/%/patched build-bundle/variants/%/conv.o build-bundle/variants/%/tensor_bf16.o build-bundle/variants/%/tensor_wgmma.o
+VARIED := $(addprefix build-bundle/variants/%/,conv.o norm.o tensor_bf16.o tensor_wgmma.o)
+.PRECIOUS: build-bundle/variants/%/patched $(VARIED)
 build-bundle/variants/%/patched: tests/cuda/variants/%.patch $(wildcard cuda/*)
 	@rm -rf $(@D) && mkdir -p $(@D)/lib && cp -r cuda $(@D) && patch -s -p1 -d $(@D) <$< && touch $@
-build-bundle/variants/%/conv.o build-bundle/variants/%/tensor_bf16.o build-bundle/variants/%/tensor_wgmma.o: build-bundle/variants/%/patched
-	@for f in conv:90 tensor_bf16:90 tensor_wgmma:90a; do printf '  NVCC %s\n' $(<D)/$${f%:*}.o; \
+$(VARIED): build-bundle/variants/%/patched
+	@for f in conv:90 norm:90 tensor_bf16:90 tensor_wgmma:90a; do printf '  NVCC %s\n' $(<D)/$${f%:*}.o; \
 	  $(NVCC) -I$(<D) $(CUDA_CPPFLAGS) $(filter-out $(CUDA_ARCH),$(NVCCFLAGS)) -gencode arch=compute_$${f#*:},code=sm_$${f#*:} -c $(<D)/cuda/$${f%:*}.cu -o $(<D)/$${f%:*}.o || exit 1; done
-build-bundle/variants/%/lib/libediy_cuda.so: build-bundle/variants/%/conv.o build-bundle/variants/%/tensor_bf16.o build-bundle/variants/%/tensor_wgmma.o build-bundle/cuda/libediy_cuda.a
+build-bundle/variants/%/lib/libediy_cuda.so: $(VARIED) build-bundle/cuda/libediy_cuda.a
 	@cp build-bundle/cuda/libediy_cuda.a build-bundle/variants/$*/libediy_cuda.a && $(AR) r build-bundle/variants/$*/libediy_cuda.a $(filter %.o,$^)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(notdir $@),-z,defs -Wl,--whole-archive build-bundle/variants/$*/libediy_cuda.a -Wl,--no-whole-archive $(BUILD)/libediy.a $(LDLIBS) $(CUDA_LDLIBS) -o $@
