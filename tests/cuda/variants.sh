@@ -1,5 +1,5 @@
 #!/bin/sh
-# What other choices in the products of convolutions would cost or save on this GPU: for each program of the folder VARIANTS, which `make cuda-variants`
+# What other choices in products and norms would cost or save on this GPU: for each program of the folder VARIANTS, which `make cuda-variants`
 # builds from the patches of tests/cuda/variants, the time of all convolutions in bf16 and the speed of whole steps, beside those of the program as it is,
 # which comes first and last.
 #
