@@ -217,7 +217,7 @@ static void updates_are_as_derived(void **state) {
       for (int i = 0; i < SIZE; i++) {
         double kept = mu * mom[i];
         assert_near("start", i, start[i], kept), assert_near("start of w", i, start_w[i], w[i]);
-        Gm[i] = mu * (Gm[i] + fabs(mom[i])) + into_m * rho * (fabs(grad[i]) + decay * fabs(w[i])) * (3 + K);
+        Gm[i] = mu * (Gm[i] + fabs(mom[i])) + into_m * rho * ((fabs(grad[i]) + decay * fabs(w[i])) * (3 + K) + decay * left[i]);
         mom[i] = kept + into_m * rho * (grad[i] + decay * w[i]);
         assert_gauge(names[5], i, Gm[i]);
         double G = fabs(w[i]) + left[i] + into_w * (Gm[i] + fabs(kept) / 2);
