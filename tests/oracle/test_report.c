@@ -191,7 +191,7 @@ static void a_dump_is_replayed_for_its_page(void **state) {
   (void)state;
   const struct outcome *o = program_run("oracle dump out=dump preset=sanity batch=2 && oracle report dump out=page.html");
   if (o->status != 0 || !strstr(o->out, "none is wrong")) fail_msg("exit %d: %s%s", o->status, o->out, o->err);
-  assert_int_equal(program_run("oracle replay dump json=findings.json && oracle report findings.json out=again.html")->status, 0);
+  assert_int_equal(program_run("oracle replay dump json=replayed.json && oracle report replayed.json out=again.html")->status, 0);
   o = program_run("for page in page again; do sed 's/<code>oracle [a-z]*</<code></' $page.html >$page.txt; done; cmp page.txt again.txt");
   if (o->status != 0) fail_msg("%s%s", o->out, o->err);
   assert_int_equal(
