@@ -121,7 +121,7 @@ const struct verb verb_train = {
     .name = "train",
     .summary = "train BYOL (a teacher) or E-DIY on a folder of images",
     .usage = "data=DIR out=RUN [preset=NAME] [key=value...]",
-    .about = "Trains on every JPEG and PNG below DIR; class folders are allowed and not looked at. RUN gets\n"
+    .about = "Trains on every JPEG and PNG in DIR, or below its folders (not both); labels are not looked at. RUN gets\n"
              "config.txt, log.jsonl, checkpoints, and at the end backbone.safetensors, which torchvision's ResNet\n"
              "takes as it is. Ctrl-C ends after the step at hand with a checkpoint; resume=auto goes on from it.\n"
              "Results do not depend on the number of threads. Built by make MPI=1, several processes under mpirun or srun\n"
