@@ -670,16 +670,17 @@ cuda-variants: cuda-bundle ## programs with other choices in products and norms,
 	  sed '/^--- /,$$d' tests/cuda/variants/$$v.patch >$$d/why.txt && \
 	  ldd $$d/ediy | grep -q "variants/$$v/.*libediy_cuda.so" || { echo "cuda-variants: $$v would not be run with its own library"; exit 1; }; done
 	@tar cf - -C build-bundle bundle/variants | xz -T0 --lzma2=preset=6,dict=128MiB >build-bundle/variants.tar.xz && du -h build-bundle/variants.tar.xz
-# What is made on the way is kept, for the next time.
-VARIED := $(addprefix build-bundle/variants/%/,conv.o norm.o tensor_bf16.o tensor_wgmma.o)
-.PRECIOUS: build-bundle/variants/%/patched $(VARIED)
+# What is made on the way is kept, for the next time. Compiled again is what includes a file that the patch changes.
+.PRECIOUS: build-bundle/variants/%/patched build-bundle/variants/%/compiled
 build-bundle/variants/%/patched: tests/cuda/variants/%.patch $(wildcard cuda/*)
 	@rm -rf $(@D) && mkdir -p $(@D)/lib && cp -r cuda $(@D) && patch -s -p1 -d $(@D) <$< && touch $@
-$(VARIED): build-bundle/variants/%/patched
-	@for f in conv:90 norm:90 tensor_bf16:90 tensor_wgmma:90a; do printf '  NVCC %s\n' $(<D)/$${f%:*}.o; \
-	  $(NVCC) -I$(<D) $(CUDA_CPPFLAGS) $(filter-out $(CUDA_ARCH),$(NVCCFLAGS)) -gencode arch=compute_$${f#*:},code=sm_$${f#*:} -c $(<D)/cuda/$${f%:*}.cu -o $(<D)/$${f%:*}.o || exit 1; done
-build-bundle/variants/%/lib/libediy_cuda.so: $(VARIED) build-bundle/cuda/libediy_cuda.a
-	@cp build-bundle/cuda/libediy_cuda.a build-bundle/variants/$*/libediy_cuda.a && $(AR) r build-bundle/variants/$*/libediy_cuda.a $(filter %.o,$^)
+build-bundle/variants/%/compiled: build-bundle/variants/%/patched build-bundle/cuda/libediy_cuda.a
+	@for f in conv:90 norm:90 tensor_bf16:90 tensor_wgmma:90a; do o=$${f%:*}.o; \
+	  sed -n 's|^+++ b/||p' tests/cuda/variants/$*.patch | grep -qFf - build-bundle/cuda/$${o%o}d || continue; printf '  NVCC %s\n' $(@D)/$$o; \
+	  $(NVCC) -I$(@D) $(CUDA_CPPFLAGS) $(filter-out $(CUDA_ARCH),$(NVCCFLAGS)) -gencode arch=compute_$${f#*:},code=sm_$${f#*:} -c $(@D)/cuda/$${o%o}cu -o $(@D)/$$o || exit 1; done
+	@touch $@
+build-bundle/variants/%/lib/libediy_cuda.so: build-bundle/variants/%/compiled
+	@cp build-bundle/cuda/libediy_cuda.a build-bundle/variants/$*/libediy_cuda.a && $(AR) r build-bundle/variants/$*/libediy_cuda.a build-bundle/variants/$*/*.o
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(notdir $@),-z,defs -Wl,--whole-archive build-bundle/variants/$*/libediy_cuda.a -Wl,--no-whole-archive $(BUILD)/libediy.a $(LDLIBS) $(CUDA_LDLIBS) -o $@
 endif
