@@ -520,7 +520,7 @@ $(PTX)/cuda/%.o: cuda/%.cu
 $(PTX)/libediy_cuda.a: $(patsubst cuda/%.cu,$(PTX_TWINS)/%.o,$(CUDA_TWINS)) \
                              $(patsubst %,$(BUILD)/shim/tests/cuda/%.cpp.o,shim_runtime shim_streams shim_launch) \
                              $(patsubst %,$(BUILD)/shim/%.o,$(wildcard tests/cuda/ptx/*.cpp))
-	@rm -f $@
+	@mkdir -p $(@D) && rm -f $@
 	$(call say,AR)
 	$(Q)$(AR) rcs $@ $^
 # What GPUs were measured to sum to, beside what this machine gives (tests/cuda/ptx/measured.c).
