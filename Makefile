@@ -268,7 +268,7 @@ VALGRIND_TESTS = base/test_safetensors base/test_file base/test_options image/te
 check-valgrind: ## valgrind, over parsers and operations
 	@$(MAKE) --no-print-directory BUILD=build-valgrind ARCH=x86-64-v3 OPT=-O1 $(addprefix build-valgrind/tests/,$(VALGRIND_TESTS))
 	@for t in $(VALGRIND_TESTS); do echo "== $$t"; \
-	  JSIMD_FORCENONE=1 OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+	  EDIY_TEST_VALGRIND=1 JSIMD_FORCENONE=1 OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
 	  build-valgrind/tests/$$t >/dev/null || exit 1; done; echo "valgrind: nothing found"
 
 .PHONY: run-tests check-clang check-archs check-bits check-arm check-asan check-tsan check-valgrind check-torch check-kill fuzz demo bench bench-dump bench-peer install
