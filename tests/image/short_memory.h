@@ -16,7 +16,11 @@
 
 /* Before the file is made: from here on what is large comes from the system and goes back to it, so that nothing is left over for the
  * decoder. */
-static inline void keep_no_memory(void) { (void)mallopt(M_MMAP_THRESHOLD, 1 << 17); }
+static inline void keep_no_memory(void) {
+  if (SANITIZED) skip_because("a sanitizer's own memory knows no limit");
+  if (getenv("EDIY_TEST_VALGRIND")) skip_because("valgrind's own memory has the same limit");
+  (void)mallopt(M_MMAP_THRESHOLD, 1 << 17);
+}
 
 /* Bytes of address space that this process has. */
 static inline rlim_t bytes_in_use(void) {
@@ -50,8 +54,6 @@ static inline int decode_with_ever_more(const uint8_t *data, size_t size, size_t
 /* pixels: of the image; what the decoder itself asks for has to be large enough for memory of its own, some 128 KiB. */
 static inline void a_good_file_is_never_broken(const uint8_t *data, size_t size, size_t pixels) {
   int status;
-  if (SANITIZED) skip_because("a sanitizer's own memory knows no limit");
-  if (getenv("EDIY_TEST_VALGRIND")) skip_because("valgrind's own memory has the same limit");
   pid_t child = fork();
   if (child == 0) _exit(decode_with_ever_more(data, size, pixels));
   assert_int_equal(waitpid(child, &status, 0), child);
