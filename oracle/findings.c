@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 
@@ -33,12 +32,9 @@ json_t *findings_row(const char *op, const struct judged *j) {
 /* Findings begin with an open brace alone in its line, which a run's log does not. */
 static bool replaces_findings(const char *path, struct error *err) {
   char start[2];
-  int file = -1;
-  size_t size;
-  if (!file_open(path, &file, &size, NULL)) return true;
-  bool like = size == 0 || (read(file, start, sizeof start) == 2 && memcmp(start, "{\n", 2) == 0);
-  close(file);
-  return like || fail(err, "json=%s is there and holds no findings, and would be written over; choose another name", path);
+  ptrdiff_t n = file_start(path, start, sizeof start);
+  return n <= 0 || (n == 2 && memcmp(start, "{\n", 2) == 0) ||
+         fail(err, "json=%s is there and holds no findings, and would be written over; choose another name", path);
 }
 
 bool findings_wanted(const char *path, struct error *err) { return !path[0] || (replaces_findings(path, err) && file_writable(path, err)); }

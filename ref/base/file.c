@@ -206,6 +206,15 @@ bool file_read(const char *path, size_t limit, char **data, size_t *size, struct
   return true;
 }
 
+ptrdiff_t file_start(const char *path, void *bytes, size_t size) {
+  int file = -1;
+  size_t whole;
+  if (!file_open(path, &file, &whole, NULL)) return -1;
+  ssize_t n = read(file, bytes, size);
+  close(file);
+  return n;
+}
+
 bool folder_create(const char *path, struct error *err) {
   char part[FILE_PATH_SIZE];
   size_t length = strlen(path);

@@ -53,6 +53,9 @@ MUST_CHECK bool file_read(const char *path, size_t limit, char **data, size_t *s
 /* Opens an ordinary file for reading (never waits for a pipe) and says how long it is; close(*fd) by the caller. */
 MUST_CHECK bool file_open(const char *path, int *fd, size_t *size, struct error *err);
 
+/* The first bytes of an ordinary file, size at most: how many there are, -1 where there is no such file or it cannot be read. */
+ptrdiff_t file_start(const char *path, void *bytes, size_t size);
+
 /* Creates a folder and its parents if missing. */
 MUST_CHECK bool folder_create(const char *path, struct error *err);
 

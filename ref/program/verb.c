@@ -60,15 +60,11 @@ bool verb_replaces(const struct verb *v, const char *out, enum verb_file kind, s
   static const unsigned char png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
   static const char *const key[] = {"out", "out", "json"}, *const name[] = {"PNG file", "safetensors file", "file of figures"};
   unsigned char start[9];
-  int file = -1;
-  size_t size;
-  if (!file_open(out, &file, &size, NULL)) return true;
-  ssize_t n = read(file, start, sizeof start);
-  close(file);
+  ptrdiff_t n = file_start(out, start, sizeof start);
   bool like = kind == VERB_PNG           ? n >= 8 && !memcmp(start, png, sizeof png)
               : kind == VERB_SAFETENSORS ? n == 9 && start[8] == '{'           /* the length, the header */
                                          : n >= 2 && !memcmp(start, "{\n", 2); /* indented: a run's log is not */
-  return like || size == 0 ||
+  return like || n <= 0 ||
          fail(err, "%s: %s=%s is there and is no %s, and would be written over; choose another name", v->name, key[kind], out, name[kind]);
 }
 

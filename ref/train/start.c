@@ -203,12 +203,8 @@ static void remove_leftovers(const struct run *r) {
 /* Whether a file of the run's folder may be written over: it is none, is empty, or begins as those of runs do. */
 static bool is_of_a_run(const char *path, const char *begin, size_t length, struct error *err) {
   char start[32];
-  int file;
-  size_t size;
-  if (!file_open(path, &file, &size, NULL)) return true; /* whatever stands there else, who writes says what is wrong with it */
-  ssize_t n = read(file, start, length < sizeof start ? length : sizeof start);
-  close(file);
-  return n <= 0 || memcmp(start, begin, (size_t)n) == 0 ||
+  ptrdiff_t n = file_start(path, start, length < sizeof start ? length : sizeof start);
+  return n <= 0 /* whatever stands there else, who writes says what is wrong with it */ || memcmp(start, begin, (size_t)n) == 0 ||
          fail(err, "%s: is there and was not written by a run, and would be written over; choose another out, or move it", path);
 }
 
