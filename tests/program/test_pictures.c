@@ -5,19 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "image/image.h"
 #include "program/bars.h"
-#include "program/draw.h"
+#include "program/drawn.h"
 #include "program/picture.h"
 #include "support/cmocka.h"
 #include "support/program.h"
-
-static struct image open_picture(const char *path) {
-  struct error err;
-  struct image image;
-  if (!image_read(path, &image, &err)) fail_msg("%s", err.text);
-  return image;
-}
 
 /* Pixels darker than this grey in a box: ink of text on white paper. */
 static int dark_pixels(const struct image *i, int top, int left, int height, int width) {
@@ -123,12 +115,6 @@ static void matches_show_every_region_of_a_small_map(void **state) {
   assert_non_null(strstr(o->out, "2 x 2 regions"));
   struct image image = open_picture("m.png");
   image_free(&image);
-}
-
-/* Whether a point of a picture, two pixels a point of the sheet, has this ink. */
-static bool is_inked(const struct image *i, double x, double y, struct ink ink) {
-  const uint8_t *p = i->rgb + 3 * ((int)(2 * y) * i->width + (int)(2 * x));
-  return fabs(p[0] - 255 * ink.r) <= 2 && fabs(p[1] - 255 * ink.g) <= 2 && fabs(p[2] - 255 * ink.b) <= 2;
 }
 
 enum { PAIRS_TOP = 64 + 18, PAIRS_SIDE = 200 };

@@ -111,6 +111,15 @@ static void a_log_says_what_the_steps_were(void **state) {
       assert_true(said[line] == (i < LOSSES ? sum / steps : taken[i][k - 1]));
     }
   }
+
+  /* On the terminal a step of which no line tells has its own losses, and the signs that were measured last, those of the first. */
+  struct watcher w = {.stop_at = 3};
+  struct train_result result;
+  if (!start("untold", "log.every=5", &w, &result, &err)) fail_msg("%s", err.text);
+  const struct record *now = &w.progress.now;
+  const double shown[KEYS] = {now->total,     now->byol,          now->rdem,         now->riem,        now->std_global,
+                              now->std_local, now->region_cosine, now->entropy_rdem, now->entropy_riem};
+  for (int i = 0; i < KEYS; i++) assert_true(shown[i] == taken[i][i < LOSSES ? 2 : 0]);
 }
 
 static void threads_and_workers_change_no_bit(void **state) {
