@@ -16,7 +16,7 @@ static int run_made(void **state) {
 /* The header's length (od) leaves as many bytes as the shapes come to, and the first line says both. */
 static void tensors_come_to_the_size_of_the_file(void **state) {
   (void)state;
-  static const char *const file[] = {"run/backbone.safetensors weights", "$(cat name) checkpoint"};
+  static const char *const file[] = {"run/backbone.safetensors weights pt", "$(cat name) checkpoint ediy-checkpoint-1"};
   for (int i = 0; i < 2; i++)
     assert_runs("set -- %s\n"
                 "data=$(($(wc -c <$1) - 8 - $(od -An -tu8 -N8 $1)))\n"
@@ -25,7 +25,7 @@ static void tensors_come_to_the_size_of_the_file(void **state) {
                 "    tensors++; elements += n; bytes += n * ($2 == \"F32\" ? 4 : 8)}\n"
                 "  END {printf \"%%d tensors, %%d elements, %%.1f MB\\n\", tensors, elements, bytes / 1e6; exit data != bytes}' $2 "
                 ">counted || exit 1\n"
-                "head -n 1 $2 | grep -F \"$1: safetensors, \" | grep \", $(cat counted)$\"",
+                "head -n 1 $2 | grep -F \"$1: safetensors, $3, \" | grep \", $(cat counted)$\"",
                 file[i]);
 }
 
@@ -69,11 +69,14 @@ static void an_image_has_the_size_of_its_header(void **state) {
 
 static void a_data_set_counts_what_find_counts(void **state) {
   (void)state;
-  assert_runs("rm $(find s/train -name '*.png' | sort | head -n 1)\n"
-              "ediy info s/train >data && head -n 1 data | grep -x \"s/train: data set, $(find s/train -name '*.png' | wc -l) images of 2 "
-              "classes\"\n"
-              "i=0; for c in $(ls s/train); do echo \" $i $c $(ls s/train/$c | wc -l)\"; i=$((i + 1)); done >expected\n"
+  assert_runs(
+      "rm $(find s/train -name '*.png' | sort | head -n 1) && ediy info s/train >data && images=$(find s/train -name '*.png' | wc -l) &&\n"
+      "head -n 1 data | grep -x \"s/train: data set, $images images of 2 classes\"");
+  assert_runs("i=0; for c in $(ls s/train); do echo \" $i $c $(ls s/train/$c | wc -l)\"; i=$((i + 1)); done >expected\n"
               "tail -n +2 data | tr -s ' ' | cmp - expected");
+  assert_runs(
+      "mkdir flat && cp $(find s/train -name '*.png' | head -n 1) flat && test \"$(ediy info flat)\" = \"flat: data set, 1 image\"");
+  assert_runs("mkdir -p one/class && cp flat/* one/class && ediy info one | head -n 1 | grep -x 'one: data set, 1 image of 1 class'");
 }
 
 int main(void) {
