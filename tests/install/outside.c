@@ -231,12 +231,23 @@ static void features(const char *folder) {
 
 /* ---- training, on the images that features() wrote ---------------------------------------------------------------------------------- */
 
+typedef struct heard {
+  int steps, lines;
+  char last[256];
+} heard;
+
+static void keep_message(void *context, const char *line) {
+  heard *h = (heard *)context;
+  h->lines++;
+  snprintf(h->last, sizeof h->last, "%s", line);
+}
+
 static bool end_after_first(void *context, const ediy_progress *p) {
-  int *steps = (int *)context;
-  ++*steps;
+  heard *h = (heard *)context;
+  h->steps++;
   REQUIRE(p->step >= 1 && p->step <= p->steps && p->steps == 2 && p->epochs == 1 && p->lr > 0);
   REQUIRE(fabs(p->total - p->byol) < 1e-12 && p->byol >= 0 && p->byol <= 8); /* Eq. 2: two terms 2 - 2 cos */
-  return *steps != 1;
+  return h->steps != 1;
 }
 
 static void training(const char *folder) {
@@ -244,13 +255,14 @@ static void training(const char *folder) {
   const char *options[] = {data,       out,       "preset=sanity", "lambda1=0", "lambda2=0",
                            "epochs=1", "batch=2", "warmup=0",      "workers=1", "threads=1"};
   const int count = (int)(sizeof options / sizeof options[0]);
-  int steps = 0;
+  heard h = {0, 0, ""};
   bool finished = true;
-  const ediy_train_callbacks callbacks = {end_after_first, NULL, &steps};
+  const ediy_train_callbacks quiet = {end_after_first, NULL, &h}, callbacks = {end_after_first, keep_message, &h};
   snprintf(data, sizeof data, "data=%s", folder);
   snprintf(out, sizeof out, "out=%s/run", folder);
-  REQUIRE(ediy_train(count, options, &callbacks, &finished, &err) && !finished && steps == 1);
-  REQUIRE(ediy_train(count, options, &callbacks, &finished, &err) && finished && steps == 2); /* goes on where it ended */
+  REQUIRE(ediy_train(count, options, &quiet, &finished, &err) && !finished && h.steps == 1);
+  REQUIRE(ediy_train(count, options, &callbacks, &finished, &err) && finished && h.steps == 2); /* goes on where it ended, and says so */
+  REQUIRE(h.lines > 0 && strstr(h.last, "resumed from ") && strstr(h.last, "checkpoint-00000001") && !strchr(h.last, '\n'));
 
   ediy_backbone *b;
   float f[128];

@@ -3,6 +3,7 @@
  * here. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,6 +48,42 @@ static void a_backbone_outlives_a_change_of_threads(void **state) {
   omp_set_num_threads(before);
 }
 
+/* Five images and five inputs, each alone, in batches of 2 with one left over, and all at once: the same features and map, to the bit. */
+static void features_do_not_depend_on_the_batch(void **state) {
+  (void)state;
+  enum { SIDE = 32, COUNT = 5, CHANNELS = 128, MAP = 4 * 4 * CHANNELS, PIXELS = SIDE * SIDE * 3, MOST = 48 * 40 * 3 };
+  static uint8_t rgb[COUNT][MOST];
+  static float input[COUNT * PIXELS], features[2][COUNT * CHANNELS], map[2][COUNT * MAP], f[COUNT * CHANNELS], m[COUNT * MAP];
+  ediy_image image[COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    for (int k = 0; k < MOST; k++) rgb[i][k] = (uint8_t)((k * (7 + i) + k / 31) % 251);
+    for (int k = 0; k < PIXELS; k++) input[i * PIXELS + k] = (float)((k * (3 + i)) % 17) / 4 - 2;
+    image[i] = (ediy_image){48 - i, 40 - 2 * i, rgb[i]};
+  }
+  for (int batch = 1; batch <= 5; batch += batch) {
+    const ediy_backbone_options options = {"small", "cifar", SIDE, SIDE, batch == 4 ? COUNT : batch};
+    ediy_backbone *b;
+    assert_true(ediy_backbone_fresh(&b, 1, &options, &err));
+    assert_int_equal(ediy_backbone_channels(b), CHANNELS);
+    assert_int_equal(ediy_backbone_cells(b), 4);
+    for (int inputs = 0; inputs < 2; inputs++) {
+      memset(f, 0xff, sizeof f), memset(m, 0xff, sizeof m);
+      assert_true(inputs ? ediy_backbone_inputs(b, COUNT, input, f, m, &err) : ediy_backbone_images(b, COUNT, image, f, m, &err));
+      if (batch == 1) memcpy(features[inputs], f, sizeof f), memcpy(map[inputs], m, sizeof m);
+      assert_memory_equal(f, features[inputs], sizeof f);
+      assert_memory_equal(m, map[inputs], sizeof m);
+      for (int i = 1; i < COUNT; i++) assert_memory_not_equal(f, f + i * CHANNELS, sizeof *f * CHANNELS);
+      for (int i = 0; batch == 1 && i < COUNT; i++) {
+        assert_true(inputs ? ediy_backbone_inputs(b, 1, input + i * PIXELS, f, m, &err)
+                           : ediy_backbone_images(b, 1, image + i, f, m, &err));
+        assert_memory_equal(f, features[inputs] + i * CHANNELS, sizeof *f * CHANNELS);
+        assert_memory_equal(m, map[inputs] + i * MAP, sizeof *m * MAP);
+      }
+    }
+    ediy_backbone_close(b);
+  }
+}
+
 /* OpenMP's threads are not the child's: it would wait for them without end. What the header says to call before keeps it from that. */
 static void a_child_of_fork_goes_on_without_its_parents_threads(void **state) {
   (void)state;
@@ -83,7 +120,7 @@ static void wrong_arguments_are_named(void **state) {
   ediy_backbone *b;
   ediy_view view;
   uint8_t pixel[3] = {0};
-  ediy_image image = {1, 1, pixel}, endless = {1, 100000000, pixel};
+  ediy_image image = {1, 1, pixel}, endless = {1, 100000000, pixel}, nothing = {1, 1, NULL};
   float x[4], y[3 * 4 * 4];
   double value[1];
   ediy_lars lars = {EDIY_LARS_BYOL, 1, 0.9, 0};
@@ -102,6 +139,9 @@ static void wrong_arguments_are_named(void **state) {
   o.size = 32, o.batch = 1;
   assert_true(ediy_backbone_fresh(&b, 1, &o, &err));
   assert_refused(ediy_backbone_images(b, 1, &endless, y, NULL, &err), "image 0");
+  assert_refused(ediy_backbone_images(b, 1, &nothing, y, NULL, &err), "image 0 has 1 x 1 pixels at a null pointer");
+  assert_refused(ediy_image_read(NULL, &nothing, &err), "ediy_image_read: an argument is null");
+  assert_refused(ediy_image_read("x.png", NULL, &err), "ediy_image_read: an argument is null");
   assert_refused(ediy_backbone_inputs(b, -1, x, y, NULL, &err), "-1");
   assert_refused(ediy_backbone_save(b, "/nowhere/x.safetensors", &err), "/nowhere/x.safetensors");
   assert_true(ediy_backbone_images(b, 0, &image, NULL, NULL, &err) && err.text[0] == 0);
@@ -219,6 +259,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_outside_program_finds_nothing_wrong),
       cmocka_unit_test(a_backbone_outlives_a_change_of_threads),
+      cmocka_unit_test(features_do_not_depend_on_the_batch),
       cmocka_unit_test(a_child_of_fork_goes_on_without_its_parents_threads),
       cmocka_unit_test(wrong_arguments_are_named),
       cmocka_unit_test(a_decimal_comma_of_the_program_changes_nothing),
