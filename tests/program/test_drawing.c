@@ -81,6 +81,26 @@ static void arrows_bend_to_the_left(void **state) {
   image_free(&image);
 }
 
+/* Also of an image that is longer than cairo takes: the first half is left, or above. */
+static void photographs_fill_their_box(void **state) {
+  (void)state;
+  enum { LONG = 70000 };
+  static uint8_t rgb[3 * LONG];
+  const struct ink first = {1, 0, 0, 1}, second = {0, 0, 1, 1};
+  for (int i = 0; i < LONG; i++) rgb[3 * i] = i < LONG / 2 ? 255 : 0, rgb[3 * i + 2] = i < LONG / 2 ? 0 : 255;
+  struct sheet s = begin_sheet();
+  draw_photograph(&s, 20, 10, 100, 20, rgb, 1, LONG);
+  draw_photograph(&s, 150, 10, 20, 100, rgb, LONG, 1);
+  struct image image = end_sheet(&s);
+  for (int i = 2; i < 100; i += 4) { /* the middle lies at 50 */
+    assert_true(is_inked(&image, 20 + i, 20, i < 50 ? first : second));
+    assert_true(is_inked(&image, 160, 10 + i, i < 50 ? first : second));
+  }
+  assert_true(is_inked(&image, 18, 20, ink_white) && is_inked(&image, 122, 20, ink_white));
+  assert_true(is_inked(&image, 160, 8, ink_white) && is_inked(&image, 160, 112, ink_white));
+  image_free(&image);
+}
+
 /* ---- charts ------------------------------------------------------------------------------------------------------------------------ */
 
 /* The plotted area of a chart on the sheet, and the point in it for shares of its width and height, from below. */
@@ -227,6 +247,7 @@ int main(void) {
       cmocka_unit_test(lines_and_discs_have_their_width),
       cmocka_unit_test(arrows_end_in_a_head_at_their_tip),
       cmocka_unit_test(arrows_bend_to_the_left),
+      cmocka_unit_test(photographs_fill_their_box),
       cmocka_unit_test(charts_show_values_where_they_are),
       cmocka_unit_test(charts_show_points_and_dashes),
       cmocka_unit_test(a_legend_stands_apart),

@@ -65,6 +65,7 @@ static void an_image_has_the_size_of_its_header(void **state) {
   assert_runs("ediy show views data=s/train out=p.png rows=1 && od -An -tu1 -j16 -N8 p.png |\n"
               "awk '{print ((($1 * 256 + $2) * 256 + $3) * 256 + $4) \" \" ((($5 * 256 + $6) * 256 + $7) * 256 + $8)}' >size\n"
               "read -r w h <size; test $w -ne $h && test \"$(ediy info p.png)\" = \"p.png: image, $w x $h pixels\"");
+  assert_runs("cp p.png nameless && read -r w h <size && test \"$(ediy info nameless)\" = \"nameless: image, $w x $h pixels\"");
 }
 
 static void a_data_set_counts_what_find_counts(void **state) {

@@ -46,6 +46,47 @@ static void views_are_those_of_the_seed(void **state) {
   assert_int_equal(program_run("cmp a.png d.png")->status, 1);
 }
 
+/* A PNG of one colour. */
+static void plain_image(const char *path, struct ink ink) {
+  struct sheet s;
+  struct error err;
+  if (!sheet_create(&s, 20, 20, &err)) fail_msg("%s", err.text);
+  draw_fill(&s, 0, 0, 20, 20, ink);
+  if (!sheet_write(&s, path, &err)) fail_msg("%s", err.text);
+  sheet_destroy(&s);
+}
+
+/* Of six images the second and the fifth, and beside each views of its colour, as far as jitter leaves it: of the red one more red than
+ * blue, of the blue one more blue, or grey. */
+static void views_are_of_images_spread_over_the_data(void **state) {
+  (void)state;
+  assert_runs("mkdir -p plain");
+  const struct ink green = {0.2, 1, 0.2, 1}, shown[2] = {{1, 0.2, 0.2, 1}, {0.2, 0.2, 1, 1}};
+  for (int i = 0; i < 6; i++) {
+    char path[32];
+    snprintf(path, sizeof path, "plain/%d.png", i);
+    plain_image(path, i == 1 ? shown[0] : i == 4 ? shown[1] : green);
+  }
+  for (int seed = 1; seed <= 3; seed++) {
+    assert_runs("ediy show views data=plain size=32 rows=2 seed=%d out=plain.png", seed);
+    struct image image = open_picture("plain.png");
+    for (int row = 0; row < 2; row++) {
+      const double top = 64 + row * 234, left = 24;
+      int found = 0, warm = 0, cold = 0;
+      for (int x = 10; x < 190; x++) {
+        found += is_inked(&image, left + x, top + 100, shown[row]); /* but where the frame of a crop is */
+        for (int k = 1; k < 3; k++) {
+          const uint8_t *p = image.rgb + 3 * ((int)(2 * (top + 190)) * image.width + (int)(2 * (left + k * 216 + x)));
+          warm += p[0] > p[2], cold += p[0] < p[2];
+        }
+      }
+      assert_true(found > 140);
+      assert_true(row ? cold >= 180 && warm == 0 : warm >= 180 && cold == 0);
+    }
+    image_free(&image);
+  }
+}
+
 #define RECORD "{\"step\": %d, \"epoch\": 0, \"lr\": 0.1, \"loss\": %g, \"byol\": null}\n"
 
 static void write_log(const char *end) {
@@ -428,6 +469,7 @@ static void saliency_of_a_run_writes_over_none_of_it(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(views_have_a_row_an_image_and_text),
                                      cmocka_unit_test(views_are_those_of_the_seed),
+                                     cmocka_unit_test(views_are_of_images_spread_over_the_data),
                                      cmocka_unit_test(curves_are_drawn_while_the_run_writes),
                                      cmocka_unit_test(another_run_lies_over_the_first),
                                      cmocka_unit_test(damaged_logs_are_named_with_the_line),
