@@ -64,6 +64,54 @@ static void every_example_works_as_printed(void **state) {
   for_each_verb(example_works);
 }
 
+/* Lines of a key in the help of a verb: name, what it is, and in brackets what it takes. What is outside of that is refused; a default is
+ * inside. */
+static int keys_seen;
+static void keys_take_what_help_says(const char *verb) {
+  char help[65536], key[64], range[128], words[128];
+  snprintf(help, sizeof help, "%s", assert_runs("ediy %s --help", verb)->out);
+  char *line = strstr(help, "\nkeys:\n");
+  if (!line) return;
+  for (line += strlen("\nkeys:\n"); *line != '\n'; keys_seen++) {
+    char *end = strchr(line, '\n'), *bracket = end;
+    *end = 0;
+    while (bracket > line && *bracket != '(') bracket--;
+    if (sscanf(line, "  %63[a-z0-9_.] %*c", key) != 1 || bracket == line || end[-1] != ')') fail_msg("%s: \"%s\"", verb, line);
+    snprintf(range, sizeof range, "%.*s", (int)strcspn(bracket, ",)") - 1, bracket + 1);
+    const char *standard = strstr(bracket, ", default ");
+    double low, high;
+    if (sscanf(range, "%lf to %lf", &low, &high) == 2) {
+      const double value = standard ? strtod(standard + strlen(", default "), NULL) : low;
+      assert_true(low > -1000 && low < high && value >= low && value <= high);
+      snprintf(words, sizeof words, "%s: '-1000' is not a ", key);
+      assert_refused(words, "ediy %s %s=-1000", verb, key);
+    } else if (strstr(range, " | ") && !strstr(range, "FILE")) {
+      assert_true(standard && strchr(standard, ')') - standard > 10);
+      assert_refused(strcmp(range, "yes | no") ? range : "neither yes nor no", "ediy %s %s=anything", verb, key);
+      char word[64];
+      snprintf(word, sizeof word, "%.*s", (int)strcspn(standard + 10, ")"), standard + 10);
+      assert_non_null(strstr(range, word));
+    } else {
+      assert_true(strcmp(range, "text") == 0);
+    }
+    line = end + 1;
+  }
+}
+
+static void help_says_what_keys_take(void **state) {
+  (void)state;
+  for_each_verb(keys_take_what_help_says);
+  assert_true(keys_seen > 100);
+  static const char *const said[] = {"  lr                 base learning rate; the peak is lr * batch / 256 (0 to 1e+09, default 0.5)\n",
+                                     "  data               folder of images: flat, or one sub-folder a class (text)\n"};
+  for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) assert_non_null(strstr(assert_runs("ediy train --help")->out, said[i]));
+  /* a configuration has no key that help does not have */
+  assert_runs("ediy scenes out=h images=8 val=1 classes=2 size=24 && ediy train preset=sanity lambda1=0 lambda2=0 data=h/train out=h/run "
+              "batch=8 stop=1");
+  assert_runs(
+      "ediy train --help >h/help; while read -r key is value; do grep -q \"^  $key  *[^ ].*)$\" h/help || exit 1; done <h/run/config.txt");
+}
+
 /* Typed behind a command, before it is sent. A word without dashes is none: it may be a file's name. */
 static void help_is_had_at_any_place(void **state) {
   (void)state;
@@ -166,6 +214,7 @@ static void outputs_that_cannot_be_written_are_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_verb_has_help),
                                      cmocka_unit_test(every_example_works_as_printed),
+                                     cmocka_unit_test(help_says_what_keys_take),
                                      cmocka_unit_test(help_is_had_at_any_place),
                                      cmocka_unit_test(version_is_one_line),
                                      cmocka_unit_test(unknown_words_name_the_nearest),
