@@ -52,7 +52,8 @@ static void the_backward_is_the_adjoint(void **state) {
   const struct dense_shape *g = &odd;
   ptrdiff_t in = g->h * g->w * g->classes, out = g->height * g->width * g->classes;
   real *x = test_reals(in), *dx = test_reals(in), *y = test_reals(out), *dy = test_reals(out);
-  double *scratch = calloc((size_t)dense_scratch(g), sizeof *scratch), left = 0, right = 0;
+  double *scratch = malloc((size_t)dense_scratch(g) * sizeof *scratch), left = 0, right = 0;
+  memset(scratch, 0x7f, (size_t)dense_scratch(g) * sizeof *scratch), memset(dx, 0x7f, (size_t)in * sizeof *dx); /* neither is read */
   test_fill_int(x, in, 8, 1);
   test_fill_int(dy, out, 8, 2);
   dense_upsample(g, x, y);
@@ -139,7 +140,7 @@ static void score_by_hand(void **state) {
   assert_true(iou[3] == 0 && s.classes_seen == 3 && s.pixels == 10);
   struct dense_confusion none = {4, (int64_t[16]){0}};
   s = dense_confusion_score(&none, NULL);
-  assert_true(s.mean_iou == 0 && s.pixels == 0);
+  assert_true(s.mean_iou == 0 && s.pixels == 0 && s.pixel_accuracy == 0);
 }
 
 static void equal_logits_take_the_lowest_class(void **state) {

@@ -130,6 +130,26 @@ static void votes_are_the_definition(void **state) {
   }
 }
 
+/* Three queries, of which each has neighbours, votes and a prediction of its own; more neighbours were searched than vote. */
+static void every_query_has_its_own_votes(void **state) {
+  (void)state;
+  enum { CLASSES = 3, SEARCHED = 3, VOTES = 2 };
+  struct knn g = {5, 3, 8, SEARCHED};
+  static const int32_t label[5] = {0, 1, 2, 1, 0}, neighbour[3 * SEARCHED] = {3, 0, 4, 2, 1, 3, 4, 0, 2}, expected[3] = {1, 2, 0};
+  static const double similarity[3 * SEARCHED] = {0.75, 0.5, 0.25, 1, 0.5, 0.25, 0.5, 0.25, 0.125};
+  double votes[3 * CLASSES];
+  int32_t prediction[3];
+  struct error err;
+  memset(votes, 0x7f, sizeof votes);
+  assert_true(knn_vote(&g, VOTES, CLASSES, 0.5, label, neighbour, similarity, votes, prediction, &err));
+  for (int i = 0; i < 3; i++) {
+    double sum[CLASSES] = {0};
+    for (int j = 0; j < VOTES; j++) sum[label[neighbour[i * SEARCHED + j]]] += exp(similarity[i * SEARCHED + j] / 0.5);
+    for (int c = 0; c < CLASSES; c++) assert_true(votes[i * CLASSES + c] == sum[c]);
+    assert_int_equal(prediction[i], expected[i]);
+  }
+}
+
 static void equal_votes_take_the_lowest_class(void **state) {
   (void)state;
   struct knn g = {4, 1, 8, 4};
@@ -231,6 +251,7 @@ int main(void) {
                                      cmocka_unit_test(equal_rows_tie_by_the_lowest),
                                      cmocka_unit_test(zero_rows_are_at_right_angles_to_everything),
                                      cmocka_unit_test(votes_are_the_definition),
+                                     cmocka_unit_test(every_query_has_its_own_votes),
                                      cmocka_unit_test(equal_votes_take_the_lowest_class),
                                      cmocka_unit_test(one_class_is_always_right),
                                      cmocka_unit_test(bad_input_is_named),

@@ -234,6 +234,55 @@ static void a_full_batch_step_is_the_case_by_hand(void **state) {
   assert_true(fabs(r.loss - log(2)) < 1e-15 && r.held_out[0].count == 0 && r.test.hits == 2 && t.asked[0] == 1);
 }
 
+/* Two epochs of five images in batches of two: six steps in the order of the shuffles, the rate on its cosine from 16 2 / 256 on, the
+ * momentum handed on; in plain double. Inputs are below 1, so that the loss has second derivatives below 1.5, and a step of rate 1/8
+ * enlarges what it is given by 1 + 1.9 1.5 / 8 at most, six steps by 6.3. A step rounds some 20 times numbers below 2. */
+static void steps_follow_the_shuffles_and_the_cosine(void **state) {
+  (void)state;
+  enum { N = 5, WIDE = 2, CLASSES = 3, EPOCHS = 2, BATCH = 2, STEPS = 6 };
+  const double bound = 6.3 * STEPS * 20 * 2 * REAL_ROUNDOFF, momentum = 0.9;
+  real x[N * WIDE], weight[CLASSES * WIDE], bias[CLASSES];
+  int32_t label[N] = {0, 2, 1, 1, 0};
+  double w[CLASSES][WIDE + 1] = {{0}}, m[CLASSES][WIDE + 1] = {{0}}, loss = 0; /* the bias last, as the weight of 1 */
+  for (int i = 0; i < N * WIDE; i++) x[i] = (real)((7 * i) % 11 - 5) / 8;
+  for (int epoch = 0, step = 0; epoch < EPOCHS; epoch++) {
+    int32_t order[N];
+    linear_eval_shuffle(4, epoch, N, order);
+    loss = 0;
+    for (int first = 0; first < N; first += BATCH, step++) {
+      const int rows = first + BATCH <= N ? BATCH : N - first;
+      const double rate = 16 * 2 / 256. * (1 + cos(acos(-1) * step / STEPS)) / 2;
+      double g[CLASSES][WIDE + 1] = {{0}};
+      for (int row = 0; row < rows; row++) {
+        const int i = order[first + row];
+        const double in[WIDE + 1] = {(double)x[i * WIDE], (double)x[i * WIDE + 1], 1};
+        double e[CLASSES], sum = 0;
+        for (int c = 0; c < CLASSES; c++) sum += e[c] = exp(w[c][0] * in[0] + w[c][1] * in[1] + w[c][2]);
+        loss -= log(e[label[i]] / sum) / N;
+        for (int c = 0; c < CLASSES; c++)
+          for (int k = 0; k <= WIDE; k++) g[c][k] += (e[c] / sum - (c == label[i])) * in[k] / rows;
+      }
+      for (int c = 0; c < CLASSES; c++)
+        for (int k = 0; k <= WIDE; k++) {
+          m[c][k] = momentum * m[c][k] + g[c][k];
+          w[c][k] -= rate * (g[c][k] + momentum * m[c][k]);
+        }
+    }
+  }
+  struct toy t = {.count = N, .d = WIDE, .x = x, .label = label, .fail_at = -2};
+  struct linear_features f = toy_features(&t);
+  struct linear_eval_options o = {
+      .epochs = EPOCHS, .batch = BATCH, .momentum = momentum, .base_lr = {16}, .rates = 1, .held_out = .5, .seed = 4};
+  struct linear_eval_result r;
+  struct error err;
+  assert_true(linear_eval(&f, N, x, label, CLASSES, &o, NULL, NULL, &r, weight, bias, &err));
+  for (int c = 0; c < CLASSES; c++) {
+    for (int k = 0; k < WIDE; k++) assert_true(fabs((double)weight[c * WIDE + k] - w[c][k]) <= bound);
+    assert_true(fabs((double)bias[c] - w[c][WIDE]) <= bound);
+  }
+  assert_true(fabs(r.loss - loss) <= 2 * bound);
+}
+
 static void classes_and_images_too_few(void **state) {
   (void)state;
   struct toy train;
@@ -252,6 +301,70 @@ static void classes_and_images_too_few(void **state) {
   f.count = 1;
   assert_false(linear_eval(&f, 20, train.x, train.label, 1, &o, NULL, NULL, &r, NULL, NULL, &err));
   assert_non_null(strstr(err.text, "1 training images"));
+  toy_free(&train);
+}
+
+/* Counts the epochs that are told, which come one by one. */
+static void count_epochs(void *context, int epoch, int epochs) {
+  int *told = context;
+  told[0]++;
+  assert_int_equal(epoch, told[0]);
+  assert_int_equal(epochs, told[1]);
+}
+
+/* The first of two rates that are equally good; every epoch is told, those of the sweep before those of the last regression. */
+static void the_first_of_the_best_rates_is_chosen(void **state) {
+  (void)state;
+  struct toy train;
+  toy_make(&train, 60, 4, 4, 0.1, 7);
+  struct linear_features f = toy_features(&train);
+  struct linear_eval_options o = {.epochs = 5, .batch = 20, .momentum = .9, .base_lr = {1, 0.5, 2}, .rates = 3, .held_out = .25};
+  struct linear_eval_result r;
+  struct error err;
+  int told[2] = {0, 10};
+  assert_true(linear_eval(&f, 60, train.x, train.label, 4, &o, count_epochs, told, &r, NULL, NULL, &err));
+  assert_true(r.held_out[0].hits == 15 && r.held_out[1].hits == 15 && r.held_out[2].hits == 15 && r.base_lr == 1);
+  assert_int_equal(told[0], 10);
+  o.rates = 1, told[0] = 0, told[1] = 5;
+  assert_true(linear_eval(&f, 60, train.x, train.label, 4, &o, count_epochs, told, &r, NULL, NULL, &err));
+  assert_int_equal(told[0], 5);
+  toy_free(&train);
+}
+
+/* Every option at the end of its range, and beyond. */
+static void options_have_ranges(void **state) {
+  (void)state;
+  struct toy train;
+  toy_make(&train, 20, 3, 3, 1, 9);
+  struct linear_features f = toy_features(&train);
+  const struct linear_eval_options least = {.epochs = 1, .batch = 1, .momentum = 0, .base_lr = {.1}, .rates = 1, .held_out = .01};
+  struct linear_eval_result r;
+  struct error err;
+#define ACCEPTED(o) linear_eval(&f, 20, train.x, train.label, 3, &(o), NULL, NULL, &r, NULL, NULL, &err)
+  assert_true(ACCEPTED(least));
+  struct linear_eval_options o = least;
+  o.rates = LINEAR_EVAL_RATES, o.momentum = .99, o.held_out = .99;
+  for (int k = 0; k < LINEAR_EVAL_RATES; k++) o.base_lr[k] = .01 * (k + 1);
+  assert_true(ACCEPTED(o));
+  o = least, o.epochs = 0;
+  assert_false(ACCEPTED(o));
+  o = least, o.batch = 0;
+  assert_false(ACCEPTED(o));
+  o = least, o.rates = 0;
+  assert_false(ACCEPTED(o));
+  o = least, o.rates = LINEAR_EVAL_RATES + 1;
+  assert_false(ACCEPTED(o));
+  o = least, o.momentum = -.01;
+  assert_false(ACCEPTED(o));
+  o = least, o.momentum = 1;
+  assert_false(ACCEPTED(o));
+  o = least, o.held_out = 0;
+  assert_false(ACCEPTED(o));
+  o = least, o.held_out = 1;
+  assert_false(ACCEPTED(o));
+  o = least, o.base_lr[0] = INFINITY;
+  assert_false(ACCEPTED(o));
+#undef ACCEPTED
   toy_free(&train);
 }
 
@@ -319,7 +432,10 @@ int main(void) {
                                      cmocka_unit_test(held_out_images_are_not_trained_on),
                                      cmocka_unit_test(split_and_shuffle_are_permutations),
                                      cmocka_unit_test(a_full_batch_step_is_the_case_by_hand),
+                                     cmocka_unit_test(steps_follow_the_shuffles_and_the_cosine),
                                      cmocka_unit_test(classes_and_images_too_few),
+                                     cmocka_unit_test(the_first_of_the_best_rates_is_chosen),
+                                     cmocka_unit_test(options_have_ranges),
                                      cmocka_unit_test(bad_input_is_named),
                                      cmocka_unit_test(threads_do_not_matter)};
   return cmocka_run_group_tests_name("linear evaluation " REAL_SUFFIX, tests, NULL, NULL);
