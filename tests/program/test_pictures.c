@@ -273,6 +273,26 @@ static void saliency_is_warm_where_a_share_is_large(void **state) {
   image_free(&i);
 }
 
+/* Grey paper under orange from an equal share on, 0.9 of it at 4 times that, half as much at 2 times, and blue the other way. */
+static void saliency_doubles_by_equal_steps(void **state) {
+  (void)state;
+  static const struct {
+    double times, cover;
+  } tints[] = {{1. / 16, -0.9}, {0.25, -0.9}, {0.5, -0.45}, {1, 0}, {2, 0.45}, {4, 0.9}, {16, 0.9}};
+  const double grey = 0.3 + 0.55 * 0.299;
+  for (size_t k = 0; k < sizeof tints / sizeof tints[0]; k++) {
+    double share[6];
+    for (int j = 0; j < 6; j++) share[j] = tints[k].times / 6;
+    struct image i = draw_shares("tint.png", share, NULL);
+    const double cover = fabs(tints[k].cover);
+    const struct ink ink = ink_of(tints[k].cover > 0);
+    const struct ink mixed = {(1 - cover) * grey + cover * ink.r, (1 - cover) * grey + cover * ink.g, (1 - cover) * grey + cover * ink.b,
+                              1};
+    assert_true(is_inked(&i, HEAT_LEFT / 2 + 100, HEAT_TOP / 2 + 100, mixed));
+    image_free(&i);
+  }
+}
+
 /* Whether a box of one picture, of a row and a network (-1: the image), is that of another picture. */
 static bool same_box(const struct image *a, int row_a, int network_a, const struct image *b, int row_b, int network_b) {
   for (int y = HEAT_TOP; y < HEAT_TOP + HEAT; y++) {
@@ -477,6 +497,7 @@ int main(void) {
                                      cmocka_unit_test(matches_frame_the_pairs),
                                      cmocka_unit_test(bars_are_as_long_as_their_values),
                                      cmocka_unit_test(saliency_is_warm_where_a_share_is_large),
+                                     cmocka_unit_test(saliency_doubles_by_equal_steps),
                                      cmocka_unit_test(saliency_has_one_scale),
                                      cmocka_unit_test(saliency_prints_the_mean_of_its_images),
                                      cmocka_unit_test(saliency_draws_each_image_with_its_shares),

@@ -46,6 +46,31 @@ static void pixels_are_the_same_on_every_machine(void **state) {
   image_free(&image);
 }
 
+/* One image of each of 20 classes, of every shape and texture that there is, as one digest. */
+static void every_texture_is_the_same_on_every_machine(void **state) {
+  (void)state;
+  static char list[65536];
+  char hex[65], *line;
+  unsigned char bytes[32];
+  int images = 0;
+  struct sha256 s;
+  sha256_begin(&s);
+  snprintf(list, sizeof list, "%s", assert_runs("ediy scenes out=every images=20 val=1 classes=20 size=48 && ls every/train/*/*.png")->out);
+  line = strstr(list, "every/train/00-");
+  assert_non_null(line);
+  for (line = strtok(line, "\n"); line; line = strtok(NULL, "\n"), images++) {
+    struct image image;
+    struct error err;
+    if (!image_read(line, &image, &err)) fail_msg("%s", err.text);
+    sha256_add(&s, image.rgb, (size_t)image.height * (size_t)image.width * 3);
+    image_free(&image);
+  }
+  sha256_end(&s, bytes);
+  sha256_hex(bytes, hex);
+  assert_int_equal(images, 20);
+  assert_string_equal(hex, "ae3fc27ed8866922b06599ab3751065baed6c8cf8d20c9d2c50418fbb4ceaa2f");
+}
+
 /* The object of the image's class is the largest in its map; ground is there too; no label is beyond the classes. */
 static void maps_agree_with_labels(void **state) {
   (void)state;
@@ -85,7 +110,9 @@ static void nothing_is_overwritten_or_left_half_done(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(the_number_of_threads_changes_nothing),
                                      cmocka_unit_test(more_images_leave_the_first_ones_alone),
-                                     cmocka_unit_test(pixels_are_the_same_on_every_machine), cmocka_unit_test(maps_agree_with_labels),
+                                     cmocka_unit_test(pixels_are_the_same_on_every_machine),
+                                     cmocka_unit_test(every_texture_is_the_same_on_every_machine),
+                                     cmocka_unit_test(maps_agree_with_labels),
                                      cmocka_unit_test(nothing_is_overwritten_or_left_half_done)};
   return cmocka_run_group_tests_name("scenes", tests, program_enter, program_leave);
 }

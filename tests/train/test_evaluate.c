@@ -225,6 +225,12 @@ static void embeddings_read_back(void **state) {
   for (int i = 0; i < 8; i++) assert_int_equal(tensor_at(label, i), i / 4);
   assert_memory_equal(name->data, "class1/0.png\nclass1/1.png\n", 26);
   assert_string_equal(safetensors_metadata(&f, "class_names"), "class1\nclass2\n");
+  char fingerprint[65], side[16];
+  dataset_fingerprint(&test, fingerprint);
+  snprintf(side, sizeof side, "%d", SIZE);
+  assert_string_equal(safetensors_metadata(&f, "fingerprint"), fingerprint);
+  assert_string_equal(safetensors_metadata(&f, "resize"), "36");
+  assert_string_equal(safetensors_metadata(&f, "size"), side);
   float *direct = malloc((size_t)(8 * e.channels) * sizeof *direct);
   assert_true(extractor_run(&e, 8, test.path, &eval_view, direct, NULL, NULL, NULL, &err));
   assert_memory_equal(direct, x->data, (size_t)(8 * e.channels) * sizeof *direct);

@@ -106,8 +106,14 @@ static void a_line_is_json_that_reads_back_exactly(void **state) {
   assert_true(json_is_null(json_object_get(json, "byol")));
   assert_null(json_object_get(json, "rdem"));
   json_decref(json);
-  char small[20];
-  assert_true(record_format(&r, small, sizeof small) > 20); /* as snprintf: cut, and the length it would have had */
+  r = sample(7);
+  n = record_format(&r, line, sizeof line);
+  for (size_t size = 1; size <= (size_t)n + 1; size++) { /* as snprintf: cut, and the length it would have had; nothing behind is touched */
+    char cut[1024];
+    memset(cut, 'x', sizeof cut);
+    assert_int_equal(record_format(&r, cut, size), n);
+    assert_true(strlen(cut) == size - 1 && memcmp(cut, line, size - 1) == 0 && cut[size] == 'x');
+  }
 }
 
 static void each_line_is_on_disk_at_once(void **state) {
@@ -165,6 +171,25 @@ static void nothing_behind_a_damaged_line_is_kept(void **state) {
   char *after = contents();
   assert_string_equal(after, before);
   free(before), free(after);
+}
+
+/* Another run's lines behind this one's: steps that do not rise are none of it. */
+static void steps_that_do_not_rise_are_not_kept(void **state) {
+  (void)state;
+  static const int64_t next[] = {1, 2, 3};
+  for (int i = 0; i < 3; i++) {
+    struct log log;
+    open_log(&log, 0);
+    write_steps(&log, 1, 3);
+    char *before = contents();
+    write_steps(&log, next[i], 5);
+    log_close(&log);
+    open_log(&log, 9);
+    log_close(&log);
+    char *after = contents();
+    assert_string_equal(after, before);
+    free(before), free(after);
+  }
 }
 
 static void a_missing_log_is_no_reason_to_stop(void **state) {
@@ -233,14 +258,10 @@ static void a_folder_in_the_way_is_named(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_key_is_documented),
-                                     TEST(a_line_is_json_that_reads_back_exactly),
-                                     TEST(each_line_is_on_disk_at_once),
-                                     TEST(a_resumed_log_is_that_of_one_piece),
-                                     TEST(nothing_behind_a_damaged_line_is_kept),
-                                     TEST(a_missing_log_is_no_reason_to_stop),
-                                     TEST(a_run_has_one_writer),
-                                     TEST(a_held_log_keeps_writers_out),
-                                     TEST(a_folder_in_the_way_is_named)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_key_is_documented),   TEST(a_line_is_json_that_reads_back_exactly),
+                                     TEST(each_line_is_on_disk_at_once),          TEST(a_resumed_log_is_that_of_one_piece),
+                                     TEST(nothing_behind_a_damaged_line_is_kept), TEST(steps_that_do_not_rise_are_not_kept),
+                                     TEST(a_missing_log_is_no_reason_to_stop),    TEST(a_run_has_one_writer),
+                                     TEST(a_held_log_keeps_writers_out),          TEST(a_folder_in_the_way_is_named)};
   return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

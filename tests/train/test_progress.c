@@ -47,6 +47,28 @@ static void a_line_holds_all_that_matters(void **state) {
   progress_line(&p, 0, text, sizeof text);
   assert_string_equal(text, "step 12/400  loss 5.4321  (rdem 1.500 riem 0.250 byol 3.750)  16 min 10 s left  12.3 images/s  "
                             "std 0.050/0.060 cos 0.50 H 1.25/2.50  epoch 1/20  lr 0.25");
+  p.now.regions = false; /* BYOL alone */
+  progress_line(&p, 0, text, sizeof text);
+  assert_string_equal(text, "step 12/400  loss 5.4321  16 min 10 s left  12.3 images/s  std 0.050  epoch 1/20  lr 0.25");
+}
+
+/* Nothing behind the buffer is written to, whatever its size; where it is what ends the line, that too is between parts. */
+static void a_line_never_exceeds_its_buffer(void **state) {
+  (void)state;
+  struct progress p = sample();
+  char whole[400];
+  progress_line(&p, 0, whole, sizeof whole);
+  for (size_t size = 1; size < 250; size++)
+    for (int columns = 0; columns < 250; columns += 83) {
+      char text[400];
+      memset(text, 'x', sizeof text);
+      progress_line(&p, columns, text, size);
+      size_t n = strlen(text);
+      assert_true(n < size && (columns == 0 || n <= (size_t)columns));
+      for (size_t i = size; i < sizeof text; i++) assert_true(text[i] == 'x');
+      assert_memory_equal(text, whole, n);
+      assert_true(n == 0 || whole[n] == 0 || whole[n] == ' ');
+    }
 }
 
 static void a_line_never_exceeds_the_terminal_and_is_cut_between_parts(void **state) {
@@ -82,6 +104,7 @@ static void plain_lines_come_every_five_seconds_live_ones_ten_times_a_second(voi
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(durations_read_well), cmocka_unit_test(a_line_holds_all_that_matters),
+                                     cmocka_unit_test(a_line_never_exceeds_its_buffer),
                                      cmocka_unit_test(a_line_never_exceeds_the_terminal_and_is_cut_between_parts),
                                      cmocka_unit_test(plain_lines_come_every_five_seconds_live_ones_ten_times_a_second)};
   return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
