@@ -101,6 +101,41 @@ static void photographs_fill_their_box(void **state) {
   image_free(&image);
 }
 
+/* A pixel is a square, of the colour that it has. */
+static void small_photographs_show_their_pixels(void **state) {
+  (void)state;
+  static const uint8_t rgb[12] = {255, 0, 0, 0, 0, 255, 0, 255, 0, 255, 0, 0};
+  const struct ink red = {1, 0, 0, 1}, blue = {0, 0, 1, 1}, green = {0, 1, 0, 1};
+  struct sheet s = begin_sheet();
+  draw_photograph(&s, 20, 10, 100, 100, rgb, 2, 2);
+  struct image image = end_sheet(&s);
+  for (int y = 1; y < 100; y += 2)
+    for (int x = 1; x < 100; x += 2) assert_true(is_inked(&image, 20 + x, 10 + y, (x < 50) == (y < 50) ? red : y < 50 ? blue : green));
+  image_free(&image);
+}
+
+/* From the left, in the middle or up to the right; of a text that does not fit the end is seen. */
+static void text_is_where_its_anchor_says(void **state) {
+  (void)state;
+  struct sheet s = begin_sheet();
+  double width[3];
+  for (int anchor = ANCHOR_LEFT; anchor <= ANCHOR_RIGHT; anchor++)
+    width[anchor] = draw_text(&s, 100, 20 + 20 * anchor, 12, false, (enum anchor)anchor, ink_text, "HHHH");
+  draw_text_within(&s, 20, 90, 12, width[0] * 1.2, ink_text, "iiiiiiiiiiiiiiiiiiiiiiiiiHHHH");
+  draw_text(&s, 150, 90, 12, true, ANCHOR_LEFT, ink_text, "HHHH");
+  struct image image = end_sheet(&s);
+  double first[4] = {200, 200, 200, 200}, last[4] = {0};
+  for (int line = 0; line < 4; line++)
+    for (double x = 0; x < (line < 3 ? 200 : 140); x += 0.5)
+      if (!is_inked(&image, x, line < 3 ? 16 + 20 * line : 86, ink_white))
+        first[line] = fmin(first[line], x), last[line] = fmax(last[line], x);
+  for (int line = 0; line < 3; line++) assert_true(width[line] == width[0] && fabs(last[line] - first[line] - width[0]) < 3);
+  assert_true(first[ANCHOR_LEFT] >= 100 && first[ANCHOR_LEFT] < 103 && last[ANCHOR_RIGHT] <= 100 && last[ANCHOR_RIGHT] > 97);
+  assert_true(fabs((first[ANCHOR_MIDDLE] + last[ANCHOR_MIDDLE]) / 2 - 100) < 1.5);
+  assert_true(first[3] >= 20 && last[3] <= 20 + width[0] * 1.2 && last[3] > 20 + width[0] / 2);
+  image_free(&image);
+}
+
 /* ---- charts ------------------------------------------------------------------------------------------------------------------------ */
 
 /* The plotted area of a chart on the sheet, and the point in it for shares of its width and height, from below. */
@@ -113,7 +148,7 @@ static bool at_share(const struct image *image, int chart, double x, double y, s
 /* Three charts in a row and a fourth below the first, each with a line from one corner to the other that is broken by what is no number. */
 static void charts_show_values_where_they_are(void **state) {
   (void)state;
-  static const double x[] = {0, 2, 4, 6, 8, 10}, y[] = {0, 2, 4, 6, 8, 10}, broken[] = {10, 8, 6, NAN, 2, 0};
+  static const double x[] = {0, 2, 4, 6, 8, 10}, y[] = {20, 22, 24, 26, 28, 30}, broken[] = {30, 28, 26, NAN, 22, 20};
   const struct chart one = {
       .title = "t", .unit = "u", .series = {{"a", x, y, 6, false}, {"b", x, broken, 6, false}}, .series_count = 2, .low = 1};
   const struct chart charts[4] = {one, one, one, one};
@@ -129,9 +164,8 @@ static void charts_show_values_where_they_are(void **state) {
       assert_int_equal(at_share(&image, c, at, 1 - at, ink_of(1)), at < 0.4 || at > 0.8);
       assert_false(at_share(&image, c, at, at + 0.03, ink_of(0)) || at_share(&image, c, at, at - 0.03, ink_of(0)));
     }
-  for (int c = 0; c < 4; c++)
-    for (int tick = 0; tick <= 5;
-         tick++) { /* a line of the grid every 2, where both others are 15 points away; a step on the axis below it */
+  for (int c = 0; c < 4; c++) /* a line of the grid every 2, where both others are 15 points away; a step on the axis below it */
+    for (int tick = 0; tick <= 5; tick++) {
       assert_false(at_share(&image, c, 0.3, tick / 5., ink_white));
       assert_true(at_share(&image, c, 0.3, tick / 5. + 4.0 / PANEL_HEIGHT, ink_white));
       assert_false(at_share(&image, c, tick / 5., -2.0 / PANEL_HEIGHT, ink_white));
@@ -248,6 +282,8 @@ int main(void) {
       cmocka_unit_test(arrows_end_in_a_head_at_their_tip),
       cmocka_unit_test(arrows_bend_to_the_left),
       cmocka_unit_test(photographs_fill_their_box),
+      cmocka_unit_test(small_photographs_show_their_pixels),
+      cmocka_unit_test(text_is_where_its_anchor_says),
       cmocka_unit_test(charts_show_values_where_they_are),
       cmocka_unit_test(charts_show_points_and_dashes),
       cmocka_unit_test(a_legend_stands_apart),
