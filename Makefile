@@ -196,6 +196,7 @@ $(BUILD)/tests/program/test_profile: $(BUILD)/f32/ref/program/profile.o
 $(BUILD)/tests/program/test_pairs: $(BUILD)/f32/ref/program/pairs.o
 $(BUILD)/tests/program/test_pictures: $(addprefix $(BUILD)/f32/ref/program/,picture.o draw.o bars.o)
 $(BUILD)/tests/program/test_drawing: $(addprefix $(BUILD)/f32/ref/program/,picture.o draw.o chart.o)
+$(BUILD)/tests/program/test_matches: $(addprefix $(BUILD)/f32/ref/program/,picture.o draw.o)
 
 # What a test loads in front of OpenBLAS.
 $(BUILD)/tests/program/old_kernels.so: tests/program/old_kernels.c
