@@ -331,40 +331,36 @@ static void the_first_of_the_best_rates_is_chosen(void **state) {
   toy_free(&train);
 }
 
-/* Every option at the end of its range, and beyond. */
+/* Every option at the ends of its range, and beyond. */
 static void options_have_ranges(void **state) {
   (void)state;
+  static const struct {
+    int epochs;
+    ptrdiff_t batch;
+    double momentum, held_out;
+    int rates;
+    double lr;
+    bool good;
+  } tried[] = {{1, 1, 0, .01, 1, .1, true},       {1, 1, .99, .99, LINEAR_EVAL_RATES, .1, true},
+               {0, 1, 0, .01, 1, .1, false},      {1, 0, 0, .01, 1, .1, false},
+               {1, 1, -.01, .01, 1, .1, false},   {1, 1, 1, .01, 1, .1, false},
+               {1, 1, 0, 0, 1, .1, false},        {1, 1, 0, 1, 1, .1, false},
+               {1, 1, 0, .01, 0, .1, false},      {1, 1, 0, .01, LINEAR_EVAL_RATES + 1, .1, false},
+               {1, 1, 0, .01, 1, INFINITY, false}};
   struct toy train;
   toy_make(&train, 20, 3, 3, 1, 9);
   struct linear_features f = toy_features(&train);
-  const struct linear_eval_options least = {.epochs = 1, .batch = 1, .momentum = 0, .base_lr = {.1}, .rates = 1, .held_out = .01};
-  struct linear_eval_result r;
-  struct error err;
-#define ACCEPTED(o) linear_eval(&f, 20, train.x, train.label, 3, &(o), NULL, NULL, &r, NULL, NULL, &err)
-  assert_true(ACCEPTED(least));
-  struct linear_eval_options o = least;
-  o.rates = LINEAR_EVAL_RATES, o.momentum = .99, o.held_out = .99;
-  for (int k = 0; k < LINEAR_EVAL_RATES; k++) o.base_lr[k] = .01 * (k + 1);
-  assert_true(ACCEPTED(o));
-  o = least, o.epochs = 0;
-  assert_false(ACCEPTED(o));
-  o = least, o.batch = 0;
-  assert_false(ACCEPTED(o));
-  o = least, o.rates = 0;
-  assert_false(ACCEPTED(o));
-  o = least, o.rates = LINEAR_EVAL_RATES + 1;
-  assert_false(ACCEPTED(o));
-  o = least, o.momentum = -.01;
-  assert_false(ACCEPTED(o));
-  o = least, o.momentum = 1;
-  assert_false(ACCEPTED(o));
-  o = least, o.held_out = 0;
-  assert_false(ACCEPTED(o));
-  o = least, o.held_out = 1;
-  assert_false(ACCEPTED(o));
-  o = least, o.base_lr[0] = INFINITY;
-  assert_false(ACCEPTED(o));
-#undef ACCEPTED
+  for (size_t i = 0; i < sizeof tried / sizeof tried[0]; i++) {
+    struct linear_eval_options o = {.epochs = tried[i].epochs,
+                                    .batch = tried[i].batch,
+                                    .momentum = tried[i].momentum,
+                                    .held_out = tried[i].held_out,
+                                    .rates = tried[i].rates};
+    struct linear_eval_result r;
+    struct error err;
+    for (int k = 0; k < LINEAR_EVAL_RATES; k++) o.base_lr[k] = tried[i].lr;
+    if (linear_eval(&f, 20, train.x, train.label, 3, &o, NULL, NULL, &r, NULL, NULL, &err) != tried[i].good) fail_msg("options %zu", i);
+  }
   toy_free(&train);
 }
 
