@@ -234,13 +234,15 @@ static void a_full_batch_step_is_the_case_by_hand(void **state) {
   assert_true(fabs(r.loss - log(2)) < 1e-15 && r.held_out[0].count == 0 && r.test.hits == 2 && t.asked[0] == 1);
 }
 
-/* Two epochs of five images in batches of two: six steps in the order of the shuffles, the rate on its cosine from 16 2 / 256 on, the
- * momentum handed on; in plain double. Inputs are below 1, so that the loss has second derivatives below 1.5, and a step of rate 1/8
- * enlarges what it is given by 1 + 1.9 1.5 / 8 at most, six steps by 6.3. A step rounds some 20 times numbers below 2. */
+/* Two epochs of five images in batches of two: six steps in the order of the shuffles, the rate on its cosine from 16 2 / 256 = 1/8 on, the
+ * momentum handed on; in plain double. The loss has second derivatives of at most (|x|^2 + 1) / 2 <= 0.9 = H. An error e of the weights and
+ * one of 4 e of the momenta become (1 + 1.9 H / 8 + 4 0.81 / 8) e <= 1.62 e and (0.9 4 + H) e <= 4.5 e, six steps 1.62^6 < 18.1 times as
+ * large. A step rounds each of nine weights some 20 times at numbers below 2: 3 20 2 u in length. A logit is off by (2 5/8 + 1) times as
+ * much as a weight, and the loss by twice that. */
 static void steps_follow_the_shuffles_and_the_cosine(void **state) {
   (void)state;
   enum { N = 5, WIDE = 2, CLASSES = 3, EPOCHS = 2, BATCH = 2, STEPS = 6 };
-  const double bound = 6.3 * STEPS * 20 * 2 * REAL_ROUNDOFF, momentum = 0.9;
+  const double bound = 18.1 * STEPS * 3 * 20 * 2 * REAL_ROUNDOFF, momentum = 0.9;
   real x[N * WIDE], weight[CLASSES * WIDE], bias[CLASSES];
   int32_t label[N] = {0, 2, 1, 1, 0};
   double w[CLASSES][WIDE + 1] = {{0}}, m[CLASSES][WIDE + 1] = {{0}}, loss = 0; /* the bias last, as the weight of 1 */
@@ -280,7 +282,7 @@ static void steps_follow_the_shuffles_and_the_cosine(void **state) {
     for (int k = 0; k < WIDE; k++) assert_true(fabs((double)weight[c * WIDE + k] - w[c][k]) <= bound);
     assert_true(fabs((double)bias[c] - w[c][WIDE]) <= bound);
   }
-  assert_true(fabs(r.loss - loss) <= 2 * bound);
+  assert_true(fabs(r.loss - loss) <= 2 * 2.25 * bound);
 }
 
 static void classes_and_images_too_few(void **state) {

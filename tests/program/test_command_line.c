@@ -64,9 +64,10 @@ static void every_example_works_as_printed(void **state) {
   for_each_verb(example_works);
 }
 
+static int keys_seen;
+
 /* Lines of a key in the help of a verb: name, what it is, and in brackets what it takes. What is outside of that is refused; a default is
  * inside. */
-static int keys_seen;
 static void keys_take_what_help_says(const char *verb) {
   char help[65536], key[64], range[128], words[128];
   snprintf(help, sizeof help, "%s", assert_runs("ediy %s --help", verb)->out);
