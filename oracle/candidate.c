@@ -200,7 +200,8 @@ static void judge_extra(const struct bench *b, struct judged_file *j) {
     snprintf(digest, sizeof digest, "%s%s", t->name, digest_mark);
     if ((expected && case_expected(expected)) || safetensors_find(&b->original->file, digest)) continue;
     struct judged *to = &j->tensor[j->count++];
-    *to = (struct judged){.judgement = JUDGED_INCOMPLETE, .finding = {.rule = "extra: the case does not expect it", .error = INFINITY}};
+    const char *rule = expected ? "extra: an input of the case, and no result" : "extra: the case does not expect it";
+    *to = (struct judged){.judgement = JUDGED_INCOMPLETE, .finding = {.rule = rule, .error = INFINITY}};
     snprintf(to->finding.tensor, sizeof to->finding.tensor, "%s", t->name);
   }
 }

@@ -55,8 +55,9 @@ bool kernel_read_shape(const ediy_oracle_kernel *k, const char *shape, struct ma
     if (!options_argument(make_keys, MAKE_KEYS, o, word, err)) return fail_within(err, "shape");
   }
   for (int i = 0; *filled && i < KERNEL_OPERATIONS; i++) {
-    if (kernel_operations[i]->has(k) && !kernel_fill_fits(kernel_operations[i], o->fill))
-      return fail(err, "shape: %s is not judged by inputs of fill=%s", kernel_operations[i]->name, make_fill_name(o->fill));
+    const struct kernel_operation *op = kernel_operations[i];
+    if (op->has(k) && !(kernel_fill_fits(op, o->fill) && make_fill_tells(op->op, o->fill)))
+      return fail(err, "shape: %s is not judged by inputs of fill=%s", op->name, make_fill_name(o->fill));
   }
   return true;
 }

@@ -105,10 +105,6 @@ static int gradient_fill(int fill) {
   return kept ? fill : FILL_NORMAL;
 }
 
-bool make_may_be_infinite(int op) {
-  return op == MAKE_CONV || op == MAKE_LINEAR || op == MAKE_RELU || op == MAKE_MAXPOOL || op == MAKE_AVGPOOL;
-}
-
 static bool add_activation(struct making *m, int ndim, const ptrdiff_t *shape, const char *name) {
   int fill = m->o->fill;
   return add_numbers(m, fill == FILL_INF && !make_may_be_infinite(m->o->op) ? FILL_NORMAL : fill, 1, 0, ndim, shape, name);

@@ -73,6 +73,9 @@ const char *make_fill_name(int fill);
 /* Whether infinite activations mean something: where nothing is divided or averaged over rows. Elsewhere INF is NORMAL. */
 bool make_may_be_infinite(int op);
 
+/* Whether the fill makes other inputs of the operation than NORMAL does, or is NORMAL. */
+bool make_fill_tells(int op, int fill);
+
 enum { MAKE_KEYS = 36 };
 extern const struct option make_keys[MAKE_KEYS];
 void make_defaults(struct make_options *o);
@@ -84,7 +87,7 @@ const char *make_keys_of(int op);
  * has fewer bits for, or none, nor what batch norm and losses leave of numbers that differ by less than its roundoff. */
 bool make_fill_fits(int op, int fill, enum precision p);
 
-/* Fails for an argument key=value whose key is none of these: what it asks for would not be done. */
+/* Fails for an argument key=value whose key is none of these, and for a fill that tells nothing: what it asks for would not be done. */
 MUST_CHECK bool make_check(const struct make_options *o, int count, char *const *arguments, struct error *err);
 
 /* The command that writes this case to the file. */

@@ -67,6 +67,18 @@ const char *make_keys_of(int op) {
   return keys[op];
 }
 
+bool make_may_be_infinite(int op) {
+  return op == MAKE_CONV || op == MAKE_LINEAR || op == MAKE_RELU || op == MAKE_MAXPOOL || op == MAKE_AVGPOOL;
+}
+
+/* LARS has gradients and no activations: make_case.c draws them without single ones, a large mean and copied rows. */
+bool make_fill_tells(int op, int fill) {
+  if (fill == FILL_NORMAL) return true;
+  if (op == MAKE_SCHEDULE || op == MAKE_AUGMENT) return false;
+  if (op == MAKE_LARS && (fill == FILL_ONEHOT || fill == FILL_OFFSET || fill == FILL_TIES)) return false;
+  return fill != FILL_INF || make_may_be_infinite(op);
+}
+
 bool make_fill_fits(int op, int fill, enum precision p) {
   const bool half = p == PRECISION_TF32 || p == PRECISION_BF16 || p == PRECISION_FP16, small = p == PRECISION_FP16;
   if (half && (fill == FILL_DENORMAL || (fill == FILL_OFFSET && (op == MAKE_NORM || op == MAKE_LOSS)))) return false;
@@ -89,6 +101,8 @@ bool make_check(const struct make_options *o, int count, char *const *arguments,
     if (!is_among(keys, key) && !is_among(" op out seed", key))
       return fail(err, "%s: says nothing of op=%s, which is made by %s", key, make_op_name(o->op), keys[0] ? keys + 1 : "its seed alone");
   }
+  if (o->op != MAKE_RANDOM && !make_fill_tells(o->op, o->fill))
+    return fail(err, "fill=%s says nothing of op=%s: its numbers would be normal", make_fill_name(o->fill), make_op_name(o->op));
   return true;
 }
 
@@ -121,6 +135,7 @@ void make_draw(struct make_options *o) {
   if (o->op == MAKE_RANDOM) o->op = (int)op;
   o->fill = (int)between(&g, 0, FILL_OFFSET);
   if (o->op == MAKE_MATCH && (o->fill == FILL_SPARSE || o->fill == FILL_OFFSET)) o->fill = FILL_NORMAL; /* not decided in float */
+  if (!make_fill_tells(o->op, o->fill)) o->fill = FILL_NORMAL;
   o->n = between(&g, 1, 4), o->h = between(&g, 3, 14), o->w = between(&g, 3, 14), o->c = between(&g, 1, 40);
   o->k = between(&g, 1, 40), o->r = kernels[between(&g, 0, 4)], o->stride = between(&g, 1, 2);
   o->pad = o->r / 2;

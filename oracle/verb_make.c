@@ -41,7 +41,7 @@ const struct oracle_verb oracle_verb_make = {
              "sparse (nine zeros in ten), onehot (a single 1), offset (mean 100, deviation 0.01). A file whose name\n"
              "begins with int_ is held to the exact bits by `oracle case FILE`. op=random draws operation, sizes and fill.\n"
              "round=bf16, round=tf32: inputs are numbers of that format, for kernels that read it and return floats.\n"
-             "A key that says nothing of the operation is refused.",
+             "A key that says nothing of the operation is refused, and a fill that would make normal numbers of it.",
     .example = "oracle case make op=conv n=2 h=8 w=8 c=16 k=16 r=3 stride=2 pad=1 out=conv.safetensors\n"
                "oracle case make op=linear fill=int out=int_linear.safetensors\n"
                "oracle case make op=random seed=7 out=random.safetensors\n"

@@ -1,11 +1,13 @@
 /* Random cases on a backend: right ones are accepted in every variant, a wrong one is found, shrunk, and reproduced by the commands
  * printed. */
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "oracle/backends.h"
 #include "oracle/fuzz.h"
+#include "oracle/make_case.h"
 #include "oracle/mutants/plain.h"
 #include "support/cmocka.h"
 
@@ -58,6 +60,36 @@ static void a_lower_precision_is_found_and_shrunk(void **state) {
   assert_non_null(strstr(failure.command, " backend=plain:bf16 precision=fp32"));
 }
 
+static int asked_for;
+
+static void ask_for(const struct fuzz_failure *f) {
+  struct make_options o;
+  struct error err;
+  char command[sizeof f->command], *word[2 * MAKE_KEYS];
+  int count = 0;
+  snprintf(command, sizeof command, "%.*s", (int)(strstr(f->command, " && ") - f->command), f->command);
+  make_defaults(&o);
+  for (char *at = strtok(command, " "); at; at = strtok(NULL, " "))
+    if (strchr(at, '=')) word[count++] = at;
+  for (int i = 0; i < count; i++)
+    if (!options_argument(make_keys, MAKE_KEYS, &o, word[i], &err)) fail_msg("%s: %s", f->command, err.text);
+  if (!make_check(&o, count, word, &err)) fail_msg("%s: %s", f->command, err.text);
+  asked_for++;
+}
+
+/* Of every kind of inputs that runs draw for these operations. */
+static void a_rejected_case_can_be_made_by_its_command(void **state) {
+  (void)state;
+  static const char *const ops[] = {"norm", "loss", "lars"};
+  asked_for = 0;
+  for (int i = 0; i < 3; i++) {
+    const struct fuzz_options o = {
+        .op = ops[i], .on = "plain:bf16", .precision = PRECISION_FP32, .runs = 2 * MAKE_FILLS, .seed = 3, .rejected = ask_for};
+    assert_true(fuzzed(&o) > MAKE_FILLS);
+  }
+  assert_true(asked_for > 3 * MAKE_FILLS);
+}
+
 static void names_that_do_not_exist_are_refused(void **state) {
   (void)state;
   struct error err;
@@ -95,9 +127,13 @@ static int clean(void **state) {
 int main(void) {
   omp_set_num_threads(1); /* shapes too small to share out: threads would spend their time waiting */
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_right_variant_is_accepted),       cmocka_unit_test(the_reference_is_accepted_and_gives_the_same_bits_again),
-      cmocka_unit_test(a_lower_precision_is_found_and_shrunk), cmocka_unit_test(names_that_do_not_exist_are_refused),
-      cmocka_unit_test(words_and_variants_are_one_another),    cmocka_unit_test(views_and_schedules_are_those_of_the_plain_loops),
+      cmocka_unit_test(every_right_variant_is_accepted),
+      cmocka_unit_test(the_reference_is_accepted_and_gives_the_same_bits_again),
+      cmocka_unit_test(a_lower_precision_is_found_and_shrunk),
+      cmocka_unit_test(names_that_do_not_exist_are_refused),
+      cmocka_unit_test(a_rejected_case_can_be_made_by_its_command),
+      cmocka_unit_test(words_and_variants_are_one_another),
+      cmocka_unit_test(views_and_schedules_are_those_of_the_plain_loops),
   };
   return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -153,6 +153,7 @@ static void a_key_that_no_function_is_told_of_is_refused(void **state) {
                {7, "lambda1=2", "'lambda1=2' says nothing"},
                {9, "steps=2", "'steps=2' says nothing"},
                {10, "lr=2", "'lr=2' says nothing"},
+               {9, "fill=ties", "lars is not judged by inputs of fill=ties"},
                {2, "fill=inf", "norm is not judged by inputs of fill=inf"},
                {10, "fill=inf", "ema is not judged by inputs of fill=inf"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -64,6 +64,29 @@ static void an_operation_is_made_by_its_keys_and_no_others(void **state) {
   }
 }
 
+/* Both ways again: a fill is taken where it makes other numbers than fill=normal, and nowhere else. */
+static void a_fill_that_would_make_normal_numbers_is_refused(void **state) {
+  (void)state;
+  for (int op = 0; op < MAKE_RANDOM; op++) {
+    struct make_options o;
+    struct made_case plain, made;
+    struct error err;
+    char fill[] = "fill=...";
+    make_defaults(&o);
+    o.op = op;
+    make(&plain, &o);
+    for (o.fill = FILL_NORMAL + 1; o.fill < MAKE_FILLS; o.fill++) {
+      make(&made, &o);
+      const bool taken = make_check(&o, 1, (char *const[]){fill}, &err), changes = !same(&plain, &made);
+      if (taken != changes)
+        fail_msg("op=%s fill=%s: %s, and makes %s case", make_op_name(op), make_fill_name(o.fill), taken ? "taken" : err.text,
+                 changes ? "another" : "the same");
+      made_case_free(&made);
+    }
+    made_case_free(&plain);
+  }
+}
+
 /* What op=random draws cannot be asked for; the seed can. */
 static void of_a_random_operation_only_the_seed_is_taken(void **state) {
   (void)state;
@@ -96,8 +119,8 @@ static void a_command_has_no_key_that_it_would_be_refused_for(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(an_operation_is_made_by_its_keys_and_no_others),
-                                     cmocka_unit_test(of_a_random_operation_only_the_seed_is_taken),
-                                     cmocka_unit_test(a_command_has_no_key_that_it_would_be_refused_for)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_operation_is_made_by_its_keys_and_no_others), cmocka_unit_test(a_fill_that_would_make_normal_numbers_is_refused),
+      cmocka_unit_test(of_a_random_operation_only_the_seed_is_taken), cmocka_unit_test(a_command_has_no_key_that_it_would_be_refused_for)};
   return cmocka_run_group_tests_name("made cases", tests, NULL, NULL);
 }

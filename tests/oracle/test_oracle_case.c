@@ -91,7 +91,9 @@ static void missing_and_extra_tensors_are_incomplete(void **state) {
   float *more = calloc(1, sizeof *more);
   assert_non_null(more);
   r.t[r.count++] = tensor_make(DTYPE_F32, more, 0, (ptrdiff_t[]){1}, "out.loss");
-  program_expect(INCOMPLETE, "conv: out.loss: extra", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(INCOMPLETE, "conv: out.loss: extra: the case does not expect it", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(INCOMPLETE, "conv: in.x: extra: an input of the case, and no result",
+                 program_run("oracle case conv.safetensors candidate=conv.safetensors"));
   r = right_results("conv.safetensors"); /* a wrong tensor is worse than a missing one */
   values(&r, r.t[0].name, &n)[0] = INFINITY;
   program_expect(MISMATCH, "missing", judged(&r, r.count - 1, "conv.safetensors", ""));
