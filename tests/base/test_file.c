@@ -18,11 +18,12 @@
 
 #include "base/sha256.h"
 #include "support/cmocka.h"
+#include "support/folder.h"
 
-static char folder[64];
+static char folder[FOLDER_PATH];
 
 static char *in_folder(const char *name) {
-  static char path[200];
+  static char path[IN_FOLDER_PATH];
   snprintf(path, sizeof path, "%s/%s", folder, name);
   return path;
 }
@@ -50,8 +51,8 @@ static void assert_holds(const char *path, const char *text) {
 
 static int make_folder(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/ediy-test-file-XXXXXX");
-  return mkdtemp(folder) ? 0 : -1;
+  folder_make(folder);
+  return 0;
 }
 
 static int remove_folder(void **state) {
@@ -176,7 +177,7 @@ static void a_full_disk_says_how_much_is_needed(void **state) {
 static void the_space_is_that_of_the_disk_above(void **state) {
   (void)state;
   size_t here, below;
-  char path[512];
+  char path[IN_FOLDER_PATH];
   snprintf(path, sizeof path, "%s/a/b//c/", folder);
   if (!folder_space(folder, &here)) skip_because("the system does not say how much room a disk has");
   assert_true(folder_space(path, &below));

@@ -9,13 +9,13 @@
 
 #include "base/file.h"
 #include "support/cmocka.h"
+#include "support/folder.h"
 
-static char folder[64], path[128];
+static char folder[FOLDER_PATH], path[IN_FOLDER_PATH];
 
 static int make_folder(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/ediy-test-safetensors-XXXXXX");
-  if (!mkdtemp(folder)) return -1;
+  folder_make(folder);
   snprintf(path, sizeof path, "%s/file.safetensors", folder);
   return 0;
 }

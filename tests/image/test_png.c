@@ -8,6 +8,7 @@
 #include "image/image.h"
 #include "image/short_memory.h"
 #include "support/cmocka.h"
+#include "support/folder.h"
 #include "support/support.h"
 
 struct bytes {
@@ -248,8 +249,8 @@ static void other_files_are_refused_by_their_first_bytes(void **state) {
 
 static void what_is_written_is_read_back(void **state) {
   (void)state;
-  char folder[] = P_tmpdir "/ediy-test-XXXXXX", path[64], missing[64];
-  assert_non_null(mkdtemp(folder));
+  char folder[FOLDER_PATH], path[IN_FOLDER_PATH], missing[IN_FOLDER_PATH];
+  folder_make(folder);
   snprintf(path, sizeof path, "%s/view.png", folder);
   snprintf(missing, sizeof missing, "%s/none/view.png", folder);
   struct image image = {.height = 31, .width = 43, .rgb = calloc(31 * 43, 3)}, back;

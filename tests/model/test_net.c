@@ -10,6 +10,7 @@
 #include "model/plan.h"
 
 #include "support/cmocka.h"
+#include "support/folder.h"
 #include "support/support.h"
 
 static struct net build(const char *name, enum stem stem, ptrdiff_t batch, ptrdiff_t h, ptrdiff_t w) {
@@ -362,10 +363,9 @@ static void an_exported_backbone_comes_back(void **state) {
   real *a = test_reals(net.state_size), *b = test_reals(net.state_size);
   struct error err = {0};
   assert_true(init_state(backend_reference(), &net, 5, 0, a, &err));
-  char path[] = "/tmp/ediy-exchange-XXXXXX";
-  int fd = mkstemp(path);
-  assert_true(fd >= 0);
-  close(fd);
+  char folder[FOLDER_PATH], path[IN_FOLDER_PATH];
+  folder_make(folder);
+  snprintf(path, sizeof path, "%s/exported.safetensors", folder);
   if (!exchange_export(&net, a, EXCHANGE_TORCHVISION, NULL, path, &err)) fail_msg("%s", err.text);
   struct safetensors file;
   if (!safetensors_open(&file, path, &err)) fail_msg("%s", err.text);
@@ -385,6 +385,7 @@ static void an_exported_backbone_comes_back(void **state) {
       !strstr(err.text, "at element 2"))
     fail_msg("%s", err.text);
   assert_int_equal(access(path, F_OK), -1);
+  assert_int_equal(rmdir(folder), 0);
   free(a), free(b);
   net_free(&net);
 }

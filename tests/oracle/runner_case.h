@@ -21,6 +21,7 @@
 #include "oracle/check.h"
 #include "oracle/operations.h"
 #include "support/cmocka.h"
+#include "support/folder.h"
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -113,12 +114,12 @@ static inline void give_bytes(const char *name, struct numbers n) {
 
 /* ---- judging it --------------------------------------------------------------------------------------------------------------------- */
 
-static char folder[64];
+static char folder[FOLDER_PATH];
 
 static inline int make_folder(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/ediy-test-runner-XXXXXX");
-  return mkdtemp(folder) ? 0 : -1;
+  folder_make(folder);
+  return 0;
 }
 
 static inline int remove_folder(void **state) {
@@ -136,7 +137,7 @@ static inline int forget(void **state) {
 }
 
 static inline void open_written(struct case_file *c) {
-  char path[160], *attrs = json_dumps(w.attributes, 0);
+  char path[IN_FOLDER_PATH], *attrs = json_dumps(w.attributes, 0);
   const char *metadata[] = {"format", "ediy-case-1", "op", w.op, "attrs", attrs, "layout", "pytorch", NULL};
   snprintf(path, sizeof path, "%s/%s.safetensors", folder, w.name);
   bool ok = attrs && safetensors_write(path, w.tensor, w.count, metadata, &err) && case_open(c, path, &err);

@@ -13,13 +13,13 @@
 #include "oracle/candidate.h"
 #include "oracle/make_case.h"
 #include "support/cmocka.h"
+#include "support/folder.h"
 
-static char folder[64], case_path[128], candidate_path[128];
+static char folder[FOLDER_PATH], case_path[IN_FOLDER_PATH], candidate_path[IN_FOLDER_PATH];
 
 static int make_folder(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/ediy-test-acceptance-XXXXXX");
-  if (!mkdtemp(folder)) return -1;
+  folder_make(folder);
   snprintf(case_path, sizeof case_path, "%s/case.safetensors", folder);
   snprintf(candidate_path, sizeof candidate_path, "%s/candidate.safetensors", folder);
   return 0;

@@ -8,15 +8,15 @@
 #include "oracle/dump_check.h"
 
 #include "support/cmocka.h"
+#include "support/folder.h"
 #include "support/support.h"
 
-static char folder[64], path_a[96], path_b[96];
+static char folder[FOLDER_PATH], path_a[IN_FOLDER_PATH], path_b[IN_FOLDER_PATH];
 static struct error err;
 
 static int enter(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/ediy-check-XXXXXX");
-  if (!mkdtemp(folder)) return -1;
+  folder_make(folder);
   snprintf(path_a, sizeof path_a, "%s/a", folder);
   snprintf(path_b, sizeof path_b, "%s/b", folder);
   err.text[0] = 0;
@@ -25,9 +25,8 @@ static int enter(void **state) {
 
 static int leave(void **state) {
   (void)state;
-  char command[128];
-  snprintf(command, sizeof command, "rm -rf %s", folder);
-  return system(command);
+  folder_remove(folder);
+  return 0;
 }
 
 /* ---- dumps -------------------------------------------------------------------------------------------------------------------------- */
@@ -53,9 +52,8 @@ static void write_dump(const char *path, enum dump_kind kind, const struct tenso
 }
 
 static void remove_dumps(void) {
-  char command[256];
-  snprintf(command, sizeof command, "rm -rf %s %s", path_a, path_b);
-  assert_int_equal(system(command), 0);
+  folder_remove(path_a);
+  folder_remove(path_b);
 }
 
 /* Gives every tensor of A this drift. */
@@ -364,7 +362,7 @@ static void a_truncated_part_is_unreadable(void **state) {
   (void)state;
   struct tensor t[3];
   struct dump d;
-  char part[128];
+  char part[IN_FOLDER_PATH + 32];
   three(t);
   write_dump(path_a, DUMP_FULL, t, 3);
   snprintf(part, sizeof part, "%s/part-00000.safetensors", path_a);

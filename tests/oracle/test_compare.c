@@ -10,13 +10,14 @@
 #include "oracle/formula.h"
 #include "oracle/operations.h"
 #include "support/cmocka.h"
+#include "support/folder.h"
 
-static char folder[64], path[128];
+static char folder[FOLDER_PATH], path[IN_FOLDER_PATH];
 
 static int make_folder(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/ediy-test-compare-XXXXXX");
-  return mkdtemp(folder) ? 0 : -1;
+  folder_make(folder);
+  return 0;
 }
 
 static int remove_folder(void **state) {

@@ -12,15 +12,15 @@
 #include "oracle/dump.h"
 
 #include "support/cmocka.h"
+#include "support/folder.h"
 #include "support/support.h"
 
-static char folder[64], path[128];
+static char folder[FOLDER_PATH], path[IN_FOLDER_PATH];
 static struct error err;
 
 static int enter(void **state) {
   (void)state;
-  strcpy(folder, "/tmp/ediy-dump-XXXXXX");
-  if (!mkdtemp(folder)) return -1;
+  folder_make(folder);
   snprintf(path, sizeof path, "%s/dump", folder);
   err.text[0] = 0;
   return 0;
@@ -28,9 +28,8 @@ static int enter(void **state) {
 
 static int leave(void **state) {
   (void)state;
-  char command[128];
-  snprintf(command, sizeof command, "rm -rf %s", folder);
-  return system(command);
+  folder_remove(folder);
+  return 0;
 }
 
 /* ---- a small dump ------------------------------------------------------------------------------------------------------------------- */
@@ -172,7 +171,6 @@ static void any_number_of_bytes_is_read_back(void **state) {
   for (int kind = 0; kind < 2; kind++) {
     struct dump_writer *w;
     struct dump d;
-    char command[160];
     assert_true(dump_create(&w, path, kind ? DUMP_DIGEST : DUMP_FULL, &err));
     describe(w);
     for (int i = 0; i < MANY; i++) assert_true(dump_add(w, &t[i], &err));
@@ -188,8 +186,7 @@ static void any_number_of_bytes_is_read_back(void **state) {
       assert_memory_equal(got->data, expected, (size_t)tensor_count(got) * dtype_size(got->dtype));
     }
     dump_close(&d);
-    snprintf(command, sizeof command, "rm -rf %s", path);
-    assert_int_equal(system(command), 0);
+    folder_remove(path);
   }
   free(large);
 }
@@ -227,7 +224,7 @@ static void a_dump_that_cannot_be_written_leaves_nothing(void **state) {
 static void damaged_numbers_are_found(void **state) {
   (void)state;
   struct dump d;
-  char part[160];
+  char part[IN_FOLDER_PATH + 32];
   write_sample(DUMP_FULL);
   snprintf(part, sizeof part, "%s/part-00000.safetensors", path);
   FILE *f = fopen(part, "r+b");
@@ -335,7 +332,7 @@ static void bad_manifests_are_refused(void **state) {
 /* Writes this manifest beside a part with one tensor, and opens it. */
 static void refused_with_part(const char *manifest, const struct tensor *t, const char *words) {
   struct dump d;
-  char file[160];
+  char file[IN_FOLDER_PATH + 32];
   assert_true(folder_create(path, &err));
   snprintf(file, sizeof file, "%s/" DUMP_MANIFEST, path);
   assert_true(file_replace(file, manifest, strlen(manifest), &err));

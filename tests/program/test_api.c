@@ -17,15 +17,15 @@ int outside_main(int argc, char **argv);
 
 #include "oracle/ediy_oracle.h"
 #include "support/cmocka.h"
+#include "support/folder.h"
 
 static void the_outside_program_finds_nothing_wrong(void **state) {
   (void)state;
-  char folder[] = "/tmp/ediy-api-XXXXXX", command[64], name[] = "outside";
+  char folder[FOLDER_PATH], name[] = "outside";
   char *arguments[] = {name, folder, NULL};
-  assert_non_null(mkdtemp(folder));
+  folder_make(folder);
   assert_int_equal(outside_main(2, arguments), 0); /* exits, with a line, at the first thing that is wrong */
-  snprintf(command, sizeof command, "exec rm -r '%s'", folder);
-  assert_int_equal(system(command), 0);
+  folder_remove(folder);
 }
 
 /* A caller that gets more threads after it made a backbone must not run beyond the scratch that was made for fewer, nor lose them. */
@@ -194,7 +194,7 @@ static int average(void *context, ptrdiff_t size, double tau, const float *theta
 }
 
 static void check_numbers(const char *folder) {
-  char data[64], out[64], path[64], line[4096];
+  char data[IN_FOLDER_PATH], out[IN_FOLDER_PATH], path[IN_FOLDER_PATH], line[4096];
   const char *const options[] = {data,         out,        "preset=sanity", "lambda1=0", "lambda2=0", "lr=0.25",
                                  "tau0=0.875", "epochs=1", "batch=2",       "warmup=0",  "workers=1", "threads=1"};
   const ediy_train_callbacks callbacks = {print_number, NULL, NULL};
@@ -230,8 +230,8 @@ static void check_numbers(const char *folder) {
  * what the program prints while it is called back has its comma. */
 static void a_decimal_comma_of_the_program_changes_nothing(void **state) {
   (void)state;
-  char folder[] = "/tmp/ediy-comma-XXXXXX", command[1024], arguments[64];
-  assert_non_null(mkdtemp(folder));
+  char folder[FOLDER_PATH], command[1024], path[IN_FOLDER_PATH];
+  folder_make(folder);
   snprintf(command, sizeof command,
            "cd '%s' && printf 'LC_NUMERIC\\ndecimal_point \",\"\\nthousands_sep \".\"\\ngrouping 3;3\\nEND LC_NUMERIC\\n' >comma.src && "
            "{ localedef -c -i comma.src -f ANSI_X3.4-1968 ./comma >/dev/null 2>&1; test -e comma/LC_NUMERIC; }",
@@ -243,16 +243,15 @@ static void a_decimal_comma_of_the_program_changes_nothing(void **state) {
     unsetenv("LOCPATH");
     for (int i = 0; i < 4; i++) {
       ediy_image image = draw(i);
-      snprintf(arguments, sizeof arguments, "%s/%d.png", folder, i);
-      write_png(arguments, &image);
+      snprintf(path, sizeof path, "%s/%d.png", folder, i);
+      write_png(path, &image);
       ediy_image_free(&image);
     }
     check_numbers(folder);
     assert_string_equal(localeconv()->decimal_point, ",");
     setlocale(LC_NUMERIC, "C");
   }
-  snprintf(command, sizeof command, "exec rm -r '%s'", folder);
-  assert_int_equal(system(command), 0);
+  folder_remove(folder);
   if (!made) skip_because("localedef makes no locale here");
 }
 

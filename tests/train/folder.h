@@ -1,4 +1,4 @@
-/* A temporary folder of the tests, and small images in it. */
+/* Small images in a temporary folder. */
 #ifndef EDIY_TESTS_TRAIN_FOLDER_H
 #define EDIY_TESTS_TRAIN_FOLDER_H
 
@@ -7,29 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/philox.h"
 #include "image/image.h"
-
-enum { FOLDER_PATH = 512 };
-
-/* Where temporary files go: $TMPDIR or the system's place. */
-static inline void folder_make(char folder[FOLDER_PATH]) {
-  const char *base = getenv("TMPDIR");
-  snprintf(folder, FOLDER_PATH, "%s/ediy-test-XXXXXX", base && *base ? base : "/tmp");
-  if (!mkdtemp(folder)) abort();
-}
-
-static inline void folder_remove(const char *folder) {
-  char command[FOLDER_PATH + 32];
-  snprintf(command, sizeof command, "rm -rf '%s'", folder);
-  if (system(command) != 0) abort();
-}
+#include "support/folder.h"
 
 /* folder/name with these bytes; parents are made. */
 static inline void folder_file(const char *folder, const char *name, const void *data, size_t size) {
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   snprintf(path, sizeof path, "%s/%s", folder, name);
   for (char *slash = path + strlen(folder) + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
     *slash = 0;
@@ -46,7 +31,7 @@ static inline void folder_noise(const char *folder, const char *name, int height
   if (!(image.rgb = malloc(bytes))) abort();
   struct philox g = philox_stream(1, PHILOX_TEST, 0, i, 0);
   for (size_t j = 0; j < bytes; j++) image.rgb[j] = (uint8_t)philox_below(&g, 256);
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   struct error err;
   folder_file(folder, name, "", 0); /* makes the folders */
   snprintf(path, sizeof path, "%s/%s", folder, name);

@@ -12,7 +12,7 @@
 
 /* A number of each line of folder/out/log.jsonl, which has `most` lines at most. Returns how many. */
 static inline int logged(const char *folder, const char *out, const char *key, double *value, int most) {
-  char path[2 * FOLDER_PATH], line[2048], quoted[64];
+  char path[IN_FOLDER_PATH], line[2048], quoted[64];
   int lines = 0;
   snprintf(path, sizeof path, "%s/%s/log.jsonl", folder, out);
   snprintf(quoted, sizeof quoted, "\"%s\": ", key);

@@ -282,7 +282,7 @@ static int gone(void) {
 /* By name, place and process, and nothing but these: process 1 lives on every machine. */
 static void leftovers_are_what_nobody_will_finish(void **state) {
   (void)state;
-  char mine[2][64], folder_like[2 * FOLDER_PATH], link_like[2 * FOLDER_PATH], name[2 * FOLDER_PATH];
+  char mine[2][64], folder_like[IN_FOLDER_PATH], link_like[IN_FOLDER_PATH], name[IN_FOLDER_PATH];
   snprintf(mine[0], sizeof mine[0], "backbone.safetensors.%d.0.tmp", gone());
   snprintf(mine[1], sizeof mine[1], "config.txt.%d.3.tmp", (int)getpid());
   const char *const removed[] = {"checkpoint-00000007.safetensors.1.0.tmp", "checkpoint-999999999.safetensors.4194999.99.tmp", mine[0],

@@ -27,7 +27,7 @@ static void write_image(const char *name, int colour, int height, int width, uin
   struct philox g = philox_stream(1, PHILOX_TEST, 0, stream, 0);
   for (ptrdiff_t i = 0; i < (ptrdiff_t)height * width * 3; i++)
     image.rgb[i] = (uint8_t)(philox_below(&g, 40) + (i % 3 == colour ? 200 : 10));
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   struct error err;
   snprintf(path, sizeof path, "%s/%s", folder, name);
   folder_file(folder, name, "", 0); /* makes the folders */
@@ -38,7 +38,7 @@ static void write_image(const char *name, int colour, int height, int width, uin
 static void write_grey(const char *name, int height, int width, const uint8_t *level) {
   struct image image = {.height = height, .width = width, .rgb = malloc((size_t)height * (size_t)width * 3)};
   for (ptrdiff_t i = 0; i < (ptrdiff_t)height * width * 3; i++) image.rgb[i] = level[i / 3];
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   struct error err;
   snprintf(path, sizeof path, "%s/%s", folder, name);
   folder_file(folder, name, "", 0);
@@ -48,7 +48,7 @@ static void write_grey(const char *name, int height, int width, const uint8_t *l
 
 /* A map of 16 x 24 pixels of this level, as grey of so many bits. */
 static void write_map(const char *name, int bits, int level) {
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   snprintf(path, sizeof path, "%s/%s", folder, name);
   FILE *f = fopen(path, "wb");
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);

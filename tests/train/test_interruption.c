@@ -120,7 +120,7 @@ static void kill_leaves_a_whole_checkpoint(void **state) {
 
 /* Two files of the folder: whether they are there. */
 static void assert_there(const char *const name[2], bool there) {
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   for (int i = 0; i < 2; i++) {
     snprintf(path, sizeof path, "%s/%s", folder, name[i]);
     assert_int_equal(access(path, F_OK), there ? 0 : -1);
@@ -132,7 +132,7 @@ static void what_a_killed_run_left_is_removed(void **state) {
   (void)state;
   static const char *const left[] = {"left/checkpoint-00000004.safetensors.1.0.tmp", "left/checkpoint-00000003.safetensors.4194999.1.tmp"};
   static char block[1000000];
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   struct log log;
   struct error err;
   struct watcher w = {0};
@@ -159,7 +159,7 @@ static void what_a_killed_run_left_is_removed(void **state) {
 static void what_a_run_killed_at_its_end_left_is_removed(void **state) {
   (void)state;
   static const char *const left[] = {"end/checkpoint-00000004.safetensors.1.0.tmp", "end/backbone.safetensors.4194999.0.tmp"};
-  char path[2 * FOLDER_PATH];
+  char path[IN_FOLDER_PATH];
   struct log log;
   struct error err;
   struct watcher w = {0};

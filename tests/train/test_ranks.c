@@ -141,7 +141,7 @@ static void refused(int ranks, struct job job, const char *words) {
 
 /* A line for the shell, in the folder. */
 static void shell(const char *line) {
-  char command[2 * FOLDER_PATH];
+  char command[IN_FOLDER_PATH];
   snprintf(command, sizeof command, "cd '%.400s' && %.400s", folder, line);
   if (system(command) != 0) abort();
 }

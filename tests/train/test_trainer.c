@@ -172,7 +172,7 @@ static void a_warmup_that_fills_the_run_is_said(void **state) {
 static void byol_then_ediy(void **state) {
   (void)state;
   run("byol", "lambda1=0 lambda2=0");
-  char extra[2 * FOLDER_PATH];
+  char extra[IN_FOLDER_PATH];
   snprintf(extra, sizeof extra, "sampler=teacher teacher=%s", checkpoint_of("byol", STEPS));
   run("ediy", extra);
   struct safetensors a, b;
@@ -191,7 +191,7 @@ static void byol_then_ediy(void **state) {
   assert_true(compared > 40);
   safetensors_close(&a), safetensors_close(&b);
 
-  char half[2 * FOLDER_PATH + 16];
+  char half[IN_FOLDER_PATH + 16];
   snprintf(half, sizeof half, "%s stop=5", extra);
   run("ediy2", half);
   unlink(checkpoint_of("byol", STEPS));
