@@ -178,12 +178,20 @@ static void wrong_arguments_are_named(void **state) {
 
 /* ---- the program's locale ----------------------------------------------------------------------------------------------------------- */
 
-static char last_number[16]; /* 1.5 as the program itself prints it, in a callback */
+static char last_number[16], said_number[16]; /* 1.5 as the program itself prints it, in a callback */
 
 static bool print_number(void *context, const ediy_progress *p) {
   (void)context, (void)p;
   snprintf(last_number, sizeof last_number, "%.1f", 1.5);
   return true;
+}
+
+static bool said_point; /* a line behind another one still has a point */
+
+static void say_number(void *context, const char *line) {
+  (void)context;
+  said_point |= strstr(line, "network: 0.3 million weights") != NULL;
+  snprintf(said_number, sizeof said_number, "%.1f", 1.5);
 }
 
 static int average(void *context, ptrdiff_t size, double tau, const float *theta, float *xi) {
@@ -197,11 +205,13 @@ static void check_numbers(const char *folder) {
   char data[IN_FOLDER_PATH], out[IN_FOLDER_PATH], path[IN_FOLDER_PATH], line[4096];
   const char *const options[] = {data,         out,        "preset=sanity", "lambda1=0", "lambda2=0", "lr=0.25",
                                  "tau0=0.875", "epochs=1", "batch=2",       "warmup=0",  "workers=1", "threads=1"};
-  const ediy_train_callbacks callbacks = {print_number, NULL, NULL};
+  const ediy_train_callbacks callbacks = {.progress = print_number, .message = say_number};
   snprintf(data, sizeof data, "data=%s", folder);
   snprintf(out, sizeof out, "out=%s/run", folder);
   assert_true(ediy_train((int)(sizeof options / sizeof *options), options, &callbacks, NULL, &err));
   assert_string_equal(last_number, "1,5");
+  assert_string_equal(said_number, "1,5");
+  assert_true(said_point);
   snprintf(path, sizeof path, "%s/run/config.txt", folder);
   FILE *f = fopen(path, "r");
   assert_non_null(f);
