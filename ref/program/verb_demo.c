@@ -189,6 +189,7 @@ static bool evaluate(const struct demo *d, int i, struct share *knn, struct shar
   add_evaluation(&c, d, i);
   add(&c, "views=4");
   add(&c, "classifier.batch=64");
+  add(&c, "classifier.scale=yes");
   good = show(&c, err) && eval_linear(c.count, c.word, linear, err);
   command_free(&c);
   return good;

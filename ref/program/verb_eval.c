@@ -36,6 +36,7 @@ struct eval {
   struct backbone_choice choice;
   char train[OPTION_TEXT_SIZE], test[OPTION_TEXT_SIZE];
   int64_t resize, k, epochs, classifier_batch, views, seed;
+  bool scaled;
 };
 
 #define EVAL_OPTIONS                                                                                                                       \
@@ -56,6 +57,8 @@ static const struct option linear_keys[] = {
     {"epochs", OPTION_INT, offsetof(struct eval, epochs), "80", 1, 1e6, NULL, "of the classifier"},
     {"classifier.batch", OPTION_INT, offsetof(struct eval, classifier_batch), "1024", 1, 1e6, NULL,
      "images of one step of the classifier; with few images, fewer give it enough steps"},
+    {"classifier.scale", OPTION_BOOL, offsetof(struct eval, scaled), "no", 0, 0, NULL,
+     "features are divided by their root mean square: to compare networks whose features differ in size, as random weights' do"},
     {"views", OPTION_INT, offsetof(struct eval, views), "8", 0, 1e4, NULL,
      "sets of random crops to train on; 0: fresh ones each epoch (slow, the protocol to the letter)"},
     {"seed", OPTION_INT, offsetof(struct eval, seed), "0", 0, 9007199254740992.0, NULL, "of crops, order and held-out images"},
@@ -134,8 +137,8 @@ bool eval_knn(int count, char *const *arguments, struct share *accuracy, struct 
 static bool run_knn(int count, char *const *arguments, struct error *err) { return eval_knn(count, arguments, NULL, err); }
 
 static void print_linear(const struct linear_eval_result *r, const struct evaluate_linear_options *o, int classes) {
-  printf("linear classifier, %d epoch%s, base learning rate %g (best of %d on held-out training images):\n", o->fit.epochs,
-         plural(o->fit.epochs), r->base_lr, o->fit.rates);
+  printf("linear classifier%s, %d epoch%s, base learning rate %g (best of %d on held-out training images):\n",
+         o->scaled ? " on scaled features" : "", o->fit.epochs, plural(o->fit.epochs), r->base_lr, o->fit.rates);
   print_share("test top-1", r->test);
   if (classes > 5) print_share("test top-5", r->test5); /* of fewer it holds whatever the features are */
   print_share("train top-1", r->train);
@@ -152,6 +155,7 @@ bool eval_linear(int count, char *const *arguments, struct share *accuracy, stru
     struct linear_eval_result r;
     if (v->resize) o.resize = (int)v->resize;
     o.views = (int)v->views;
+    o.scaled = v->scaled;
     o.fit.epochs = (int)v->epochs;
     o.fit.batch = (ptrdiff_t)v->classifier_batch;
     o.fit.seed = (uint64_t)v->seed;
@@ -310,7 +314,9 @@ const struct verb verb_linear = {
     .summary = "train a linear classifier on frozen features",
     .usage = "weights=FILE train=DIR test=DIR [key=value...]",
     .about = "Softmax regression on pooled features, as in BYOL: SGD with Nesterov momentum, random crops and\n"
-             "flips in training, the learning rate chosen on held-out training images.",
+             "flips in training, the learning rate chosen on held-out training images. Features are used as they\n"
+             "are; classifier.scale=yes makes them all of one size, without which random weights look worse than\n"
+             "they are.",
     .example = WEIGHTS_EXAMPLE "ediy eval linear weights=teacher/backbone.safetensors train=scenes/train test=scenes/val epochs=10 views=1",
     .keys = linear_keys,
     .key_count = COUNT(linear_keys),

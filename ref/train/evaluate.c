@@ -117,9 +117,21 @@ struct view_source {
   const struct evaluate_linear_options *o;
   float **kept;  /* max(views, 1) crops, then the evaluation view; null until made */
   int slots, at; /* at: the epoch in the only slot when views is 0 */
+  double scale;  /* of all features, where they are scaled: the evaluation view is asked for first then */
   evaluate_progress *progress;
   void *context;
 };
+
+/* One over the root mean square; features of zeros stay what they are. */
+static double scale_of(const float *x, ptrdiff_t n) {
+  double squares = 0;
+  for (ptrdiff_t i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+  return squares > 0 ? 1 / sqrt(squares / (double)n) : 1;
+}
+
+static void multiply(float *x, ptrdiff_t n, double scale) {
+  for (ptrdiff_t i = 0; i < n; i++) x[i] = (float)(scale * (double)x[i]);
+}
 
 static bool features_of_epoch(void *context, int epoch, const float **x, struct error *err) {
   struct view_source *s = context;
@@ -137,6 +149,11 @@ static bool features_of_epoch(void *context, int epoch, const float **x, struct 
                                 .epoch = (uint32_t)(fresh ? epoch : slot)};
     s->kept[slot] =
         pooled_of(s->e, s->train, &view, plain ? "training features" : "cropped training features", s->progress, s->context, err);
+    const ptrdiff_t n = s->train->count * s->e->channels;
+    if (s->kept[slot] && s->o->scaled) {
+      if (plain) s->scale = scale_of(s->kept[slot], n);
+      multiply(s->kept[slot], n, s->scale);
+    }
   }
   *x = s->kept[slot];
   return *x != NULL;
@@ -156,7 +173,10 @@ bool evaluate_linear(struct extractor *e, const struct dataset *train, const str
   int32_t *label = labels_of(train, train, err), *test_label = label ? labels_of(test, train, err) : NULL;
   source.kept = test_label ? calloc((size_t)source.slots, sizeof *source.kept) : NULL;
   if (test_label && !source.kept) fail(err, "linear evaluation: out of memory for %d views", o->views);
-  float *x = source.kept ? pooled_of(e, test, &plain, "test features", progress, context, err) : NULL;
+  const float *first;
+  bool ready = source.kept && (!o->scaled || features_of_epoch(&source, LINEAR_EVAL_PLAIN, &first, err));
+  float *x = ready ? pooled_of(e, test, &plain, "test features", progress, context, err) : NULL;
+  if (x && o->scaled) multiply(x, test->count * e->channels, source.scale);
   struct linear_features features = {train->count, e->channels, label, &source, features_of_epoch};
   bool ok = x && linear_eval(&features, test->count, x, test_label, train->classes, &o->fit, tell_epochs, &teller, result, NULL, NULL, err);
   for (int i = 0; source.kept && i < source.slots; i++) free(source.kept[i]);

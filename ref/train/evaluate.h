@@ -36,6 +36,9 @@ struct evaluate_linear_options {
   /* Sets of crops and flips of the training images: epoch e trains on set e mod views. 0: a fresh one each epoch, the protocol to the
    * letter, at the price of running the backbone over the training images twice as often as there are epochs. */
   int views;
+  /* All features are divided by the root mean square of the training images' under evaluation preprocessing: one number. The protocol takes
+   * them as they are, and then the learning rates suit features of the size that training gives them alone. */
+  bool scaled;
   struct linear_eval_options fit;
 };
 
@@ -53,7 +56,7 @@ struct evaluate_dense_result {
 /* k = 20, 10, 100, 200 and temperature 0.07 (docs/method.md). */
 struct evaluate_knn_options evaluate_knn_defaults(int size);
 
-/* linear_eval_defaults with 8 views. */
+/* linear_eval_defaults with 8 views, not scaled. */
 struct evaluate_linear_options evaluate_linear_defaults(int size);
 
 /* The classes of test must be among those of train, by name; a k beyond the number of training images fails, naming both. */

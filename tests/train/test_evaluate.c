@@ -210,6 +210,87 @@ static void colours_are_told_apart_by_a_linear_classifier(void **state) {
   extractor_free(&e);
 }
 
+static struct linear_eval_result classified(struct extractor *e, bool scaled) {
+  struct error err;
+  struct linear_eval_result r;
+  struct evaluate_linear_options o = evaluate_linear_defaults(SIZE);
+  o.fit.epochs = 5, o.views = 1, o.scaled = scaled;
+  if (!evaluate_linear(e, &train, &test, &o, &r, NULL, NULL, &err)) fail_msg("%s", err.text);
+  return r;
+}
+
+/* Features of the training images, plain and cropped, and of the test images, that are scaled by hand. */
+struct by_hand {
+  float *plain, *crops, *test;
+};
+
+static bool by_hand_epoch(void *context, int epoch, const float **x, struct error *err) {
+  (void)err;
+  const struct by_hand *h = context;
+  *x = epoch == LINEAR_EVAL_PLAIN ? h->plain : h->crops;
+  return true;
+}
+
+static float *features_of(struct extractor *e, const struct dataset *d, enum preprocessing form) {
+  const struct feature_view view = {.form = form, .resize = features_resize(SIZE)};
+  struct error err;
+  float *x = malloc((size_t)(d->count * e->channels) * sizeof *x);
+  if (!x || !extractor_run(e, d->count, d->path, &view, x, NULL, NULL, NULL, &err)) fail();
+  return x;
+}
+
+static struct linear_eval_result classified_by_hand(struct extractor *e) {
+  struct by_hand h = {features_of(e, &train, PREPROCESS_EVAL), features_of(e, &train, PREPROCESS_CROP),
+                      features_of(e, &test, PREPROCESS_EVAL)};
+  double squares = 0;
+  for (ptrdiff_t i = 0; i < train.count * e->channels; i++) squares += (double)h.plain[i] * (double)h.plain[i];
+  const double scale = 1 / sqrt(squares / (double)(train.count * e->channels));
+  for (ptrdiff_t i = 0; i < train.count * e->channels; i++)
+    h.plain[i] = (float)(scale * (double)h.plain[i]), h.crops[i] = (float)(scale * (double)h.crops[i]);
+  for (ptrdiff_t i = 0; i < test.count * e->channels; i++) h.test[i] = (float)(scale * (double)h.test[i]);
+  int32_t labels[CLASSES * EACH], test_labels[8];
+  for (int i = 0; i < CLASSES * EACH; i++) labels[i] = i / EACH;
+  for (int i = 0; i < 8; i++) test_labels[i] = 1 + i / 4;
+  const struct linear_features f = {train.count, e->channels, labels, &h, by_hand_epoch};
+  struct linear_eval_options o = linear_eval_defaults();
+  struct linear_eval_result r;
+  struct error err;
+  o.epochs = 5;
+  if (!linear_eval(&f, test.count, h.test, test_labels, CLASSES, &o, NULL, NULL, &r, NULL, NULL, &err)) fail_msg("%s", err.text);
+  free(h.plain), free(h.crops), free(h.test);
+  return r;
+}
+
+static void multiply_features(struct extractor *e, float factor) {
+  static const char *const last[] = {"layer4.0.bn2", "layer4.0.downsample.1"};
+  for (int i = 0; i < 4; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", last[i / 2], i % 2 ? "bias" : "weight");
+    const struct parameter *p = &e->net.parameter[net_find_parameter(&e->net, name)];
+    for (ptrdiff_t k = 0; k < p->size; k++) e->state[p->offset + k] *= factor;
+  }
+}
+
+/* By powers of two, so that not a bit is rounded otherwise. Where features are tiny, the bias alone would decide of test images that are
+ * not scaled. */
+static void scaled_features_have_no_size(void **state) {
+  (void)state;
+  struct extractor e;
+  make_extractor(&e, 21, SIZE, SIZE);
+  const struct linear_eval_result plain = classified(&e, false), scaled = classified(&e, true), by_hand = classified_by_hand(&e);
+  multiply_features(&e, 8);
+  const struct linear_eval_result large = classified(&e, true), as_they_are = classified(&e, false);
+  assert_true(scaled.loss == by_hand.loss && scaled.base_lr == by_hand.base_lr && scaled.train.hits == by_hand.train.hits);
+  assert_true(scaled.loss == large.loss && scaled.base_lr == large.base_lr && scaled.test.hits == large.test.hits);
+  multiply_features(&e, 0x1p-23f);
+  const struct linear_eval_result tiny = classified(&e, true);
+  assert_true(scaled.loss == tiny.loss && scaled.test.hits == tiny.test.hits && tiny.test.hits == 8);
+  assert_true(plain.loss != scaled.loss && plain.loss != as_they_are.loss);
+  for (ptrdiff_t i = 0; i < e.net.state_size; i++) e.state[i] = 0; /* features of zeros */
+  assert_int_equal(classified(&e, true).train.hits, EACH);
+  extractor_free(&e);
+}
+
 static void embeddings_read_back(void **state) {
   (void)state;
   struct extractor e;
@@ -340,6 +421,7 @@ int main(void) {
                                      cmocka_unit_test(crops_depend_on_seed_epoch_and_image_only),
                                      cmocka_unit_test(colours_are_told_apart_by_knn),
                                      cmocka_unit_test(colours_are_told_apart_by_a_linear_classifier),
+                                     cmocka_unit_test(scaled_features_have_no_size),
                                      cmocka_unit_test(embeddings_read_back),
                                      cmocka_unit_test(colours_are_segmented),
                                      cmocka_unit_test(bad_files_stop_the_extraction_and_the_first_is_named)};
