@@ -55,6 +55,7 @@ bool backend_cuda_status(struct error *err) {
 /* ---- memory -------------------------------------------------------------------------------------------------------------------------- */
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
+static const size_t MOST_KEPT = (size_t)256 << 20;
 
 static bool cuda_reserve(size_t bytes, void **memory, struct error *err) {
   if (state.failure[0]) return failed(err);
@@ -94,10 +95,13 @@ static void cuda_zero(void *to, size_t bytes) {
   if (bytes > 0) keep_status(cudaMemsetAsync(to, 0, bytes, state.stream), "zero");
 }
 
+/* What CUDA takes later by itself is not promised: for the code of kernels, which is loaded when they first run, and for a graph. How much
+ * that is has not been measured: a sixty-fourth of the GPU's memory is kept for it, at most 256 MiB. */
 static size_t cuda_available(void) {
   size_t available = 0, total = 0;
-  keep_status(cudaMemGetInfo(&available, &total), "asking for free memory");
-  return available;
+  if (!keep_status(cudaMemGetInfo(&available, &total), "asking for free memory")) return 0;
+  size_t kept = total / 64 < MOST_KEPT ? total / 64 : MOST_KEPT;
+  return available > kept ? available - kept : 1;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------------- */

@@ -41,7 +41,7 @@ struct backend {
   void (*download)(void *to_host, const void *from, size_t bytes);
   void (*copy)(void *to, const void *from, size_t bytes);
   void (*zero)(void *to, size_t bytes);
-  size_t (*available)(void); /* bytes that reserve has left to give; 0: this system does not tell */
+  size_t (*available)(void); /* bytes that a run may reserve; 0: this system does not tell */
 
   /* Waits for the operations so far and says whether all went well, which they themselves cannot: ask before a result is saved. After a
    * failure download gives NaN (-1 for an index), and status always the first failure. The reference does not fail. */

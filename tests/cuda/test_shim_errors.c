@@ -90,6 +90,27 @@ static void too_little_memory_says_how_much(void **state) {
   assert_true(backend_cuda_status(&err));
 }
 
+/* A sixty-fourth of it, at most 256 MiB, is not promised; where less is free, hardly a byte is, which is not 0: that would be a system that
+ * does not tell. */
+static void some_memory_is_kept_for_what_cuda_takes_later(void **state) {
+  (void)state;
+  const struct backend *b = device_backend();
+  const size_t mib = (size_t)1 << 20;
+  struct error err = {0};
+  void *p;
+  shim_machine.memory = 1024 * mib;
+  const size_t small = b->available(), in_use = (1024 - 16) * mib - small;
+  assert_true(in_use < 16 * mib);
+  assert_true(b->reserve(mib, &p, &err));
+  assert_true(b->available() == small - mib);
+  b->release(p, mib);
+  shim_machine.memory = 65536 * mib;
+  assert_true(b->available() == (65536 - 256) * mib - in_use);
+  shim_machine.memory = in_use + 1;
+  assert_true(b->available() == 1);
+  shim_machine = sound;
+}
+
 /* A loss whose match is no region: 0 where the line says so and nothing computed passes for a number, else the place that differs. */
 static int loss_of_index(const struct backend *b, int kind, int32_t index) {
   struct loss g = {.b = 1, .n = 2, .c = 2};
@@ -246,6 +267,7 @@ int main(void) {
 
                                      cmocka_unit_test(one_gpu_a_process),
                                      cmocka_unit_test(too_little_memory_says_how_much),
+                                     cmocka_unit_test(some_memory_is_kept_for_what_cuda_takes_later),
 
                                      cmocka_unit_test(an_index_out_of_range_ends_in_one_line),
 

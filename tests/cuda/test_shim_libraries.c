@@ -117,11 +117,11 @@ static void a_run_goes_through_the_libraries(void **state) {
 static void micro_batches_that_fit_are_found_with_few_plans(void **state) {
   (void)state;
   shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
-                         "EDIY_STANDIN_PLANS=few EDIY_SHIM_MEMORY=9860000 " CUDNN " out=none batch=8");
+                         "EDIY_STANDIN_PLANS=few EDIY_SHIM_MEMORY=10016508 " CUDNN " out=none batch=8");
   assert_string_equal(assert_runs("sort -u few")->out, "2\n8\n");
-  assert_runs("test ! -e none && EDIY_SHIM_MEMORY=9860000 " CUDNN " out=fits batch=8 accumulate=4 stop=1");
+  assert_runs("test ! -e none && EDIY_SHIM_MEMORY=10016508 " CUDNN " out=fits batch=8 accumulate=4 stop=1");
   shim_programs_end_with("and no smaller micro-batch helps",
-                         "EDIY_STANDIN_PLANS=first EDIY_SHIM_MEMORY=9500000 " CUDNN " out=none batch=8");
+                         "EDIY_STANDIN_PLANS=first EDIY_SHIM_MEMORY=9650794 " CUDNN " out=none batch=8");
   assert_string_equal(assert_runs("sort -u first")->out, "8\n");
 }
 
@@ -129,9 +129,9 @@ static void micro_batches_that_fit_are_found_with_few_plans(void **state) {
  * do. */
 static void micro_batches_that_fit_are_confirmed_with_the_plans(void **state) {
   (void)state;
-#define LARGE_PLANS "EDIY_STANDIN_WORKSPACE=400000 EDIY_SHIM_MEMORY=10280000 "
+#define LARGE_PLANS "EDIY_STANDIN_WORKSPACE=400000 EDIY_SHIM_MEMORY=10443175 "
   shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=2 (micro-batches of 4 images",
-                         "EDIY_SHIM_MEMORY=10280000 " CUDNN " out=none batch=8");
+                         "EDIY_SHIM_MEMORY=10443175 " CUDNN " out=none batch=8");
   shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
                          "EDIY_STANDIN_PLANS=all " LARGE_PLANS CUDNN " out=none batch=8");
   assert_string_equal(assert_runs("sort -u all")->out, "2\n4\n8\n");

@@ -48,9 +48,9 @@ static void a_machine_without_a_gpu_is_refused(void **state) {
 static void too_little_gpu_memory_names_what_fits(void **state) {
   (void)state;
   shim_programs_end_with("GB of GPU memory, 0.01 GB are available; accumulate=4 (micro-batches of 2 images",
-                         "EDIY_SHIM_MEMORY=9860000 " TRAIN " out=small batch=8 backend=cuda stop=1");
+                         "EDIY_SHIM_MEMORY=10016508 " TRAIN " out=small batch=8 backend=cuda stop=1");
   assert_runs("test ! -e small");
-  assert_runs("EDIY_SHIM_MEMORY=9860000 " TRAIN " out=small batch=8 accumulate=4 backend=cuda stop=1");
+  assert_runs("EDIY_SHIM_MEMORY=10016508 " TRAIN " out=small batch=8 accumulate=4 backend=cuda stop=1");
 }
 
 /* In the middle of step 3, and while the optimiser of step 2 is at work: what was saved before is whole, and the run goes on from it to the
@@ -109,7 +109,7 @@ static void evaluation_is_the_reference_s(void **state) {
       "avgpool_forward: unspecified launch failure",
       "EDIY_SHIM_REFUSE=avgpool_forward_kernel EDIY_SHIM_AFTER=1 ediy embed data=s/val backend=cuda out=none.safetensors" FROZEN);
   shim_programs_end_with("GB of GPU memory, 0.00 GB are available; batch=32 (",
-                         "EDIY_SHIM_MEMORY=8670016 ediy embed data=s/val backend=cuda out=none.safetensors batch=64 weights=random "
+                         "EDIY_SHIM_MEMORY=8807636 ediy embed data=s/val backend=cuda out=none.safetensors batch=64 weights=random "
                          "backbone=small stem=cifar size=16");
   assert_runs("test ! -e none.safetensors");
 }
