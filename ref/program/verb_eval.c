@@ -1,5 +1,6 @@
 /* ediy eval knn | linear | dense, and ediy embed: what frozen features are worth (docs/method.md, "Evaluation"). */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ static void print_backbone(const struct backbone_choice *choice, const struct ba
 
 struct eval {
   struct backbone_choice choice;
-  char train[OPTION_TEXT_SIZE], test[OPTION_TEXT_SIZE];
+  char train[OPTION_TEXT_SIZE], test[OPTION_TEXT_SIZE], rates[OPTION_TEXT_SIZE];
   int64_t resize, k, epochs, classifier_batch, views, seed;
   bool scaled;
 };
@@ -57,6 +58,8 @@ static const struct option linear_keys[] = {
     {"epochs", OPTION_INT, offsetof(struct eval, epochs), "80", 1, 1e6, NULL, "of the classifier"},
     {"classifier.batch", OPTION_INT, offsetof(struct eval, classifier_batch), "1024", 1, 1e6, NULL,
      "images of one step of the classifier; with few images, fewer give it enough steps"},
+    {"classifier.lr", OPTION_TEXT, offsetof(struct eval, rates), "0.4,0.3,0.2,0.1,0.05", 0, 0, NULL,
+     "base learning rates with commas between; the best on held-out training images is taken"},
     {"classifier.scale", OPTION_BOOL, offsetof(struct eval, scaled), "no", 0, 0, NULL,
      "features are divided by their root mean square: to compare networks whose features differ in size, as random weights' do"},
     {"views", OPTION_INT, offsetof(struct eval, views), "8", 0, 1e4, NULL,
@@ -136,6 +139,20 @@ bool eval_knn(int count, char *const *arguments, struct share *accuracy, struct 
 
 static bool run_knn(int count, char *const *arguments, struct error *err) { return eval_knn(count, arguments, NULL, err); }
 
+static bool read_rates(const char *text, struct linear_eval_options *o, struct error *err) {
+  const char *at = text;
+  for (o->rates = 0; o->rates < LINEAR_EVAL_RATES; at++) {
+    char *end;
+    double rate = strtod(at, &end);
+    if (end == at || (*end && *end != ',') || !(rate > 0 && isfinite(rate)))
+      return fail(err, "eval linear: classifier.lr: '%s' is not positive numbers with commas between, such as 0.4,0.1", text);
+    o->base_lr[o->rates++] = rate;
+    at = end;
+    if (!*at) return true;
+  }
+  return fail(err, "eval linear: classifier.lr: %d rates at most", LINEAR_EVAL_RATES);
+}
+
 static void print_linear(const struct linear_eval_result *r, const struct evaluate_linear_options *o, int classes) {
   printf("linear classifier%s, %d epoch%s, base learning rate %g (best of %d on held-out training images):\n",
          o->scaled ? " on scaled features" : "", o->fit.epochs, plural(o->fit.epochs), r->base_lr, o->fit.rates);
@@ -159,8 +176,9 @@ bool eval_linear(int count, char *const *arguments, struct share *accuracy, stru
     o.fit.epochs = (int)v->epochs;
     o.fit.batch = (ptrdiff_t)v->classifier_batch;
     o.fit.seed = (uint64_t)v->seed;
-    print_backbone(&v->choice, &d.backbone);
-    good = evaluate_linear(&d.extractor, &d.train, &d.test, &o, &r, show_progress, &terminal, err);
+    good = read_rates(v->rates, &o.fit, err);
+    if (good) print_backbone(&v->choice, &d.backbone);
+    good = good && evaluate_linear(&d.extractor, &d.train, &d.test, &o, &r, show_progress, &terminal, err);
     terminal_end(&terminal);
     if (good) print_linear(&r, &o, d.train.classes);
     eval_close(&d);

@@ -77,6 +77,22 @@ static void five_guesses_are_scored_where_they_can_be_wrong(void **state) {
   assert_non_null(strstr(assert_runs("ediy eval linear %s train=six/train test=six/val", keys)->out, "top-5"));
 }
 
+/* The rates that were asked for are tried and no others, and with one nothing is chosen. */
+static void a_classifier_s_rates_and_scale_can_be_said(void **state) {
+  (void)state;
+  const char *eval = "ediy eval linear weights=random backbone=small stem=cifar size=16 epochs=1 views=1 train=e/train test=e/val";
+  const char *all = "0.4,0.3,0.2,0.1,0.05", *most = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16";
+  static const char *const wrong[] = {"1,,2", "1,2,", "0.1;0.2", "0", "-1", "inf", "nan", "0.1,x"};
+  assert_runs("%s >usual && %s classifier.lr=%s classifier.scale=no >said && cmp usual said", eval, eval, all);
+  assert_non_null(strstr(assert_runs("%s classifier.lr=0.125", eval)->out, "base learning rate 0.125 (best of 1 on"));
+  assert_non_null(strstr(assert_runs("%s classifier.lr=1e-3,1e-3", eval)->out, "base learning rate 0.001 (best of 2 on"));
+  assert_non_null(strstr(assert_runs("%s classifier.lr=%s", eval, most)->out, "(best of 16 on"));
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+    assert_refused("is not positive numbers with commas between", "%s 'classifier.lr=%s'", eval, wrong[i]);
+  assert_refused("classifier.lr: 16 rates at most", "%s classifier.lr=%s,17", eval, most);
+  assert_non_null(strstr(assert_runs("%s classifier.scale=yes", eval)->out, "linear classifier on scaled features, 1 epoch, "));
+}
+
 static void weights_survive_export_and_import(void **state) {
   (void)state;
   assert_runs("ediy export weights=random backbone=small stem=cifar size=16 out=a.safetensors");
@@ -93,9 +109,12 @@ static void weights_survive_export_and_import(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_signal_leaves_a_checkpoint_to_go_on_from),      cmocka_unit_test(evaluation_does_not_depend_on_threads),
-      cmocka_unit_test(results_do_not_depend_on_kernels_of_openblas),    cmocka_unit_test(neighbours_are_no_more_than_images),
-      cmocka_unit_test(five_guesses_are_scored_where_they_can_be_wrong), cmocka_unit_test(weights_survive_export_and_import)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_signal_leaves_a_checkpoint_to_go_on_from),
+                                     cmocka_unit_test(evaluation_does_not_depend_on_threads),
+                                     cmocka_unit_test(results_do_not_depend_on_kernels_of_openblas),
+                                     cmocka_unit_test(neighbours_are_no_more_than_images),
+                                     cmocka_unit_test(five_guesses_are_scored_where_they_can_be_wrong),
+                                     cmocka_unit_test(a_classifier_s_rates_and_scale_can_be_said),
+                                     cmocka_unit_test(weights_survive_export_and_import)};
   return cmocka_run_group_tests_name("runs", tests, program_enter, program_leave);
 }
