@@ -52,6 +52,10 @@ MUST_CHECK bool report_take(struct report *r, json_t *root, const char *path, st
 MUST_CHECK bool report_replay(struct report *r, const char *folder, struct error *err);
 void report_free(struct report *r);
 
+/* What a page begins with. The same bytes before they are replaced: another file under that name is somebody's. */
+#define REPORT_BEGIN                                                                                                                       \
+  "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n<meta name=\"generator\" content=\"oracle report\" />\n"
+
 /* The first row that is wrong or incomplete; -1 if there is none. */
 int report_first(const struct report *r);
 

@@ -183,9 +183,7 @@ static void head(const struct page *p, int first) {
   int of[REPORT_VERDICTS] = {0};
   for (int i = 0; i < r->count; i++) of[r->row[i].verdict]++;
   const char *outcome = r->exit >= 0 && r->exit < 6 ? outcomes[r->exit] : "unknown";
-  fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n<meta name=\"viewport\" "
-        "content=\"width=device-width,initial-scale=1\" />\n<title>",
-        f);
+  fputs(REPORT_BEGIN "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\" />\n<title>", f);
   text(f, outcome), fputs(": ", f), text(f, r->subject);
   fprintf(f, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<h1>", style);
   text(f, outcome), fputs(": ", f), text(f, r->subject);

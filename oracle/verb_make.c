@@ -3,8 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "oracle/case.h"
 #include "oracle/make_case.h"
 #include "oracle/verb.h"
+
+/* Whether nothing but an earlier case would be lost by writing there. */
+static bool replaces_case(const char *path, struct error *err) {
+  struct case_file there;
+  struct error ignored;
+  char first;
+  if (file_start(path, &first, 1) <= 0) return true;
+  if (!case_open(&there, path, &ignored))
+    return fail(err, "case make: out=%s is there and is no case, and would be written over; choose another name", path);
+  case_close(&there);
+  return true;
+}
 
 static bool make(int count, char *const *arguments, struct make_options *o, struct error *err) {
   make_defaults(o);
@@ -16,6 +30,7 @@ static bool make(int count, char *const *arguments, struct make_options *o, stru
   }
   if (!make_check(o, count, arguments, err)) return fail_within(err, "case make");
   if (!o->out[0]) return fail(err, "case make: out= is missing; usage: oracle case make %s", oracle_verb_make.usage);
+  if (!replaces_case(o->out, err)) return false;
   if (o->op == MAKE_RANDOM) make_draw(o);
   return make_case(o, err);
 }
@@ -41,6 +56,7 @@ const struct oracle_verb oracle_verb_make = {
              "sparse (nine zeros in ten), onehot (a single 1), offset (mean 100, deviation 0.01). A file whose name\n"
              "begins with int_ is held to the exact bits by `oracle case FILE`. op=random draws operation, sizes and fill.\n"
              "round=bf16, round=tf32: inputs are numbers of that format, for kernels that read it and return floats.\n"
+             "A case that is there is replaced, no other file.\n"
              "A key that says nothing of the operation is refused, and a fill that would make normal numbers of it.",
     .example = "oracle case make op=conv n=2 h=8 w=8 c=16 k=16 r=3 stride=2 pad=1 out=conv.safetensors\n"
                "oracle case make op=linear fill=int out=int_linear.safetensors\n"

@@ -19,6 +19,15 @@ static const struct option keys[] = {
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
 
+/* Whether a page may be written there, and nothing but an earlier one would be lost by it. For before the work. */
+static bool page_wanted(const char *path, struct error *err) {
+  char start[sizeof REPORT_BEGIN - 1];
+  ptrdiff_t n = file_start(path, start, sizeof start);
+  if (n > 0 && (n < (ptrdiff_t)sizeof start || memcmp(start, REPORT_BEGIN, sizeof start) != 0))
+    return fail(err, "report: out=%s is there and is no page of oracle report, and would be written over; choose another name", path);
+  return file_writable(path, err);
+}
+
 static bool write_page(const struct report *r, const char *path, struct error *err) {
   char *page = report_page(r);
   bool ok = page ? file_replace(path, page, strlen(page), err) : fail(err, "report: out of memory");
@@ -45,6 +54,7 @@ static enum oracle_exit run(int count, char *const *arguments, struct error *err
   if (!o.out[0]) return fail(err, "report: out= is missing: the page to write"), ORACLE_BAD_INPUT;
   if (file_same(o.out, path))
     return fail(err, "report: out=%s is read here, and would be written over; choose another name", o.out), ORACLE_BAD_INPUT;
+  if (!page_wanted(o.out, err)) return ORACLE_BAD_INPUT;
   struct stat s;
   bool folder = stat(path, &s) == 0 && S_ISDIR(s.st_mode);
   if (!(folder ? report_replay(&r, path, err) : report_read(&r, path, err))) return ORACLE_BAD_INPUT;
@@ -65,6 +75,7 @@ const struct oracle_verb oracle_verb_report = {
              "page that needs nothing beside it: no network, no script. Layers from first to last, a column for each\n"
              "pass, the colour of a cell is the error in units of the allowed error. The first wrong tensor is marked,\n"
              "the worst ones have histograms, and every tensor is listed.\n"
+             "A page that is there is replaced, no other file.\n"
              "Exit status: 0 the page was written, whatever it says, 2 usage or input.",
     .example = "oracle dump out=step preset=sanity batch=4\n"
                "oracle report step out=step.html\n"

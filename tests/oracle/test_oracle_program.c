@@ -154,6 +154,8 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"cp conv.safetensors r; oracle case conv.safetensors candidate=r json=./r", "json=./r is read here, and would be written over"},
       {"echo kept >notes; oracle case conv.safetensors json=notes", "json=notes is there and holds no findings"},
       {"oracle report r out=r", "report: out=r is read here, and would be written over"},
+      {"oracle case make op=relu out=notes", "case make: out=notes is there and is no case, and would be written over"},
+      {"cp conv.safetensors half; truncate -s 9000 half; oracle case make op=relu out=half", "half is there and is no case"},
       {"oracle case conv.safetensors candidate=nothing.safetensors", "nothing.safetensors"},
       {"oracle case conv.safetensors candidate=$UNSET", "case: candidate= names nothing; is a variable empty?"},
       {"oracle case conv.safetensors candidate=conv.safetensors only=", "case: only= names nothing"},
@@ -184,6 +186,20 @@ static void bad_input_is_refused_in_one_line(void **state) {
       fail_msg("%s: exit %d, expected 2 and one line with \"%s\":\n%s%s", commands[i][0], o->status, commands[i][1], o->out, o->err);
     }
   }
+}
+
+/* A case may be made anew; results, which are safetensors as well, may not be lost to one. */
+static void only_a_case_is_written_over_by_one(void **state) {
+  (void)state;
+  make_conv("");
+  struct results r = right_results("conv.safetensors");
+  program_expect(0, "pass", judged(&r, r.count, "conv.safetensors", ""));
+  program_expect(BAD_INPUT, "case make: out=candidate.safetensors is there and is no case, and would be written over; choose another name",
+                 program_run("cp candidate.safetensors before; oracle case make op=relu out=candidate.safetensors"));
+  program_expect(0, "", program_run("cmp before candidate.safetensors"));
+  program_expect(0, "again: written", program_run("cp conv.safetensors again; oracle case make op=relu out=again"));
+  program_expect(0, "again: pass, 2 tensors", program_run("oracle case again"));
+  program_expect(0, "nothing: written", program_run(": >nothing; oracle case make op=relu out=nothing"));
 }
 
 static void the_examples_of_the_help_work_as_printed(void **state) {
@@ -284,7 +300,7 @@ int main(void) {
       cmocka_unit_test(findings_of_a_file_of_any_name_are_written), cmocka_unit_test(a_case_that_is_wrong_is_no_case),
       cmocka_unit_test(f16_is_refused_in_a_case_and_in_results),    cmocka_unit_test(bad_input_is_refused_in_one_line),
       cmocka_unit_test(the_examples_of_the_help_work_as_printed),   cmocka_unit_test(the_python_of_the_document_works),
-      cmocka_unit_test(every_tensor_of_a_case_is_documented),
+      cmocka_unit_test(every_tensor_of_a_case_is_documented),       cmocka_unit_test(only_a_case_is_written_over_by_one),
   };
   return cmocka_run_group_tests(tests, enter, program_leave);
 }

@@ -198,6 +198,25 @@ static void a_dump_is_replayed_for_its_page(void **state) {
       program_run("grep -q '<title>PASS: dump</title>' page.html && grep -q '<th scope=\"row\">layer1.0.conv1</th>' page.html")->status, 0);
 }
 
+/* A source, and above all a file of the dump that is read, are no pages. */
+static void only_a_page_is_written_over_by_one(void **state) {
+  (void)state;
+  static const char *const files[] = {"kept/manifest.json", "kept/part-00000.safetensors", "kernel.c", "other.html"};
+  assert_int_equal(program_run("oracle dump out=kept preset=sanity batch=2 && echo 'int x;' >kernel.c && "
+                               "printf '<!DOCTYPE html>\\n<html lang=\"en\">\\n<title>mine</title></html>\\n' >other.html")
+                       ->status,
+                   0);
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    const struct outcome *o = program_run("cp %s before; oracle report kept out=%s", files[i], files[i]);
+    if (o->status != BAD_INPUT || o->out[0] || program_lines(o->err) != 1 ||
+        !strstr(o->err, "is there and is no page of oracle report, and would be written over; choose another name"))
+      fail_msg("%s: exit %d: %s%s", files[i], o->status, o->out, o->err);
+    assert_int_equal(program_run("cmp before %s", files[i])->status, 0);
+  }
+  assert_int_equal(program_run("oracle report kept out=new.html && cp new.html old.html && oracle report kept out=old.html")->status, 0);
+  assert_int_equal(program_run("cmp new.html old.html")->status, 0);
+}
+
 static void bad_input_is_refused_in_one_line(void **state) {
   (void)state;
   static const char *const findings[][2] = {
@@ -253,6 +272,7 @@ int main(void) {
       cmocka_unit_test(nothing_becomes_markup),
       cmocka_unit_test(passes_are_columns),
       cmocka_unit_test(a_dump_is_replayed_for_its_page),
+      cmocka_unit_test(only_a_page_is_written_over_by_one),
       cmocka_unit_test(bad_input_is_refused_in_one_line),
       cmocka_unit_test(the_example_of_the_help_works_as_printed),
   };
