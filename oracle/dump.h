@@ -90,7 +90,7 @@ long dump_name_rank(const struct dump_entry *e);
  * ends early takes its parts with it. */
 struct dump_writer;
 
-/* The folder is created if need be. Fails where it holds a dump already. */
+/* The folder is created if need be. Fails where it holds a dump already, or another writer is at work in it. */
 MUST_CHECK bool dump_create(struct dump_writer **w, const char *folder, enum dump_kind kind, struct error *err);
 
 /* Puts a value into the manifest; takes the reference. Needed: producer, precision, attrs, steps. Order of calls is order in the file. */

@@ -3,9 +3,12 @@
  * thread while another hands it to the part in pieces. Of a digest dump the tensors gather on a stage of their own, and the part gets their
  * digests. */
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -34,6 +37,7 @@ struct staged {
 struct dump_writer {
   char folder[FILE_PATH_SIZE];
   bool made_folder;
+  int lock; /* the folder, held open; -1: not locked */
   enum dump_kind kind;
   json_t *described;
   struct text tensors; /* lines of the manifest */
@@ -173,19 +177,34 @@ static void release(struct dump_writer *w, bool remove) {
   free(w->stage);
   free(w->staged);
   if (remove && w->made_folder) rmdir(w->folder);
+  if (w->lock >= 0) close(w->lock);
   free(w);
 }
 
-bool dump_create(struct dump_writer **writer, const char *folder, enum dump_kind kind, struct error *err) {
+/* Creates the folder and holds it for one writer, until *lock is closed, which the system does however the process ends. A file system that
+ * locks no folder goes without. Whether there is a dump is asked behind the lock: another may have ended just now. */
+static bool claim_folder(const char *folder, int *lock, struct error *err) {
   char path[FILE_PATH_SIZE + 32];
+  snprintf(path, sizeof path, "%s/" DUMP_MANIFEST, folder);
+  if (!folder_create(folder, err)) return false;
+  *lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (*lock >= 0 && flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    fail(err, "%s: another process is writing a dump there; wait for it, or choose another folder", folder);
+  else if (access(path, F_OK) == 0)
+    fail(err, "%s: there is a dump already; remove it, or choose another folder", folder);
+  else
+    return true;
+  if (*lock >= 0) close(*lock);
+  return false;
+}
+
+bool dump_create(struct dump_writer **writer, const char *folder, enum dump_kind kind, struct error *err) {
   *writer = NULL;
   if (strlen(folder) >= FILE_PATH_SIZE - 32) return fail(err, "%.80s...: the path is too long", folder);
-  snprintf(path, sizeof path, "%s/" DUMP_MANIFEST, folder);
-  if (access(path, F_OK) == 0) return fail(err, "%s: there is a dump already; remove it, or choose another folder", folder);
   bool there = access(folder, F_OK) == 0;
-  if (!folder_create(folder, err)) return false;
   struct dump_writer *w = calloc(1, sizeof *w);
   if (!w) return memory(folder, err);
+  if (!claim_folder(folder, &w->lock, err)) return free(w), false;
   w->kind = kind, w->made_folder = !there;
   memcpy(w->folder, folder, strlen(folder) + 1);
   bool ok = dump_part_begin(&w->part, w->folder, kind == DUMP_FULL ? STAGE : ROWS, err);

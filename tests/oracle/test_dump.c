@@ -261,6 +261,25 @@ static void a_dump_is_not_overwritten(void **state) {
   free(large);
 }
 
+/* Of two at once the second would leave its parts among those of the first, and take the first's with it where it ends early. */
+static void two_dumps_are_not_written_into_one_folder(void **state) {
+  (void)state;
+  struct dump_writer *w, *other;
+  struct dump d;
+  make_sample();
+  assert_true(dump_create(&w, path, DUMP_FULL, &err));
+  assert_true(dump_add(w, &sample[0], &err));
+  assert_false(dump_create(&other, path, DUMP_DIGEST, &err));
+  assert_null(other);
+  assert_non_null(strstr(err.text, ": another process is writing a dump there; wait for it, or choose another folder"));
+  describe(w);
+  assert_true(dump_commit(w, &err));
+  assert_true(dump_open(&d, path, &err) && dump_verify(&d, &err));
+  assert_int_equal(d.count, 1);
+  dump_close(&d);
+  free(large);
+}
+
 static void an_empty_dump_is_none(void **state) {
   (void)state;
   struct dump_writer *w;
@@ -421,6 +440,7 @@ int main(void) {
       IN_FOLDER(a_dump_that_cannot_be_written_leaves_nothing),
       IN_FOLDER(an_abandoned_dump_leaves_nothing),
       IN_FOLDER(a_dump_is_not_overwritten),
+      IN_FOLDER(two_dumps_are_not_written_into_one_folder),
       IN_FOLDER(an_empty_dump_is_none),
       IN_FOLDER(bad_manifests_are_refused),
       IN_FOLDER(parts_must_be_as_the_manifest_says),
