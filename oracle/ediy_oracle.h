@@ -211,6 +211,8 @@ typedef enum ediy_oracle_status {
   EDIY_ORACLE_INCOMPLETE = 5        /* nothing is wrong, but a function declined every shape */
 } ediy_oracle_status;
 
+/* Where not a result is wrong but what the kernel did, ratio is infinite, and tensor the array beside or into which it must not have
+ * written, or which cannot be downloaded; empty for an error that a function returned. */
 typedef struct ediy_oracle_verdict {
   ediy_oracle_status status;
   char text[1024]; /* one line: what was judged, or what is wrong where, with both values, the rule, the call if it is a later one, and a

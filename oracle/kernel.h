@@ -62,12 +62,12 @@ float *kernel_kept(struct kernel_memory *m, const char *name); /* given where a 
 float *kernel_scratch(struct kernel_memory *m, const char *name, ptrdiff_t size); /* poisoned; no result */
 float *kernel_on_host(const struct kernel_memory *m, const char *name); /* of a buffer that is there; to be written before functions run */
 
-/* Everything to where the kernel runs, once a call, and what it left from there. False: *m->err says what failed. */
+/* Everything to where the kernel runs, once a call. False: *m->err says what failed. */
 bool kernel_memory_send(struct kernel_memory *m);
-bool kernel_memory_fetch(struct kernel_memory *m);
 
-/* Guards and inputs are as they were; else *what says what is not. */
-bool kernel_memory_intact(const struct kernel_memory *m, char *what, size_t size);
+/* Fetches what the call left where it ran. Null where guards and inputs are as they were; else the name of the array of which that is not
+ * so, or that could not be fetched, and what says how. */
+const char *kernel_memory_harmed(const struct kernel_memory *m, char *what, size_t size);
 void kernel_memory_free(struct kernel_memory *m);
 
 /* ---- operations (kernel_layers.c, kernel_method.c) ----------------------------------------------------------------------------------- */

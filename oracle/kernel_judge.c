@@ -56,21 +56,23 @@ static void append(char *text, size_t size, const char *format, ...) {
   va_end(arguments);
 }
 
-/* A result, or the kernel itself, is wrong. Returns false: nothing more is judged. */
-static bool mismatch(struct session *s, const char *what) {
-  static const char *const when[] = {"", ", in the second call, on other inputs in the same memory",
-                                     ", in the third call, on the first inputs again"};
-  char command[440];
-  make_command(s->o, "case.safetensors", command, sizeof command);
-  s->v->status = EDIY_ORACLE_MISMATCH;
-  snprintf(s->v->text, sizeof s->v->text, "%s: %.440s%s; the case: %s", s->op->name, what, when[s->calls > 0 ? s->calls - 1 : 0], command);
-  return false;
-}
-
 static void note_tensor(struct session *s, const char *tensor, double ratio) {
   s->v->ratio = ratio;
   snprintf(s->v->tensor, sizeof s->v->tensor, "%.*s", (int)sizeof s->v->tensor - 1, tensor);
   snprintf(s->v->operation, sizeof s->v->operation, "%s", s->op->name);
+}
+
+/* A result, or the kernel itself, is wrong. tensor: the array that it is about, "" where it is about none. Returns false: nothing more is
+ * judged. */
+static bool mismatch(struct session *s, const char *tensor, double ratio, const char *what) {
+  static const char *const when[] = {"", ", in the second call, on other inputs in the same memory",
+                                     ", in the third call, on the first inputs again"};
+  char command[440];
+  make_command(s->o, "case.safetensors", command, sizeof command);
+  note_tensor(s, tensor, ratio);
+  s->v->status = EDIY_ORACLE_MISMATCH;
+  snprintf(s->v->text, sizeof s->v->text, "%s: %.440s%s; the case: %s", s->op->name, what, when[s->calls > 0 ? s->calls - 1 : 0], command);
+  return false;
 }
 
 static struct tally *tally_of(struct session *s, const char *tensor) {
@@ -113,8 +115,7 @@ static bool judge_tensor(struct session *s, const struct judged *j) {
   if (j->judgement != JUDGED_PASS && j->judgement != JUDGED_VACUOUS) {
     char text[600];
     judged_text(f, text, sizeof text);
-    note_tensor(s, f->tensor, f->allowed > 0 ? f->error / f->allowed : INFINITY);
-    return mismatch(s, text);
+    return mismatch(s, f->tensor, f->allowed > 0 ? f->error / f->allowed : INFINITY, text);
   }
   if (t) t->solid += j->judgement == JUDGED_PASS, t->vacuous += j->judgement == JUDGED_VACUOUS;
   if (t && j->accepted) t->accepted = j->accepted;
@@ -150,13 +151,11 @@ static bool call(struct session *s, struct kernel_memory *m, const struct made_c
   s->op->call(s->kernel, o, m);
   numerals_own_again(&s->numerals);
   if (m->failed) return false;
-  if (m->status == EDIY_ORACLE_DECLINE) {
-    snprintf(what, sizeof what, "%s declined a shape that it had taken", s->op->functions[m->by]);
-    return mismatch(s, what);
-  }
-  if (m->status != 0) return snprintf(what, sizeof what, "%s returned %d", s->op->functions[m->by], m->status), mismatch(s, what);
-  if (!kernel_memory_fetch(m)) return mismatch(s, m->err->text);
-  return kernel_memory_intact(m, what, sizeof what) || mismatch(s, what);
+  if (m->status != 0) snprintf(what, sizeof what, "%s returned %d", s->op->functions[m->by], m->status);
+  if (m->status == EDIY_ORACLE_DECLINE) snprintf(what, sizeof what, "%s declined a shape that it had taken", s->op->functions[m->by]);
+  if (m->status != 0) return mismatch(s, "", INFINITY, what);
+  const char *harmed = kernel_memory_harmed(m, what, sizeof what);
+  return !harmed || mismatch(s, harmed, INFINITY, what);
 }
 
 /* ---- one case ------------------------------------------------------------------------------------------------------------------------ */

@@ -84,15 +84,6 @@ bool kernel_memory_send(struct kernel_memory *m) {
   return true;
 }
 
-bool kernel_memory_fetch(struct kernel_memory *m) {
-  for (int i = 0; m->where && m->sent && i < m->count; i++) {
-    const struct kernel_buffer *b = &m->buffer[i];
-    if (!m->where->download(m->where->context, b->base, b->there, bytes_of(&b->t) + 2 * GUARD_BYTES))
-      return fail(m->err, "%s cannot be downloaded after the call: what was called may have failed where it runs", b->t.name);
-  }
-  return true;
-}
-
 float *kernel_on_host(const struct kernel_memory *m, const char *name) {
   for (int i = 0; i < m->count; i++) {
     if (strcmp(m->buffer[i].t.name, name) == 0) return m->buffer[i].t.data;
@@ -187,20 +178,34 @@ static bool given_intact(const struct kernel_buffer *b) {
   return true;
 }
 
-bool kernel_memory_intact(const struct kernel_memory *m, char *what, size_t size) {
+/* Null, or the name of what cannot be fetched. */
+static const char *fetch(const struct kernel_memory *m) {
+  for (int i = 0; m->where && m->sent && i < m->count; i++) {
+    const struct kernel_buffer *b = &m->buffer[i];
+    if (!m->where->download(m->where->context, b->base, b->there, bytes_of(&b->t) + 2 * GUARD_BYTES)) return b->t.name;
+  }
+  return NULL;
+}
+
+const char *kernel_memory_harmed(const struct kernel_memory *m, char *what, size_t size) {
+  const char *lost = fetch(m);
+  if (lost) {
+    snprintf(what, size, "%s cannot be downloaded after the call: what was called may have failed where it runs", lost);
+    return lost;
+  }
   for (int i = 0; i < m->count; i++) {
     const struct kernel_buffer *b = &m->buffer[i];
     bool before = guard_intact(m, b->base), behind = guard_intact(m, b->base + GUARD_BYTES + bytes_of(&b->t));
     if (!before || !behind) {
       snprintf(what, size, "the kernel wrote %s %s", before ? "behind the end of" : "before the start of", b->t.name);
-      return false;
+      return b->t.name;
     }
     if (b->given && !b->updated && !given_intact(b)) {
       snprintf(what, size, "the kernel changed its input %s", b->t.name);
-      return false;
+      return b->t.name;
     }
   }
-  return true;
+  return NULL;
 }
 
 void kernel_memory_free(struct kernel_memory *m) {

@@ -144,6 +144,29 @@ static void the_conduct_of_a_kernel_is_judged(void **state) {
   }
 }
 
+/* For a program that reads the verdict: the fields say the operation, and the array where there is one, not the closest result so far. */
+static void conduct_is_told_in_the_fields(void **state) {
+  (void)state;
+  const ediy_oracle_kernel tired = {.conv_forward = conv_tired};
+  calls_until_declined = 4; /* the second call of the second case: by then there is a closest result */
+  const struct {
+    const ediy_oracle_kernel *kernel;
+    enum fault fault;
+    const char *at, *operation, *tensor;
+  } each[] = {{&all[0].kernel, BEYOND, "y", "conv", "out.y"},
+              {&all[2].kernel, UNDERRUN, "dgamma", "norm", "grad_param.gamma"},
+              {&all[0].kernel, TO_INPUT, "", "conv", "in.x"},
+              {&all[2].kernel, ERROR_CODE, "", "norm", ""},
+              {&tired, RIGHT, "", "conv", ""}};
+  for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+    const ediy_oracle_verdict *v = judge(each[i].kernel, each[i].fault, each[i].at, &few, NULL);
+    expect(EDIY_ORACLE_MISMATCH, each[i].operation, v);
+    assert_string_equal(v->operation, each[i].operation);
+    assert_string_equal(v->tensor, each[i].tensor);
+    assert_true(isinf(v->ratio));
+  }
+}
+
 static int never(void *context, const ediy_oracle_conv *g, const float *x, const float *w, float *y) {
   (void)context, (void)x, (void)w;
   y[g->n * g->p * g->q * g->k - 1] = 1; /* was never to be read */
@@ -279,6 +302,7 @@ int main(void) {
       cmocka_unit_test(what_is_read_beside_an_input_is_found),
       cmocka_unit_test(an_output_that_was_never_begun_is_found),
       cmocka_unit_test(the_conduct_of_a_kernel_is_judged),
+      cmocka_unit_test(conduct_is_told_in_the_fields),
       cmocka_unit_test(what_is_declined_leaves_out_nothing_else),
       cmocka_unit_test(each_direction_of_a_loss_is_judged),
       cmocka_unit_test(a_tie_is_named),

@@ -167,8 +167,11 @@ static void memory_that_fails_is_said(void **state) {
   device.most = 1000, device.upload_fails = 3;
   expect(EDIY_ORACLE_BAD_INPUT, "memory: grad_out.y cannot be uploaded", judge(&all[0].kernel, RIGHT, ""));
   device.upload_fails = 0, device.download_fails = 4;
-  expect(EDIY_ORACLE_MISMATCH, "conv: out.y cannot be downloaded after the call: what was called may have failed where it runs; the case: ",
-         judge(&all[0].kernel, RIGHT, ""));
+  const ediy_oracle_verdict *v = judge(&all[0].kernel, RIGHT, "");
+  expect(EDIY_ORACLE_MISMATCH,
+         "conv: out.y cannot be downloaded after the call: what was called may have failed where it runs; the case: ", v);
+  assert_string_equal(v->operation, "conv");
+  assert_string_equal(v->tensor, "out.y");
 }
 
 static void a_part_of_a_memory_is_refused(void **state) {
