@@ -45,6 +45,14 @@ bool kernel_returned(struct kernel_memory *m, int function, int status) {
   return status == 0;
 }
 
+/* Memory of it where the kernel runs. What lies there begins as far behind a multiple of ALIGN as the address that is given. */
+static bool reserve(const struct kernel_memory *m, struct kernel_buffer *b, size_t bytes) {
+  b->there = m->where->reserve(m->where->context, bytes);
+  if (!b->there) return fail(m->err, "memory: reserve has no %zu bytes for %s", bytes, b->t.name);
+  return (uintptr_t)b->there % ALIGN == 0 ||
+         fail(m->err, "memory: reserve gave %p for %s, which is no multiple of %d: arrays begin at one", b->there, b->t.name, ALIGN);
+}
+
 /* The buffer of this name, made if it is not there. Null on failure. */
 static struct kernel_buffer *buffer(struct kernel_memory *m, const char *name, enum dtype dtype, int ndim, const ptrdiff_t *shape) {
   for (int i = 0; i < m->count; i++) {
@@ -62,9 +70,8 @@ static struct kernel_buffer *buffer(struct kernel_memory *m, const char *name, e
   struct kernel_buffer *b = &m->buffer[m->count++];
   *b = (struct kernel_buffer){.t = t, .base = base};
   guard_buffer(m, b);
-  if (m->where && !(b->there = m->where->reserve(m->where->context, size + 2 * GUARD_BYTES))) {
+  if (m->where && !reserve(m, b, size + 2 * GUARD_BYTES)) {
     m->failed = true;
-    fail(m->err, "memory: reserve has no %zu bytes for %s", size + 2 * GUARD_BYTES, name);
     return NULL;
   }
   return b;

@@ -14,6 +14,7 @@ static struct {
   int reserved;                                         /* that is not released */
   int most;                                             /* reservations that there is room for */
   int uploads, downloads, upload_fails, download_fails; /* the number of the one that fails; 0: none */
+  size_t off;                                           /* bytes that addresses are off by from multiples of 64 */
 } device;
 
 static void *here(const void *there) { return there ? (void *)((uintptr_t)there ^ FAR) : NULL; }
@@ -21,15 +22,15 @@ static void *here(const void *there) { return there ? (void *)((uintptr_t)there 
 static void *reserve(void *context, size_t bytes) {
   assert_ptr_equal(context, &device);
   if (device.reserved == device.most) return NULL;
-  void *p = malloc(bytes);
+  char *p = aligned_alloc(64, (bytes + device.off + 63) / 64 * 64);
   assert_non_null(p);
   device.reserved++;
-  return here(p);
+  return here(p + device.off);
 }
 static void release(void *context, void *there) {
   assert_ptr_equal(context, &device);
   device.reserved--;
-  free(here(there));
+  free((char *)here(there) - device.off);
 }
 static bool upload(void *context, void *there, const void *from, size_t bytes) {
   assert_ptr_equal(context, &device);
@@ -174,6 +175,16 @@ static void memory_that_fails_is_said(void **state) {
   assert_string_equal(v->tensor, "out.y");
 }
 
+/* Vector loads of the kernel would fail where nobody looks for the reason. */
+static void memory_that_is_not_aligned_is_refused(void **state) {
+  (void)state;
+  device.off = 16;
+  const ediy_oracle_verdict *v = judge(&all[0].kernel, RIGHT, "");
+  expect(EDIY_ORACLE_BAD_INPUT, "memory: reserve gave 0x", v);
+  expect(EDIY_ORACLE_BAD_INPUT, ", which is no multiple of 64", v);
+  assert_int_equal(device.uploads, 0);
+}
+
 static void a_part_of_a_memory_is_refused(void **state) {
   (void)state;
   ediy_oracle_options options = {.memory = memory};
@@ -187,9 +198,11 @@ static void a_part_of_a_memory_is_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(right_kernels_pass, enter), cmocka_unit_test_setup(faults_are_found_there, enter),
-      cmocka_unit_test_setup(what_is_left_out_or_read_beside_is_found_there, enter),
-      cmocka_unit_test_setup(memory_that_fails_is_said, enter), cmocka_unit_test_setup(a_part_of_a_memory_is_refused, enter)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test_setup(right_kernels_pass, enter),
+                                     cmocka_unit_test_setup(faults_are_found_there, enter),
+                                     cmocka_unit_test_setup(what_is_left_out_or_read_beside_is_found_there, enter),
+                                     cmocka_unit_test_setup(memory_that_fails_is_said, enter),
+                                     cmocka_unit_test_setup(memory_that_is_not_aligned_is_refused, enter),
+                                     cmocka_unit_test_setup(a_part_of_a_memory_is_refused, enter)};
   return cmocka_run_group_tests_name("kernels in memory of their own", tests, NULL, NULL);
 }
