@@ -266,7 +266,7 @@ static void note_shape(struct session *s, const struct make_options *o) {
 static void draw_shape(struct make_options *o, int i, int fills) {
   make_draw(o);
   if (i >= fills && (i - fills) % 3 == 0) make_draw_extreme(o, (i - fills) / 3);
-  if ((i / fills + i) % 2 == 1) make_draw_settings(o);
+  if ((i / fills + i % fills) % 2 == 1) make_draw_settings(o);
 }
 
 static bool judge_operation(struct session *s, const ediy_oracle_options *options, struct make_options *o) {

@@ -107,6 +107,25 @@ static void settings_other_than_the_usual_are_drawn(void **state) {
   found(" tau=", &(ediy_oracle_kernel){.ema = ema_built_in});
 }
 
+/* How often inputs of mean 100 came with the usual settings and with others. */
+static int usual_tau, other_tau;
+static int ema_that_looks(void *context, ptrdiff_t size, double tau, const float *theta, float *xi) {
+  if (theta[0] > 90) *(tau == (double)0.99f ? &usual_tau : &other_tau) += 1;
+  return ema(context, size, tau, theta, xi);
+}
+
+/* In half precision the kinds are seven, an odd number. */
+static void each_kind_comes_with_usual_settings_and_with_others(void **state) {
+  (void)state;
+  static const ediy_oracle_precision precisions[] = {EDIY_ORACLE_FP32, EDIY_ORACLE_FP16};
+  for (int i = 0; i < 2; i++) {
+    const ediy_oracle_options o = {.precision = precisions[i]};
+    usual_tau = other_tau = 0;
+    expect(EDIY_ORACLE_PASS, "ema: pass", judge(&(ediy_oracle_kernel){.ema = ema_that_looks}, RIGHT, "", &o, NULL));
+    assert_true(usual_tau > 0 && other_tau > 0);
+  }
+}
+
 /* ---- magnitudes ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Begins a maximum with what half precision may have for the least number. */
@@ -137,8 +156,8 @@ static void numbers_beyond_half_precision_are_drawn(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(shapes_beyond_a_tile_are_drawn),
-                                     cmocka_unit_test(settings_other_than_the_usual_are_drawn),
-                                     cmocka_unit_test(numbers_beyond_half_precision_are_drawn)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(shapes_beyond_a_tile_are_drawn), cmocka_unit_test(settings_other_than_the_usual_are_drawn),
+      cmocka_unit_test(each_kind_comes_with_usual_settings_and_with_others), cmocka_unit_test(numbers_beyond_half_precision_are_drawn)};
   return cmocka_run_group_tests_name("drawn cases", tests, NULL, NULL);
 }
