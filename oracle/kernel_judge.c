@@ -263,8 +263,9 @@ static void note_shape(struct session *s, const struct make_options *o) {
 }
 
 /* Case i: each kind of inputs comes with the usual settings and with others, and when the kinds come again a third has extreme shapes. */
-static void draw_shape(struct make_options *o, int i, int fills) {
+static void draw_shape(struct make_options *o, int i, int fill, int fills) {
   make_draw(o);
+  o->fill = fill;
   if (i >= fills && (i - fills) % 3 == 0) make_draw_extreme(o, (i - fills) / 3);
   if ((i / fills + i % fills) % 2 == 1) make_draw_settings(o);
 }
@@ -281,7 +282,7 @@ static bool judge_operation(struct session *s, const ediy_oracle_options *option
     options_default(make_keys, MAKE_KEYS, o);
     o->seed = (int64_t)(options->seed % 1000000000) * 1000000 + 2 * i;
     o->op = (int)s->op->op;
-    if (!options->shape) draw_shape(o, i, fills);
+    if (!options->shape) draw_shape(o, i, fill[i % fills], fills);
     o->fill = fill[i % fills];
     o->round = rounds[options->round];
     if (options->shape && !kernel_read_shape(s->kernel, options->shape, o, &filled, &s->err)) return false;

@@ -38,7 +38,7 @@ enum make_fill {
   FILL_ONEHOT,
   FILL_OFFSET,
   FILL_TIES,     /* in.x and regions: -1, -1/2, 0, 1/2 or 1 */
-  FILL_CONSTANT, /* a channel has one value: no variance */
+  FILL_CONSTANT, /* a channel has one value: no variance. LARS: a gradient of zeros */
   FILL_ZEROS,    /* a row in three is 0, or 2^-27 times as large: below the guard of a cosine. LARS: a weight of zeros */
   FILL_DENORMAL, /* normal, times 1e-39 */
   FILL_INF,      /* in.x: one in fifty is infinite or NaN */
@@ -102,8 +102,8 @@ void make_draw(struct make_options *o);
 /* Draws the rest as well: what was there before, forms and weights of the losses, steps, decay, tau. */
 void make_draw_more(struct make_options *o);
 
-/* After the sizes: draws what a kernel is told besides them: stride to 3, any padding, epsilon, momentum, decay, rates. Where they are
- * always the same, a kernel that has them built in looks right. */
+/* After sizes and fill: draws what a kernel is told besides them: stride to 3, any padding, epsilon, momentum, decay, rates. Where they are
+ * always the same, a kernel that has them built in looks right. Gradients of zeros for LARS (CONSTANT) come without decay. */
 void make_draw_settings(struct make_options *o);
 
 /* After make_draw: one size, in turn, is longer than usual tiles of 64 and 128, or there is a single row. The others become so small that

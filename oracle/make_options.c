@@ -167,6 +167,7 @@ void make_draw_settings(struct make_options *o) {
   o->eps = DRAWN(&g, epsilons), o->momentum = DRAWN(&g, shares);
   o->lr = DRAWN(&g, rates), o->trust = DRAWN(&g, trusts), o->mu = DRAWN(&g, momenta), o->decay = DRAWN(&g, decays);
   o->tau = DRAWN(&g, taus);
+  if (o->op == MAKE_LARS && o->fill == FILL_CONSTANT) o->decay = 0; /* with a gradient of zeros: nothing to divide by */
 }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }

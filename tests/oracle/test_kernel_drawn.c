@@ -80,17 +80,24 @@ static int norm_built_in(void *context, const ediy_oracle_norm *g, const float *
   return status;
 }
 
-static enum { LR, TRUST, MU, DECAY, LENGTH, LARS_SETTINGS } lars_wrong;
+static enum { LR, TRUST, MU, DECAY, LENGTH, DIVISOR, LARS_SETTINGS } lars_wrong;
 static int lars_built_in(void *context, const ediy_oracle_lars *g, const float *grad, float *w, float *m) {
   ediy_oracle_lars own = *g;
-  double length = 0;
-  for (ptrdiff_t i = 0; i < g->size; i++) length += (double)w[i] * (double)w[i];
+  double length = 0, divisor = 0;
+  for (ptrdiff_t i = 0; i < g->size; i++) {
+    double d = (double)grad[i] + g->decay * (double)w[i];
+    length += (double)w[i] * (double)w[i], divisor += d * d;
+  }
   if (lars_wrong == LR) own.lr = (double)0.2f;
   if (lars_wrong == TRUST) own.trust = (double)1e-3f;
   if (lars_wrong == MU) own.momentum = (double)0.9f;
   if (lars_wrong == DECAY) own.decay = (double)1e-4f;
   if (lars_wrong == LENGTH && g->adapt && length == 0) return 0; /* a ratio of 0 in place of 1: weights of zeros never move */
-  return lars(context, &own, grad, w, m);
+  int status = lars(context, &own, grad, w, m);
+  if (lars_wrong == DIVISOR && g->adapt && length > 0 && divisor == 0) { /* trust |w| / 0 = infinity, which times d = 0 is NaN */
+    for (ptrdiff_t i = 0; i < g->size; i++) w[i] = m[i] = NAN;
+  }
+  return status;
 }
 
 static int ema_built_in(void *context, ptrdiff_t size, double tau, const float *theta, float *xi) {
@@ -104,6 +111,15 @@ static void settings_other_than_the_usual_are_drawn(void **state) {
   found(" stride=3 ", &(ediy_oracle_kernel){.conv_forward = conv_to_stride_2});
   for (norm_wrong = 0; norm_wrong < NORM_SETTINGS; norm_wrong++) found("norm: out.", &(ediy_oracle_kernel){.norm_forward = norm_built_in});
   for (lars_wrong = 0; lars_wrong < LARS_SETTINGS; lars_wrong++) found("lars: out.", &(ediy_oracle_kernel){.lars = lars_built_in});
+  lars_wrong = DIVISOR; /* by any seed, and by both variants */
+  bool by_variant[2] = {false, false};
+  for (uint64_t seed = 1; seed < 9; seed++) {
+    const ediy_oracle_options o = {.seed = seed};
+    const ediy_oracle_verdict *v = judge(&(ediy_oracle_kernel){.lars = lars_built_in}, RIGHT, "", &o, NULL);
+    expect(EDIY_ORACLE_MISMATCH, " is nan, expected ", v);
+    by_variant[strstr(v->text, "openselfsup=yes") != NULL] = true;
+  }
+  assert_true(by_variant[0] && by_variant[1]);
   found(" tau=", &(ediy_oracle_kernel){.ema = ema_built_in});
 }
 
