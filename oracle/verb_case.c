@@ -12,6 +12,7 @@
 #include "oracle/case_paths.h"
 #include "oracle/check.h"
 #include "oracle/findings.h"
+#include "oracle/shell.h"
 #include "oracle/verb.h"
 
 struct case_options {
@@ -66,8 +67,10 @@ static void record(struct session *s, const char *path, const struct finding *f,
 
 static void again(const struct session *s, const char *path) {
   const struct case_options *o = &s->options;
-  printf("; again: oracle case %s", path);
-  printf(o->candidate[0] ? " candidate=%s" : " backend=%s", o->candidate[0] ? o->candidate : o->backend);
+  printf("; again: oracle case ");
+  shell_print(path);
+  printf(o->candidate[0] ? " candidate=" : " backend=");
+  shell_print(o->candidate[0] ? o->candidate : o->backend);
   if (!o->candidate[0] && !s->by.table) {
     printf("\n");
     return;
@@ -75,7 +78,7 @@ static void again(const struct session *s, const char *path) {
   printf(" precision=%s", precision_classes[s->precision].name);
   if (o->chain > 0) printf(" chain=%lld", (long long)o->chain);
   if (o->winograd) printf(" winograd=yes");
-  if (o->only[0]) printf(" only='%s'", o->only);
+  if (o->only[0]) printf(" only="), shell_print(o->only);
   printf("\n");
 }
 

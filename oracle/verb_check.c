@@ -8,6 +8,7 @@
 #include "oracle/compare.h"
 #include "oracle/dump_check.h"
 #include "oracle/findings.h"
+#include "oracle/shell.h"
 #include "oracle/verb.h"
 
 struct check_options {
@@ -35,6 +36,14 @@ static enum oracle_exit exit_of(enum check_verdict worst) {
 
 /* ---- printing ----------------------------------------------------------------------------------------------------------------------- */
 
+static void print_again(const char *a, const char *b, const struct check_row *r) {
+  printf("; again: oracle check ");
+  shell_print(a);
+  printf(" ");
+  shell_print(b);
+  if (r->a || r->b) printf(" tensor="), shell_print(check_row_name(r));
+}
+
 static void print(const struct check_options *o, const struct dump_check *c, const char *a, const char *b, double seconds) {
   char text[700];
   int64_t printed = 0, failed = c->rows_with[CHECK_INCOMPLETE] + c->rows_with[CHECK_MISMATCH] + c->rows_with[CHECK_VACUOUS];
@@ -46,8 +55,7 @@ static void print(const struct check_options *o, const struct dump_check *c, con
     printf("%s%s", r->verdict == CHECK_VACUOUS ? "VACUOUS, would accept zeros: " : o->all && !wrong ? "pass: " : "", text);
     if (wrong) {
       printed++;
-      printf("; again: oracle check %s %s", a, b);
-      if (r->a || r->b) printf(" tensor=%s", check_row_name(r));
+      print_again(a, b, r);
     }
     printf("\n");
   }

@@ -8,6 +8,7 @@
 #include "oracle/backends.h"
 #include "oracle/findings.h"
 #include "oracle/replay.h"
+#include "oracle/shell.h"
 #include "oracle/verb.h"
 
 struct replay_keys {
@@ -59,11 +60,12 @@ static bool read_arguments(struct session *s, int count, char *const *arguments,
 
 /* The keys as they were given, for a command that judges the same way. */
 static void print_again(const struct session *s, const char *verb, const char *name) {
-  printf("oracle %s %s", verb, s->folder);
+  printf("oracle %s ", verb);
+  shell_print(s->folder);
   if (s->options.precision > 0) printf(" precision=%s", precision_classes[s->options.precision - 1].name);
-  if (s->options.backend[0]) printf(" backend=%s", s->options.backend);
+  if (s->options.backend[0]) printf(" backend="), shell_print(s->options.backend);
   if (s->options.chain > 0) printf(" chain=%lld", (long long)s->options.chain);
-  if (name) printf(" only='%s'", name);
+  if (name) printf(" only="), shell_print(name);
   printf("\n");
 }
 

@@ -39,6 +39,7 @@ static void two_precisions_agree_by_drift(void **state) {
   assert_int_equal(program_lines(o->out), 6);
   assert_non_null(strstr(o->out, "; again: oracle check c t tensor="));
   expect(MISMATCH, "conv1/y", program_run("oracle check c t tensor=0.0/forward/teacher/1/conv1/y"));
+  expect(MISMATCH, "; again: oracle check 'c'\\''s' t tensor=", program_run("ln -s c \"c's\" && oracle check \"c's\" t lines=1"));
   /* digests of both, and one against full */
   expect(0, "digest dump", program_run("oracle dump out=d kind=digest " SMALL));
   expect(0, "955 identical", program_run("oracle check c d"));

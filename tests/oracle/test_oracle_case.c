@@ -131,6 +131,27 @@ static void what_is_not_asked_for_may_be_missing(void **state) {
   program_expect(INCOMPLETE, "conv: grad_in.x: missing", judged(&r, to_the_front(&r, "out."), "conv.safetensors", "only='*[tn].[xy]'"));
 }
 
+/* Whatever files are called: given to a shell as it is printed, the command says the same once more. */
+static void the_command_of_a_failure_can_be_run(void **state) {
+  (void)state;
+  static const char *const names[][3] = {
+      {"a b", "it's", "; again: oracle case 'a b' candidate='it'\\''s' precision=fp32\n"},
+      {"a;b&c", "$(x)\"`~*", "; again: oracle case 'a;b&c' candidate='$(x)\"`~*' precision=fp32\n"},
+      {"./a=b", "c-d_e+f:g@h%,i", "; again: oracle case ./a=b candidate=c-d_e+f:g@h%,i precision=fp32\n"}};
+  ptrdiff_t n = 0;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    make_conv("");
+    struct results r = right_results("conv.safetensors");
+    values(&r, "out.y", &n)[0] = NAN;
+    program_expect(MISMATCH, "nan", judged(&r, r.count, "conv.safetensors", ""));
+    assert_int_equal(rename("conv.safetensors", names[i][0]), 0);
+    assert_int_equal(rename("candidate.safetensors", names[i][1]), 0);
+    setenv("CASE", names[i][0], 1), setenv("RESULTS", names[i][1], 1);
+    program_expect(MISMATCH, names[i][2], program_run("oracle case \"$CASE\" candidate=\"$RESULTS\" | tee said; false"));
+    program_expect(0, "", program_run("sed 's/.*; again: //' said >again.sh; sh again.sh >again; cmp said again"));
+  }
+}
+
 static void other_shapes_orders_and_types_are_found(void **state) {
   (void)state;
   ptrdiff_t n = 0;
@@ -206,6 +227,7 @@ int main(void) {
       cmocka_unit_test(inputs_can_be_made_in_lower_precision),
       cmocka_unit_test(missing_and_extra_tensors_are_incomplete),
       cmocka_unit_test(what_is_not_asked_for_may_be_missing),
+      cmocka_unit_test(the_command_of_a_failure_can_be_run),
       cmocka_unit_test(other_shapes_orders_and_types_are_found),
       cmocka_unit_test(whole_numbers_are_held_to_the_bit),
       cmocka_unit_test(what_cannot_be_told_is_vacuous),

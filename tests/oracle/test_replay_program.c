@@ -51,7 +51,9 @@ static void a_wrong_element_is_named_with_its_index_and_a_command(void **state) 
   const struct outcome *o = program_run("oracle replay wrong json=wrong.json");
   program_expect(MISMATCH, "0.0/forward/target/1/layer2.0.conv1/y[0, 0, 1, 1] is ", o);
   program_expect(MISMATCH, "(element): off by ", o);
-  program_expect(MISMATCH, "; again: oracle replay wrong only='0.0/forward/target/1/layer2.0.conv1/y'", o);
+  program_expect(MISMATCH, "; again: oracle replay wrong only=0.0/forward/target/1/layer2.0.conv1/y\n", o);
+  program_expect(MISMATCH, "; again: oracle replay 'a wrong one' only=0.0/forward",
+                 program_run("cp -r wrong 'a wrong one'; oracle replay 'a wrong one'"));
   o = program_run("oracle replay wrong only='0.0/forward/target/1/layer2.0.conv1/y'");
   program_expect(MISMATCH, "wrong: 1 tensor judged as fp32, 0 given: 1 wrong, 0 missing or too many, 0 vacuous", o);
   program_expect(MISMATCH, "[0, 0, 1, 1]", o);
@@ -82,7 +84,8 @@ static void bisect_names_the_first_and_its_inputs(void **state) {
   program_expect(MISMATCH, "    0.0/forward/online/1/layer3.0.bn1/y (judged)", o);
   program_expect(MISMATCH, "    0.0/state/online/0/layer3.0.conv2.weight/parameter (given)", o);
   program_expect(MISMATCH, " in the dump) are right: ", o);
-  program_expect(MISMATCH, "again: oracle bisect first", o);
+  program_expect(MISMATCH, "again: oracle bisect first\n", o);
+  program_expect(MISMATCH, "again: oracle bisect 'it'\\''s'\n", program_run("mv first \"it's\"; oracle bisect \"it's\""));
   assert_null(strstr(o->out, "layer3.0.bn2"));
 }
 
