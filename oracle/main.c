@@ -57,6 +57,14 @@ static void print_help(const struct oracle_verb *v) {
   }
 }
 
+static bool unknown_verb(const char *word, struct error *err) {
+  const char *names[VERBS];
+  for (int i = 0; i < VERBS; i++) names[i] = verbs[i]->name;
+  const char *near = nearest_word(word, names, VERBS);
+  if (near) return fail(err, "unknown verb '%s'; did you mean '%s'?", word, near);
+  return fail(err, "unknown verb '%s'; oracle help lists them", word);
+}
+
 static enum oracle_exit dispatch(int count, char *const *arguments, struct error *err) {
   if (count == 0 || (count == 1 && start_is_help(arguments[0]))) return print_verbs(), ORACLE_PASS;
   bool help = start_is_help(arguments[0]); /* `oracle help VERB` is `oracle VERB --help` */
@@ -76,8 +84,7 @@ static enum oracle_exit dispatch(int count, char *const *arguments, struct error
     fail(err, "mutate is a verb of the mutation build, which holds the faults: make mutants && build/oracle-mutants mutate");
     return ORACLE_BAD_INPUT;
   }
-  fail(err, "unknown verb '%s'; oracle help lists them", arguments[0]);
-  return ORACLE_BAD_INPUT;
+  return unknown_verb(arguments[0], err), ORACLE_BAD_INPUT;
 }
 
 int main(int argc, char **argv) {

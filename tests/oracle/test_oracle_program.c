@@ -174,7 +174,10 @@ static void bad_input_is_refused_in_one_line(void **state) {
       {"ulimit -f 2; oracle case make op=conv out=x.safetensors", "x.safetensors"},
       {"ulimit -f 2; oracle dump out=limited backbone=small stem=cifar size=16 batch=2", "limited"},
       {"oracle case make op=match fill=offset out=x.safetensors", "hangs on rounding"},
-      {"oracle kase", "unknown verb 'kase'"},
+      {"oracle casse", "unknown verb 'casse'; did you mean 'case'?"},
+      {"oracle reprot x out=y", "unknown verb 'reprot'; did you mean 'report'?"},
+      {"oracle help dmup", "unknown verb 'dmup'; did you mean 'dump'?"},
+      {"oracle embroider", "unknown verb 'embroider'; oracle help lists them"},
       {"oracle case ''", "case: an argument is empty; usage: oracle case FILE"},
       {"oracle replay '' only=x", "replay: an argument is empty"},
   };
