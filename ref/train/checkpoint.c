@@ -319,11 +319,12 @@ bool checkpoint_latest(const char *folder, struct checkpoint *c, bool *found, vo
          fail(err, "%s: none of its %td checkpoints can be used; remove them to begin anew, or choose another out", folder, count);
 }
 
-void checkpoint_prune(const char *folder, int keep) {
+void checkpoint_prune(const char *folder, int64_t newest, int64_t before) {
   int64_t *steps;
   ptrdiff_t count = list(folder, &steps);
   char path[CHECKPOINT_PATH];
-  for (ptrdiff_t i = keep; i < count; i++) {
+  for (ptrdiff_t i = 0; i < count; i++) {
+    if (steps[i] >= newest || steps[i] == before) continue;
     checkpoint_path(folder, steps[i], path);
     unlink(path); /* one that stays does no harm */
   }

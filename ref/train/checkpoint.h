@@ -60,8 +60,10 @@ void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH
 MUST_CHECK bool checkpoint_latest(const char *folder, struct checkpoint *c, bool *found, void (*report)(void *context, const char *line),
                                   void *context, struct error *err);
 
-/* Removes all checkpoints of the folder but the `keep` newest by step, and leftovers. The caller is the folder's one writer (log.h). */
-void checkpoint_prune(const char *folder, int keep);
+/* Removes leftovers, and all checkpoints of the folder that are older than that of step `newest`, but that of step `before` (-1: none).
+ * Both the caller knows to be whole: by number alone, a damaged one would be kept in the place of a good one. What is newer stays. The
+ * caller is the folder's one writer (log.h). */
+void checkpoint_prune(const char *folder, int64_t newest, int64_t before);
 
 /* Temporary files (file.h) in a run's folder that nobody will finish: a process was killed in the middle of writing a checkpoint,
  * backbone.safetensors or config.txt. */

@@ -30,6 +30,7 @@ struct run {
   int64_t steps_per_epoch;
   int64_t step;  /* optimiser steps done */
   int64_t saved; /* step of the newest checkpoint; -1: none */
+  int64_t whole; /* rank 0: step of the newest one in the folder that was found whole, or written; -1: none */
 
   struct found *found;   /* files that this rank found bad and the others do not know of */
   unsigned char *is_bad; /* images: known to every rank to be bad */

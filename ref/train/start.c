@@ -87,9 +87,9 @@ static bool find_checkpoint(struct run *r, struct checkpoint *from, bool *found,
   const struct config *c = r->config;
   bool none = strcmp(c->resume, "no") == 0, latest = strcmp(c->resume, "auto") == 0;
   if (!checkpoint_latest(c->out, from, found, say_line, r, err)) return false;
+  int64_t newest = r->whole = *found ? from->step : -1;
   if (latest) return true;
   /* What is newer than the point of departure would be taken for this run's. */
-  int64_t newest = *found ? from->step : -1;
   if (*found) checkpoint_close(from);
   *found = false;
   if (none)
@@ -304,7 +304,7 @@ bool run_start(struct run *r, struct error *err) {
   const struct config *c = r->config;
   struct need needed;
   size_t left;
-  r->saved = -1;
+  r->saved = r->whole = -1;
   if (!run_agree(r, read_config(r, err), err) || !ranks_same(r->ranks, "settings", r->config_text, strlen(r->config_text), err))
     return false;
   if (r->ranks->count > 1)

@@ -26,7 +26,8 @@ static bool write_checkpoint(struct run *r, struct error *err) {
   char path[CHECKPOINT_PATH];
   checkpoint_path(r->config->out, r->step, path);
   if (!checkpoint_save(path, &r->m, r->step, r->config_text, r->fingerprint, err)) return false;
-  checkpoint_prune(r->config->out, CHECKPOINTS_KEPT);
+  checkpoint_prune(r->config->out, r->step, r->whole);
+  r->whole = r->step;
   return true;
 }
 

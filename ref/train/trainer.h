@@ -3,7 +3,7 @@
  * RUN (the key `out`) gets:
  *     config.txt                  the resolved configuration
  *     log.jsonl                   log.h
- *     checkpoint-STEP.safetensors checkpoint.h; the last two are kept
+ *     checkpoint-STEP.safetensors checkpoint.h; the last two whole ones are kept
  *     backbone.safetensors        at the end: the online backbone as torchvision has it
  *
  * The bits of every checkpoint depend on the configuration and the data only: not on the number of threads or workers, nor on where the run

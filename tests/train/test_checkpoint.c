@@ -256,19 +256,39 @@ static void the_newest_whole_one_is_found(void **state) {
   assert_int_equal(reports, 2);
   checkpoint_close(&c);
 
-  checkpoint_prune(folder, 3);
+  checkpoint_prune(folder, 100000000, 20);
   checkpoint_path(folder, 7, path);
   assert_int_equal(access(path, F_OK), -1);
   snprintf(path, sizeof path, "%s/checkpoint-999999999.safetensors.1.0.tmp", folder);
   assert_int_equal(access(path, F_OK), -1);
   snprintf(path, sizeof path, "%s/checkpoint-x.safetensors", folder);
   assert_int_equal(access(path, F_OK), 0);
+  checkpoint_path(folder, 99999999, path);
+  assert_int_equal(access(path, F_OK), -1);
   checkpoint_path(folder, 20, path);
   assert_int_equal(access(path, F_OK), 0);
   assert_int_equal(truncate(path, 5), 0);
   assert_false(checkpoint_latest(folder, &c, &found, NULL, NULL, &err));
-  if (!strstr(err.text, "none of its 3 checkpoints can be used")) fail_msg("%s", err.text);
+  if (!strstr(err.text, "none of its 2 checkpoints can be used")) fail_msg("%s", err.text);
   model_free(&m);
+}
+
+/* By step, and nothing but these: what stays are the two named, and what is newer than both. */
+static void two_checkpoints_and_newer_ones_stay(void **state) {
+  (void)state;
+  static const int64_t steps[] = {3, 8, 9, 10, 11, 12};
+  static const bool stays[] = {false, true, false, false, true, true};
+  for (int only = 0; only < 2; only++) { /* and one alone, where there is no other */
+    for (int i = 0; i < 6; i++) {
+      checkpoint_path(folder, steps[i], path);
+      folder_file(folder, strrchr(path, '/') + 1, "x", 1);
+    }
+    checkpoint_prune(folder, 11, only ? -1 : 8);
+    for (int i = 0; i < 6; i++) {
+      checkpoint_path(folder, steps[i], path);
+      assert_int_equal(access(path, F_OK) == 0, stays[i] && !(only && steps[i] == 8));
+    }
+  }
 }
 
 /* The number of a process that is gone. */
@@ -392,6 +412,7 @@ int main(void) {
                                      TEST(what_is_no_checkpoint_is_named),
                                      TEST(another_architecture_is_named_by_its_tensor),
                                      TEST(the_newest_whole_one_is_found),
+                                     TEST(two_checkpoints_and_newer_ones_stay),
                                      TEST(leftovers_are_what_nobody_will_finish),
                                      TEST(a_state_that_is_no_number_is_not_written),
                                      TEST(weights_come_from_either_kind_of_file)};

@@ -52,6 +52,30 @@ static void a_damaged_newest_checkpoint_is_passed_over(void **state) {
   assert_same_weights(checkpoint_of("d", STEPS), checkpoint_of("whole", STEPS));
 }
 
+/* The last two that can be used are kept: a damaged one that was passed over is none of them, nor what goes on from another folder's. */
+static void a_damaged_checkpoint_does_not_outlive_a_good_one(void **state) {
+  (void)state;
+  run("o", "stop=9");
+  assert_int_equal(access(checkpoint_of("o", 8), F_OK), -1);
+  assert_int_equal(access(checkpoint_of("o", 6), F_OK), 0);
+  assert_int_equal(truncate(checkpoint_of("o", 9), 3000), 0);
+  run("o", "stop=11 checkpoint.every=20");
+  const bool there[] = {true, false, true};
+  const int64_t steps[] = {6, 9, 11};
+  for (int i = 0; i < 3; i++) assert_int_equal(access(checkpoint_of("o", steps[i]), F_OK) == 0, there[i]);
+  assert_int_equal(truncate(checkpoint_of("o", 11), 3000), 0);
+  run("o", "");
+  assert_same_weights(checkpoint_of("o", STEPS), checkpoint_of("whole", STEPS));
+
+  char from[FOLDER_PATH + 64];
+  run("p", "stop=3");
+  run("p2", "stop=2 checkpoint.every=1");
+  snprintf(from, sizeof from, "resume=%s stop=4", checkpoint_of("p", 3));
+  run("p2", from);
+  assert_int_equal(access(checkpoint_of("p2", 2), F_OK), 0);
+  assert_int_equal(access(checkpoint_of("p2", 1), F_OK), -1);
+}
+
 /* A child process (this program with "child OUT") is killed at random moments of a run, whose length is learnt on the way. Whatever it
  * leaves must hold a whole newest checkpoint, or none at all, and the run that goes on from there must end in the same bits. */
 static void child(const char *out) {
@@ -188,6 +212,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(two_halves_are_the_whole),
                                      cmocka_unit_test(a_stop_asked_for_ends_after_the_step),
                                      cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over),
+                                     cmocka_unit_test(a_damaged_checkpoint_does_not_outlive_a_good_one),
                                      cmocka_unit_test(kill_leaves_a_whole_checkpoint),
                                      cmocka_unit_test(what_a_killed_run_left_is_removed),
                                      cmocka_unit_test(what_a_run_killed_at_its_end_left_is_removed)};
