@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/safetensors.h"
 #include "train/dataset.h"
 
 const char *verb_program = "ediy";
@@ -56,14 +57,26 @@ bool verb_spares(const struct verb *v, const char *out, const char *read, struct
   return !among || fail(err, "%s: out=%s would be one of the images of %s from then on; choose another place", v->name, out, read);
 }
 
+/* Whether it is a whole safetensors file with both keys in its metadata, by which the kinds that are written are told apart. */
+static bool has_metadata(const char *path, const char *const key[2]) {
+  struct safetensors f;
+  if (!safetensors_open(&f, path, NULL)) return false;
+  bool both = safetensors_metadata(&f, key[0]) && safetensors_metadata(&f, key[1]);
+  safetensors_close(&f);
+  return both;
+}
+
 bool verb_replaces(const struct verb *v, const char *out, enum verb_file kind, struct error *err) {
   static const unsigned char png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-  static const char *const key[] = {"out", "out", "json"}, *const name[] = {"PNG file", "safetensors file", "file of figures"};
-  unsigned char start[9];
+  static const char *const exchanged[] = {"source", "config"} /* of a run: no source */, *const embedded[] = {"class_names", "fingerprint"};
+  static const char *const key[] = {"out", "out", "out", "json"};
+  static const char *const name[] = {"PNG file", "file of export's or import's", "file of features", "file of figures"};
+  unsigned char start[8];
   ptrdiff_t n = file_start(out, start, sizeof start);
-  bool like = kind == VERB_PNG           ? n >= 8 && !memcmp(start, png, sizeof png)
-              : kind == VERB_SAFETENSORS ? n == 9 && start[8] == '{'           /* the length, the header */
-                                         : n >= 2 && !memcmp(start, "{\n", 2); /* indented: a run's log is not */
+  bool like = kind == VERB_PNG        ? n == 8 && !memcmp(start, png, sizeof png)
+              : kind == VERB_BACKBONE ? n > 0 && has_metadata(out, exchanged)
+              : kind == VERB_FEATURES ? n > 0 && has_metadata(out, embedded)
+                                      : n >= 2 && !memcmp(start, "{\n", 2); /* indented: a run's log is not */
   return like || n <= 0 ||
          fail(err, "%s: %s=%s is there and is no %s, and would be written over; choose another name", v->name, key[kind], out, name[kind]);
 }

@@ -39,8 +39,9 @@ MUST_CHECK bool verb_require(const struct verb *v, const char *key, const char *
  * image there: the data set would be another one, with which no run on it goes on. */
 MUST_CHECK bool verb_spares(const struct verb *v, const char *out, const char *read, struct error *err);
 
-/* Fails where out= (json= of figures) is there, not empty, and not of the kind that is written: a run's config.txt say, by a slip. */
-enum verb_file { VERB_PNG, VERB_SAFETENSORS, VERB_FIGURES };
+/* Fails where out= (json= of figures) is there, not empty, and not of the kind that is written: a run's config.txt say, or a checkpoint, by
+ * a slip. VERB_BACKBONE: as export and import write it; that of a run is another. */
+enum verb_file { VERB_PNG, VERB_BACKBONE, VERB_FEATURES, VERB_FIGURES };
 MUST_CHECK bool verb_replaces(const struct verb *v, const char *out, enum verb_file kind, struct error *err);
 
 /* The line about images of another format in the folder, where there are any, to standard error: so that results are as they were. */

@@ -291,7 +291,7 @@ static bool run_embed(int count, char *const *arguments, struct error *err) {
   struct terminal terminal = {0};
   bool good = v ? verb_options(&verb_embed, count, arguments, v, err) : fail(err, "embed: no memory");
   good = good && verb_require(&verb_embed, "weights", v->choice.weights, err) && verb_require(&verb_embed, "data", v->data, err) &&
-         verb_spares(&verb_embed, v->out, v->data, err) && verb_replaces(&verb_embed, v->out, VERB_SAFETENSORS, err) &&
+         verb_spares(&verb_embed, v->out, v->data, err) && verb_replaces(&verb_embed, v->out, VERB_FEATURES, err) &&
          file_writable(v->out, err) && dataset_open(&data, v->data, err);
   if (good) {
     good = backbone_open(&v->choice, 0, 0, &backbone, &extractor, err);

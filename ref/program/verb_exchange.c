@@ -32,7 +32,7 @@ static bool convert(const struct verb *verb, int count, char *const *arguments, 
   if (!x) return fail(err, "%s: no memory", verb->name);
   memset(x, 0, sizeof *x);
   bool good = verb_options(verb, count, arguments, x, err) && verb_require(verb, "weights", x->choice.weights, err) &&
-              verb_require(verb, "out", x->out, err) && verb_replaces(verb, x->out, VERB_SAFETENSORS, err);
+              verb_require(verb, "out", x->out, err) && verb_replaces(verb, x->out, VERB_BACKBONE, err);
   if (good && verb == &verb_import && !strcmp(x->choice.weights, "random"))
     good = fail(err, "import: weights=random is no file to take over; ediy export weights=random writes one");
   x->choice.batch = 1;

@@ -70,19 +70,44 @@ static void a_place_that_cannot_be_written_is_found_out_first(void **state) {
 /* A run's own files, say. */
 static void a_file_of_another_kind_is_not_written_over(void **state) {
   (void)state;
-  const char *no_png = "out=kind is there and is no PNG file", *no_weights = "out=kind is there and is no safetensors file";
+  const char *no_png = "out=kind is there and is no PNG file", *no_weights = "out=kind is there and is no file of export's or import's";
   assert_runs("printf 'epochs = 100\n' >kind && cp kind before");
   assert_refused(no_png, "ediy show views data=s/val size=16 out=kind");
   assert_refused(no_png, "ediy show saliency weights=w.safetensors data=s/val out=kind");
   assert_refused(no_png, "ediy show matches teacher=w.safetensors data=s/val out=kind");
   assert_refused(no_weights, "ediy export weights=random " SMALL " out=kind");
-  assert_refused(no_weights, "ediy embed weights=w.safetensors data=s/val out=kind");
+  assert_refused("out=kind is there and is no file of features", "ediy embed weights=w.safetensors data=s/val out=kind");
   assert_refused("json=kind is there and is no file of figures", BENCH "json=kind");
   assert_runs("cmp kind before && cp w.safetensors kind && ediy export weights=random " SMALL
               " out=kind && rm kind && : >kind && for i in 1 2; do ediy show views data=s/val size=16 out=kind; done");
   assert_refused(no_weights, "ediy import weights=w.safetensors out=kind");
   assert_runs("rm kind && for i in 1 2; do " BENCH "json=kind; done");
   assert_runs("rm kind before");
+}
+
+/* All of them safetensors files, which their metadata tells apart; and one that is damaged, of which nobody knows. */
+static void weights_and_features_take_the_place_of_their_own_kind_alone(void **state) {
+  (void)state;
+  const char *exports = "ediy export weights=random " SMALL " out=kind", *embeds = "ediy embed weights=w.safetensors data=s/val out=kind";
+  const char *const is_there[] = {"out=kind is there and is no file of export's or import's, and would be written over",
+                                  "out=kind is there and is no file of features, and would be written over"};
+  assert_runs(BYOL "epochs=1 data=s/train out=kinds 2>/dev/null && ediy embed weights=w.safetensors data=s/val out=features 2>/dev/null");
+  assert_runs("oracle case make op=ema out=case && head -c -1 w.safetensors >short && head -c -1 features >short-features");
+  static const char *const files[] = {"kinds/checkpoint-00000004.safetensors",
+                                      "kinds/backbone.safetensors",
+                                      "case",
+                                      "short",
+                                      "short-features",
+                                      "w.safetensors",
+                                      "features"};
+  for (int i = 0; i < 7; i++) {
+    assert_runs("cp %s kind", files[i]);
+    if (i != 5) assert_refused(is_there[0], "%s", exports);
+    if (i != 6) assert_refused(is_there[1], "%s", embeds);
+    assert_runs("cmp kind %s", files[i]);
+  }
+  assert_runs("cp w.safetensors kind && %s && ediy import weights=w.safetensors out=kind && rm kind", exports);
+  assert_runs("cp features kind && %s 2>/dev/null && cmp features kind && rm -r kind kinds features case short short-features", embeds);
 }
 
 /* Of a folder that somebody keeps a config.txt in, or a log. What a run left there before its first checkpoint is taken up. */
@@ -463,6 +488,7 @@ int main(void) {
                                      cmocka_unit_test(features_that_are_no_numbers_are_not_drawn),
                                      cmocka_unit_test(a_place_that_cannot_be_written_is_found_out_first),
                                      cmocka_unit_test(a_file_of_another_kind_is_not_written_over),
+                                     cmocka_unit_test(weights_and_features_take_the_place_of_their_own_kind_alone),
                                      cmocka_unit_test(a_run_spares_files_that_no_run_wrote),
                                      cmocka_unit_test(names_that_are_not_text_are_drawn),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),

@@ -101,7 +101,7 @@ static void what_is_in_the_file_is_said(void **state) {
   assert_refused("p.safetensors: tensor module.conv1.weight has shape [16, 3, 3, 3] where [64, 3, 3, 3]",
                  "ediy import weights=p.safetensors backbone=resnet50 "
                  "stem=cifar out=none");
-  assert_runs("ediy export weights=w.safetensors out=p.safetensors format=detectron2");
+  assert_runs("rm p.safetensors && ediy export weights=w.safetensors out=p.safetensors format=detectron2");
   assert_refused("p.safetensors: has no tensor conv1.weight, and the first that it has is stem.conv1.weight", "%s", keys);
   write_renamed("p.safetensors", "layer1.0.", NULL);
   assert_runs("%s", keys); /* a prefix as good as any, though a block has that name, too */
