@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -17,15 +19,22 @@ size_t arena_bytes(ptrdiff_t n, size_t element) {
 
 size_t arena_size(size_t bytes) { return (bytes + HUGE_PAGE) / HUGE_PAGE * HUGE_PAGE; }
 
+/* Returns false. */
+static bool refused(size_t size, struct error *err) {
+  double gb = (double)size / 1e9, left = (double)memory_available() / 1e9;
+  static const char less[] = "choose a smaller batch, size or network";
+  return memory_limited()
+             ? fail(err, "out of memory: %.2f GB asked for, %.2f GB are left of what ulimit -v allows; raise it, or %s", gb, left, less)
+             : fail(err, "out of memory: %.2f GB asked for, %.2f GB available; %s", gb, left, less);
+}
+
 bool arena_create(struct arena *arena, size_t size, struct error *err) {
   *arena = (struct arena){0};
   if (size > SIZE_MAX - 2 * HUGE_PAGE)
     return fail(err, "out of memory: the sizes asked for do not fit in an address space; choose a smaller batch");
   size = arena_size(size);
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED)
-    return fail(err, "out of memory: %.2f GB asked for, %.2f GB available; choose a smaller batch", (double)size / 1e9,
-                (double)memory_available() / 1e9);
+  if (p == MAP_FAILED) return refused(size, err);
   madvise(p, size, MADV_HUGEPAGE); /* advice: where it is refused, small pages do */
   *arena = (struct arena){.base = p, .size = size};
   return true;
@@ -55,10 +64,25 @@ static size_t number_in_file(const char *path, const char *format) {
   return (size_t)found;
 }
 
-size_t memory_available(void) {
+static size_t physical(void) {
   size_t machine = number_in_file("/proc/meminfo", "MemAvailable: %" SCNu64) * 1024;
   size_t limit = number_in_file("/sys/fs/cgroup/memory.max", "%" SCNu64);
   size_t used = number_in_file("/sys/fs/cgroup/memory.current", "%" SCNu64);
   if (limit > 0 && limit > used && (machine == 0 || limit - used < machine)) return limit - used;
   return machine;
 }
+
+/* Of the address space that ulimit -v allows (RLIMIT_AS): what is not taken; SIZE_MAX if there is no such limit. */
+static size_t address_space_left(void) {
+  struct rlimit most;
+  if (getrlimit(RLIMIT_AS, &most) != 0 || most.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  size_t taken = number_in_file("/proc/self/statm", "%" SCNu64) * (size_t)sysconf(_SC_PAGESIZE);
+  return most.rlim_cur > taken ? (size_t)most.rlim_cur - taken : 1; /* not 0, which is unknown */
+}
+
+bool memory_limited(void) {
+  size_t there = physical(), left = address_space_left();
+  return left != SIZE_MAX && (there == 0 || left < there);
+}
+
+size_t memory_available(void) { return memory_limited() ? address_space_left() : physical(); }

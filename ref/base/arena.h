@@ -23,15 +23,18 @@ size_t arena_bytes(ptrdiff_t n, size_t element);
 /* What arena_create reserves for this many bytes: whole huge pages. */
 size_t arena_size(size_t bytes);
 
-/* Reserves size bytes, zeroed. Fails with a line that says how much was asked for and how much the machine has. */
+/* Reserves size bytes, zeroed. Fails with a line that says how much was asked for and how much there is. */
 MUST_CHECK bool arena_create(struct arena *arena, size_t size, struct error *err);
 void arena_destroy(struct arena *arena);
 
 /* n elements, zeroed, aligned to ARENA_ALIGN. Running out is a programming error: the caller has sized the arena. */
 void *arena_take(struct arena *arena, ptrdiff_t n, size_t element);
 
-/* Physical memory of this machine that is available now, in bytes (MemAvailable, and the cgroup's limit if that is less); 0 if
- * unknown. */
+/* Memory that is available now, in bytes: of this machine (MemAvailable), of the cgroup or of the address space of ulimit -v, whichever has
+ * the least; 0 if unknown. */
 size_t memory_available(void);
+
+/* Whether it is that of ulimit -v. */
+bool memory_limited(void);
 
 #endif

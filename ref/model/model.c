@@ -91,8 +91,7 @@ static void cut_all(struct model *m, struct cutter *c) {
   m->scratch = cut(c, scratch, 1);
 }
 
-/* Everything but the memory itself. */
-static bool model_plan(struct model *m, const struct model_config *config, const struct backend *backend, struct error *err) {
+bool model_plan(struct model *m, const struct model_config *config, const struct backend *backend, struct error *err) {
   *m = (struct model){.config = *config, .backend = backend};
   bool ok = branch_create(&m->online, "online", with_heads(config, true, true, true), m, true, err) &&
             branch_create(&m->target, "target", with_heads(config, true, false, true), m, false, err) &&

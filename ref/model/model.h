@@ -41,6 +41,7 @@ struct model_config {
 
 #define model REAL_NAME(model)
 #define branch REAL_NAME(branch)
+#define model_plan REAL_NAME(model_plan)
 #define model_create REAL_NAME(model_create)
 #define model_memory REAL_NAME(model_memory)
 #define model_free REAL_NAME(model_free)
@@ -79,6 +80,10 @@ struct model {
   void *memory;              /* the block */
   size_t bytes;
 };
+
+/* Networks, plans, sizes and layouts: everything but the memory, for whoever only asks how much of it there would be. model_free
+ * afterwards, also where it fails. */
+MUST_CHECK bool model_plan(struct model *m, const struct model_config *config, const struct backend *backend, struct error *err);
 
 /* Plans and reserves. Fails with how much memory is asked for. All states are zero. */
 MUST_CHECK bool model_create(struct model *m, const struct model_config *config, const struct backend *backend, struct error *err);

@@ -19,11 +19,12 @@ struct fixed {
 
 static bool measure_fixed(struct model_config m, struct fixed *f, struct error *err) {
   struct model small;
-  m.batch = 2, m.height = m.width = 64; /* the sizes of the states depend on neither; what is reserved here is never touched */
-  if (!model_create(&small, &m, backend_reference(), err)) return false;
-  *f = (struct fixed){checkpoint_bytes(&small), watch_statistics_bytes(&small), small.online.net.state_size, small.cells, m.arch.out};
+  m.batch = 2, m.height = m.width = 64; /* the sizes of the states depend on neither */
+  bool ok = model_plan(&small, &m, backend_reference(), err);
+  if (ok)
+    *f = (struct fixed){checkpoint_bytes(&small), watch_statistics_bytes(&small), small.online.net.state_size, small.cells, m.arch.out};
   model_free(&small);
-  return true;
+  return ok;
 }
 
 /* Its memory is the host's: the reference, alone or over ranks. */
@@ -108,15 +109,16 @@ bool run_check_memory(const struct config *config, const struct backend *b, cons
 
   double gb = 1e-9 * (double)(host_fits ? needed->device : needed->host);
   double there = 1e-9 * (double)(host_fits ? available.device : available.host);
-  const char *memory = host_fits ? "GPU memory" : "memory";
+  const char *memory = host_fits ? "GPU memory" : "memory", *by = !host_fits && memory_limited() ? " by ulimit -v" : "";
   struct need less;
   int64_t a = fitting(config, b, ranks, &available, &less);
   if (a == 0)
     return fail(err,
-                "this run needs %.2f GB of %s, %.2f GB are available, and no smaller micro-batch helps; choose a smaller backbone or size",
-                gb, memory, there);
+                "this run needs %.2f GB of %s, %.2f GB are available%s, and no smaller micro-batch helps; choose a smaller backbone, "
+                "projector.hidden or size",
+                gb, memory, there, by);
   return fail(err,
-              "this run needs %.2f GB of %s, %.2f GB are available; accumulate=%" PRId64 " (micro-batches of %" PRId64
+              "this run needs %.2f GB of %s, %.2f GB are available%s; accumulate=%" PRId64 " (micro-batches of %" PRId64
               " images, %.2f GB) would fit",
-              gb, memory, there, a, config->batch / a, 1e-9 * (double)(host_fits ? less.device : less.host));
+              gb, memory, there, by, a, config->batch / a, 1e-9 * (double)(host_fits ? less.device : less.host));
 }

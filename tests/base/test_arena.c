@@ -3,8 +3,12 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "support/cmocka.h"
+#include "support/sanitized.h"
 
 static void sizes_are_rounded_up_and_overflow_is_said(void **state) {
   (void)state;
@@ -67,6 +71,29 @@ static void too_much_is_refused_with_a_line(void **state) {
   arena_destroy(&arena);
 }
 
+/* In a child, whose limit is its own: how much is left of it, less what the program has, is what is said and what there is. */
+static void a_limit_of_the_address_space_is_named(void **state) {
+  (void)state;
+  enum { GB = 1000000000 };
+  if (SANITIZED) skip_because("a sanitizer takes address space of its own");
+  pid_t child = fork();
+  if (child == 0) {
+    struct rlimit limit = {2 * (rlim_t)GB, 2 * (rlim_t)GB};
+    struct error err = {.text = ""};
+    struct arena arena;
+    size_t before, after;
+    bool ok = setrlimit(RLIMIT_AS, &limit) == 0 && memory_limited() && (before = memory_available()) > GB && before < 2 * (size_t)GB &&
+              arena_create(&arena, GB / 2, &err) && (after = memory_available()) + arena.size <= before &&
+              before - after - arena.size < GB / 10 && !arena_create(&arena, 4 * (size_t)GB, &err) &&
+              strstr(err.text, "GB are left of what ulimit -v allows; raise it, or choose a smaller batch, size or network");
+    if (!ok) print_error("%s\n", err.text);
+    _exit(!ok);
+  }
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+}
+
 /* The kernel's own estimate (which moves: within a factor of two), unless a control group has less. */
 static void available_memory_is_what_the_kernel_says(void **state) {
   (void)state;
@@ -84,9 +111,9 @@ static void available_memory_is_what_the_kernel_says(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_rounded_up_and_overflow_is_said),
-                                     cmocka_unit_test(pieces_are_aligned_zeroed_and_apart),
-                                     cmocka_unit_test(what_is_reserved_is_what_was_said), cmocka_unit_test(too_much_is_refused_with_a_line),
-                                     cmocka_unit_test(available_memory_is_what_the_kernel_says)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sizes_are_rounded_up_and_overflow_is_said), cmocka_unit_test(pieces_are_aligned_zeroed_and_apart),
+      cmocka_unit_test(what_is_reserved_is_what_was_said),         cmocka_unit_test(too_much_is_refused_with_a_line),
+      cmocka_unit_test(a_limit_of_the_address_space_is_named),     cmocka_unit_test(available_memory_is_what_the_kernel_says)};
   return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
 }

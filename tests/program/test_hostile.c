@@ -10,6 +10,7 @@
 #include "image/image.h"
 #include "support/cmocka.h"
 #include "support/program.h"
+#include "support/sanitized.h"
 
 #define SMALL "backbone=small stem=cifar size=16"
 #define TRAIN "ediy train " SMALL " projector.hidden=16 projector.out=8 batch=8 warmup=0 workers=1 log.every=1 "
@@ -166,6 +167,22 @@ static void too_little_memory_names_a_batch(void **state) {
   if (program_run("awk '/^MemAvailable/ {exit $2 < 100e6}' /proc/meminfo")->status == 0)
     skip_because("this machine has 100 GB of memory free, and more");
   assert_refused(" GB) would fit", "ediy embed weights=random backbone=resnet50 size=4096 batch=100 data=s/val out=f");
+}
+
+/* What is left of it is what there is, and the run says so before it takes any. */
+static void a_limit_of_the_address_space_names_what_fits(void **state) {
+  (void)state;
+  if (SANITIZED) skip_because("a sanitizer takes address space of its own");
+  const struct outcome *o = program_run("ulimit -v 1500000; " BYOL "data=s/train out=none batch=32 size=256");
+  assert_int_equal(o->status, 2);
+  if (!strstr(o->err, "GB are available by ulimit -v; accumulate=")) fail_msg("%s", o->err);
+  o = program_run("ulimit -v 1500000; " BYOL "data=s/train out=none projector.hidden=1000000");
+  assert_int_equal(o->status, 2);
+  if (!strstr(o->err, "this run needs ") ||
+      !strstr(o->err,
+              "GB are available by ulimit -v, and no smaller micro-batch helps; choose a smaller backbone, projector.hidden or size"))
+    fail_msg("%s", o->err);
+  assert_runs("test ! -e none");
 }
 
 /* A strip whose long side, resized, no int holds. The PNG is of zeros, 1 bit a pixel: small as a file. */
@@ -493,6 +510,7 @@ int main(void) {
                                      cmocka_unit_test(names_that_are_not_text_are_drawn),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),
                                      cmocka_unit_test(too_little_memory_names_a_batch),
+                                     cmocka_unit_test(a_limit_of_the_address_space_names_what_fits),
                                      cmocka_unit_test(an_endless_strip_is_named),
                                      cmocka_unit_test(names_of_any_kind_are_trained_on),
                                      cmocka_unit_test(paths_that_checkpoints_cannot_keep_are_refused_first),
