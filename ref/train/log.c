@@ -62,6 +62,13 @@ static size_t kept_bytes(const char *text, size_t size, int64_t keep_steps) {
   return kept;
 }
 
+/* Released by the system however the process ends. A file system without locks (ENOLCK, ...) goes without. */
+static bool lock(struct log *log, const char *path, struct error *err) {
+  log->locked = flock(fileno(log->file), LOCK_EX | LOCK_NB) == 0;
+  return log->locked || errno != EWOULDBLOCK ||
+         fail(err, "%s: another process is training in this folder; wait for it, or choose another out", path);
+}
+
 bool log_open(struct log *log, const char *path, int64_t keep_steps, struct error *err) {
   *log = (struct log){.path = strdup(path)};
   if (!log->path) return fail(err, "%s: out of memory", path);
@@ -72,10 +79,7 @@ bool log_open(struct log *log, const char *path, int64_t keep_steps, struct erro
     log_close(log);
     return false;
   }
-  /* Released by the system however the process ends. A file system without locks (ENOLCK, ...) goes without. */
-  log->locked = flock(fileno(log->file), LOCK_EX | LOCK_NB) == 0;
-  if (!log->locked && errno == EWOULDBLOCK) {
-    fail(err, "%s: another process is training in this folder; wait for it, or choose another out", path);
+  if (!lock(log, path, err)) {
     log_close(log);
     return false;
   }
@@ -99,9 +103,9 @@ bool log_open(struct log *log, const char *path, int64_t keep_steps, struct erro
 }
 
 /* Nothing of the log is changed. A file system that lets only those who may write lock a file goes without. */
-void log_hold(struct log *log, const char *path) {
+bool log_hold(struct log *log, const char *path, struct error *err) {
   *log = (struct log){.file = fopen(path, "r")};
-  log->locked = log->file && flock(fileno(log->file), LOCK_EX | LOCK_NB) == 0;
+  return !log->file || lock(log, path, err);
 }
 
 bool log_write(struct log *log, const struct record *r, struct error *err) {

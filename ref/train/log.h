@@ -36,9 +36,10 @@ struct log {
  * run's folder: opening it twice, from anywhere on this machine, fails. */
 MUST_CHECK bool log_open(struct log *log, const char *path, int64_t keep_steps, struct error *err);
 
-/* Locks the folder of a run whose log is not written any more: opens the log, if it is there, for reading. Only log->locked says whether
- * nobody else is at work there: a log that cannot be read, or that another holds, is no failure. */
-void log_hold(struct log *log, const char *path);
+/* Locks the folder of a run whose log is not written, or not yet: opens the log, if it is there, for reading. Fails where another holds it,
+ * as log_open does; that there is none, or that it cannot be read, is no failure, and log->locked alone says whether nobody else is at work
+ * there. log_close afterwards, whatever came of it, and before a log_open, which locks anew. */
+MUST_CHECK bool log_hold(struct log *log, const char *path, struct error *err);
 
 /* Appends one line and flushes it. Not-a-number and infinities, which JSON has not, are written as null. Numbers read back exactly. */
 MUST_CHECK bool log_write(struct log *log, const struct record *r, struct error *err);

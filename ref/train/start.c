@@ -141,15 +141,20 @@ static bool resume_from(struct run *r, const struct checkpoint *from, struct err
   return true;
 }
 
+/* The folder's lock, where there is a log to be locked, is taken before its checkpoints are looked at: whoever is at work there makes and
+ * removes them. A run that is done has nothing to do with that. */
 static bool set_weights(struct run *r, struct error *err) {
   struct checkpoint from;
-  bool found = false;
+  struct error taken;
+  char log[CHECKPOINT_PATH];
+  snprintf(log, sizeof log, "%s/log.jsonl", r->config->out);
+  bool found = false, alone = log_hold(&r->log, log, &taken);
   if (!find_checkpoint(r, &from, &found, err)) {
     if (found) checkpoint_close(&from);
     return false;
   }
   if (found) {
-    bool ok = resume_from(r, &from, err);
+    bool ok = (alone || from.step == r->schedule.steps || fail(err, "%s", taken.text)) && resume_from(r, &from, err);
     char own[CHECKPOINT_PATH];
     checkpoint_path(r->config->out, from.step, own);
     r->saved = strcmp(own, from.file.path) == 0 ? from.step : -1;
@@ -223,11 +228,11 @@ static bool open_output(struct run *r, struct error *err) {
   char path[CHECKPOINT_PATH];
   snprintf(path, sizeof path, "%s/log.jsonl", out);
   if (r->step == r->schedule.steps && r->saved == r->step) {
-    log_hold(&r->log, path);
     remove_leftovers(r);
     return true;
   }
   if ((r->saved < 0 && !spares_others(r, err)) || !check_disk(r, err) || !folder_create(out, err)) return false;
+  log_close(&r->log);
   if (!log_open(&r->log, path, r->step, err)) return false;
   remove_leftovers(r);
   snprintf(path, sizeof path, "%s/config.txt", out);

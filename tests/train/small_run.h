@@ -22,6 +22,7 @@ struct watcher {
   int lines, steps;
   int threads;                                       /* of the arithmetic, in the last step */
   char last_line[1200], removed[1200], warmup[1200]; /* empty: not said */
+  bool resumed;                                      /* said to be */
   int64_t stop_at;
   volatile sig_atomic_t stop;
   struct progress progress;
@@ -30,6 +31,7 @@ static inline void on_message(void *context, const char *line) {
   struct watcher *w = context;
   w->lines++;
   snprintf(w->last_line, sizeof w->last_line, "%s", line);
+  w->resumed = w->resumed || strncmp(line, "resumed from ", 13) == 0;
   if (strstr(line, ": removed ")) snprintf(w->removed, sizeof w->removed, "%s", line);
   if (strncmp(line, "warmup = ", 9) == 0) snprintf(w->warmup, sizeof w->warmup, "%s", line);
 }

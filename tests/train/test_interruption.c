@@ -166,7 +166,9 @@ static void what_a_killed_run_left_is_removed(void **state) {
   snprintf(path, sizeof path, "%s/left/log.jsonl", folder);
   if (!log_open(&log, path, 2, &err)) fail_msg("%s", err.text);
   assert_true(log.locked);
-  refused("left", "", "another process is training in this folder");
+  assert_false(start("left", "", &w, &r, &err));
+  assert_non_null(strstr(err.text, "another process is training in this folder"));
+  assert_false(w.resumed); /* nothing is said of what the first is at work on */
   assert_there(left, true);
   log_close(&log);
   /* which ends before a checkpoint of its own would have removed them */
@@ -192,8 +194,7 @@ static void what_a_run_killed_at_its_end_left_is_removed(void **state) {
   for (int i = 0; i < 2; i++) folder_file(folder, left[i], "x", 1);
   snprintf(path, sizeof path, "%s/end/log.jsonl", folder);
   for (int held = 1; held >= 0; held--) { /* by another process, which may be writing them; then by nobody */
-    if (held) log_hold(&log, path);
-    assert_true(log.locked == held);
+    if (held) assert_true(log_hold(&log, path, &err) && log.locked);
     if (!start("end", "", &w, &r, &err)) fail_msg("%s", err.text);
     assert_true(r.finished && r.last.step == 0);
     if (held) log_close(&log);
