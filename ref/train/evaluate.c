@@ -186,6 +186,15 @@ bool evaluate_linear(struct extractor *e, const struct dataset *train, const str
 
 /* ---- embed ------------------------------------------------------------------------------------------------------------------------- */
 
+/* Class names are metadata, which is text; images' names are bytes of a tensor. */
+static bool classes_are_text(const struct dataset *d, struct error *err) {
+  for (int i = 0; i < d->classes; i++)
+    if (!safetensors_is_text(d->class_name[i]))
+      return fail(err, "%s/%s: a folder whose name is not UTF-8, in which the file keeps the names of classes; rename it", d->root,
+                  d->class_name[i]);
+  return true;
+}
+
 /* Lines of text, each with a newline; the caller frees. Null, with the message set, also for a name that has a newline of its own. */
 static char *lines_of(ptrdiff_t count, const char *(*line)(const struct dataset *d, ptrdiff_t i), const struct dataset *d, size_t *size,
                       struct error *err) {
@@ -214,7 +223,7 @@ bool evaluate_embed(struct extractor *e, const struct dataset *d, int resize, co
                     struct error *err) {
   struct feature_view view = {.form = PREPROCESS_EVAL, .resize = resize};
   size_t names_size, classes_size;
-  char *names = lines_of(d->count, dataset_name, d, &names_size, err);
+  char *names = !classes_are_text(d, err) ? NULL : lines_of(d->count, dataset_name, d, &names_size, err);
   char *classes = names ? lines_of(d->classes, class_of, d, &classes_size, err) : NULL;
   int32_t *label = classes ? take(sizeof *label, d->count, 1, err) : NULL;
   float *x = label ? pooled_of(e, d, &view, "features", progress, context, err) : NULL;

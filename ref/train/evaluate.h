@@ -81,7 +81,8 @@ MUST_CHECK bool evaluate_dense(struct extractor *e, const struct dense_part part
 
 /* Writes the pooled features of every image under evaluation preprocessing to a safetensors file: "features" F32 count x channels, "label"
  * I32 count (-1 in a flat folder), "name" U8: the paths relative to the folder, each followed by a newline; metadata "class_names" (one a
- * line), "fingerprint" of the data set (dataset.h), "resize", "size". */
+ * line), "fingerprint" of the data set (dataset.h), "resize", "size". Fails before anything is computed for a name with a newline, and for
+ * a class whose name is not UTF-8. */
 MUST_CHECK bool evaluate_embed(struct extractor *e, const struct dataset *d, int resize, const char *path, evaluate_progress *progress,
                                void *context, struct error *err);
 

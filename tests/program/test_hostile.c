@@ -151,6 +151,16 @@ static void features_that_are_no_numbers_are_not_drawn(void **state) {
   assert_runs("test ! -e saliency.png");
 }
 
+/* Of a class in Latin-1: after all features it would be too late, and so it is said before the damaged image is. */
+static void a_class_that_is_not_text_is_refused_first(void **state) {
+  (void)state;
+  assert_runs("mkdir -p \"cafes/$(printf 'caf\351')\" && cp s/val/00*/*.png cafes/* && printf x >\"$(echo cafes/*)/a.png\"");
+  assert_refused(": a folder whose name is not UTF-8, in which the file keeps the names of classes; rename it",
+                 "ediy embed weights=w.safetensors data=cafes out=f");
+  assert_runs("test ! -e f && mv cafes/* cafes/cafe && rm cafes/cafe/a.png && ediy embed weights=w.safetensors data=cafes out=f && "
+              "rm -r f cafes");
+}
+
 static void sizes_that_cannot_be_are_named(void **state) {
   (void)state;
   assert_runs("mkdir single && cp $(ls s/val/*/* | head -n 1) single");
@@ -508,6 +518,7 @@ int main(void) {
                                      cmocka_unit_test(weights_and_features_take_the_place_of_their_own_kind_alone),
                                      cmocka_unit_test(a_run_spares_files_that_no_run_wrote),
                                      cmocka_unit_test(names_that_are_not_text_are_drawn),
+                                     cmocka_unit_test(a_class_that_is_not_text_is_refused_first),
                                      cmocka_unit_test(sizes_that_cannot_be_are_named),
                                      cmocka_unit_test(too_little_memory_names_a_batch),
                                      cmocka_unit_test(a_limit_of_the_address_space_names_what_fits),
