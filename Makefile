@@ -371,6 +371,10 @@ MANDIR = $(PREFIX)/share/man
 below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 PROGRAMS = $(BUILD)/ediy $(if $(wildcard oracle/main.c),$(BUILD)/oracle)
 MANUALS = $(wildcard docs/man/*.1)
+# What is installed names its place, in files that pkg-config divides at blanks and reads in any folder.
+check_place = $(if $(word 2,$($(1))),$(error $(1)=$($(1)): pkg-config files take no name with blanks in it; choose another))$(strip \
+  $(if $(filter-out /%,$($(1))),$(error $(1)=$($(1)): is not a whole path; give one that begins with /, say $(1)=$(CURDIR)/$($(1)))))
+$(if $(filter install,$(MAKECMDGOALS)),$(foreach p,PREFIX LIBDIR INCLUDEDIR,$(call check_place,$p)))
 .PHONY: uninstall
 install: $(PROGRAMS) $(SHARED) $(ORACLE_SHARED) ## into PREFIX (/usr/local): programs, libraries, headers, pkg-config files, manual; DESTDIR stages, LIBDIR places
 	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(LIBDIR)/pkgconfig" "$(DESTDIR)$(INCLUDEDIR)" $(if $(MANUALS),"$(DESTDIR)$(MANDIR)/man1")

@@ -238,6 +238,19 @@ static void a_folder_with_blanks_is_refused(void **state) {
   assert_non_null(strstr(output(), "BUILD=a b: make takes no name with blanks"));
 }
 
+/* Its pkg-config files would be of no use, or in one folder alone. */
+static void a_prefix_that_cannot_be_named_is_refused(void **state) {
+  (void)state;
+  static const char *const prefix[] = {"/tmp/a b", "relative/place"};
+  static const char *const says[] = {"PREFIX=/tmp/a b: pkg-config files take no name with blanks",
+                                     "PREFIX=relative/place: is not a whole path"};
+  need_installation();
+  for (int i = 0; i < 2; i++) {
+    assert_runs("! make --no-print-directory PREFIX='%s' DESTDIR='%s/stage' -n install", prefix[i], folder);
+    if (!strstr(output(), says[i])) fail_msg("%s", output());
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(versions_agree),
@@ -253,6 +266,7 @@ int main(void) {
       cmocka_unit_test(given_flags_are_added),
       cmocka_unit_test(every_folder_makes_the_same_bytes),
       cmocka_unit_test(a_folder_with_blanks_is_refused),
+      cmocka_unit_test(a_prefix_that_cannot_be_named_is_refused),
   };
   return cmocka_run_group_tests(tests, install, clean);
 }
