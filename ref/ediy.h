@@ -69,8 +69,9 @@ typedef struct ediy_image {
   uint8_t *rgb;      /* height x width x 3 */
 } ediy_image;
 
-/* Reads a JPEG or PNG file: the bytes that Pillow's Image.open(path).convert("RGB") gives. No EXIF rotation. Damaged and truncated files
- * fail, and *image is then empty, with a null pointer. Free with ediy_image_free. */
+/* Reads a JPEG or PNG file: the bytes that Pillow's Image.open(path).convert("RGB") gives, but for 16-bit grey PNG, of which the high byte
+ * is kept, where Pillow clips at 255. No EXIF rotation. Damaged and truncated files fail, and *image is then empty, with a null pointer.
+ * Free with ediy_image_free. */
 EDIY_API bool ediy_image_read(const char *path, ediy_image *image, ediy_error *err);
 EDIY_API void ediy_image_free(ediy_image *image); /* null is allowed */
 
