@@ -251,7 +251,7 @@ EDIY_API bool ediy_lars_f32(const ediy_lars *o, ptrdiff_t size, bool adapt, doub
 EDIY_API bool ediy_lars_f64(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const double *g, double *w, double *m,
                             ediy_error *err);
 
-/* xi += (1 - tau)(theta - xi): the moving average of the target network (BYOL, Eq. 1). Exact for tau = 0 and 1. */
+/* xi += (1 - tau)(theta - xi): the moving average of the target network (BYOL, Eq. 1), tau from 0 to 1. Exact for tau = 0 and 1. */
 EDIY_API bool ediy_ema_f32(ptrdiff_t size, double tau, const float *theta, float *xi, ediy_error *err);
 EDIY_API bool ediy_ema_f64(ptrdiff_t size, double tau, const double *theta, double *xi, ediy_error *err);
 

@@ -115,6 +115,53 @@ static void a_child_of_fork_goes_on_without_its_parents_threads(void **state) {
     if (!strstr(err.text, part)) fail_msg("\"%s\" does not say \"%s\"", err.text, part);                                                   \
   } while (0)
 
+/* Each in the place of a good one: a number that is none, or without a meaning, is not handed on to the caller's arrays. */
+static void numbers_without_a_meaning_are_named(void **state) {
+  (void)state;
+  static const double wrong[] = {NAN, INFINITY, -INFINITY};
+  enum { N = 8 };
+  float x[N] = {1, 2, 3, 4, 5, 6, 7, 8}, y[N] = {0}, m[N] = {0}, ones[N] = {1, 1, 1, 1, 1, 1, 1, 1}, zeros[N] = {0};
+  double value[2], mean[2], invstd[2];
+  int32_t index[4] = {1, 0, 1, 0};
+  for (int i = 0; i < 3; i++) {
+    const double bad = wrong[i];
+    const ediy_lars good = {EDIY_LARS_BYOL, 1, 0.9, 0};
+    ediy_lars o[4] = {good, good, good, good};
+    o[1].trust = bad, o[2].momentum = bad, o[3].weight_decay = bad;
+    const char *const rate[] = {"ediy_lars: lr is ", "ediy_lars: trust is ", "ediy_lars: momentum is ", "ediy_lars: weight_decay is "};
+    for (int k = 0; k < 4; k++) assert_refused(ediy_lars_f32(&o[k], N, true, k == 0 ? bad : 1, x, y, m, &err), rate[k]);
+    assert_refused(ediy_loss_byol_f32(2, 4, x, x, bad, value, y, &err), "ediy_loss_byol: scale is ");
+    assert_refused(ediy_loss_rdem_f32(2, 2, 2, x, index, false, bad, value, y, &err), "ediy_loss_rdem: scale is ");
+    assert_refused(ediy_loss_riem_f32(2, 2, 2, x, x, index, bad, value, y, &err), "ediy_loss_riem: scale is ");
+    const ediy_norm norm = {4, 2, 1e-5, bad, false};
+    assert_refused(ediy_norm_forward_f32(&norm, x, NULL, ones, ones, m, m + 4, y, mean, invstd, &err), "momentum is ");
+    for (int k = 0; k < N; k++) assert_true(y[k] == 0 && m[k] == 0);
+  }
+  const double tau[] = {NAN, -0.5, 2, INFINITY};
+  for (int i = 0; i < 4; i++) assert_refused(ediy_ema_f32(N, tau[i], x, zeros, &err), "it must be from 0 to 1");
+  for (int k = 0; k < N; k++) assert_true(zeros[k] == 0);
+}
+
+static void jitters_without_a_meaning_are_named(void **state) {
+  (void)state;
+  uint8_t rgb[4 * 4 * 3] = {0};
+  const ediy_image image = {4, 4, rgb};
+  ediy_view view;
+  float y[4 * 4 * 3];
+  assert_true(ediy_augment_draw(0, 4, 4, 4, 0, 0, 0, &view, &err));
+  double *const strength[] = {&view.brightness, &view.contrast, &view.saturation, &view.hue};
+  static const char *const says[] = {"brightness of the jitter is ", "contrast of", "saturation of",
+                                     "hue of the jitter is nan; it must be"};
+  for (int i = 0; i < 4; i++) {
+    const double before = *strength[i];
+    *strength[i] = NAN, view.jitter = true;
+    assert_refused(ediy_augment_apply_f32(&view, &image, y, &err), says[i]);
+    view.jitter = false; /* which nobody reads then */
+    assert_true(ediy_augment_apply_f32(&view, &image, y, &err));
+    *strength[i] = before;
+  }
+}
+
 static void wrong_arguments_are_named(void **state) {
   (void)state;
   ediy_backbone_options o = {0};
@@ -271,6 +318,8 @@ int main(void) {
       cmocka_unit_test(a_backbone_outlives_a_change_of_threads),
       cmocka_unit_test(features_do_not_depend_on_the_batch),
       cmocka_unit_test(a_child_of_fork_goes_on_without_its_parents_threads),
+      cmocka_unit_test(numbers_without_a_meaning_are_named),
+      cmocka_unit_test(jitters_without_a_meaning_are_named),
       cmocka_unit_test(wrong_arguments_are_named),
       cmocka_unit_test(a_decimal_comma_of_the_program_changes_nothing),
   };

@@ -1,4 +1,5 @@
 /* Views for outsiders. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "api/outside.h"
@@ -59,6 +60,10 @@ static bool check_view(const char *what, const ediy_view *v, const ediy_image *i
                 v->top, image->width, image->height);
   for (int i = 0; i < 4; i++)
     if (v->order[i] < 0 || v->order[i] > 3) return fail(err, "%s: step %d of the jitter is %d; 0 to 3 are possible", what, i, v->order[i]);
+  const double strength[] = {v->brightness, v->contrast, v->saturation, v->hue};
+  static const char *const name[] = {"brightness", "contrast", "saturation", "hue"};
+  for (int i = 0; v->jitter && i < 4; i++)
+    if (!isfinite(strength[i])) return fail(err, "%s: %s of the jitter is %g; it must be a finite number", what, name[i], strength[i]);
   if (!(v->sigma >= 0)) return fail(err, "%s: sigma of the blur is %g; it must be 0 or more", what, v->sigma);
   if (v->sigma > 0 && (v->taps < 1 || v->taps % 2 == 0 || v->taps > augment_taps(v->size)))
     return fail(err, "%s: a blur of %d taps; it must be odd and, for views of %d pixels, at most %d", what, v->taps, v->size,

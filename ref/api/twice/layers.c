@@ -76,6 +76,8 @@ EDIY_API bool REAL_NAME(ediy_norm_forward)(const ediy_norm *shape, const real *x
   double *scratch = NULL;
   bool arrays = x && gamma && beta && running_mean && running_var && y && mean && invstd;
   bool ok = norm_begin("ediy_norm_forward", shape, arrays, &g, &scratch, &inner);
+  if (ok && !(g.momentum >= 0 && g.momentum <= 1))
+    ok = fail(&inner, "ediy_norm_forward: momentum is %g; it must be from 0 to 1", g.momentum);
   if (ok) norm_forward_train(&g, x, residual, gamma, beta, running_mean, running_var, y, mean, invstd, scratch);
   free(scratch);
   return outside(ok, &inner, err);

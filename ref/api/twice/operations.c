@@ -1,4 +1,5 @@
 /* Matching, losses and updates for outsiders: arguments are checked here, scratch comes from malloc, the arithmetic is that of op/. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "api/outside.h"
@@ -35,6 +36,10 @@ static bool check_index(const char *what, ptrdiff_t images, ptrdiff_t regions, c
       return fail(err, "%s: image %td, region %td is matched to region %d; there are %td, counted from 0", what, i / regions, i % regions,
                   (int)index[i], regions);
   return true;
+}
+
+static bool check_finite(const char *what, const char *name, double x, struct error *err) {
+  return isfinite(x) || fail(err, "%s: %s is %g; it must be a finite number", what, name, x);
 }
 
 /* ---- matching ----------------------------------------------------------------------------------------------------------------------- */
@@ -81,7 +86,7 @@ EDIY_API bool REAL_NAME(ediy_loss_byol)(ptrdiff_t images, ptrdiff_t channels, co
   const struct loss g = {images, 1, channels};
   double *scratch = NULL;
   bool ok = check_shape(what, images, 1, channels, &inner) && check_pointers(what, q, z, value, &inner) &&
-            (scratch = scratch_take(loss_scratch(&g), what, &inner));
+            check_finite(what, "scale", scale, &inner) && (scratch = scratch_take(loss_scratch(&g), what, &inner));
   if (ok) loss_byol(&g, q, z, scale, value, dq, scratch);
   free(scratch);
   return outside(ok, &inner, err);
@@ -94,7 +99,8 @@ EDIY_API bool REAL_NAME(ediy_loss_rdem)(ptrdiff_t images, ptrdiff_t regions, ptr
   const struct loss g = {images, regions, channels};
   double *scratch = NULL;
   bool ok = check_shape(what, images, regions, channels, &inner) && check_pointers(what, r, d, value, &inner) &&
-            check_index(what, images, regions, d, &inner) && (scratch = scratch_take(loss_scratch(&g), what, &inner));
+            check_index(what, images, regions, d, &inner) && check_finite(what, "scale", scale, &inner) &&
+            (scratch = scratch_take(loss_scratch(&g), what, &inner));
   if (ok) loss_rdem(&g, r, d, stop_match ? RDEM_STOPGRAD_MATCH : RDEM_STOPGRAD_NONE, scale, value, dr, scratch);
   free(scratch);
   return outside(ok, &inner, err);
@@ -108,7 +114,7 @@ EDIY_API bool REAL_NAME(ediy_loss_riem)(ptrdiff_t images, ptrdiff_t regions, ptr
   double *scratch = NULL;
   bool ok = check_shape(what, images, regions, channels, &inner) && check_pointers(what, p, g_target, s, &inner) &&
             check_pointers(what, value, value, value, &inner) && check_index(what, images, regions, s, &inner) &&
-            (scratch = scratch_take(loss_scratch(&g), what, &inner));
+            check_finite(what, "scale", scale, &inner) && (scratch = scratch_take(loss_scratch(&g), what, &inner));
   if (ok) loss_riem(&g, p, g_target, s, scale, value, dp, scratch);
   free(scratch);
   return outside(ok, &inner, err);
@@ -127,12 +133,17 @@ static bool check_variant(const char *what, ediy_lars_variant v, struct error *e
          fail(err, "%s: variant %d; it must be EDIY_LARS_BYOL or EDIY_LARS_OPENSELFSUP", what, (int)v);
 }
 
+static bool check_rates(const char *what, const ediy_lars *o, double lr, struct error *err) {
+  return check_finite(what, "lr", lr, err) && check_finite(what, "trust", o->trust, err) &&
+         check_finite(what, "momentum", o->momentum, err) && check_finite(what, "weight_decay", o->weight_decay, err);
+}
+
 EDIY_API bool REAL_NAME(ediy_lars)(const ediy_lars *o, ptrdiff_t size, bool adapt, double lr, const real *g, real *w, real *m,
                                    ediy_error *err) {
   static const char what[] = "ediy_lars";
   struct error inner = {.text = ""};
   bool ok = check_size(what, size, &inner) && check_pointers(what, g, w, m, &inner) && check_pointers(what, o, o, o, &inner) &&
-            check_variant(what, o->variant, &inner);
+            check_variant(what, o->variant, &inner) && check_rates(what, o, lr, &inner);
   if (ok) {
     const struct lars given = {o->variant == EDIY_LARS_OPENSELFSUP ? LARS_OPENSELFSUP : LARS_BYOL, o->trust, o->momentum, o->weight_decay};
     lars_update(&given, size, adapt, lr, g, w, m);
@@ -144,6 +155,7 @@ EDIY_API bool REAL_NAME(ediy_ema)(ptrdiff_t size, double tau, const real *theta,
   static const char what[] = "ediy_ema";
   struct error inner = {.text = ""};
   bool ok = check_size(what, size, &inner) && check_pointers(what, theta, xi, xi, &inner);
+  ok = ok && ((tau >= 0 && tau <= 1) || fail(&inner, "%s: tau is %g; it must be from 0 to 1", what, tau));
   if (ok) ema_update(size, tau, theta, xi);
   return outside(ok, &inner, err);
 }
