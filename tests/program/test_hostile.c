@@ -179,14 +179,16 @@ static void too_little_memory_names_a_batch(void **state) {
   assert_refused(" GB) would fit", "ediy embed weights=random backbone=resnet50 size=4096 batch=100 data=s/val out=f");
 }
 
-/* What is left of it is what there is, and the run says so before it takes any. */
+/* What is left of it is what there is, and the run says so before it takes any. Threads, of which a machine may have many, take some. */
 static void a_limit_of_the_address_space_names_what_fits(void **state) {
   (void)state;
   if (SANITIZED) skip_because("a sanitizer takes address space of its own");
-  const struct outcome *o = program_run("ulimit -v 1500000; " BYOL "data=s/train out=none batch=32 size=256");
+  const struct outcome *o =
+      program_run("ulimit -v 1500000; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; " BYOL "data=s/train out=none batch=32 size=256");
   assert_int_equal(o->status, 2);
   if (!strstr(o->err, "GB are available by ulimit -v; accumulate=")) fail_msg("%s", o->err);
-  o = program_run("ulimit -v 1500000; " BYOL "data=s/train out=none projector.hidden=1000000");
+  o = program_run("ulimit -v 1500000; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; " BYOL
+                  "data=s/train out=none projector.hidden=1000000");
   assert_int_equal(o->status, 2);
   if (!strstr(o->err, "this run needs ") ||
       !strstr(o->err,
