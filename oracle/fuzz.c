@@ -148,8 +148,7 @@ static void draw_case(const struct fuzz_options *o, int64_t k, int op, enum prec
   make_limit(m, MOST_PRODUCTS);
   if (k / MAKE_FILLS % 2 == 1) make_draw_settings(m); /* a padding for what was left of the image */
   m->fill = (int)(k % MAKE_FILLS);
-  if (!make_fill_tells(op, m->fill) || !make_fill_fits(op, m->fill, precision) || (stored_as_bf16 && m->fill == FILL_DENORMAL))
-    m->fill = FILL_NORMAL;
+  if (!make_fill_fits(op, m->fill, precision) || (stored_as_bf16 && m->fill == FILL_DENORMAL)) m->fill = FILL_NORMAL;
   if (m->fill == FILL_DENORMAL && m->decay == 0) m->decay = 1e-6; /* else a gradient has no length in float, and one in the truth */
 }
 

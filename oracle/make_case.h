@@ -90,7 +90,7 @@ bool make_fill_fits(int op, int fill, enum precision p);
 /* Fails for an argument key=value whose key is none of these, and for a fill that tells nothing: what it asks for would not be done. */
 MUST_CHECK bool make_check(const struct make_options *o, int count, char *const *arguments, struct error *err);
 
-/* The command that writes this case to the file. */
+/* The command that writes this case to the file; without a fill that tells nothing, which would be refused. */
 void make_command(const struct make_options *o, const char *file, char *text, size_t size);
 
 /* Halves sizes until the operation multiplies at most so often, where that is possible. */

@@ -108,10 +108,12 @@ bool make_check(const struct make_options *o, int count, char *const *arguments,
 
 void make_defaults(struct make_options *o) { options_default(make_keys, MAKE_KEYS, o); }
 
-void make_command(const struct make_options *o, const char *file, char *text, size_t size) {
-  struct make_options usual;
+void make_command(const struct make_options *options, const char *file, char *text, size_t size) {
+  struct make_options usual, asked = *options;
+  const struct make_options *o = &asked;
   char value[OPTION_TEXT_SIZE];
   make_defaults(&usual);
+  if (!make_fill_tells(o->op, o->fill)) asked.fill = FILL_NORMAL;
   size_t used = (size_t)snprintf(text, size, "oracle case make");
   for (int i = 0; i < MAKE_KEYS && used < size; i++) {
     char standard[OPTION_TEXT_SIZE];

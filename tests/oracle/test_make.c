@@ -111,10 +111,15 @@ static void a_command_has_no_key_that_it_would_be_refused_for(void **state) {
     make_defaults(&o);
     o.op = MAKE_RANDOM, o.seed = seed;
     make_draw(&o), make_draw_more(&o);
+    o.fill = seed % MAKE_FILLS; /* as some draw it, behind the rest */
     make_command(&o, "case", command, sizeof command);
     for (char *at = strtok(command, " "); at; at = strtok(NULL, " "))
       if (strchr(at, '=')) word[count++] = at;
-    if (!make_check(&o, count, word, &err)) fail_msg("%s: %s", command, err.text);
+    const int op = o.op;
+    make_defaults(&o), o.op = op;
+    for (int i = 0; i < count; i++)
+      if (!options_argument(make_keys, MAKE_KEYS, &o, word[i], &err)) fail_msg("%s", err.text);
+    if (!make_check(&o, count, word, &err)) fail_msg("seed %d: %s", seed, err.text);
   }
 }
 
