@@ -11,12 +11,13 @@
 #include <unistd.h>
 
 #include "support/cmocka.h"
+#include "support/folder.h"
 
-static char program[PATH_MAX], home[PATH_MAX], folder[PATH_MAX];
+static char program[PATH_MAX], home[PATH_MAX], folder[FOLDER_PATH];
 
 int program_enter(void **state) {
   (void)state;
-  const char *name = getenv("EDIY"), *build = getenv("BUILD"), *tmp = getenv("TMPDIR");
+  const char *name = getenv("EDIY"), *build = getenv("BUILD");
   static const char *const beside[] = {"oracle", "oracle-mutants"};
   char built[PATH_MAX], other[2][PATH_MAX];
   snprintf(built, sizeof built, "%s/ediy", build ? build : "build");
@@ -28,9 +29,8 @@ int program_enter(void **state) {
     snprintf(built, sizeof built, "%s/%s", build ? build : "build", beside[i]);
     if (!realpath(built, other[i])) other[i][0] = 0;
   }
-  snprintf(folder, sizeof folder, "%s/ediy-test-XXXXXX", tmp ? tmp : "/tmp");
   assert_non_null(getcwd(home, sizeof home));
-  assert_non_null(mkdtemp(folder));
+  folder_make(folder);
   /* a folder with the programs under these names goes in front of the path */
   char link[2 * PATH_MAX], path[4 * PATH_MAX];
   snprintf(link, sizeof link, "%s.bin", folder);
